@@ -1,0 +1,84 @@
+//! Memory of the machine and of this process.
+
+use super::cpu::read;
+use crate::units::Bytes;
+use std::path::Path;
+
+/// A line such as `MemAvailable:  1234 kB` of a file under `/proc`.
+fn kilobytes(path: &str, key: &str) -> Option<Bytes> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    let number: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(Bytes(number * 1024.0))
+}
+
+/// Limit and use of the container's memory, where it has a limit (cgroup versions 2 and 1).
+fn cgroup() -> Option<(Bytes, Bytes)> {
+    let pairs = [
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ];
+    pairs.into_iter().find_map(|(limit, used)| {
+        let number = |path: &str| read(Path::new(path))?.parse::<f64>().ok();
+        // A limit near the word size means none.
+        Some((Bytes(number(limit).filter(|limit| *limit < 1e15)?), Bytes(number(used)?)))
+    })
+}
+
+/// Memory of the machine, or of the container where that is less.
+pub fn total() -> Bytes {
+    let machine = kilobytes("/proc/meminfo", "MemTotal").unwrap_or(Bytes(0.0));
+    match cgroup() {
+        Some((limit, _)) if limit.0 < machine.0 => limit,
+        _ => machine,
+    }
+}
+
+/// Memory that can still be had without swapping.
+pub fn available() -> Bytes {
+    let machine = kilobytes("/proc/meminfo", "MemAvailable").unwrap_or(Bytes(f64::MAX));
+    match cgroup() {
+        Some((limit, used)) => Bytes(machine.0.min((limit.0 - used.0).max(0.0))),
+        None => machine,
+    }
+}
+
+/// Starts a new peak of the resident set. `false` where the system does not allow it, and the peak is that of the
+/// process since its start.
+pub fn reset_peak() -> bool {
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
+/// Highest resident set since [`reset_peak`].
+pub fn peak() -> Option<Bytes> {
+    kilobytes("/proc/self/status", "VmHWM")
+}
+
+/// Hands freed memory back to the system, so that the peak of one level of weights does not show in the next.
+pub fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim only releases free pages of the allocator.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_follows_what_is_touched() {
+        assert!(available().0 > 0.0 && total().0 >= available().0);
+        if !reset_peak() {
+            eprintln!("skipped: /proc/self/clear_refs cannot be written here");
+            return;
+        }
+        let before = peak().unwrap();
+        let block = vec![1u8; 64 << 20];
+        assert_eq!(block.iter().step_by(4096).map(|b| *b as usize).sum::<usize>(), (64 << 20) / 4096);
+        drop(block);
+        let after = peak().unwrap();
+        assert!(after.0 >= before.0 + (60 << 20) as f64, "{before} {after}");
+    }
+}

@@ -1,0 +1,8 @@
+//! (2) What is on this machine: CPU, memory, instance, how busy it is, and its measured ceilings.
+
+pub mod activity;
+pub mod ceilings;
+pub mod cpu;
+pub mod instance;
+pub mod inventory;
+pub mod memory;

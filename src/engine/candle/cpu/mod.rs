@@ -1,0 +1,6 @@
+//! The engine's own CPU kernels, behind candle's custom-op interface. Each is checked against candle's result.
+
+pub mod attention;
+pub mod dot;
+pub mod matmul;
+mod softmax;

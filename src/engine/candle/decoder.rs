@@ -1,0 +1,292 @@
+//! One decoder for the Llama family, on candle tensors: any batch, a preallocated key-value cache, key and value
+//! heads never repeated, logits at the last or at all positions.
+
+use super::cpu::attention::CachedAttention;
+use super::linear::Linear;
+use super::rope;
+use super::source::names::{BlockTensor, TensorName};
+use super::source::{ModelError, WeightSource};
+use crate::units::Bytes;
+use crate::workload::{Encoding, ModelShape, Quant};
+use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_nn::ops::{rms_norm, silu};
+use candle_nn::rotary_emb::rope_thd;
+
+/// Which positions of a forward pass get logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logits {
+    /// The last one: `(batch, vocab)`.
+    Last,
+    /// Every one: `(batch, seq, vocab)`.
+    All,
+}
+
+/// A norm of a fixed vector of weights.
+struct Norm {
+    weight: Tensor,
+    eps: f32,
+}
+
+impl Norm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        rms_norm(x, &self.weight, self.eps)
+    }
+}
+
+/// A matrix with an optional bias.
+struct Projection {
+    weight: Linear,
+    bias: Option<Tensor>,
+}
+
+impl Projection {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.weight.forward(x)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+}
+
+struct Block {
+    attention_norm: Norm,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    query_norm: Option<Norm>,
+    key_norm: Option<Norm>,
+    attention_output: Linear,
+    feed_forward_norm: Norm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    /// Keys and values of `(batch, kv_heads, capacity, head_dim)` each.
+    cache: Option<(Tensor, Tensor)>,
+}
+
+/// A decoder with its weights.
+pub struct Decoder {
+    shape: ModelShape,
+    embedding: Linear,
+    blocks: Vec<Block>,
+    output_norm: Norm,
+    /// Absent where it is the embedding.
+    output: Option<Linear>,
+    /// Divisors of the rotary frequencies that came with the weights.
+    rope_divisors: Option<Vec<f32>>,
+    /// Cosines and sines for the positions of the cache.
+    rope: (Tensor, Tensor),
+    /// Positions that the cache holds.
+    filled: usize,
+    capacity: usize,
+    /// How many matrices got each encoding.
+    pub encodings: Vec<(Encoding, usize)>,
+}
+
+/// Loads the tensors of a decoder and counts their encodings.
+struct Loader<'a> {
+    weights: &'a mut dyn WeightSource,
+    shape: &'a ModelShape,
+    quant: Quant,
+    encodings: Vec<(Encoding, usize)>,
+}
+
+impl Loader<'_> {
+    fn matrix(&mut self, name: TensorName, rows: usize, cols: usize) -> std::result::Result<Linear, ModelError> {
+        let (linear, encoding) = self.weights.matrix(name, rows, cols, self.quant)?;
+        match self.encodings.iter_mut().find(|(known, _)| *known == encoding) {
+            Some((_, count)) => *count += 1,
+            None => self.encodings.push((encoding, 1)),
+        }
+        Ok(linear)
+    }
+
+    fn norm(&mut self, name: TensorName, len: usize) -> std::result::Result<Norm, ModelError> {
+        Ok(Norm { weight: self.weights.vector(name, len)?, eps: self.shape.norm_eps as f32 })
+    }
+
+    fn block(&mut self, index: usize) -> std::result::Result<Block, ModelError> {
+        use BlockTensor::*;
+        let at = |tensor| TensorName::Block(index, tensor);
+        let shape = self.shape;
+        let (hidden, q, kv, ff) = (shape.hidden_size, shape.q_width(), shape.kv_width(), shape.intermediate_size);
+        let mut projection = |weight, bias, rows| -> std::result::Result<Projection, ModelError> {
+            Ok(Projection {
+                weight: self.matrix(at(weight), rows, hidden)?,
+                bias: match shape.qkv_bias {
+                    true => Some(self.weights.vector(at(bias), rows)?),
+                    false => None,
+                },
+            })
+        };
+        let (query, key, value) =
+            (projection(Query, QueryBias, q)?, projection(Key, KeyBias, kv)?, projection(Value, ValueBias, kv)?);
+        let mut head_norm = |tensor| match shape.qk_norm {
+            true => self.norm(at(tensor), shape.head_dim).map(Some),
+            false => Ok(None),
+        };
+        let (query_norm, key_norm) = (head_norm(QueryNorm)?, head_norm(KeyNorm)?);
+        Ok(Block {
+            attention_norm: self.norm(at(AttentionNorm), hidden)?,
+            query,
+            key,
+            value,
+            query_norm,
+            key_norm,
+            attention_output: self.matrix(at(AttentionOutput), hidden, q)?,
+            feed_forward_norm: self.norm(at(FeedForwardNorm), hidden)?,
+            gate: self.matrix(at(Gate), ff, hidden)?,
+            up: self.matrix(at(Up), ff, hidden)?,
+            down: self.matrix(at(Down), hidden, ff)?,
+            cache: None,
+        })
+    }
+}
+
+impl Decoder {
+    /// Loads all weights at `quant`. `progress(done, blocks)` is told after each block.
+    pub fn load(
+        shape: &ModelShape,
+        weights: &mut dyn WeightSource,
+        quant: Quant,
+        rope_divisors: Option<Vec<f32>>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> std::result::Result<Self, ModelError> {
+        let mut loader = Loader { weights, shape, quant, encodings: Vec::new() };
+        let (vocab, hidden) = (shape.vocab_size, shape.hidden_size);
+        let embedding = loader.matrix(TensorName::TokenEmbedding, vocab, hidden)?;
+        let mut blocks = Vec::with_capacity(shape.layers);
+        for index in 0..shape.layers {
+            blocks.push(loader.block(index)?);
+            progress(index + 1, shape.layers);
+        }
+        let output_norm = loader.norm(TensorName::OutputNorm, hidden)?;
+        let output = match shape.tied_embeddings {
+            true => None,
+            false => Some(loader.matrix(TensorName::Output, vocab, hidden)?),
+        };
+        let encodings = loader.encodings;
+        let empty =
+            Tensor::zeros((0, shape.head_dim / 2), DType::F32, &Device::Cpu).map_err(|e| ModelError::new("rope", e))?;
+        Ok(Self {
+            shape: shape.clone(),
+            embedding,
+            blocks,
+            output_norm,
+            output,
+            rope_divisors,
+            rope: (empty.clone(), empty),
+            filled: 0,
+            capacity: 0,
+            encodings,
+        })
+    }
+
+    /// Makes room for `batch` sequences of up to `capacity` positions and empties the cache.
+    pub fn allocate(&mut self, batch: usize, capacity: usize) -> Result<()> {
+        let shape = (batch, self.shape.kv_heads, capacity, self.shape.head_dim);
+        for block in &mut self.blocks {
+            block.cache = None;
+        }
+        for block in &mut self.blocks {
+            let zeros = || Tensor::zeros(shape, DType::F32, &Device::Cpu);
+            block.cache = Some((zeros()?, zeros()?));
+        }
+        self.rope = rope::tables(&self.shape, self.rope_divisors.as_deref(), capacity)?;
+        self.capacity = capacity;
+        self.filled = 0;
+        Ok(())
+    }
+
+    /// Forgets the sequences but keeps the room.
+    pub fn reset(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Runs `tokens: (batch, seq)` behind what the cache holds.
+    pub fn forward(&mut self, tokens: &Tensor, logits: Logits) -> Result<Tensor> {
+        let (_, seq) = tokens.dims2()?;
+        let past = self.filled;
+        if past + seq > self.capacity {
+            bail!("{} positions do not fit a cache of {}", past + seq, self.capacity);
+        }
+        let rope = (self.rope.0.narrow(0, past, seq)?, self.rope.1.narrow(0, past, seq)?);
+        let mut x = self.embedding.embed(tokens)?;
+        for block in &mut self.blocks {
+            x = block.forward(&x, &self.shape, &rope, past)?;
+        }
+        self.filled = past + seq;
+        if logits == Logits::Last && seq > 1 {
+            x = x.narrow(1, seq - 1, 1)?.contiguous()?;
+        }
+        let x = self.output_norm.forward(&x)?;
+        let y = self.output.as_ref().unwrap_or(&self.embedding).forward(&x)?;
+        match logits {
+            Logits::Last => y.squeeze(1),
+            Logits::All => Ok(y),
+        }
+    }
+
+    /// Bytes of the matrices as stored.
+    pub fn matrix_bytes(&self) -> Bytes {
+        let blocks: usize = self.blocks.iter().flat_map(Block::matrices).map(Linear::bytes).sum();
+        let output = self.output.as_ref().map_or(0, Linear::bytes);
+        Bytes((blocks + output + self.embedding.bytes()) as f64)
+    }
+
+    /// Bytes of the matrices that one decode step reads: all but an embedding that is not also the output.
+    pub fn decode_matrix_bytes(&self) -> Bytes {
+        match self.output {
+            Some(_) => Bytes(self.matrix_bytes().0 - self.embedding.bytes() as f64),
+            None => self.matrix_bytes(),
+        }
+    }
+}
+
+impl Block {
+    fn matrices(&self) -> impl Iterator<Item = &Linear> {
+        [
+            &self.query.weight,
+            &self.key.weight,
+            &self.value.weight,
+            &self.attention_output,
+            &self.gate,
+            &self.up,
+            &self.down,
+        ]
+        .into_iter()
+    }
+
+    fn forward(&mut self, x: &Tensor, shape: &ModelShape, rope: &(Tensor, Tensor), past: usize) -> Result<Tensor> {
+        let normed = self.attention_norm.forward(x)?;
+        let x = (x + self.attend(&normed, shape, rope, past)?)?;
+        let normed = self.feed_forward_norm.forward(&x)?;
+        let gated = (silu(&self.gate.forward(&normed)?)? * self.up.forward(&normed)?)?;
+        x + self.down.forward(&gated)?
+    }
+
+    /// Attention of `(batch, seq, hidden)`, the new keys and values written into the cache first.
+    fn attend(&mut self, x: &Tensor, shape: &ModelShape, (cos, sin): &(Tensor, Tensor), past: usize) -> Result<Tensor> {
+        let (batch, seq, _) = x.dims3()?;
+        let heads = |t: Tensor, count| t.reshape((batch, seq, count, shape.head_dim));
+        let normed = |t: Tensor, norm: &Option<Norm>| match norm {
+            Some(norm) => norm.forward(&t),
+            None => Ok(t),
+        };
+        let q = normed(heads(self.query.forward(x)?, shape.heads)?, &self.query_norm)?;
+        let k = normed(heads(self.key.forward(x)?, shape.kv_heads)?, &self.key_norm)?;
+        let v = heads(self.value.forward(x)?, shape.kv_heads)?;
+        let q = rope_thd(&q, cos, sin)?;
+        let k = rope_thd(&k, cos, sin)?;
+        let Some((keys, values)) = &self.cache else {
+            bail!("no cache has been allocated");
+        };
+        keys.slice_set(&k.transpose(1, 2)?.contiguous()?, 2, past)?;
+        values.slice_set(&v.transpose(1, 2)?.contiguous()?, 2, past)?;
+        let attention =
+            CachedAttention { past, scale: 1.0 / (shape.head_dim as f32).sqrt(), window: shape.sliding_window };
+        let y = q.apply_op3_no_bwd(keys, values, &attention)?;
+        self.attention_output.forward(&y)
+    }
+}

@@ -1,0 +1,66 @@
+//! A weight matrix, dense or block-quantized, and its product with activations.
+
+use super::cpu::matmul::{DenseMatmul, quantized_matmul};
+use candle_core::quantized::QTensor;
+use candle_core::{DType, Result, Tensor};
+use std::sync::Arc;
+
+/// A `(outputs, inputs)` matrix.
+#[derive(Debug, Clone)]
+pub struct Linear(Weights);
+
+#[derive(Debug, Clone)]
+enum Weights {
+    /// `f32`, `f16` or `bf16`.
+    Dense(Tensor),
+    /// GGUF blocks.
+    Blocks(Arc<QTensor>),
+}
+
+impl Linear {
+    /// A matrix of floats.
+    pub fn dense(weights: Tensor) -> Self {
+        Self(Weights::Dense(weights))
+    }
+
+    /// A matrix of blocks.
+    pub fn blocks(weights: QTensor) -> Self {
+        Self(Weights::Blocks(Arc::new(weights)))
+    }
+
+    /// `x . w^T`: `(.., inputs)` to `(.., outputs)`, both `f32` and contiguous.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.0 {
+            Weights::Dense(w) => x.apply_op2_no_bwd(w, &DenseMatmul),
+            Weights::Blocks(w) => quantized_matmul(x, w),
+        }
+    }
+
+    /// The rows of `ids: (batch, seq)` as `f32`: `(batch, seq, inputs)`.
+    pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        match &self.0 {
+            Weights::Blocks(w) => w.embedding(ids),
+            Weights::Dense(w) => {
+                let (batch, seq) = ids.dims2()?;
+                let rows = w.index_select(&ids.flatten_all()?, 0)?.to_dtype(DType::F32)?;
+                rows.reshape((batch, seq, w.dim(1)?))
+            }
+        }
+    }
+
+    /// Bytes of the weights.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Weights::Dense(w) => w.elem_count() * w.dtype().size_in_bytes(),
+            Weights::Blocks(w) => w.storage_size_in_bytes(),
+        }
+    }
+
+    /// The weights as an `f32` tensor.
+    pub fn to_f32(&self) -> Result<Tensor> {
+        match &self.0 {
+            Weights::Dense(w) => w.to_dtype(DType::F32),
+            Weights::Blocks(w) => w.dequantize(&w.device()),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Where the weights of a model come from: a preset with random weights, a GGUF file, a folder with config.json
+//! and safetensors, or a hub id that is fetched into such a folder.
+
+pub mod build;
+pub mod gguf;
+mod gguf_header;
+pub mod hf_config;
+pub mod hub;
+pub mod names;
+pub mod safetensors;
+pub mod spm;
+pub mod synthetic;
+
+use super::linear::Linear;
+use crate::workload::{Encoding, ModelShape, Preset, Quant};
+use candle_core::Tensor;
+use names::TensorName;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+use tokenizers::Tokenizer;
+
+/// A model that could not be read; says which file and what is wrong with it.
+#[derive(Debug, Error)]
+#[error("{file}: {message}")]
+pub struct ModelError {
+    /// The file (or hub id, or preset) at fault.
+    pub file: String,
+    /// What is wrong, and what to do where that is known.
+    pub message: String,
+}
+
+impl ModelError {
+    /// An error about `file`.
+    pub fn new(file: impl AsRef<Path>, message: impl std::fmt::Display) -> Self {
+        Self { file: file.as_ref().display().to_string(), message: message.to_string() }
+    }
+}
+
+/// Reads or makes the tensors of one model.
+pub trait WeightSource: Send {
+    /// A norm or bias of `len` numbers, as `f32`.
+    fn vector(&mut self, name: TensorName, len: usize) -> Result<Tensor, ModelError>;
+
+    /// A `(rows, cols)` matrix at `quant`, and the encoding that it got.
+    fn matrix(
+        &mut self,
+        name: TensorName,
+        rows: usize,
+        cols: usize,
+        quant: Quant,
+    ) -> Result<(Linear, Encoding), ModelError>;
+
+    /// Divisors of the rotary frequencies (`head_dim / 2` of them) that came with the weights.
+    fn rope_divisors(&mut self) -> Result<Option<Vec<f32>>, ModelError> {
+        Ok(None)
+    }
+
+    /// Whether weights at `quant` can be had: from higher precision, or as the file has them.
+    fn check_quant(&self, quant: Quant) -> Result<(), String>;
+
+    /// The quantization that the file has, where it has one.
+    fn native_quant(&self) -> Option<Quant>;
+}
+
+/// A model that is ready to load weights from.
+pub struct OpenedModel {
+    /// What the user called it.
+    pub name: String,
+    /// `preset`, `gguf`, `safetensors` or `hub`.
+    pub kind: &'static str,
+    /// The file, folder or hub id, where there is one.
+    pub location: Option<String>,
+    /// The sizes.
+    pub shape: ModelShape,
+    /// Weights are random.
+    pub synthetic: bool,
+    /// BLAKE3 of the weight files, or of the preset and seed.
+    pub hash: String,
+    /// Turns text into tokens, where the model has a vocabulary.
+    pub tokenizer: Option<Tokenizer>,
+    /// The weights.
+    pub weights: Box<dyn WeightSource>,
+}
+
+/// Opens what `--model` names: an existing file or folder first, then a preset, then a hub id.
+pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, ModelError> {
+    let path = PathBuf::from(model);
+    if path.is_dir() {
+        return safetensors::open(&path, "safetensors");
+    }
+    if path.is_file() {
+        return match path.extension().and_then(|e| e.to_str()) {
+            Some("toml") => {
+                let text = std::fs::read_to_string(&path).map_err(|e| ModelError::new(&path, e))?;
+                let preset = Preset::parse(model, &text)
+                    .map_err(|e| ModelError::new(format!("{}:{}", e.file, e.line), e.message))?;
+                Ok(synthetic::open(&preset, seed))
+            }
+            Some("safetensors" | "json") => Err(ModelError::new(
+                &path,
+                "give the folder that holds config.json and the safetensors files, not one of them",
+            )),
+            _ => gguf::open(&path),
+        };
+    }
+    match Preset::named(model) {
+        Ok(preset) => Ok(synthetic::open(&preset, seed)),
+        Err(_) if hub::is_hub_id(model) => hub::open(model, show_progress),
+        Err(message) => Err(ModelError { file: "--model".to_string(), message }),
+    }
+}
+
+/// The tokenizer of a `tokenizer.json` file.
+pub fn read_tokenizer(path: &Path) -> Result<Tokenizer, ModelError> {
+    Tokenizer::from_file(path).map_err(|e| ModelError::new(path, format!("not a tokenizer: {e}")))
+}
+
+/// BLAKE3 over the contents of `files`, in order.
+pub fn hash_files(files: &[PathBuf]) -> Result<String, ModelError> {
+    let mut hasher = blake3::Hasher::new();
+    for path in files {
+        let file = std::fs::File::open(path).map_err(|e| ModelError::new(path, e))?;
+        hasher.update_reader(file).map_err(|e| ModelError::new(path, e))?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}

@@ -1,0 +1,243 @@
+//! Models in a folder of config.json and safetensors files, one or several shards.
+
+use super::names::TensorName;
+use super::{ModelError, OpenedModel, WeightSource, build, hf_config, read_tokenizer};
+use crate::engine::candle::linear::Linear;
+use crate::workload::{Encoding, Quant};
+use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use candle_core::{Device, Tensor};
+use half::{bf16, f16};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes of JSON that a header may have; the format itself allows 100 MB.
+const MAX_HEADER: u64 = 100 << 20;
+
+/// One file and where its data begins.
+struct Shard {
+    path: PathBuf,
+    file: File,
+    data_start: u64,
+}
+
+/// A tensor and the shard that holds it.
+struct Entry {
+    shard: usize,
+    info: TensorInfo,
+}
+
+struct SafetensorsWeights {
+    folder: PathBuf,
+    shards: Vec<Shard>,
+    tensors: HashMap<String, Entry>,
+    native: Quant,
+}
+
+/// The index of a sharded checkpoint.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Opens and checks a folder. `kind` is what the record calls the source.
+pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError> {
+    let config = folder.join("config.json");
+    let text = std::fs::read_to_string(&config)
+        .map_err(|e| ModelError::new(&config, format!("{e}; a model folder holds config.json and *.safetensors")))?;
+    let mut shape = hf_config::parse(&text).map_err(|message| ModelError::new(&config, message))?;
+    let files = shard_files(folder)?;
+    let mut shards = Vec::new();
+    let mut tensors = HashMap::new();
+    for path in &files {
+        let (shard, infos) = open_shard(path)?;
+        tensors.extend(infos.into_iter().map(|(name, info)| (name, Entry { shard: shards.len(), info })));
+        shards.push(shard);
+    }
+    // Some checkpoints keep a copy of a tied output matrix, and some say nothing of one that they lack.
+    if !tensors.contains_key(&TensorName::Output.hugging_face()) {
+        shape.tied_embeddings = true;
+    }
+    let native = native_quant(folder, &tensors)?;
+    let mut hashed = vec![config];
+    hashed.extend(files);
+    let tokenizer_file = folder.join("tokenizer.json");
+    let tokenizer = match tokenizer_file.is_file() {
+        true => Some(read_tokenizer(&tokenizer_file)?),
+        false => None,
+    };
+    let name = folder.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
+    Ok(OpenedModel {
+        name: name.unwrap_or("model".to_string()),
+        kind,
+        location: Some(folder.display().to_string()),
+        shape,
+        synthetic: false,
+        hash: super::hash_files(&hashed)?,
+        tokenizer,
+        weights: Box::new(SafetensorsWeights { folder: folder.to_path_buf(), shards, tensors, native }),
+    })
+}
+
+/// The files that the index names, or every safetensors file of the folder.
+fn shard_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let index = folder.join("model.safetensors.index.json");
+    if index.is_file() {
+        let text = std::fs::read_to_string(&index).map_err(|e| ModelError::new(&index, e))?;
+        let parsed: Index = serde_json::from_str(&text).map_err(|e| ModelError::new(&index, e))?;
+        let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
+        return names
+            .into_iter()
+            .map(|name| match Path::new(&name).file_name() {
+                Some(file) if file.to_str() == Some(&name) => Ok(folder.join(name)),
+                _ => Err(ModelError::new(&index, format!("`{name}` is not the name of a file in the folder"))),
+            })
+            .collect();
+    }
+    let entries = std::fs::read_dir(folder).map_err(|e| ModelError::new(folder, e))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+        .collect();
+    files.sort();
+    match files.is_empty() {
+        true => Err(ModelError::new(folder, "holds no *.safetensors file")),
+        false => Ok(files),
+    }
+}
+
+/// Reads the header of one file and checks each tensor against the file.
+fn open_shard(path: &Path) -> Result<(Shard, Vec<(String, TensorInfo)>), ModelError> {
+    let fail = |message: String| ModelError::new(path, message);
+    let file = File::open(path).map_err(|e| fail(e.to_string()))?;
+    let len = file.metadata().map_err(|e| fail(e.to_string()))?.len();
+    let mut prefix = [0; 8];
+    file.read_exact_at(&mut prefix, 0).map_err(|_| fail("the file is truncated: it has no header".to_string()))?;
+    let header_len = u64::from_le_bytes(prefix);
+    if header_len > MAX_HEADER || header_len + 8 > len {
+        return Err(fail(format!("not a safetensors file, or truncated: a header of {header_len} bytes in {len}")));
+    }
+    let mut header = vec![0; header_len as usize];
+    file.read_exact_at(&mut header, 8).map_err(|e| fail(e.to_string()))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).map_err(|e| fail(format!("the header cannot be read: {e}")))?;
+    let data_start = 8 + header_len;
+    let mut infos = Vec::new();
+    for (name, info) in metadata.tensors() {
+        let (start, end) = info.data_offsets;
+        let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |bits, dim| bits.checked_mul(*dim));
+        if end.checked_sub(start).is_none() || bits.map(|bits| bits / 8) != Some(end - start) {
+            return Err(fail(format!("tensor `{name}`: {start}..{end} is not the size of {:?}", info.shape)));
+        }
+        if end as u64 > len - data_start {
+            return Err(fail(format!("the file is truncated: tensor `{name}` ends beyond it")));
+        }
+        infos.push((name, info.clone()));
+    }
+    Ok((Shard { path: path.to_path_buf(), file, data_start }, infos))
+}
+
+/// The precision of the token embedding stands for the checkpoint.
+fn native_quant(folder: &Path, tensors: &HashMap<String, Entry>) -> Result<Quant, ModelError> {
+    let name = TensorName::TokenEmbedding.hugging_face();
+    let entry = tensors.get(&name).ok_or_else(|| ModelError::new(folder, format!("tensor `{name}` is missing")))?;
+    match entry.info.dtype {
+        Dtype::F32 => Ok(Quant::F32),
+        Dtype::F16 => Ok(Quant::F16),
+        Dtype::BF16 => Ok(Quant::Bf16),
+        other => Err(ModelError::new(folder, unreadable(&name, other))),
+    }
+}
+
+fn unreadable(name: &str, dtype: Dtype) -> String {
+    format!("tensor `{name}` is {dtype:?}; F32, F16 and BF16 can be read")
+}
+
+/// Widens little-endian numbers to `f32`.
+fn widen(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
+    match dtype {
+        Dtype::F32 => {
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+                *value = f32::from_le_bytes(*bytes);
+            }
+        }
+        Dtype::F16 => {
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+                *value = f16::from_le_bytes(*bytes).to_f32();
+            }
+        }
+        _ => {
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+                *value = bf16::from_le_bytes(*bytes).to_f32();
+            }
+        }
+    }
+}
+
+impl SafetensorsWeights {
+    /// The bytes of a tensor that must have this shape.
+    fn read(&self, name: TensorName, dims: &[usize]) -> Result<(Dtype, Vec<u8>), ModelError> {
+        let name = name.hugging_face();
+        let entry = self
+            .tensors
+            .get(&name)
+            .ok_or_else(|| ModelError::new(&self.folder, format!("tensor `{name}` is missing")))?;
+        let shard = &self.shards[entry.shard];
+        let fail = |message: String| ModelError::new(&shard.path, message);
+        if entry.info.shape != dims {
+            return Err(fail(format!(
+                "tensor `{name}` has the shape {:?}, but the model needs {dims:?}",
+                entry.info.shape
+            )));
+        }
+        if !matches!(entry.info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(fail(unreadable(&name, entry.info.dtype)));
+        }
+        let (start, end) = entry.info.data_offsets;
+        let mut bytes = vec![0; end - start];
+        shard
+            .file
+            .read_exact_at(&mut bytes, shard.data_start + start as u64)
+            .map_err(|e| fail(format!("tensor `{name}` cannot be read: {e}")))?;
+        Ok((entry.info.dtype, bytes))
+    }
+}
+
+impl WeightSource for SafetensorsWeights {
+    fn vector(&mut self, name: TensorName, len: usize) -> Result<Tensor, ModelError> {
+        let (dtype, bytes) = self.read(name, &[len])?;
+        let mut values = vec![0f32; len];
+        widen(dtype, &bytes, &mut values);
+        Tensor::from_vec(values, len, &Device::Cpu).map_err(|e| ModelError::new(&self.folder, e))
+    }
+
+    fn matrix(
+        &mut self,
+        name: TensorName,
+        rows: usize,
+        cols: usize,
+        quant: Quant,
+    ) -> Result<(Linear, Encoding), ModelError> {
+        let (dtype, bytes) = self.read(name, &[rows, cols])?;
+        let row_bytes = bytes.len() / rows;
+        let encoding = quant.encoding(cols);
+        let built = build::matrix::<std::convert::Infallible>(rows, cols, encoding, |range, values| {
+            widen(dtype, &bytes[range.start * row_bytes..range.end * row_bytes], values);
+            Ok(())
+        });
+        match built {
+            Ok(linear) => Ok((linear.map_err(|e| ModelError::new(&self.folder, e))?, encoding)),
+            Err(never) => match never {},
+        }
+    }
+
+    fn check_quant(&self, _: Quant) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn native_quant(&self) -> Option<Quant> {
+        Some(self.native)
+    }
+}

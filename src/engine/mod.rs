@@ -1,0 +1,86 @@
+//! (3) The system under test. An engine runs a batch of prompts and says when each token is there; it measures
+//! nothing itself.
+
+pub mod candle;
+pub mod fake;
+
+use crate::units::Bytes;
+use crate::workload::Case;
+use std::ops::ControlFlow;
+use thiserror::Error;
+
+/// Why an engine could not do what was asked. Each becomes the `reason` of a row.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The case needs more memory than there is.
+    #[error("needs about {needed}, but only {available} is available")]
+    DoesNotFit {
+        /// Weights, cache and working space.
+        needed: Bytes,
+        /// What the device has free.
+        available: Bytes,
+    },
+    /// The engine or the model cannot do this at all.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The model could not be read.
+    #[error("{0}")]
+    Model(String),
+    /// The caller asked to stop between two tokens.
+    #[error("stopped before the last token")]
+    Stopped,
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Whether to go on after a token.
+pub type Step<'a> = &'a mut (dyn FnMut() -> ControlFlow<()> + Send);
+
+/// What loading the weights of a case gave.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prepared {
+    /// Weights were read or made anew for this case, rather than kept from the one before.
+    pub loaded: bool,
+    /// Bytes of the weights as stored.
+    pub weight_bytes: Bytes,
+    /// Bytes of weights that one decode step reads.
+    pub decode_weight_bytes: Bytes,
+    /// Bytes of the key-value cache.
+    pub cache_bytes: Bytes,
+    /// Bytes of one number of the cache.
+    pub cache_element_bytes: usize,
+    /// What the user should know of the weights, such as a block type that had to give way to another.
+    pub notes: Vec<String>,
+}
+
+/// What one iteration produced, so that the runner can check that the work was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generated {
+    /// The tokens of each sequence.
+    pub tokens: Vec<Vec<u32>>,
+    /// Every logit that a token was chosen from was a finite number.
+    pub finite: bool,
+}
+
+/// A system under test.
+pub trait Engine {
+    /// Makes the engine ready for `case`: weights at its quantization, a cache for its batch and context.
+    fn prepare(&mut self, case: &Case) -> Result<Prepared, EngineError>;
+
+    /// Runs one batch: prefill, then greedy decoding until every sequence has `gen_tokens` tokens. Calls `step`
+    /// each time that all sequences have one more token on the host, the first time after the prefill.
+    fn iterate(&mut self, case: &Case, prompts: &[Vec<u32>], step: Step<'_>) -> Result<Generated, EngineError>;
+
+    /// Returns when all work handed to the device is done.
+    fn synchronize(&mut self) -> Result<(), EngineError>;
+
+    /// Tokens in the vocabulary, for prompts made of random ones.
+    fn vocab_size(&self) -> usize;
+
+    /// What the loaded weights make of `prompt`, greedily, so that a person can see that they work. `None` where
+    /// the weights are random or there is no tokenizer. Invalidates what `prepare` set up.
+    fn sample_text(&mut self, _prompt: &str, _tokens: usize) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,28 @@
+//! sizewell measures what a model costs on hardware and says which hardware to buy.
+//!
+//! The modules are in the order of the pipeline:
+//!
+//! 1. [`workload`]: what to measure, as data: model presets, sweeps, cases.
+//! 2. [`device`]: what is on this machine, and its measured ceilings.
+//! 3. [`engine`]: the system under test: candle on the CPU.
+//! 4. [`measure`] and [`power`]: warm-up, stopping, statistics; energy.
+//! 5. [`record`]: what a measurement leaves behind: the run folder.
+//!
+//! What stands before the run folder touches hardware and writes only it. What stands after it reads files, is pure,
+//! and imports nothing of [`device`], [`engine`], [`power`] or [`measure`]; `tests/layout.rs` holds that.
+
+#![warn(missing_docs)]
+
+pub mod data_file;
+pub mod units;
+
+pub mod workload;
+
+pub mod device;
+
+pub mod engine;
+
+pub mod measure;
+pub mod power;
+
+pub mod record;

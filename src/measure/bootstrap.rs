@@ -1,0 +1,118 @@
+//! Bootstrap intervals of a median.
+//!
+//! Percentile bootstrap (Efron): resample with replacement, take the median of each resample, and read the 2.5 and
+//! 97.5 % points of those medians.
+
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Resamples for a figure that is reported.
+pub const RESAMPLES: usize = 2000;
+/// Resamples for the decision to stop, which is taken after every sample.
+pub const QUICK_RESAMPLES: usize = 400;
+/// Fewest values that an interval is given for.
+pub const MIN_VALUES: usize = 3;
+
+/// The median; the mean of the two middle values where their number is even. `None` of nothing.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    median_in_place(&mut values)
+}
+
+fn median_in_place(values: &mut [f64]) -> Option<f64> {
+    if values.is_empty() {
+        return None;
+    }
+    let count = values.len();
+    let (below, upper, _) = values.select_nth_unstable_by(count / 2, f64::total_cmp);
+    let upper = *upper;
+    match count % 2 {
+        1 => Some(upper),
+        _ => below.iter().copied().max_by(f64::total_cmp).map(|lower| (lower + upper) / 2.0),
+    }
+}
+
+/// The 95 % interval of the median of `values`; `None` below [`MIN_VALUES`]. The same seed gives the same interval.
+pub fn median_interval(values: &[f64], resamples: usize, seed: u64) -> Option<(f64, f64)> {
+    let clusters: Vec<&[f64]> = values.chunks(1).collect();
+    clustered_median_interval(&clusters, resamples, seed)
+}
+
+/// The same for values that come in clusters which are not independent within: whole clusters are resampled
+/// (METHOD rule R-B6: token-level intervals are resampled between iterations, not within one).
+pub fn clustered_median_interval(clusters: &[&[f64]], resamples: usize, seed: u64) -> Option<(f64, f64)> {
+    if clusters.len() < MIN_VALUES || resamples == 0 {
+        return None;
+    }
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut resample: Vec<f64> = Vec::new();
+    let mut medians: Vec<f64> = (0..resamples)
+        .filter_map(|_| {
+            resample.clear();
+            for _ in 0..clusters.len() {
+                resample.extend_from_slice(clusters[rng.random_range(0..clusters.len())]);
+            }
+            median_in_place(&mut resample)
+        })
+        .collect();
+    medians.sort_by(f64::total_cmp);
+    let at = |share: f64| medians.get(((medians.len() as f64 - 1.0) * share).round() as usize).copied();
+    Some((at(0.025)?, at(0.975)?))
+}
+
+/// Half the width of the interval, relative to the median.
+pub fn relative_half_width(values: &[f64], seed: u64) -> Option<f64> {
+    let (low, high) = median_interval(values, QUICK_RESAMPLES, seed)?;
+    Some((high - low) / 2.0 / median(values)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand_distr::{Distribution, Normal};
+
+    #[test]
+    fn medians_of_odd_and_even_counts() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&[]), None);
+        assert_eq!(median_interval(&[1.0, 2.0], 100, 1), None);
+    }
+
+    #[test]
+    fn the_interval_covers_the_true_median_about_as_often_as_it_says() {
+        let normal = Normal::new(10.0, 1.0).unwrap();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
+        let covered = (0..400)
+            .filter(|seed| {
+                let values: Vec<f64> = (0..30).map(|_| normal.sample(&mut rng)).collect();
+                let (low, high) = median_interval(&values, 400, *seed).unwrap();
+                low <= 10.0 && 10.0 <= high
+            })
+            .count();
+        assert!((360..=396).contains(&covered), "{covered} of 400");
+    }
+
+    #[test]
+    fn clusters_that_differ_widen_the_interval() {
+        let clusters: Vec<Vec<f64>> = (0..8).map(|c| (0..50).map(|i| c as f64 + i as f64 * 1e-3).collect()).collect();
+        let slices: Vec<&[f64]> = clusters.iter().map(Vec::as_slice).collect();
+        let flat: Vec<f64> = clusters.concat();
+        let (low, high) = clustered_median_interval(&slices, 500, 1).unwrap();
+        let (flat_low, flat_high) = median_interval(&flat, 500, 1).unwrap();
+        assert!(high - low > 2.0 * (flat_high - flat_low));
+    }
+
+    proptest! {
+        #[test]
+        fn intervals_are_never_inverted_and_hold_the_median(
+            values in proptest::collection::vec(1e-6f64..1e3, 3..60), seed in 0u64..100
+        ) {
+            let (low, high) = median_interval(&values, 300, seed).unwrap();
+            let middle = median(&values).unwrap();
+            prop_assert!(low <= middle && middle <= high);
+            prop_assert_eq!(median_interval(&values, 300, seed), Some((low, high)));
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! One case: prepare, warm up, measure, summarise. A failure becomes a row.
+
+use super::clock::Clock;
+use super::steady::SteadyState;
+use super::stopping::{Progress, assess};
+use super::summary::{Summary, doubts, summarise};
+use super::{Observer, Phase};
+use crate::device::activity::ActivityMonitor;
+use crate::device::memory;
+use crate::engine::{Engine, EngineError, Generated, Prepared};
+use crate::power::sampler::{Sampler, Trace};
+use crate::power::{PowerError, PowerSource};
+use crate::record::ceiling::roof;
+use crate::record::metric::{Count, Metrics};
+use crate::record::{
+    CaseKey, CaseRow, Ceiling, CeilingKind, FailureKind, LoadRecord, Outcome, PowerRow, SampleRow, StopReason,
+};
+use crate::units::{Bytes, Fraction, JoulesPerToken, Quantity, Seconds, TokensPerJoule};
+use crate::workload::{Case, Limits, ModelShape, Quant};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Shortest window that an energy is given for (METHOD rule R-A4).
+pub const ENERGY_WINDOW: Seconds = Seconds(5.0);
+/// What a person gets to read from weights that are real.
+const SAMPLE_PROMPT: &str = "Once upon a time";
+const SAMPLE_TOKENS: usize = 48;
+
+/// What a case is measured with.
+pub struct Bench<'a> {
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// How long to warm up and to measure.
+    pub limits: Limits,
+    /// Seed of prompts and resampling.
+    pub seed: u64,
+    /// Sizes of the model, for bytes and operations.
+    pub shape: Option<&'a ModelShape>,
+    /// Measured roofs.
+    pub ceilings: &'a [Ceiling],
+    /// Bytes of the last-level cache: what fits in it cannot be compared with the memory's bandwidth.
+    pub cache_bytes: Bytes,
+    /// Energy, where there is a source.
+    pub power: Option<Box<dyn PowerSource>>,
+    /// Why there is no energy.
+    pub no_power: String,
+    /// What else the machine does.
+    pub activity: ActivityMonitor,
+    /// How long the last load took, for the cases that share it.
+    pub last_load: Option<Seconds>,
+}
+
+/// What a case left behind.
+#[derive(Debug)]
+pub struct CaseResult {
+    /// The row of cases.csv.
+    pub row: CaseRow,
+    /// Its iterations, warm-up included.
+    pub samples: Vec<SampleRow>,
+    /// Its power readings.
+    pub power: Vec<PowerRow>,
+    /// Weights that were loaded for it.
+    pub load: Option<LoadRecord>,
+}
+
+/// Why an iteration gave no sample.
+#[derive(Debug)]
+enum Stop {
+    /// The user asked.
+    Interrupted,
+    /// It becomes a row.
+    Failed(FailureKind, String),
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Self {
+        let kind = match &error {
+            EngineError::DoesNotFit { .. } => FailureKind::DoesNotFit,
+            EngineError::Unsupported(_) => FailureKind::Unsupported,
+            EngineError::Model(_) => FailureKind::ModelError,
+            EngineError::Stopped => FailureKind::TimedOut,
+            EngineError::Failed(_) => FailureKind::EngineError,
+        };
+        Stop::Failed(kind, error.to_string())
+    }
+}
+
+/// Runs a case. `None` when the user stopped it.
+pub fn run_case(
+    engine: &mut dyn Engine,
+    key: CaseKey,
+    bench: &mut Bench<'_>,
+    observer: &mut dyn Observer,
+) -> Option<CaseResult> {
+    let mut running = Running { engine, key: key.clone(), bench, observer, samples: Vec::new(), origin: Seconds(0.0) };
+    match running.run() {
+        Ok(result) => Some(result),
+        Err(Stop::Interrupted) => None,
+        Err(Stop::Failed(kind, message)) => Some(CaseResult {
+            row: CaseRow::unmeasured(key, kind, message),
+            samples: running.samples,
+            power: Vec::new(),
+            load: None,
+        }),
+    }
+}
+
+/// Random tokens, different in each sequence: a repeated token would be unlike any text.
+fn prompts(case: &Case, vocab: usize, seed: u64) -> Vec<Vec<u32>> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut prompt = || (0..case.prompt_tokens).map(|_| rng.random_range(0..vocab as u32)).collect();
+    (0..case.batch).map(|_| prompt()).collect()
+}
+
+/// Calls the engine; a panic becomes an error.
+fn guarded<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Stop> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(Stop::from),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let message = format!("the engine panicked: {}", text.unwrap_or("no message"));
+            Err(Stop::Failed(FailureKind::Crashed, message))
+        }
+    }
+}
+
+/// Times one iteration and checks its work. `go_on` is asked after each token whether to continue; the times are
+/// from the start of the iteration.
+pub fn time_iteration(
+    engine: &mut dyn Engine,
+    clock: &dyn Clock,
+    case: &Case,
+    prompts: &[Vec<u32>],
+    go_on: &(dyn Fn(Seconds) -> bool + Sync),
+) -> Result<Vec<Seconds>, EngineError> {
+    let mut times = Vec::with_capacity(case.gen_tokens);
+    let start = clock.now();
+    let generated = engine.iterate(case, prompts, &mut || {
+        let elapsed = clock.now() - start;
+        times.push(elapsed);
+        if go_on(elapsed) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    engine.synchronize()?;
+    check_work(case, &generated, times.len())?;
+    Ok(times)
+}
+
+/// Throughput is checked work: every token is there, and came from numbers.
+fn check_work(case: &Case, generated: &Generated, steps: usize) -> Result<(), EngineError> {
+    let complete = generated.tokens.len() == case.batch
+        && steps == case.gen_tokens
+        && generated.tokens.iter().all(|sequence| sequence.len() == case.gen_tokens);
+    if !complete {
+        let counts: Vec<usize> = generated.tokens.iter().map(Vec::len).collect();
+        return Err(EngineError::Failed(format!(
+            "{WRONG_COUNT}: {counts:?} in {steps} steps, not {} each",
+            case.gen_tokens
+        )));
+    }
+    match generated.finite {
+        true => Ok(()),
+        false => Err(EngineError::Failed(NOT_FINITE.to_string())),
+    }
+}
+
+const WRONG_COUNT: &str = "the engine delivered a wrong number of tokens";
+const NOT_FINITE: &str = "a logit was infinite or not a number";
+
+struct Running<'a, 'b> {
+    engine: &'a mut dyn Engine,
+    key: CaseKey,
+    bench: &'a mut Bench<'b>,
+    observer: &'a mut dyn Observer,
+    samples: Vec<SampleRow>,
+    /// When the first iteration began.
+    origin: Seconds,
+}
+
+impl Running<'_, '_> {
+    fn run(&mut self) -> Result<CaseResult, Stop> {
+        let case = self.key.case;
+        self.observer.phase(Phase::Loading);
+        let (prepared, load) = self.prepare()?;
+        let prompts = prompts(&case, self.engine.vocab_size().max(1), self.bench.seed);
+        let peak_is_own = memory::reset_peak();
+        self.origin = self.bench.clock.now();
+        let steady = self.warm_up(&prompts, prepared.loaded)?;
+        let warmup_iterations = self.samples.len();
+        let before = self.bench.activity.counters();
+        let sampler = self.bench.power.take().map(Sampler::start);
+        let measured = self.measure(&prompts, sampler.is_some());
+        let energy = self.stop_power(sampler);
+        let stop_reason = measured?;
+        let activity = before.zip(self.bench.activity.counters()).and_then(|(before, after)| before.until(after));
+        let measured = &self.samples[warmup_iterations..];
+        let mut summary = summarise(&case, measured, self.bench.seed);
+        summary.metrics.load = self.bench.last_load;
+        summary.metrics.peak_device = memory::peak();
+        if !peak_is_own {
+            summary.absent.push(("peak_device_bytes".into(), "it is the peak since the program started".into()));
+        }
+        self.add_roofs(&mut summary, &prepared);
+        let tokens = (case.batch * case.gen_tokens * measured.len()) as f64;
+        let power = self.add_energy(&mut summary, energy, tokens);
+        summary.invalid = doubts(measured, steady, activity, &self.bench.limits);
+        let row = CaseRow {
+            key: self.key.clone(),
+            outcome: Outcome::Ok,
+            reason: None,
+            message: String::new(),
+            invalid: summary.invalid,
+            stop_reason: Some(stop_reason),
+            samples: measured.len(),
+            warmup_iterations,
+            metrics: summary.metrics,
+            absent: summary.absent,
+            notes: prepared.notes,
+        };
+        Ok(CaseResult { row, samples: std::mem::take(&mut self.samples), power, load })
+    }
+
+    /// Loads what the case needs; where weights were loaded, times that and lets them write a few words.
+    fn prepare(&mut self) -> Result<(Prepared, Option<LoadRecord>), Stop> {
+        let case = self.key.case;
+        let engine = &mut *self.engine;
+        let start = self.bench.clock.now();
+        let prepared = guarded(|| engine.prepare(&case))?;
+        if !prepared.loaded {
+            return Ok((prepared, None));
+        }
+        let load_s = self.bench.clock.now() - start;
+        self.bench.last_load = Some(load_s);
+        let sample_text = guarded(|| Ok(engine.sample_text(SAMPLE_PROMPT, SAMPLE_TOKENS)))?;
+        let load = LoadRecord {
+            quant: case.quant,
+            load_s,
+            weight_bytes: prepared.weight_bytes,
+            notes: prepared.notes.clone(),
+            sample_text,
+        };
+        // Writing a sample uses the cache of the case.
+        guarded(|| engine.prepare(&case))?;
+        Ok((prepared, Some(load)))
+    }
+
+    fn iteration(&mut self, prompts: &[Vec<u32>], warmup: bool) -> Result<Seconds, Stop> {
+        let (clock, case) = (self.bench.clock, self.key.case);
+        let timeout = Seconds(self.bench.limits.timeout_s);
+        let interrupted = std::sync::atomic::AtomicBool::new(false);
+        let start = clock.now() - self.origin;
+        let stop = self.observer.stop_flag();
+        let go_on = |elapsed: Seconds| {
+            if stop.is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed)) {
+                interrupted.store(true, std::sync::atomic::Ordering::Relaxed);
+                return false;
+            }
+            elapsed <= timeout
+        };
+        let engine = &mut *self.engine;
+        let timed = guarded(|| time_iteration(engine, clock, &case, prompts, &go_on));
+        if interrupted.into_inner() || self.observer.should_stop() {
+            return Err(Stop::Interrupted);
+        }
+        let token_times = timed.map_err(|stop| match stop {
+            Stop::Failed(FailureKind::TimedOut, _) => {
+                Stop::Failed(FailureKind::TimedOut, format!("an iteration took longer than {timeout}"))
+            }
+            Stop::Failed(_, message) if message.starts_with(WRONG_COUNT) => {
+                Stop::Failed(FailureKind::WrongTokenCount, message)
+            }
+            Stop::Failed(_, message) if message == NOT_FINITE => Stop::Failed(FailureKind::NotFinite, message),
+            other => other,
+        })?;
+        let row = SampleRow { case_id: self.key.id(), iteration: self.samples.len(), warmup, start, token_times };
+        let duration = row.e2e().unwrap_or_default();
+        self.samples.push(row);
+        Ok(duration)
+    }
+
+    /// Iterates until steady; `false` if the time ran out first. Weights that have just run in another case need no
+    /// minimum time.
+    fn warm_up(&mut self, prompts: &[Vec<u32>], fresh: bool) -> Result<bool, Stop> {
+        self.observer.phase(Phase::WarmingUp);
+        let limits = self.bench.limits;
+        let least = if fresh { limits.warmup_min_s } else { 0.0 };
+        let begin = self.bench.clock.now();
+        let mut state = SteadyState::default();
+        loop {
+            state.add(self.iteration(prompts, true)?);
+            let elapsed = (self.bench.clock.now() - begin).0;
+            if elapsed >= least && state.is_steady(limits.warmup_tolerance) {
+                return Ok(true);
+            }
+            if elapsed >= limits.warmup_max_s && self.samples.len() >= 2 {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn measure(&mut self, prompts: &[Vec<u32>], with_energy: bool) -> Result<StopReason, Stop> {
+        let limits = self.bench.limits;
+        // The least time grows to an energy window only where the limits leave room for one.
+        let min_time = if with_energy && limits.max_time_s >= ENERGY_WINDOW.0 { ENERGY_WINDOW } else { Seconds(0.0) };
+        let begin = self.bench.clock.now();
+        let (mut ttft, mut tpot) = (Vec::new(), Vec::new());
+        loop {
+            self.iteration(prompts, false)?;
+            if let Some(sample) = self.samples.last() {
+                ttft.extend(sample.ttft().map(|v| v.0));
+                tpot.extend(sample.tpot().map(|v| v.0));
+            }
+            let elapsed = self.bench.clock.now() - begin;
+            let Progress { stop, half_width } = assess([&ttft, &tpot], elapsed, min_time, &limits);
+            self.observer.phase(Phase::Measuring { samples: ttft.len(), half_width });
+            if let Some(reason) = stop {
+                return Ok(reason);
+            }
+        }
+    }
+
+    /// Closes the energy window and takes the source back.
+    fn stop_power(&mut self, sampler: Option<Sampler>) -> Result<Trace, PowerError> {
+        let Some(sampler) = sampler else { return Err(PowerError(self.bench.no_power.clone())) };
+        let (source, trace) = sampler.stop();
+        if source.is_none() {
+            self.bench.no_power = "the power source crashed in an earlier case".to_string();
+        }
+        self.bench.power = source;
+        trace
+    }
+
+    /// Bytes, operations, and the shares of the roofs that they mean.
+    fn add_roofs(&self, summary: &mut Summary, prepared: &Prepared) {
+        let case = self.key.case;
+        let metrics = &mut summary.metrics;
+        metrics.weights = Some(prepared.weight_bytes);
+        metrics.cache = Some(prepared.cache_bytes);
+        let Some(shape) = self.bench.shape else { return };
+        let middle = case.prompt_tokens + case.gen_tokens / 2;
+        let read = prepared.decode_weight_bytes + shape.kv_bytes(case.batch, middle, prepared.cache_element_bytes);
+        let ops = shape.prefill_ops(case.batch, case.prompt_tokens);
+        metrics.decode_read = Some(read);
+        metrics.prefill_ops = Some(Count(ops));
+        let absent = &mut summary.absent;
+        let cache = self.bench.cache_bytes;
+        match roof(self.bench.ceilings, CeilingKind::ReadBandwidth) {
+            _ if read.0 < 2.0 * cache.0 => absent.push((
+                "achieved_bandwidth_fraction".into(),
+                format!("{read} a step is less than twice the cache of {cache}"),
+            )),
+            None => absent.push(("achieved_bandwidth_fraction".into(), "ceilings were not measured".into())),
+            Some(roof) => {
+                metrics.achieved_bandwidth = metrics.tpot.map(|tpot| Fraction(read.0 / tpot.median.0 / roof));
+            }
+        }
+        match arithmetic_roof(self.bench.ceilings, case.quant) {
+            None => absent.push(("achieved_flops_fraction".into(), "ceilings were not measured".into())),
+            Some(roof) => metrics.achieved_flops = metrics.ttft.map(|ttft| Fraction(ops / ttft.median.0 / roof)),
+        }
+    }
+
+    fn add_energy(&self, summary: &mut Summary, trace: Result<Trace, PowerError>, tokens: f64) -> Vec<PowerRow> {
+        let tags = ["energy_j", "energy_per_token_j", "power_w", "tokens_per_j"];
+        let mut absent = |why: String| summary.absent.extend(tags.map(|tag| (tag.to_string(), why.clone())));
+        let trace = match trace {
+            Ok(trace) => trace,
+            Err(PowerError(why)) => {
+                absent(why);
+                return Vec::new();
+            }
+        };
+        if trace.window < ENERGY_WINDOW {
+            absent(format!("window_too_short: {} of the {ENERGY_WINDOW} needed, raise --max-time", trace.window));
+        } else {
+            let metrics: &mut Metrics = &mut summary.metrics;
+            metrics.energy = Some(trace.energy);
+            metrics.power = Some(trace.energy / trace.window);
+            metrics.energy_per_token = Some(JoulesPerToken(trace.energy.si() / tokens));
+            metrics.tokens_per_j = Some(TokensPerJoule(tokens / trace.energy.si())).filter(|t| t.0.is_finite());
+        }
+        let id = self.key.id();
+        trace.rows.into_iter().map(|row| PowerRow { case_id: id.clone(), ..row }).collect()
+    }
+}
+
+/// The arithmetic roof that weights of `quant` are compared with: the best rate measured in a type that could compute
+/// with them.
+pub fn arithmetic_roof(ceilings: &[Ceiling], quant: Quant) -> Option<f64> {
+    use CeilingKind::*;
+    let kinds: &[CeilingKind] = match quant {
+        Quant::F32 => &[GemmF32],
+        Quant::F16 => &[GemmF32, GemmF16],
+        Quant::Bf16 => &[GemmF32, DotBf16],
+        _ => &[GemmF32, GemmF16, DotInt8],
+    };
+    kinds.iter().filter_map(|kind| roof(ceilings, *kind)).max_by(f64::total_cmp)
+}

@@ -1,0 +1,249 @@
+//! A row of cases.csv.
+
+use super::metric::{self, Metrics};
+use super::outcome::{FailureKind, InvalidReason, Outcome, StopReason};
+use crate::workload::Case;
+use std::collections::HashMap;
+
+/// What tells a case from every other, across runs too.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CaseKey {
+    /// `candle`, for one.
+    pub engine: String,
+    /// The model's name.
+    pub model: String,
+    /// `cpu`, `cuda:0`.
+    pub device: String,
+    /// What was run.
+    pub case: Case,
+}
+
+impl CaseKey {
+    /// The identity in one word, safe in file names.
+    pub fn id(&self) -> String {
+        let Case { quant, batch, prompt_tokens, gen_tokens } = self.case;
+        let text =
+            format!("{}.{}.{}.{quant}.b{batch}.p{prompt_tokens}.g{gen_tokens}", self.engine, self.model, self.device);
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
+    }
+}
+
+/// The result of one case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaseRow {
+    /// Which case.
+    pub key: CaseKey,
+    /// Measured, skipped or failed.
+    pub outcome: Outcome,
+    /// Why not, where it was not measured.
+    pub reason: Option<FailureKind>,
+    /// The reason in words.
+    pub message: String,
+    /// Why the numbers should not be relied on; empty is valid.
+    pub invalid: Vec<InvalidReason>,
+    /// Why measuring stopped.
+    pub stop_reason: Option<StopReason>,
+    /// Measured iterations.
+    pub samples: usize,
+    /// Iterations that warmed up.
+    pub warmup_iterations: usize,
+    /// The numbers.
+    pub metrics: Metrics,
+    /// Metrics that are absent, and why: `(tag, reason)`.
+    pub absent: Vec<(String, String)>,
+    /// Remarks, such as a block type that had to give way to another.
+    pub notes: Vec<String>,
+}
+
+/// Columns before the metrics.
+const FIRST: [&str; 16] = [
+    "case_id",
+    "engine",
+    "model",
+    "device",
+    "quant",
+    "batch",
+    "prompt_tokens",
+    "gen_tokens",
+    "outcome",
+    "reason",
+    "message",
+    "valid",
+    "invalid_reasons",
+    "stop_reason",
+    "samples",
+    "warmup_iterations",
+];
+/// Columns after the metrics.
+const LAST: [&str; 2] = ["absent", "notes"];
+
+/// The items of a list field; a semicolon within one becomes a comma.
+fn joined<T: ToString>(items: &[T]) -> String {
+    items.iter().map(|item| item.to_string().replace(';', ",")).collect::<Vec<_>>().join(";")
+}
+
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(';').filter(|part| !part.is_empty())
+}
+
+impl CaseRow {
+    /// A row for a case that was not measured.
+    pub fn unmeasured(key: CaseKey, reason: FailureKind, message: String) -> Self {
+        Self {
+            key,
+            outcome: reason.outcome(),
+            reason: Some(reason),
+            message,
+            invalid: Vec::new(),
+            stop_reason: None,
+            samples: 0,
+            warmup_iterations: 0,
+            metrics: Metrics::default(),
+            absent: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Measured, and nothing against it.
+    pub fn is_valid(&self) -> bool {
+        self.outcome == Outcome::Ok && self.invalid.is_empty()
+    }
+
+    /// The reason that a metric is absent.
+    pub fn why_absent(&self, tag: &str) -> Option<&str> {
+        self.absent.iter().find(|(absent, _)| absent == tag).map(|(_, why)| why.as_str())
+    }
+
+    /// The header of cases.csv.
+    pub fn header() -> Vec<&'static str> {
+        FIRST.into_iter().chain(metric::all().map(|m| m.tag)).chain(LAST).collect()
+    }
+
+    /// The fields under [`CaseRow::header`]. An absent metric is an empty field.
+    pub fn fields(&self) -> Vec<String> {
+        let case = self.key.case;
+        let first = [
+            self.key.id(),
+            self.key.engine.clone(),
+            self.key.model.clone(),
+            self.key.device.clone(),
+            case.quant.to_string(),
+            case.batch.to_string(),
+            case.prompt_tokens.to_string(),
+            case.gen_tokens.to_string(),
+            self.outcome.to_string(),
+            self.reason.map_or(String::new(), |r| r.to_string()),
+            self.message.clone(),
+            self.is_valid().to_string(),
+            joined(&self.invalid),
+            self.stop_reason.map_or(String::new(), |r| r.to_string()),
+            self.samples.to_string(),
+            self.warmup_iterations.to_string(),
+        ];
+        let number = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
+        let absent: Vec<String> = self.absent.iter().map(|(tag, why)| format!("{tag}={why}")).collect();
+        first
+            .into_iter()
+            .chain(metric::all().map(|m| number((m.get)(&self.metrics))))
+            .chain([joined(&absent), joined(&self.notes)])
+            .collect()
+    }
+
+    /// Reads a row from fields by name. Unknown columns are ignored, so that a newer program's file can be read;
+    /// the error names the column.
+    pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
+        let text =
+            |name: &str| fields.get(name).map(String::as_str).ok_or_else(|| format!("column `{name}` is missing"));
+        fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, String> {
+            text.parse().map_err(|e| format!("column `{name}`: {e}"))
+        }
+        fn optional<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<Option<T>, String> {
+            if text.is_empty() { Ok(None) } else { parsed(name, text).map(Some) }
+        }
+        let size = |name: &str| -> Result<usize, String> { parsed(name, text(name)?) };
+        let case = Case {
+            quant: parsed("quant", text("quant")?)?,
+            batch: size("batch")?,
+            prompt_tokens: size("prompt_tokens")?,
+            gen_tokens: size("gen_tokens")?,
+        };
+        let key = CaseKey {
+            engine: text("engine")?.to_string(),
+            model: text("model")?.to_string(),
+            device: text("device")?.to_string(),
+            case,
+        };
+        let mut metrics = Metrics::default();
+        for metric in metric::all() {
+            let Some(field) = fields.get(metric.tag).filter(|f| !f.is_empty()) else { continue };
+            let value: f64 = parsed(metric.tag, field)?;
+            if !value.is_finite() {
+                return Err(format!("column `{}`: {value} is not a finite number", metric.tag));
+            }
+            (metric.set)(&mut metrics, value);
+        }
+        let pair = |part: &str| {
+            let (tag, why) = part.split_once('=').unwrap_or((part, ""));
+            (tag.to_string(), why.to_string())
+        };
+        Ok(Self {
+            key,
+            outcome: parsed("outcome", text("outcome")?)?,
+            reason: optional("reason", text("reason")?)?,
+            message: text("message")?.to_string(),
+            invalid: split(text("invalid_reasons")?)
+                .map(|part| parsed("invalid_reasons", part))
+                .collect::<Result<_, _>>()?,
+            stop_reason: optional("stop_reason", text("stop_reason")?)?,
+            samples: size("samples")?,
+            warmup_iterations: size("warmup_iterations")?,
+            metrics,
+            absent: split(text("absent")?).map(pair).collect(),
+            notes: split(text("notes")?).map(str::to_string).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Seconds;
+    use crate::workload::Quant;
+
+    fn row() -> CaseRow {
+        let case = Case { quant: Quant::Int8, batch: 4, prompt_tokens: 128, gen_tokens: 32 };
+        let key = CaseKey { engine: "candle".into(), model: "a, \"b\"/<c>".into(), device: "cuda:0".into(), case };
+        let mut row = CaseRow::unmeasured(key, FailureKind::TimedOut, "line\nbreak".into());
+        row.outcome = Outcome::Ok;
+        row.reason = None;
+        row.invalid = vec![InvalidReason::Noisy, InvalidReason::StolenCpu];
+        row.stop_reason = Some(StopReason::TimeLimit);
+        row.metrics.load = Some(Seconds(0.1 + 0.2));
+        row.absent = vec![("energy_j".into(), "no_power_source".into())];
+        row.notes = vec!["one".into(), "two".into()];
+        row
+    }
+
+    #[test]
+    fn a_row_reads_back_as_it_was() {
+        let row = row();
+        assert_eq!(CaseRow::header().len(), row.fields().len());
+        let fields = CaseRow::header().into_iter().map(String::from).zip(row.fields()).collect();
+        assert_eq!(CaseRow::from_fields(&fields), Ok(row.clone()));
+        assert_eq!(row.key.id(), "candle.a---b---c-.cuda-0.int8.b4.p128.g32");
+        assert_eq!(row.why_absent("energy_j"), Some("no_power_source"));
+    }
+
+    #[test]
+    fn a_bad_field_names_its_column() {
+        let mut fields: HashMap<String, String> =
+            CaseRow::header().into_iter().map(String::from).zip(row().fields()).collect();
+        fields.insert("ttft_s".into(), "NaN".into());
+        assert!(CaseRow::from_fields(&fields).unwrap_err().starts_with("column `ttft_s`"));
+        fields.insert("ttft_s".into(), "1".into());
+        fields.insert("batch".into(), "-1".into());
+        assert!(CaseRow::from_fields(&fields).unwrap_err().starts_with("column `batch`"));
+        fields.remove("quant");
+        assert_eq!(CaseRow::from_fields(&fields).unwrap_err(), "column `quant` is missing");
+    }
+}

@@ -1,0 +1,271 @@
+//! Writing a run folder so that a crash at any moment loses at most the case in flight.
+//!
+//! `run.json` is replaced whole (written beside, synced, renamed). The CSV files only grow: the samples of a case
+//! are synced before its row in cases.csv, and the row is what makes the case count. A lock on `run.lock`, which
+//! the system drops with the process, keeps two runs apart.
+
+use super::case_row::CaseRow;
+use super::reader;
+use super::run::RunRecord;
+use super::sample::{PowerRow, SampleRow};
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why a run folder cannot be used.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// The folder holds a run.
+    #[error("{0} holds a run already: continue it with --resume {0}, or choose another folder with -o")]
+    Occupied(PathBuf),
+    /// Another process writes to it.
+    #[error("{0} is in use by another run: wait for it, or choose another folder with -o")]
+    Locked(PathBuf),
+    /// There is nothing to continue.
+    #[error("{0} holds no run.json: there is no run to resume; start one with -o {0}")]
+    NotARun(PathBuf),
+    /// The disk is full.
+    #[error("the disk is full while writing {0}: free some space, then continue with --resume {1}")]
+    DiskFull(PathBuf, PathBuf),
+    /// Any other failure of the file system.
+    #[error("{0}: {1}")]
+    Io(PathBuf, io::Error),
+    /// A file of the run cannot be read.
+    #[error(transparent)]
+    Read(#[from] reader::ReadError),
+}
+
+/// An open run folder, locked for this process.
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+    cases: File,
+    samples: File,
+    power: File,
+    /// Cases that have a row already.
+    pub done: HashSet<String>,
+    /// What had to be repaired when the folder was opened again.
+    pub warnings: Vec<String>,
+}
+
+impl RunFolder {
+    /// Starts a run in `path`, which may exist as long as it holds no run.
+    pub fn create(path: &Path, record: &RunRecord) -> Result<Self, FolderError> {
+        fs::create_dir_all(path).map_err(|e| FolderError::Io(path.to_path_buf(), e))?;
+        let lock = lock(path)?;
+        for name in ["run.json", "cases.csv"] {
+            if path.join(name).exists() {
+                return Err(FolderError::Occupied(path.to_path_buf()));
+            }
+        }
+        let folder = Self {
+            cases: start_csv(path, "cases.csv", &CaseRow::header())?,
+            samples: start_csv(path, "samples.csv", &SampleRow::HEADER)?,
+            power: start_csv(path, "power.csv", &PowerRow::HEADER)?,
+            path: path.to_path_buf(),
+            _lock: lock,
+            done: HashSet::new(),
+            warnings: Vec::new(),
+        };
+        folder.write_record(record)?;
+        Ok(folder)
+    }
+
+    /// Opens the run in `path` again and repairs what a crash left half-written.
+    pub fn resume(path: &Path) -> Result<(Self, RunRecord), FolderError> {
+        if !path.join("run.json").is_file() {
+            return Err(FolderError::NotARun(path.to_path_buf()));
+        }
+        let lock = lock(path)?;
+        let record = reader::read_record(path)?;
+        let mut warnings = Vec::new();
+        for (name, header) in [
+            ("cases.csv", CaseRow::header()),
+            ("samples.csv", SampleRow::HEADER.to_vec()),
+            ("power.csv", PowerRow::HEADER.to_vec()),
+        ] {
+            warnings.extend(repair(path, name, &header)?);
+        }
+        let rows = reader::read_cases(path)?;
+        let done: HashSet<String> = rows.iter().map(|row| row.key.id()).collect();
+        for name in ["samples.csv", "power.csv"] {
+            warnings.extend(drop_unfinished(path, name, &done)?);
+        }
+        let open = |name: &str| {
+            let file = path.join(name);
+            OpenOptions::new().append(true).open(&file).map_err(|e| FolderError::Io(file, e))
+        };
+        let folder = Self {
+            cases: open("cases.csv")?,
+            samples: open("samples.csv")?,
+            power: open("power.csv")?,
+            path: path.to_path_buf(),
+            _lock: lock,
+            done,
+            warnings,
+        };
+        Ok((folder, record))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces run.json.
+    pub fn write_record(&self, record: &RunRecord) -> Result<(), FolderError> {
+        let mut text = serde_json::to_string_pretty(record)
+            .map_err(|e| FolderError::Io(self.path.join("run.json"), io::Error::other(e)))?;
+        text.push('\n');
+        write_whole(&self.path, "run.json", text.as_bytes())
+    }
+
+    /// Writes a file of the folder whole.
+    pub fn write_file(&self, name: &str, contents: &[u8]) -> Result<(), FolderError> {
+        write_whole(&self.path, name, contents)
+    }
+
+    /// Makes a finished case durable: samples and power first, then its row.
+    pub fn append(&mut self, row: &CaseRow, samples: &[SampleRow], power: &[PowerRow]) -> Result<(), FolderError> {
+        let path = self.path.clone();
+        append_rows(&mut self.samples, &path, "samples.csv", samples.iter().map(SampleRow::fields))?;
+        append_rows(&mut self.power, &path, "power.csv", power.iter().map(PowerRow::fields))?;
+        append_rows(&mut self.cases, &path, "cases.csv", std::iter::once(row.fields()))?;
+        self.done.insert(row.key.id());
+        Ok(())
+    }
+}
+
+fn lock(path: &Path) -> Result<File, FolderError> {
+    let name = path.join("run.lock");
+    let io_error = |e| failure(path, "run.lock", e);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(io_error)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(FolderError::Locked(path.to_path_buf())),
+        Err(TryLockError::Error(e)) => Err(FolderError::Io(name, e)),
+    }
+}
+
+fn failure(folder: &Path, name: &str, error: io::Error) -> FolderError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            FolderError::DiskFull(folder.join(name), folder.to_path_buf())
+        }
+        _ => FolderError::Io(folder.join(name), error),
+    }
+}
+
+/// One CSV line for each record; line breaks within a field become spaces, so that a line is a record and a
+/// half-written one can be told by its missing end.
+fn csv_lines(records: impl Iterator<Item = Vec<String>>) -> io::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for record in records {
+        writer.write_record(record.iter().map(|field| field.replace(['\n', '\r'], " ")))?;
+    }
+    writer.into_inner().map_err(|e| io::Error::other(e.to_string()))
+}
+
+fn append_rows(
+    file: &mut File,
+    folder: &Path,
+    name: &str,
+    records: impl Iterator<Item = Vec<String>>,
+) -> Result<(), FolderError> {
+    let write = || -> io::Result<()> {
+        let lines = csv_lines(records)?;
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let before = file.metadata()?.len();
+        let written = file.write_all(&lines).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // Half a line would only be dropped later; the error to report is the one above.
+            let _ = file.set_len(before);
+        }
+        written
+    };
+    write().map_err(|e| failure(folder, name, e))
+}
+
+fn start_csv(folder: &Path, name: &str, header: &[&str]) -> Result<File, FolderError> {
+    let fail = |e| failure(folder, name, e);
+    let mut file = OpenOptions::new().create(true).append(true).open(folder.join(name)).map_err(fail)?;
+    file.set_len(0).map_err(fail)?;
+    append_rows(&mut file, folder, name, std::iter::once(header.iter().map(|h| h.to_string()).collect()))?;
+    sync_folder(folder).map_err(fail)?;
+    Ok(file)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Writes `name` beside its place, syncs it, and renames it into place.
+fn write_whole(folder: &Path, name: &str, contents: &[u8]) -> Result<(), FolderError> {
+    let temporary = folder.join(format!("{name}.new"));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&temporary, folder.join(name))?;
+        sync_folder(folder)
+    };
+    write().map_err(|e| {
+        let _ = fs::remove_file(&temporary);
+        failure(folder, name, e)
+    })
+}
+
+/// Cuts a half-written last line off a CSV file, and writes the header where even that is missing.
+fn repair(folder: &Path, name: &str, header: &[&str]) -> Result<Option<String>, FolderError> {
+    let path = folder.join(name);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(FolderError::Io(path, e)),
+    };
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    if whole == 0 {
+        start_csv(folder, name, header)?;
+        return Ok((!bytes.is_empty()).then(|| format!("{}: a half-written header was replaced", path.display())));
+    }
+    let expected = csv_lines(std::iter::once(header.iter().map(|h| h.to_string()).collect()))
+        .map_err(|e| FolderError::Io(path.clone(), e))?;
+    if !bytes.starts_with(&expected) {
+        return Err(FolderError::Read(reader::ReadError::new(
+            &path,
+            1,
+            "the columns are not those of this version of sizewell; a run is resumed by the version that began it",
+        )));
+    }
+    if whole == bytes.len() {
+        return Ok(None);
+    }
+    let file = OpenOptions::new().write(true).open(&path).map_err(|e| FolderError::Io(path.clone(), e))?;
+    file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(|e| failure(folder, name, e))?;
+    Ok(Some(format!("{}: a half-written last line was dropped", path.display())))
+}
+
+/// Removes the rows of cases that did not finish, so that running them again does not count them twice.
+fn drop_unfinished(folder: &Path, name: &str, done: &HashSet<String>) -> Result<Option<String>, FolderError> {
+    let path = folder.join(name);
+    let text = fs::read(&path).map_err(|e| FolderError::Io(path.clone(), e))?;
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_slice());
+    let (mut kept, mut dropped) = (Vec::new(), 0usize);
+    for (index, record) in reader.records().enumerate() {
+        let record = record.map_err(|e| reader::ReadError::new(&path, index + 1, e.to_string()))?;
+        match index == 0 || record.get(0).is_some_and(|id| done.contains(id)) {
+            true => kept.push(record.iter().map(str::to_string).collect()),
+            false => dropped += 1,
+        }
+    }
+    if dropped == 0 {
+        return Ok(None);
+    }
+    let lines = csv_lines(kept.into_iter()).map_err(|e| FolderError::Io(path.clone(), e))?;
+    write_whole(folder, name, &lines)?;
+    Ok(Some(format!("{}: {dropped} rows of a case that did not finish were dropped", path.display())))
+}

@@ -1,0 +1,22 @@
+//! (5) What a measurement leaves behind: the run folder, and the types that it holds. What stands before this
+//! module writes a run folder; what stands after it reads one.
+
+pub mod case_row;
+pub mod ceiling;
+pub mod environment;
+pub mod folder;
+pub mod metric;
+pub mod outcome;
+pub mod reader;
+pub mod run;
+pub mod sample;
+
+pub use case_row::{CaseKey, CaseRow};
+pub use ceiling::{Ceiling, CeilingKind};
+pub use environment::Environment;
+pub use folder::RunFolder;
+pub use metric::{Distribution, Estimate, METRICS, Metric, Metrics};
+pub use outcome::{Basis, FailureKind, InvalidReason, Outcome, StopReason};
+pub use reader::Run;
+pub use run::{LoadRecord, ModelRecord, RunRecord, RunStatus};
+pub use sample::{PowerRow, SampleRow};

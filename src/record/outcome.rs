@@ -1,0 +1,171 @@
+//! How a case ended, whether its numbers can be trusted, and where a figure comes from.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Implements text forms for an enum whose variants have fixed names in files.
+macro_rules! named_variants {
+    ($type:ty { $($variant:ident = $name:literal),* $(,)? }) => {
+        impl $type {
+            /// The name in files.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($name => Ok(Self::$variant),)*
+                    other => Err(format!("`{other}` is none of {}", [$($name),*].join(", "))),
+                }
+            }
+        }
+    };
+}
+
+/// Whether a case was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Measured.
+    Ok,
+    /// Not tried, because it could not have worked.
+    Skipped,
+    /// Tried, and did not work.
+    Failed,
+}
+
+named_variants!(Outcome { Ok = "ok", Skipped = "skipped", Failed = "failed" });
+
+/// Why a case was skipped or failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// More memory than there is.
+    DoesNotFit,
+    /// The engine or the model cannot do it.
+    Unsupported,
+    /// The model could not be read.
+    ModelError,
+    /// An iteration did not end in time.
+    TimedOut,
+    /// The engine panicked.
+    Crashed,
+    /// A logit was infinite or not a number.
+    NotFinite,
+    /// The engine did not deliver the tokens that were asked for.
+    WrongTokenCount,
+    /// Anything else.
+    EngineError,
+}
+
+named_variants!(FailureKind {
+    DoesNotFit = "does_not_fit",
+    Unsupported = "unsupported",
+    ModelError = "model_error",
+    TimedOut = "timed_out",
+    Crashed = "crashed",
+    NotFinite = "not_finite",
+    WrongTokenCount = "wrong_token_count",
+    EngineError = "engine_error",
+});
+
+impl FailureKind {
+    /// Whether such a case was not even tried.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::DoesNotFit | Self::Unsupported => Outcome::Skipped,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+/// Why a measured case should not be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvalidReason {
+    /// Warm-up ended before iterations agreed.
+    Unsteady,
+    /// The interval of the median is wide.
+    Noisy,
+    /// Too few iterations for an interval.
+    TooFewSamples,
+    /// Other processes used the CPU.
+    ForeignLoad,
+    /// The hypervisor gave the CPU to somebody else.
+    StolenCpu,
+    /// The CPU throttled.
+    Throttled,
+}
+
+named_variants!(InvalidReason {
+    Unsteady = "unsteady",
+    Noisy = "noisy",
+    TooFewSamples = "too_few_samples",
+    ForeignLoad = "foreign_load",
+    StolenCpu = "stolen_cpu",
+    Throttled = "throttled",
+});
+
+impl InvalidReason {
+    /// What to do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Unsteady => "speed was still changing when warm-up ended: run longer (--workload thorough)",
+            Self::Noisy => "the interval of the median is wide: raise --max-time, or use a quieter machine",
+            Self::TooFewSamples => "an iteration takes too long for the time limit: raise --max-time",
+            Self::ForeignLoad => "other processes used the CPU: stop them and run again",
+            Self::StolenCpu => "the hypervisor took CPU time away: use a dedicated instance, or run again",
+            Self::Throttled => "the CPU lowered its clock for heat or power: cool it, or accept the throttled speed",
+        }
+    }
+}
+
+/// Why a measurement stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The interval is as narrow as was asked.
+    Converged,
+    /// The time was up first.
+    TimeLimit,
+    /// The sample limit was reached first.
+    SampleLimit,
+}
+
+named_variants!(StopReason { Converged = "converged", TimeLimit = "time_limit", SampleLimit = "sample_limit" });
+
+/// Where a figure comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// By this program, on the hardware that it is about.
+    Measured,
+    /// By another tool.
+    Imported,
+    /// Computed from measurements of other hardware.
+    Projected,
+}
+
+named_variants!(Basis { Measured = "measured", Imported = "imported", Projected = "projected" });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_back_and_unknown_ones_list_what_is_known() {
+        assert_eq!("timed_out".parse(), Ok(FailureKind::TimedOut));
+        assert_eq!(FailureKind::TimedOut.to_string(), "timed_out");
+        assert!("okay".parse::<Outcome>().unwrap_err().contains("ok, skipped, failed"));
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading run folders, whoever wrote them: an error names file and line.
+
+use super::case_row::CaseRow;
+use super::run::{RunRecord, SCHEMA_VERSION};
+use super::sample::SampleRow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// A file of a run folder that could not be read.
+#[derive(Debug, Error)]
+#[error("{}:{line}: {message}", .file.display())]
+pub struct ReadError {
+    /// Which file.
+    pub file: PathBuf,
+    /// Which line, from 1; 0 where there is none.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl ReadError {
+    /// An error at `line` of `file`.
+    pub fn new(file: &Path, line: usize, message: impl ToString) -> Self {
+        Self { file: file.to_path_buf(), line, message: message.to_string() }
+    }
+}
+
+/// A run folder in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// The folder.
+    pub path: PathBuf,
+    /// run.json.
+    pub record: RunRecord,
+    /// cases.csv.
+    pub cases: Vec<CaseRow>,
+}
+
+impl Run {
+    /// Reads run.json and cases.csv of a folder.
+    pub fn read(folder: &Path) -> Result<Self, ReadError> {
+        Ok(Self { path: folder.to_path_buf(), record: read_record(folder)?, cases: read_cases(folder)? })
+    }
+
+    /// Reads samples.csv.
+    pub fn samples(&self) -> Result<Vec<SampleRow>, ReadError> {
+        read_rows(&self.path.join("samples.csv"), SampleRow::from_fields)
+    }
+}
+
+/// Reads run.json.
+pub fn read_record(folder: &Path) -> Result<RunRecord, ReadError> {
+    let path = folder.join("run.json");
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        let hint = if folder.is_dir() { "" } else { "; a run is a folder such as results/2026-11-23-host-model" };
+        ReadError::new(&path, 0, format!("{e}{hint}"))
+    })?;
+    let at = |e: serde_json::Error| ReadError::new(&path, e.line(), e);
+    // The version first: a newer file may not parse as ours at all.
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(at)?;
+    match value.get("schema_version").and_then(|v| v.as_u64()) {
+        Some(version) if version <= SCHEMA_VERSION as u64 => {}
+        Some(version) => {
+            let message =
+                format!("schema version {version} is newer than this program's {SCHEMA_VERSION}: update sizewell");
+            return Err(ReadError::new(&path, 0, message));
+        }
+        None => return Err(ReadError::new(&path, 0, "`schema_version` is missing: not a run of sizewell")),
+    }
+    serde_json::from_str(&text).map_err(at)
+}
+
+/// Reads cases.csv. A last line without its end is left out: it is of a case that did not finish.
+pub fn read_cases(folder: &Path) -> Result<Vec<CaseRow>, ReadError> {
+    read_rows(&folder.join("cases.csv"), CaseRow::from_fields)
+}
+
+fn read_rows<T>(path: &Path, parse: fn(&HashMap<String, String>) -> Result<T, String>) -> Result<Vec<T>, ReadError> {
+    let file = File::open(path).map_err(|e| ReadError::new(path, 0, e))?;
+    let ends_whole = ends_with_newline(&file).map_err(|e| ReadError::new(path, 0, e))?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(std::io::BufReader::new(file));
+    let header = reader.headers().map_err(|e| ReadError::new(path, 1, e))?.clone();
+    let mut rows = Vec::new();
+    let mut records = reader.records().enumerate().peekable();
+    while let Some((index, record)) = records.next() {
+        if records.peek().is_none() && !ends_whole {
+            break;
+        }
+        let line = index + 2;
+        let record = record.map_err(|e| ReadError::new(path, line, e))?;
+        if record.len() != header.len() {
+            let message = format!("{} fields under {} columns", record.len(), header.len());
+            return Err(ReadError::new(path, line, message));
+        }
+        let fields = header.iter().map(str::to_string).zip(record.iter().map(str::to_string)).collect();
+        rows.push(parse(&fields).map_err(|message| ReadError::new(path, line, message))?);
+    }
+    Ok(rows)
+}
+
+fn ends_with_newline(file: &File) -> std::io::Result<bool> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = file;
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(last == *b"\n")
+}

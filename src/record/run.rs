@@ -1,0 +1,127 @@
+//! run.json: where a run comes from and what it set out to do.
+
+use super::ceiling::Ceiling;
+use super::environment::Environment;
+use crate::units::{Bytes, Seconds};
+use crate::workload::{ModelShape, Quant, Sweep};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The version of the run folder's layout. A reader refuses a newer one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How far a run got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Under way, or killed.
+    Running,
+    /// Stopped by the user.
+    Interrupted,
+    /// All cases have a row.
+    Complete,
+}
+
+/// The contents of run.json.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// [`SCHEMA_VERSION`] of the program that wrote it.
+    pub schema_version: u32,
+    /// How far it got.
+    pub status: RunStatus,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Host, CPU, instance, program.
+    pub environment: Environment,
+    /// The system under test.
+    pub engine: EngineRecord,
+    /// The model; absent where only ceilings were measured.
+    pub model: Option<ModelRecord>,
+    /// What was to be measured; absent where only ceilings were measured.
+    pub workload: Option<Sweep>,
+    /// Seed of random weights, prompts and resampling.
+    pub seed: u64,
+    /// How requests arrive: `closed_batch` is one batch after the other, without waiting.
+    pub arrival: String,
+    /// Whose definitions of TTFT, TPOT, ITL and E2E the numbers follow.
+    pub metric_definitions: String,
+    /// Measured roofs of the device.
+    pub ceilings: Vec<Ceiling>,
+    /// Where energy comes from, or why there is none.
+    pub power: PowerRecord,
+    /// One entry for each level of weights that was loaded.
+    pub loads: Vec<LoadRecord>,
+    /// What the measuring loop itself costs.
+    pub overhead: Option<OverheadRecord>,
+}
+
+/// The system under test.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct EngineRecord {
+    /// `candle`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `cpu`.
+    pub device: String,
+    /// Code path of the kernels that were chosen at run time.
+    pub kernels: String,
+    /// Type of activations and key-value cache.
+    pub compute_type: String,
+}
+
+/// The model under test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// Its name.
+    pub name: String,
+    /// `preset`, `gguf`, `safetensors` or `hub`.
+    pub kind: String,
+    /// File, folder or hub id.
+    pub location: Option<String>,
+    /// Weights are seeded random numbers.
+    pub synthetic: bool,
+    /// BLAKE3 of the weight files, or of the preset and seed.
+    pub hash: String,
+    /// Parameters.
+    pub parameters: f64,
+    /// The sizes.
+    pub shape: ModelShape,
+}
+
+/// Where energy figures come from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PowerRecord {
+    /// `rapl` or `none`.
+    pub source: String,
+    /// Why there is none.
+    pub reason: Option<String>,
+    /// What is read, such as `package-0`.
+    pub zones: Vec<String>,
+}
+
+/// One load of weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadRecord {
+    /// The level.
+    pub quant: Quant,
+    /// How long it took.
+    pub load_s: Seconds,
+    /// Bytes as stored.
+    pub weight_bytes: Bytes,
+    /// Which matrices got another encoding than the level's own.
+    pub notes: Vec<String>,
+    /// A few greedy tokens after a fixed prompt, where the weights are real.
+    pub sample_text: Option<String>,
+}
+
+/// What the measuring loop itself costs, as measured on an engine that does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OverheadRecord {
+    /// Added to each iteration.
+    pub per_iteration_s: Seconds,
+    /// Added to each token.
+    pub per_token_s: Seconds,
+}

@@ -1,0 +1,138 @@
+//! Rows of samples.csv and power.csv: what was observed, before any statistics.
+
+use crate::units::{Joules, Seconds, Watts};
+use std::collections::HashMap;
+
+/// One iteration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampleRow {
+    /// The case that it belongs to.
+    pub case_id: String,
+    /// Count from 0, warm-up included.
+    pub iteration: usize,
+    /// It was a warm-up and is not in the statistics.
+    pub warmup: bool,
+    /// Start, from the start of the case's first iteration.
+    pub start: Seconds,
+    /// When each token was there, from the start of the iteration; the first is TTFT, the last E2E.
+    pub token_times: Vec<Seconds>,
+}
+
+impl SampleRow {
+    /// The header of samples.csv.
+    pub const HEADER: [&'static str; 7] =
+        ["case_id", "iteration", "phase", "start_s", "ttft_s", "e2e_s", "token_times_s"];
+
+    /// First token - start; `None` for an iteration without tokens.
+    pub fn ttft(&self) -> Option<Seconds> {
+        self.token_times.first().copied()
+    }
+
+    /// Last token - start.
+    pub fn e2e(&self) -> Option<Seconds> {
+        self.token_times.last().copied()
+    }
+
+    /// `(E2E - TTFT) / (n - 1)`, from two tokens on.
+    pub fn tpot(&self) -> Option<Seconds> {
+        match self.token_times.as_slice() {
+            [first, .., last] => Some(Seconds((last.0 - first.0) / (self.token_times.len() - 1) as f64)),
+            _ => None,
+        }
+    }
+
+    /// Gaps between consecutive tokens.
+    pub fn gaps(&self) -> impl Iterator<Item = Seconds> + '_ {
+        self.token_times.windows(2).map(|pair| pair[1] - pair[0])
+    }
+
+    /// The fields under [`SampleRow::HEADER`].
+    pub fn fields(&self) -> Vec<String> {
+        let number = |value: Option<Seconds>| value.map_or(String::new(), |v| format!("{:.9}", v.0));
+        let times: Vec<String> = self.token_times.iter().map(|t| format!("{:.9}", t.0)).collect();
+        vec![
+            self.case_id.clone(),
+            self.iteration.to_string(),
+            if self.warmup { "warmup" } else { "measure" }.to_string(),
+            format!("{:.9}", self.start.0),
+            number(self.ttft()),
+            number(self.e2e()),
+            times.join(";"),
+        ]
+    }
+
+    /// Reads a row from fields by name; the error names the column.
+    pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
+        let text =
+            |name: &str| fields.get(name).map(String::as_str).ok_or_else(|| format!("column `{name}` is missing"));
+        let seconds = |name: &str, text: &str| match text.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(Seconds(value)),
+            _ => Err(format!("column `{name}`: `{text}` is not a number of seconds")),
+        };
+        Ok(Self {
+            case_id: text("case_id")?.to_string(),
+            iteration: text("iteration")?.parse().map_err(|e| format!("column `iteration`: {e}"))?,
+            warmup: text("phase")? == "warmup",
+            start: seconds("start_s", text("start_s")?)?,
+            token_times: text("token_times_s")?
+                .split(';')
+                .filter(|part| !part.is_empty())
+                .map(|part| seconds("token_times_s", part))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// One reading of a power source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PowerRow {
+    /// The case that ran.
+    pub case_id: String,
+    /// From the start of the case's first iteration.
+    pub time: Seconds,
+    /// What was read, such as `package-0`.
+    pub zone: String,
+    /// Energy since the first reading of the case.
+    pub energy: Joules,
+    /// Mean power since the reading before; absent for the first.
+    pub power: Option<Watts>,
+}
+
+impl PowerRow {
+    /// The header of power.csv.
+    pub const HEADER: [&'static str; 5] = ["case_id", "time_s", "zone", "energy_j", "power_w"];
+
+    /// The fields under [`PowerRow::HEADER`].
+    pub fn fields(&self) -> Vec<String> {
+        vec![
+            self.case_id.clone(),
+            format!("{:.6}", self.time.0),
+            self.zone.clone(),
+            format!("{:.6}", self.energy.0),
+            self.power.map_or(String::new(), |p| format!("{:.3}", p.0)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_become_metrics_by_their_definitions() {
+        let row = SampleRow {
+            case_id: "a".into(),
+            iteration: 3,
+            warmup: false,
+            start: Seconds(1.5),
+            token_times: vec![Seconds(0.5), Seconds(0.75), Seconds(1.25)],
+        };
+        assert_eq!(row.ttft(), Some(Seconds(0.5)));
+        assert_eq!(row.e2e(), Some(Seconds(1.25)));
+        assert_eq!(row.tpot(), Some(Seconds(0.375)));
+        assert_eq!(row.gaps().collect::<Vec<_>>(), [Seconds(0.25), Seconds(0.5)]);
+        let fields: HashMap<String, String> =
+            SampleRow::HEADER.into_iter().map(String::from).zip(row.fields()).collect();
+        assert_eq!(SampleRow::from_fields(&fields), Ok(row));
+    }
+}

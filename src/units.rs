@@ -1,0 +1,256 @@
+//! Units as types inside the program; SI values with a unit suffix at its border.
+//!
+//! Every quantity is a newtype over the SI value, so a watt cannot be added to a joule. On disk a value is
+//! the bare SI number under a column whose name ends in the unit ([`Quantity::SUFFIX`]); on a screen it is
+//! shown in the unit people use ([`Quantity::human`]).
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::{Add, Div, Mul, Sub};
+
+/// A physical quantity held in its SI unit.
+pub trait Quantity: Copy {
+    /// The ending of a column that holds this quantity, such as `s` or `tokens_per_s`.
+    const SUFFIX: &'static str;
+    /// The SI value.
+    fn si(self) -> f64;
+    /// The quantity with this SI value.
+    fn from_si(value: f64) -> Self;
+    /// The value with its unit, in the magnitude people read, at three significant digits.
+    fn human(self) -> String;
+}
+
+macro_rules! quantity {
+    ($(#[$doc:meta])* $name:ident, $suffix:literal, $human:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub f64);
+
+        impl Quantity for $name {
+            const SUFFIX: &'static str = $suffix;
+            fn si(self) -> f64 {
+                self.0
+            }
+            fn from_si(value: f64) -> Self {
+                Self(value)
+            }
+            fn human(self) -> String {
+                let show: fn(f64) -> String = $human;
+                show(self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.human())
+            }
+        }
+
+        impl Add for $name {
+            type Output = Self;
+            fn add(self, other: Self) -> Self {
+                Self(self.0 + other.0)
+            }
+        }
+
+        impl Sub for $name {
+            type Output = Self;
+            fn sub(self, other: Self) -> Self {
+                Self(self.0 - other.0)
+            }
+        }
+
+        impl Mul<f64> for $name {
+            type Output = Self;
+            fn mul(self, by: f64) -> Self {
+                Self(self.0 * by)
+            }
+        }
+
+        impl Div<$name> for $name {
+            type Output = f64;
+            fn div(self, other: Self) -> f64 {
+                self.0 / other.0
+            }
+        }
+    };
+}
+
+quantity!(
+    /// A span of time in seconds.
+    Seconds, "s", |v| scaled(v, &[(1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")])
+);
+quantity!(
+    /// An amount of memory or traffic in bytes. An `f64` holds every byte count below 8 PiB exactly.
+    Bytes, "bytes", |v| scaled(v, &[
+        (1024f64.powi(4), "TiB"), (1024f64.powi(3), "GiB"), (1024f64.powi(2), "MiB"), (1024.0, "KiB"), (1.0, "B")
+    ])
+);
+quantity!(
+    /// Energy in joules.
+    Joules, "j", |v| scaled(v, &[(1e3, "kJ"), (1.0, "J"), (1e-3, "mJ")])
+);
+quantity!(
+    /// Power in watts.
+    Watts, "w", |v| scaled(v, &[(1e3, "kW"), (1.0, "W"), (1e-3, "mW")])
+);
+quantity!(
+    /// Tokens per second.
+    TokensPerSecond, "tokens_per_s", |v| format!("{} tok/s", digits(v))
+);
+quantity!(
+    /// Requests per second; one sequence of a batch is one request.
+    RequestsPerSecond, "requests_per_s", |v| format!("{} req/s", digits(v))
+);
+quantity!(
+    /// Tokens per joule, which is also tokens per second per watt.
+    TokensPerJoule, "tokens_per_j", |v| format!("{} tok/J", digits(v))
+);
+quantity!(
+    /// Joules per token.
+    JoulesPerToken, "j_per_token", |v| scaled(v, &[(1.0, "J/tok"), (1e-3, "mJ/tok")])
+);
+quantity!(
+    /// A share of a whole, 1 being all of it; shown in percent.
+    Fraction, "fraction", |v| format!("{} %", digits(v * 100.0))
+);
+quantity!(
+    /// Memory traffic in bytes per second; shown in powers of ten, as data sheets do.
+    BytesPerSecond, "bytes_per_s", |v| scaled(v, &[(1e12, "TB/s"), (1e9, "GB/s"), (1e6, "MB/s")])
+);
+quantity!(
+    /// Arithmetic operations per second, a multiply-add counting as two.
+    OpsPerSecond, "ops_per_s", |v| scaled(v, &[(1e12, "TOP/s"), (1e9, "GOP/s"), (1e6, "MOP/s")])
+);
+
+impl Mul<Seconds> for Watts {
+    type Output = Joules;
+    fn mul(self, span: Seconds) -> Joules {
+        Joules(self.0 * span.0)
+    }
+}
+
+impl Div<Seconds> for Joules {
+    type Output = Watts;
+    fn div(self, span: Seconds) -> Watts {
+        Watts(self.0 / span.0)
+    }
+}
+
+impl Div<Seconds> for Bytes {
+    type Output = BytesPerSecond;
+    fn div(self, span: Seconds) -> BytesPerSecond {
+        BytesPerSecond(self.0 / span.0)
+    }
+}
+
+/// Money in US dollars, exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Usd(pub Decimal);
+
+impl Usd {
+    /// The amount times a measured (inexact) factor, or `None` where the factor is not a finite number that
+    /// a decimal can hold.
+    pub fn times(self, factor: f64) -> Option<Usd> {
+        let factor = Decimal::from_f64_retain(factor)?;
+        self.0.checked_mul(factor).map(Usd)
+    }
+
+    /// The amount as a float, for plots.
+    pub fn to_f64(self) -> f64 {
+        use rust_decimal::prelude::ToPrimitive;
+        self.0.to_f64().unwrap_or(f64::NAN)
+    }
+}
+
+impl fmt::Display for Usd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("${}", money_digits(self.0)))
+    }
+}
+
+/// Dollars with at least two decimals, and enough of them to show three significant digits of a small amount.
+fn money_digits(amount: Decimal) -> String {
+    let mut places = 2u32;
+    let mut threshold = Decimal::ONE;
+    while places < 10 && !amount.is_zero() && amount.abs() < threshold {
+        places += 1;
+        threshold /= Decimal::TEN;
+    }
+    format!("{:.*}", places as usize, amount.round_dp(places))
+}
+
+/// A number at three significant digits without an exponent: `0.0123`, `12.3`, `12300`.
+pub fn digits(value: f64) -> String {
+    if !value.is_finite() {
+        return value.to_string();
+    }
+    if value == 0.0 {
+        return "0".to_string();
+    }
+    let magnitude = value.abs().log10().floor();
+    let decimals = (2.0 - magnitude).clamp(0.0, 9.0) as usize;
+    let text = format!("{value:.decimals$}");
+    // 9.996 prints as 10.00 at two decimals: once more at the magnitude that rounding reached.
+    let rounded: f64 = text.parse().unwrap_or(value);
+    let decimals = (2.0 - rounded.abs().log10().floor()).clamp(0.0, 9.0) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// `value` in the first unit that it reaches, units given from large to small.
+fn scaled(value: f64, units: &[(f64, &str)]) -> String {
+    let (size, name) = units
+        .iter()
+        .copied()
+        .find(|(size, _)| value.abs() >= *size)
+        .or(units.last().copied().filter(|_| value != 0.0))
+        .unwrap_or(units[0]);
+    format!("{} {name}", digits(value / size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn people_read_three_digits() {
+        assert_eq!(Seconds(0.012345).human(), "12.3 ms");
+        assert_eq!(Seconds(0.0).human(), "0 s");
+        assert_eq!(Seconds(1e-12).human(), "0.00100 ns");
+        assert_eq!(Bytes(1536.0).human(), "1.50 KiB");
+        assert_eq!(BytesPerSecond(3.35e12).human(), "3.35 TB/s");
+        assert_eq!(Fraction(0.4567).human(), "45.7 %");
+        assert_eq!(digits(9.996), "10.0");
+        assert_eq!(digits(12345.6), "12346");
+        assert_eq!(digits(-0.5), "-0.500");
+    }
+
+    #[test]
+    fn money_is_exact_and_keeps_small_amounts_visible() {
+        let price = Usd(Decimal::new(1, 1)) // 0.1
+            .times(3.0)
+            .unwrap();
+        assert_eq!(price, Usd(Decimal::new(3, 1)));
+        assert_eq!(Usd(Decimal::new(1234567, 3)).to_string(), "$1234.57");
+        assert_eq!(Usd(Decimal::new(123, 6)).to_string(), "$0.000123");
+        assert_eq!(Usd(Decimal::ONE).times(f64::NAN), None);
+    }
+
+    #[test]
+    fn power_and_energy_convert() {
+        assert_eq!(Watts(10.0) * Seconds(3.0), Joules(30.0));
+        assert_eq!(Joules(30.0) / Seconds(3.0), Watts(10.0));
+    }
+
+    proptest! {
+        #[test]
+        fn digits_stay_within_half_a_percent(value in 1e-6f64..1e9) {
+            let shown: f64 = digits(value).parse().unwrap();
+            prop_assert!((shown / value - 1.0).abs() <= 0.00502, "{value} -> {shown}");
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The shape of a decoder-only transformer, and the arithmetic that follows from it: parameters, bytes that a
+//! token reads, operations that it takes. Sizing and ceilings both count by this file.
+
+use super::quant::{Encoding, Quant};
+use crate::units::Bytes;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The families of decoder that the engine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Llama 1 to 3, TinyLlama, SmolLM.
+    Llama,
+    /// Mistral 7B: Llama with an optional sliding window.
+    Mistral,
+    /// Qwen 2 and 2.5: Llama with a bias on query, key and value.
+    Qwen2,
+    /// Qwen 3: Llama with a norm on each query and key head.
+    Qwen3,
+}
+
+impl Architecture {
+    /// All of them, in the order that messages list them.
+    pub const ALL: [Architecture; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
+
+    /// The name in GGUF files (`general.architecture`) and in config.json (`model_type`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+        }
+    }
+
+    /// The architecture of this name, or a message that lists those that are supported.
+    pub fn from_name(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|a| a.name()).collect();
+            format!("architecture `{name}` is not supported; supported are {}", known.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How rotary positions are stretched beyond the context that a model was first trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// Every frequency divided by `factor`.
+    Linear {
+        /// The divisor, above 0.
+        factor: f64,
+    },
+    /// Low frequencies divided by `factor`, high ones kept, a ramp between (Llama 3.1, `rope_type: llama3`).
+    Llama3 {
+        /// The divisor of the low frequencies.
+        factor: f64,
+        /// Wavelengths above `original_context / low_freq_factor` are scaled whole.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_context / high_freq_factor` are kept.
+        high_freq_factor: f64,
+        /// The context length of the first training.
+        original_context: usize,
+    },
+}
+
+/// The sizes of a decoder-only transformer of the Llama family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelShape {
+    /// Which family, for what differs between them.
+    pub architecture: Architecture,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward part.
+    pub intermediate_size: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; fewer than `heads` is grouped-query attention.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// The longest sequence (prompt and output) that the positions allow.
+    pub max_context: usize,
+    /// Epsilon of the RMS norms.
+    pub norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Stretching of the rotary positions, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
+    /// The output matrix is the token embedding.
+    pub tied_embeddings: bool,
+    /// Query, key and value have a bias.
+    #[serde(default)]
+    pub qkv_bias: bool,
+    /// Each query and key head has its own RMS norm.
+    #[serde(default)]
+    pub qk_norm: bool,
+    /// Attention reaches back only this many positions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<usize>,
+}
+
+/// One weight matrix: `rows` outputs of `cols` inputs each, `count` times in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatrixShape {
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs: the length of a stored row.
+    pub cols: usize,
+    /// How many of them.
+    pub count: usize,
+}
+
+impl MatrixShape {
+    fn weights(self) -> f64 {
+        self.rows as f64 * self.cols as f64 * self.count as f64
+    }
+
+    fn bytes(self, quant: Quant) -> f64 {
+        quant.encoding(self.cols).matrix_bytes(self.rows, self.cols).0 * self.count as f64
+    }
+}
+
+impl ModelShape {
+    /// Width of all query heads together.
+    pub fn q_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of all key (or value) heads together.
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Checks every size against what a real model can be, so that no later arithmetic or allocation can be
+    /// driven beyond reason by a file. The error names the field.
+    pub fn validate(&self) -> Result<(), String> {
+        let sizes = [
+            ("hidden_size", self.hidden_size, 1 << 17),
+            ("intermediate_size", self.intermediate_size, 1 << 20),
+            ("layers", self.layers, 1 << 10),
+            ("heads", self.heads, 1 << 12),
+            ("kv_heads", self.kv_heads, 1 << 12),
+            ("head_dim", self.head_dim, 1 << 12),
+            ("vocab_size", self.vocab_size, 1 << 22),
+            ("max_context", self.max_context, 1 << 27),
+        ];
+        for (name, value, most) in sizes {
+            if value == 0 || value > most {
+                return Err(format!("{name} is {value}; it must be between 1 and {most}"));
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(format!("heads ({}) is not a multiple of kv_heads ({})", self.heads, self.kv_heads));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(format!("head_dim is {}; rotary positions need an even width", self.head_dim));
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
+            return Err(format!("norm_eps is {}; it must be between 0 and 1", self.norm_eps));
+        }
+        if !(self.rope_theta.is_finite() && self.rope_theta > 1.0) {
+            return Err(format!("rope_theta is {}; it must be above 1", self.rope_theta));
+        }
+        if self.sliding_window == Some(0) {
+            return Err("sliding_window is 0; leave it out for full attention".to_string());
+        }
+        self.validate_rope_scaling()
+    }
+
+    fn validate_rope_scaling(&self) -> Result<(), String> {
+        let positive = |name: &str, value: f64| {
+            if value.is_finite() && value > 0.0 {
+                Ok(())
+            } else {
+                Err(format!("rope_scaling.{name} is {value}; it must be above 0"))
+            }
+        };
+        match self.rope_scaling {
+            None => Ok(()),
+            Some(RopeScaling::Linear { factor }) => positive("factor", factor),
+            Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => {
+                positive("factor", factor)?;
+                positive("low_freq_factor", low_freq_factor)?;
+                positive("original_context", original_context as f64)?;
+                positive("high_freq_factor - low_freq_factor", high_freq_factor - low_freq_factor)
+            }
+        }
+    }
+
+    /// The matrices of one block: query, key, value, output, gate, up, down.
+    fn block_matrices(&self) -> [MatrixShape; 7] {
+        let (h, q, kv, ff) = (self.hidden_size, self.q_width(), self.kv_width(), self.intermediate_size);
+        [(q, h), (kv, h), (kv, h), (h, q), (ff, h), (ff, h), (h, ff)].map(|(rows, cols)| MatrixShape {
+            rows,
+            cols,
+            count: self.layers,
+        })
+    }
+
+    /// The output matrix (and, where it is tied, the token embedding).
+    fn head_matrix(&self) -> MatrixShape {
+        MatrixShape { rows: self.vocab_size, cols: self.hidden_size, count: 1 }
+    }
+
+    /// All distinct matrices, the token embedding included.
+    pub fn matrices(&self) -> Vec<MatrixShape> {
+        let mut all = self.block_matrices().to_vec();
+        all.push(MatrixShape { count: if self.tied_embeddings { 1 } else { 2 }, ..self.head_matrix() });
+        all
+    }
+
+    /// Numbers that are in vectors: norms and biases.
+    fn vector_weights(&self) -> f64 {
+        let mut per_layer = 2 * self.hidden_size;
+        if self.qkv_bias {
+            per_layer += self.q_width() + 2 * self.kv_width();
+        }
+        if self.qk_norm {
+            per_layer += 2 * self.head_dim;
+        }
+        (per_layer * self.layers + self.hidden_size) as f64
+    }
+
+    /// All parameters, a tied output matrix counted once.
+    pub fn parameters(&self) -> f64 {
+        self.matrices().into_iter().map(MatrixShape::weights).sum::<f64>() + self.vector_weights()
+    }
+
+    /// Bytes that the weights take in memory at `quant` (vectors are kept in f32).
+    pub fn weight_bytes(&self, quant: Quant) -> Bytes {
+        let matrices: f64 = self.matrices().into_iter().map(|m| m.bytes(quant)).sum();
+        Bytes(matrices + 4.0 * self.vector_weights())
+    }
+
+    /// Bytes of weights that one decode step reads, whatever its batch: all of them but the token embedding,
+    /// of which only the rows of the tokens at hand are read (METHOD rule R-C2).
+    pub fn decode_weight_bytes(&self, quant: Quant) -> Bytes {
+        let blocks: f64 = self.block_matrices().into_iter().map(|m| m.bytes(quant)).sum();
+        Bytes(blocks + self.head_matrix().bytes(quant) + 4.0 * self.vector_weights())
+    }
+
+    /// Bytes of key and value cache for `tokens` positions of `batch` sequences at `element_bytes` a number.
+    pub fn kv_bytes(&self, batch: usize, tokens: usize, element_bytes: usize) -> Bytes {
+        let per_token = 2.0 * self.layers as f64 * self.kv_width() as f64 * element_bytes as f64;
+        Bytes(per_token * batch as f64 * tokens as f64)
+    }
+
+    /// Operations of a prefill of `batch` prompts of `prompt` tokens, logits taken at the last position only:
+    /// `2 x weights` for each token, and `4 x query width x positions seen` for attention.
+    pub fn prefill_ops(&self, batch: usize, prompt: usize) -> f64 {
+        let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
+        let p = prompt as f64;
+        let attention = 2.0 * self.layers as f64 * self.q_width() as f64 * p * (p + 1.0);
+        batch as f64 * (2.0 * blocks * p + attention + 2.0 * self.head_matrix().weights())
+    }
+
+    /// Operations of one decode step of `batch` sequences that each see `context` positions.
+    pub fn decode_ops(&self, batch: usize, context: usize) -> f64 {
+        let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
+        let attention = 4.0 * self.layers as f64 * self.q_width() as f64 * context as f64;
+        batch as f64 * (2.0 * (blocks + self.head_matrix().weights()) + attention)
+    }
+
+    /// What `quant` becomes in the matrices of this model: `(encoding, matrices)`, most frequent first.
+    pub fn encodings(&self, quant: Quant) -> Vec<(Encoding, usize)> {
+        let mut counts: Vec<(Encoding, usize)> = Vec::new();
+        for matrix in self.matrices() {
+            let encoding = quant.encoding(matrix.cols);
+            match counts.iter_mut().find(|(known, _)| *known == encoding) {
+                Some((_, count)) => *count += matrix.count,
+                None => counts.push((encoding, matrix.count)),
+            }
+        }
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny() -> ModelShape {
+        ModelShape {
+            architecture: Architecture::Llama,
+            hidden_size: 64,
+            intermediate_size: 172,
+            layers: 5,
+            heads: 8,
+            kv_heads: 4,
+            head_dim: 8,
+            vocab_size: 512,
+            max_context: 512,
+            norm_eps: 1e-5,
+            rope_theta: 10000.0,
+            rope_scaling: None,
+            tied_embeddings: true,
+            qkv_bias: false,
+            qk_norm: false,
+            sliding_window: None,
+        }
+    }
+
+    #[test]
+    fn counts_follow_from_the_shape() {
+        let shape = tiny();
+        // 5 x (64x64 + 2 x 32x64 + 64x64 + 3 x 172x64 + 2 x 64) + 512x64 + 64
+        assert_eq!(shape.parameters(), 260_032.0);
+        assert_eq!(shape.kv_bytes(2, 10, 4), Bytes((2 * 5 * 32 * 4 * 2 * 10) as f64));
+        assert_eq!(shape.weight_bytes(Quant::F32), Bytes(4.0 * 260_032.0));
+        assert_eq!(shape.encodings(Quant::Int4), vec![(Encoding::Q4_0, 31), (Encoding::F16, 5)]);
+    }
+
+    #[test]
+    fn a_prefill_costs_what_its_decode_steps_cost_but_for_the_logits() {
+        let shape = tiny();
+        let head = 2.0 * 512.0 * 64.0;
+        let steps: f64 = (1..=16).map(|context| shape.decode_ops(1, context) - head).sum();
+        assert_eq!(shape.prefill_ops(1, 16), steps + head);
+    }
+
+    #[test]
+    fn absurd_sizes_are_named() {
+        let mut shape = tiny();
+        shape.hidden_size = 1 << 40;
+        assert!(shape.validate().unwrap_err().starts_with("hidden_size"));
+        let mut shape = tiny();
+        shape.kv_heads = 3;
+        assert!(shape.validate().unwrap_err().contains("multiple of kv_heads"));
+        let mut shape = tiny();
+        shape.rope_theta = f64::NAN;
+        assert!(shape.validate().unwrap_err().starts_with("rope_theta"));
+    }
+}
