@@ -1,0 +1,266 @@
+//! The decoder against candle-transformers: same weights, batch 1, the same logits; and against itself: any batch,
+//! any split into prefill and decode, last and all positions.
+
+mod support;
+
+use candle_core::quantized::{GgmlDType, gguf_file};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::{llama, mistral, quantized_llama, qwen2, qwen3};
+use sizewell::engine::candle::decoder::{Decoder, Logits};
+use sizewell::engine::candle::source::{self, OpenedModel};
+use sizewell::workload::{Architecture, ModelShape, Quant, RopeScaling};
+use std::path::Path;
+use support::{relative_error, shape, tensors, write_folder, write_gguf};
+
+const TOLERANCE: f32 = 1e-3;
+
+fn tokens(count: usize, vocab: usize) -> Vec<u32> {
+    (0..count).map(|i| ((i * 37 + 11) % vocab) as u32).collect()
+}
+
+fn row(tokens: &[u32]) -> Tensor {
+    Tensor::from_vec(tokens.to_vec(), (1, tokens.len()), &Device::Cpu).unwrap()
+}
+
+fn open(path: &Path) -> OpenedModel {
+    source::open(path.to_str().unwrap(), 0, false).unwrap()
+}
+
+fn load(model: &mut OpenedModel, quant: Quant) -> Decoder {
+    let divisors = model.weights.rope_divisors().unwrap();
+    Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, &mut |_, _| ()).unwrap()
+}
+
+/// Logits after each of `tokens`, from position `from` on, by a judge that is fed a prompt and then single tokens.
+type Judge = Box<dyn FnMut(&Tensor, usize) -> Tensor>;
+
+fn judge(shape: &ModelShape, folder: &Path) -> Judge {
+    let file = folder.join("model.safetensors");
+    let device = Device::Cpu;
+    // SAFETY: the file is not changed while it is mapped.
+    let weights = unsafe { VarBuilder::from_mmaped_safetensors(&[file], DType::F32, &device).unwrap() };
+    let last = |t: Tensor| t.reshape(((), t.dims()[t.rank() - 1])).unwrap();
+    match shape.architecture {
+        Architecture::Llama => {
+            let config: llama::LlamaConfig = serde_json::from_value(support::config_json(shape)).unwrap();
+            let config = config.into_config(false);
+            let model = llama::Llama::load(weights, &config).unwrap();
+            let mut cache = llama::Cache::new(true, DType::F32, &config, &device).unwrap();
+            Box::new(move |tokens, past| last(model.forward(tokens, past, &mut cache).unwrap()))
+        }
+        Architecture::Mistral => {
+            let mut json = support::config_json(shape);
+            json["hidden_act"] = "silu".into();
+            json["use_flash_attn"] = false.into();
+            let config: mistral::Config = serde_json::from_value(json).unwrap();
+            let mut model = mistral::Model::new(&config, weights).unwrap();
+            Box::new(move |tokens, past| last(model.forward(tokens, past).unwrap()))
+        }
+        Architecture::Qwen2 => {
+            let mut json = support::config_json(shape);
+            json["hidden_act"] = "silu".into();
+            json["sliding_window"] = 4096.into();
+            json["max_window_layers"] = 0.into();
+            json["use_sliding_window"] = false.into();
+            let config: qwen2::Config = serde_json::from_value(json).unwrap();
+            let mut model = qwen2::ModelForCausalLM::new(&config, weights).unwrap();
+            Box::new(move |tokens, past| last(model.forward(tokens, past).unwrap()))
+        }
+        Architecture::Qwen3 => {
+            let mut json = support::config_json(shape);
+            json["hidden_act"] = "silu".into();
+            json["attention_bias"] = false.into();
+            json["max_window_layers"] = 0.into();
+            json["use_sliding_window"] = false.into();
+            let config: qwen3::Config = serde_json::from_value(json).unwrap();
+            let mut model = qwen3::ModelForCausalLM::new(&config, weights).unwrap();
+            Box::new(move |tokens, past| last(model.forward(tokens, past).unwrap()))
+        }
+    }
+}
+
+/// Prefill, then several single tokens, each compared.
+fn agrees_with_judge(shape: ModelShape) {
+    let folder = tempfile::tempdir().unwrap();
+    write_folder(folder.path(), &shape, &tensors(&shape), DType::F32, 1);
+    let mut judge = judge(&shape, folder.path());
+    let mut model = open(folder.path());
+    assert_eq!(model.shape, shape);
+    let mut decoder = load(&mut model, Quant::F32);
+    decoder.allocate(1, 64).unwrap();
+    let text = tokens(40, shape.vocab_size);
+    let prompt = 33;
+    let mut past = 0;
+    for end in std::iter::once(prompt).chain(prompt + 1..=text.len()) {
+        let input = row(&text[past..end]);
+        let ours = decoder.forward(&input, Logits::Last).unwrap();
+        let theirs = judge(&input, past);
+        let theirs = theirs.narrow(0, theirs.dim(0).unwrap() - 1, 1).unwrap();
+        let error = relative_error(&ours, &theirs);
+        assert!(error < TOLERANCE, "{:?} at {past}: {error}", shape.architecture);
+        past = end;
+    }
+}
+
+#[test]
+fn llama_agrees_with_candle_transformers() {
+    agrees_with_judge(shape(Architecture::Llama));
+}
+
+#[test]
+fn llama_3_rope_scaling_agrees_with_candle_transformers() {
+    let scaling =
+        RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+    agrees_with_judge(ModelShape { rope_scaling: Some(scaling), tied_embeddings: true, ..shape(Architecture::Llama) });
+}
+
+#[test]
+fn mistral_agrees_with_candle_transformers() {
+    agrees_with_judge(shape(Architecture::Mistral));
+}
+
+#[test]
+fn qwen2_agrees_with_candle_transformers() {
+    agrees_with_judge(shape(Architecture::Qwen2));
+}
+
+#[test]
+fn qwen3_agrees_with_candle_transformers() {
+    agrees_with_judge(shape(Architecture::Qwen3));
+}
+
+#[test]
+fn quantized_llama_agrees_with_candle_transformers() {
+    let shape = shape(Architecture::Llama);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let weights = tensors(&shape);
+    for (dtype, quant) in [(GgmlDType::Q8_0, Quant::Int8), (GgmlDType::Q4_0, Quant::Int4), (GgmlDType::F32, Quant::F32)] {
+        write_gguf(&path, &shape, &weights, dtype);
+        let mut file = std::fs::File::open(&path).unwrap();
+        let content = gguf_file::Content::read(&mut file).unwrap();
+        let mut theirs = quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
+        let mut model = open(&path);
+        assert_eq!(model.weights.native_quant(), Some(quant));
+        let mut ours = load(&mut model, quant);
+        ours.allocate(1, 64).unwrap();
+        let text = tokens(20, shape.vocab_size);
+        for (range, past) in [(0..18, 0), (18..19, 18), (19..20, 19)] {
+            let input = row(&text[range]);
+            let got = ours.forward(&input, Logits::Last).unwrap();
+            let error = relative_error(&got, &theirs.forward(&input, past).unwrap());
+            // Both round activations to 8 bits, but not in the same kernels.
+            assert!(error < 0.02, "{dtype:?} at {past}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_gguf_file_and_a_folder_of_the_same_weights_are_the_same_model() {
+    for architecture in Architecture::ALL {
+        let shape = shape(architecture);
+        let folder = tempfile::tempdir().unwrap();
+        let weights = tensors(&shape);
+        write_folder(&folder.path().join("hf"), &shape, &weights, DType::F32, 3);
+        write_gguf(&folder.path().join("m.gguf"), &shape, &weights, GgmlDType::F32);
+        let logits = |path: &Path| {
+            let mut model = open(path);
+            let mut decoder = load(&mut model, Quant::F32);
+            decoder.allocate(1, 32).unwrap();
+            decoder.forward(&row(&tokens(17, shape.vocab_size)), Logits::All).unwrap()
+        };
+        let error = relative_error(&logits(&folder.path().join("m.gguf")), &logits(&folder.path().join("hf")));
+        assert!(error < 1e-5, "{architecture:?}: {error}");
+    }
+}
+
+#[test]
+fn prefill_then_decode_is_prefill_alone() {
+    for quant in [Quant::F32, Quant::F16, Quant::Bf16, Quant::Int8, Quant::Int4] {
+        let shape = shape(Architecture::Qwen3);
+        let folder = tempfile::tempdir().unwrap();
+        write_folder(folder.path(), &shape, &tensors(&shape), DType::F32, 1);
+        let mut decoder = load(&mut open(folder.path()), quant);
+        let text = tokens(48, shape.vocab_size);
+        decoder.allocate(1, 48).unwrap();
+        let whole = decoder.forward(&row(&text), Logits::All).unwrap();
+        decoder.reset();
+        decoder.forward(&row(&text[..30]), Logits::Last).unwrap();
+        for at in 30..48 {
+            let step = decoder.forward(&row(&text[at..=at]), Logits::Last).unwrap();
+            let error = relative_error(&step, &whole.narrow(1, at, 1).unwrap().squeeze(1).unwrap());
+            // Products of few rows round activations to 8 bits; those of many rows do not.
+            let tolerance = if quant <= Quant::F16 { TOLERANCE } else { 0.05 };
+            assert!(error < tolerance, "{quant} at {at}: {error}");
+        }
+        assert!(decoder.forward(&row(&text[..1]), Logits::Last).unwrap_err().to_string().contains("cache of 48"));
+    }
+}
+
+#[test]
+fn a_batch_is_its_sequences() {
+    let shape = shape(Architecture::Llama);
+    let folder = tempfile::tempdir().unwrap();
+    write_folder(folder.path(), &shape, &tensors(&shape), DType::F32, 1);
+    for quant in [Quant::F32, Quant::F16, Quant::Int8] {
+        let mut decoder = load(&mut open(folder.path()), quant);
+        let texts: Vec<Vec<u32>> =
+            (0..5).map(|b| tokens(12, shape.vocab_size).iter().map(|t| (t + b * 13) % 131).collect()).collect();
+        let batch = Tensor::from_vec(texts.concat(), (5, 12), &Device::Cpu).unwrap();
+        decoder.allocate(5, 16).unwrap();
+        decoder.forward(&batch.narrow(1, 0, 11).unwrap().contiguous().unwrap(), Logits::Last).unwrap();
+        let together = decoder.forward(&batch.narrow(1, 11, 1).unwrap().contiguous().unwrap(), Logits::Last).unwrap();
+        for (index, text) in texts.iter().enumerate() {
+            decoder.allocate(1, 16).unwrap();
+            decoder.forward(&row(&text[..11]), Logits::Last).unwrap();
+            let alone = decoder.forward(&row(&text[11..]), Logits::Last).unwrap();
+            let error = relative_error(&together.narrow(0, index, 1).unwrap(), &alone);
+            // As above: the prefills have 55 rows and 11.
+            let tolerance = if quant == Quant::Int8 { 0.05 } else { TOLERANCE };
+            assert!(error < tolerance, "{quant} sequence {index}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_sliding_window_hides_what_is_behind_it() {
+    let shape = ModelShape { sliding_window: Some(8), layers: 1, ..shape(Architecture::Mistral) };
+    let folder = tempfile::tempdir().unwrap();
+    write_folder(folder.path(), &shape, &tensors(&shape), DType::F32, 1);
+    let mut model = open(folder.path());
+    assert_eq!(model.shape.sliding_window, Some(8));
+    let mut decoder = load(&mut model, Quant::F32);
+    let mut last = |first: u32, changed: usize| {
+        let mut text = tokens(30, shape.vocab_size);
+        text[changed] = first;
+        decoder.allocate(1, 30).unwrap();
+        decoder.forward(&row(&text[..29]), Logits::Last).unwrap();
+        decoder.forward(&row(&text[29..]), Logits::Last).unwrap()
+    };
+    // With one layer, the last position sees exactly the last eight.
+    assert!(relative_error(&last(1, 21), &last(2, 21)) < 1e-6);
+    assert!(relative_error(&last(1, 22), &last(2, 22)) > 1e-4);
+}
+
+#[test]
+fn lower_precision_stays_close_and_says_what_it_stored() {
+    let shape = shape(Architecture::Llama);
+    let folder = tempfile::tempdir().unwrap();
+    write_folder(folder.path(), &shape, &tensors(&shape), DType::F32, 1);
+    let mut model = open(folder.path());
+    let mut logits = |quant| {
+        let mut decoder = load(&mut model, quant);
+        decoder.allocate(1, 20).unwrap();
+        let logits = decoder.forward(&row(&tokens(20, shape.vocab_size)), Logits::All).unwrap();
+        (logits, decoder.encodings.clone())
+    };
+    let (exact, _) = logits(Quant::F32);
+    for (quant, tolerance) in [(Quant::F16, 0.005), (Quant::Bf16, 0.03), (Quant::Int8, 0.03), (Quant::Int4, 0.4)] {
+        let (approximate, encodings) = logits(quant);
+        let error = relative_error(&approximate, &exact);
+        assert!(error > 0.0 && error < tolerance, "{quant}: {error}");
+        assert_eq!(encodings.iter().map(|(_, count)| count).sum::<usize>(), 3 * 7 + 2);
+        assert_eq!(encodings, shape.encodings(quant), "{quant}");
+    }
+}

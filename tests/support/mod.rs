@@ -1,0 +1,203 @@
+//! Small random models on disk, in the formats that the engine reads.
+#![allow(dead_code)]
+
+use candle_core::quantized::gguf_file::Value;
+use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+use candle_core::{DType, Device, Tensor};
+use sizewell::engine::candle::source::names::{BlockTensor, TensorName};
+use sizewell::workload::{Architecture, ModelShape, RopeScaling};
+use rand::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A shape with nothing round about it: grouped heads, a feed-forward width that no block divides.
+pub fn shape(architecture: Architecture) -> ModelShape {
+    ModelShape {
+        architecture,
+        hidden_size: 96,
+        intermediate_size: 172,
+        layers: 3,
+        heads: 6,
+        kv_heads: 2,
+        head_dim: if architecture == Architecture::Qwen3 { 32 } else { 16 },
+        vocab_size: 131,
+        max_context: 256,
+        norm_eps: 1e-5,
+        rope_theta: 10000.0,
+        rope_scaling: None,
+        tied_embeddings: architecture == Architecture::Qwen3,
+        qkv_bias: architecture == Architecture::Qwen2,
+        qk_norm: architecture == Architecture::Qwen3,
+        sliding_window: None,
+    }
+}
+
+/// Every tensor of a model, with random values (norms around one, biases that matter).
+pub fn tensors(shape: &ModelShape) -> HashMap<TensorName, Tensor> {
+    use BlockTensor::*;
+    let rng = std::cell::RefCell::new(Xoshiro256PlusPlus::seed_from_u64(42));
+    let normal = |count: usize, scale: f32| -> Vec<f32> {
+        let mut rng = rng.borrow_mut();
+        (0..count).map(|_| scale * Distribution::<f32>::sample(&StandardNormal, &mut *rng)).collect()
+    };
+    let tensor = |values: Vec<f32>, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+    let matrix = |rows, cols| tensor(normal(rows * cols, 1.0 / (cols as f32).sqrt()), &[rows, cols]);
+    let norm = |len: usize| tensor(normal(len, 0.2).iter().map(|v| 1.0 + v).collect(), &[len]);
+    let bias = |len: usize| tensor(normal(len, 0.5), &[len]);
+    let (hidden, q, kv, ff) = (shape.hidden_size, shape.q_width(), shape.kv_width(), shape.intermediate_size);
+    let mut all = HashMap::from([
+        (TensorName::TokenEmbedding, matrix(shape.vocab_size, hidden)),
+        (TensorName::OutputNorm, norm(hidden)),
+    ]);
+    if !shape.tied_embeddings {
+        all.insert(TensorName::Output, matrix(shape.vocab_size, hidden));
+    }
+    for index in 0..shape.layers {
+        let mut put = |name, tensor| all.insert(TensorName::Block(index, name), tensor);
+        put(AttentionNorm, norm(hidden));
+        put(FeedForwardNorm, norm(hidden));
+        put(Query, matrix(q, hidden));
+        put(Key, matrix(kv, hidden));
+        put(Value, matrix(kv, hidden));
+        put(AttentionOutput, matrix(hidden, q));
+        put(Gate, matrix(ff, hidden));
+        put(Up, matrix(ff, hidden));
+        put(Down, matrix(hidden, ff));
+        if shape.qkv_bias {
+            put(QueryBias, bias(q));
+            put(KeyBias, bias(kv));
+            put(ValueBias, bias(kv));
+        }
+        if shape.qk_norm {
+            put(QueryNorm, norm(shape.head_dim));
+            put(KeyNorm, norm(shape.head_dim));
+        }
+    }
+    all
+}
+
+/// The config.json of a shape.
+pub fn config_json(shape: &ModelShape) -> serde_json::Value {
+    let mut config = serde_json::json!({
+        "model_type": shape.architecture.name(),
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "vocab_size": shape.vocab_size,
+        "max_position_embeddings": shape.max_context,
+        "rms_norm_eps": shape.norm_eps,
+        "rope_theta": shape.rope_theta,
+        "tie_word_embeddings": shape.tied_embeddings,
+        "sliding_window": shape.sliding_window,
+    });
+    if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) = shape.rope_scaling {
+        config["rope_scaling"] = serde_json::json!({
+            "rope_type": "llama3", "factor": factor, "low_freq_factor": low_freq_factor,
+            "high_freq_factor": high_freq_factor, "original_max_position_embeddings": original_context,
+        });
+    }
+    config
+}
+
+/// Writes a Hugging Face folder, its tensors spread over `shards` files.
+pub fn write_folder(folder: &Path, shape: &ModelShape, tensors: &HashMap<TensorName, Tensor>, dtype: DType, shards: usize) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("config.json"), config_json(shape).to_string()).unwrap();
+    let mut parts: Vec<HashMap<String, Tensor>> = vec![HashMap::new(); shards];
+    let mut names: Vec<_> = tensors.keys().copied().collect();
+    names.sort_by_key(|name| name.hugging_face());
+    let mut map = serde_json::Map::new();
+    for (index, name) in names.into_iter().enumerate() {
+        let tensor = tensors[&name].to_dtype(dtype).unwrap();
+        map.insert(name.hugging_face(), shard_name(index % shards, shards).into());
+        parts[index % shards].insert(name.hugging_face(), tensor);
+    }
+    for (index, part) in parts.iter().enumerate() {
+        candle_core::safetensors::save(part, folder.join(shard_name(index, shards))).unwrap();
+    }
+    if shards > 1 {
+        let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+        std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    }
+}
+
+pub fn shard_name(index: usize, shards: usize) -> String {
+    match shards {
+        1 => "model.safetensors".to_string(),
+        _ => format!("model-{:05}-of-{shards:05}.safetensors", index + 1),
+    }
+}
+
+/// The metadata of a GGUF file of this shape.
+pub fn gguf_metadata(shape: &ModelShape) -> Vec<(String, Value)> {
+    let arch = shape.architecture.name();
+    let number = |name: &str, value: usize| (format!("{arch}.{name}"), Value::U32(value as u32));
+    vec![
+        ("general.architecture".to_string(), Value::String(arch.to_string())),
+        number("embedding_length", shape.hidden_size),
+        number("feed_forward_length", shape.intermediate_size),
+        number("block_count", shape.layers),
+        number("context_length", shape.max_context),
+        number("attention.head_count", shape.heads),
+        number("attention.head_count_kv", shape.kv_heads),
+        number("attention.key_length", shape.head_dim),
+        number("rope.dimension_count", shape.head_dim),
+        (format!("{arch}.attention.layer_norm_rms_epsilon"), Value::F32(shape.norm_eps as f32)),
+        (format!("{arch}.rope.freq_base"), Value::F32(shape.rope_theta as f32)),
+    ]
+}
+
+/// The row order that llama.cpp's converter gives query and key matrices of the Llama family: the two halves of a
+/// rotary pair next to each other.
+fn paired_rows(tensor: &Tensor, head_dim: usize) -> Tensor {
+    let (rows, cols) = tensor.dims2().unwrap();
+    let heads = rows / head_dim;
+    let halves = tensor.reshape((heads, 2, head_dim / 2, cols)).unwrap();
+    halves.transpose(1, 2).unwrap().contiguous().unwrap().reshape((rows, cols)).unwrap()
+}
+
+/// Writes a GGUF file, matrices in `dtype` where their rows allow it and in F16 otherwise.
+pub fn write_gguf(path: &Path, shape: &ModelShape, tensors: &HashMap<TensorName, Tensor>, dtype: GgmlDType) {
+    let mut entries: Vec<(String, QTensor)> = Vec::new();
+    for (name, tensor) in tensors {
+        let is_matrix = tensor.rank() == 2;
+        let ordered = match name {
+            TensorName::Block(_, BlockTensor::Query | BlockTensor::Key)
+                if matches!(shape.architecture, Architecture::Llama | Architecture::Mistral) =>
+            {
+                paired_rows(tensor, shape.head_dim)
+            }
+            _ => tensor.clone(),
+        };
+        let fits = ordered.dims().last().unwrap().is_multiple_of(dtype.block_size());
+        let dtype = match (is_matrix, fits) {
+            (false, _) => GgmlDType::F32,
+            (true, true) => dtype,
+            (true, false) => GgmlDType::F16,
+        };
+        entries.push((name.gguf(), QTensor::quantize(&ordered, dtype).unwrap()));
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    let tensors: Vec<(&str, &QTensor)> = entries.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let metadata = gguf_metadata(shape);
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let mut file = std::fs::File::create(path).unwrap();
+    gguf_file::write(&mut file, &metadata, &tensors).unwrap();
+}
+
+/// The folder beside the project that holds evidence, where there is one.
+pub fn shared() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    folder.is_dir().then_some(folder)
+}
+
+/// The largest difference between two tensors, relative to the largest value of the second.
+pub fn relative_error(a: &Tensor, b: &Tensor) -> f32 {
+    let most = |t: &Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+    most(&(a - b).unwrap()) / most(b)
+}
