@@ -7,6 +7,9 @@
 //! 3. [`engine`]: the system under test: candle on the CPU.
 //! 4. [`measure`] and [`power`]: warm-up, stopping, statistics; energy.
 //! 5. [`record`]: what a measurement leaves behind: the run folder.
+//! 6. [`catalog`]: accelerators and offers.
+//! 7. [`sizing`]: what fits, projections, cost, ranking.
+//! 8. [`report`]: HTML, Markdown, tables, plots.
 //!
 //! What stands before the run folder touches hardware and writes only it. What stands after it reads files, is pure,
 //! and imports nothing of [`device`], [`engine`], [`power`] or [`measure`]; `tests/layout.rs` holds that.
@@ -26,3 +29,7 @@ pub mod measure;
 pub mod power;
 
 pub mod record;
+
+pub mod catalog;
+
+pub mod sizing;

@@ -136,7 +136,8 @@ fn quantized_llama_agrees_with_candle_transformers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     let weights = tensors(&shape);
-    for (dtype, quant) in [(GgmlDType::Q8_0, Quant::Int8), (GgmlDType::Q4_0, Quant::Int4), (GgmlDType::F32, Quant::F32)] {
+    for (dtype, quant) in [(GgmlDType::Q8_0, Quant::Int8), (GgmlDType::Q4_0, Quant::Int4), (GgmlDType::F32, Quant::F32)]
+    {
         write_gguf(&path, &shape, &weights, dtype);
         let mut file = std::fs::File::open(&path).unwrap();
         let content = gguf_file::Content::read(&mut file).unwrap();

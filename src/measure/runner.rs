@@ -10,13 +10,13 @@ use crate::device::memory;
 use crate::engine::{Engine, EngineError, Generated, Prepared};
 use crate::power::sampler::{Sampler, Trace};
 use crate::power::{PowerError, PowerSource};
-use crate::record::ceiling::roof;
+use crate::record::ceiling::{arithmetic_roof, roof};
 use crate::record::metric::{Count, Metrics};
 use crate::record::{
     CaseKey, CaseRow, Ceiling, CeilingKind, FailureKind, LoadRecord, Outcome, PowerRow, SampleRow, StopReason,
 };
 use crate::units::{Bytes, Fraction, JoulesPerToken, Quantity, Seconds, TokensPerJoule};
-use crate::workload::{Case, Limits, ModelShape, Quant};
+use crate::workload::{Case, Limits, ModelShape};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::ops::ControlFlow;
@@ -383,17 +383,4 @@ impl Running<'_, '_> {
         let id = self.key.id();
         trace.rows.into_iter().map(|row| PowerRow { case_id: id.clone(), ..row }).collect()
     }
-}
-
-/// The arithmetic roof that weights of `quant` are compared with: the best rate measured in a type that could compute
-/// with them.
-pub fn arithmetic_roof(ceilings: &[Ceiling], quant: Quant) -> Option<f64> {
-    use CeilingKind::*;
-    let kinds: &[CeilingKind] = match quant {
-        Quant::F32 => &[GemmF32],
-        Quant::F16 => &[GemmF32, GemmF16],
-        Quant::Bf16 => &[GemmF32, DotBf16],
-        _ => &[GemmF32, GemmF16, DotInt8],
-    };
-    kinds.iter().filter_map(|kind| roof(ceilings, *kind)).max_by(f64::total_cmp)
 }

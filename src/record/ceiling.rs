@@ -1,6 +1,7 @@
 //! Measured roofs of a device.
 
 use crate::units::{BytesPerSecond, OpsPerSecond, Quantity, Seconds};
+use crate::workload::Quant;
 use serde::{Deserialize, Serialize};
 
 /// What a ceiling bounds.
@@ -94,4 +95,17 @@ impl Ceiling {
 /// The roof of `kind` among `ceilings` with the most threads.
 pub fn roof(ceilings: &[Ceiling], kind: CeilingKind) -> Option<f64> {
     ceilings.iter().filter(|c| c.kind == kind).max_by_key(|c| c.threads).map(|c| c.best)
+}
+
+/// The arithmetic roof that weights of `quant` are compared with: the best rate measured in a type that could compute
+/// with them.
+pub fn arithmetic_roof(ceilings: &[Ceiling], quant: Quant) -> Option<f64> {
+    use CeilingKind::*;
+    let kinds: &[CeilingKind] = match quant {
+        Quant::F32 => &[GemmF32],
+        Quant::Bf16 => &[GemmF32, DotBf16],
+        Quant::F16 => &[GemmF32, GemmF16],
+        _ => &[GemmF32, GemmF16, DotInt8],
+    };
+    kinds.iter().filter_map(|kind| roof(ceilings, *kind)).max_by(f64::total_cmp)
 }

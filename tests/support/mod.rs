@@ -4,11 +4,11 @@
 use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor};
-use sizewell::engine::candle::source::names::{BlockTensor, TensorName};
-use sizewell::workload::{Architecture, ModelShape, RopeScaling};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use sizewell::engine::candle::source::names::{BlockTensor, TensorName};
+use sizewell::workload::{Architecture, ModelShape, RopeScaling};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -95,7 +95,9 @@ pub fn config_json(shape: &ModelShape) -> serde_json::Value {
         "tie_word_embeddings": shape.tied_embeddings,
         "sliding_window": shape.sliding_window,
     });
-    if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) = shape.rope_scaling {
+    if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) =
+        shape.rope_scaling
+    {
         config["rope_scaling"] = serde_json::json!({
             "rope_type": "llama3", "factor": factor, "low_freq_factor": low_freq_factor,
             "high_freq_factor": high_freq_factor, "original_max_position_embeddings": original_context,
@@ -105,7 +107,13 @@ pub fn config_json(shape: &ModelShape) -> serde_json::Value {
 }
 
 /// Writes a Hugging Face folder, its tensors spread over `shards` files.
-pub fn write_folder(folder: &Path, shape: &ModelShape, tensors: &HashMap<TensorName, Tensor>, dtype: DType, shards: usize) {
+pub fn write_folder(
+    folder: &Path,
+    shape: &ModelShape,
+    tensors: &HashMap<TensorName, Tensor>,
+    dtype: DType,
+    shards: usize,
+) {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("config.json"), config_json(shape).to_string()).unwrap();
     let mut parts: Vec<HashMap<String, Tensor>> = vec![HashMap::new(); shards];

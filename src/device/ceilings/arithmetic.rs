@@ -65,12 +65,12 @@ fn product<T: Copy + 'static>(threads: usize, matrix: &[T], zero: T, one: T) -> 
 /// Bytes of each operand of a dot product: together they stay in the first-level cache.
 const DOT_BYTES: usize = 4096;
 /// Dot products of one sample and thread.
-const DOTS: usize = 20_000;
+const DOTS: usize = 10_000;
 
 /// A loop of dot products over operands in the first-level cache.
 struct DotKernel {
     kind: CeilingKind,
-    /// Operations per byte of an operand: a multiply and an add for each element.
+    /// Operations per byte of an operand: a multiply and an add for each product that an element is in.
     ops_per_byte: f64,
     how: &'static str,
     run: fn(&[u8], &[u8]),
@@ -139,18 +139,27 @@ mod x86 {
     use super::{CeilingKind, DotKernel, black_box, portable};
     use std::arch::x86_64::*;
 
-    /// A kernel whose inner loop feeds eight independent sums, so that the latency of the instruction is hidden.
+    /// Operands of one step: each of `SIDE` vectors of `a` meets each of `SIDE` vectors of `b`, so that there are twice
+    /// as many products as loads and the sums are many enough to hide the latency of the instruction.
+    const SIDE: usize = 4;
+
     macro_rules! dot_kernel {
         ($name:ident, $features:literal, $vector:ty, $zero:expr, $bytes:literal, $load:expr, $step:expr) => {
             #[target_feature(enable = $features)]
             fn $name(a: &[u8], b: &[u8]) {
-                const SUMS: usize = 8;
-                let mut sums: [$vector; SUMS] = [$zero; SUMS];
-                for (a, b) in a.chunks_exact($bytes * SUMS).zip(b.chunks_exact($bytes * SUMS)) {
-                    for i in 0..SUMS {
-                        // SAFETY: each load is within its chunk.
-                        let (x, y) = unsafe { ($load(a.as_ptr().add(i * $bytes)), $load(b.as_ptr().add(i * $bytes))) };
-                        sums[i] = $step(sums[i], x, y);
+                let mut sums: [[$vector; SIDE]; SIDE] = [[$zero; SIDE]; SIDE];
+                for (a, b) in a.chunks_exact($bytes * SIDE).zip(b.chunks_exact($bytes * SIDE)) {
+                    // SAFETY: each load is within its chunk.
+                    let (x, y) = unsafe {
+                        (
+                            [0, 1, 2, 3].map(|i| $load(a.as_ptr().add(i * $bytes))),
+                            [0, 1, 2, 3].map(|i| $load(b.as_ptr().add(i * $bytes))),
+                        )
+                    };
+                    for i in 0..SIDE {
+                        for j in 0..SIDE {
+                            sums[i][j] = $step(sums[i][j], x[i], y[j]);
+                        }
                     }
                 }
                 black_box(sums);
@@ -201,7 +210,7 @@ mod x86 {
     );
 
     pub(super) fn kernels() -> Vec<DotKernel> {
-        let int8 = |how, run| DotKernel { kind: CeilingKind::DotInt8, ops_per_byte: 2.0, how, run };
+        let int8 = |how, run| DotKernel { kind: CeilingKind::DotInt8, ops_per_byte: 2.0 * SIDE as f64, how, run };
         let mut all = Vec::new();
         // SAFETY (of each closure): the instructions were detected.
         if is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw") {
@@ -216,7 +225,7 @@ mod x86 {
         if is_x86_feature_detected!("avx512bf16") {
             all.push(DotKernel {
                 kind: CeilingKind::DotBf16,
-                ops_per_byte: 1.0,
+                ops_per_byte: SIDE as f64,
                 how: "AVX-512 BF16",
                 run: |a, b| unsafe { bf16_avx512(a, b) },
             });

@@ -1,0 +1,89 @@
+//! Accelerators: dense peaks, bandwidth, memory. Empty is not known, never zero.
+
+use crate::units::{Bytes, BytesPerSecond, OpsPerSecond};
+use crate::workload::Quant;
+use serde::Deserialize;
+
+/// Memory that a card of a nominal size really offers, where what the driver reports was not seen: the smallest share
+/// among the cards of the catalog where both are known (22.5 of 24 GiB).
+const USABLE_SHARE: f64 = 0.93;
+
+/// A row of accelerators.csv.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accelerator {
+    /// `vendor/model-form-memory`, such as `nvidia/h100-sxm-80`.
+    pub id: String,
+    /// The vendor's name for it.
+    pub name: String,
+    /// Vendor.
+    pub vendor: String,
+    /// Generation.
+    pub architecture: String,
+    /// `sxm`, `pcie`, `nvl`, `oam` or `unknown`: it changes clocks and power, and so speed.
+    pub form_factor: String,
+    /// Nominal memory in GB.
+    pub memory_gb: Option<f64>,
+    /// Memory as the driver reports it, in MiB.
+    pub memory_mib: Option<f64>,
+    /// Peak memory bandwidth in GB/s.
+    pub memory_bandwidth_gb_per_s: Option<f64>,
+    /// Peak in `f32` in TFLOP/s.
+    pub fp32_tflops: Option<f64>,
+    /// Dense peak in `f16` in TFLOP/s.
+    pub fp16_tflops: Option<f64>,
+    /// Dense peak in `bf16` in TFLOP/s.
+    pub bf16_tflops: Option<f64>,
+    /// Dense peak in `fp8` in TFLOP/s.
+    pub fp8_tflops: Option<f64>,
+    /// Dense peak in `int8` in TOP/s.
+    pub int8_tops: Option<f64>,
+    /// Dense peak in `int4` in TOP/s.
+    pub int4_tops: Option<f64>,
+    /// Streaming multiprocessors.
+    pub sm_count: Option<u32>,
+    /// Highest clock of the multiprocessors.
+    pub max_sm_clock_mhz: Option<f64>,
+    /// Second-level cache.
+    pub l2_mib: Option<f64>,
+    /// Board power.
+    pub tdp_w: Option<f64>,
+    /// Other names, separated by semicolons.
+    pub aliases: String,
+    /// What to know about the figures, such as sources that differ.
+    pub note: String,
+    /// Where the figures are from.
+    pub source: String,
+}
+
+impl Accelerator {
+    /// Memory that a model can use: what the driver reports, or a cautious share of the nominal size.
+    pub fn memory(&self) -> Option<Bytes> {
+        match (self.memory_mib, self.memory_gb) {
+            (Some(mib), _) => Some(Bytes(mib * 1024.0 * 1024.0)),
+            (None, Some(gb)) => Some(Bytes(gb * USABLE_SHARE * 1024f64.powi(3))),
+            (None, None) => None,
+        }
+    }
+
+    /// Peak memory bandwidth.
+    pub fn bandwidth(&self) -> Option<BytesPerSecond> {
+        self.memory_bandwidth_gb_per_s.map(|gb| BytesPerSecond(gb * 1e9))
+    }
+
+    /// Peak arithmetic rate for weights of `quant`. Quantized weights are multiplied in `f16` by the kernels that
+    /// candle has, so its rate is theirs.
+    pub fn arithmetic(&self, quant: Quant) -> Option<OpsPerSecond> {
+        let tera = match quant {
+            Quant::F32 => self.fp32_tflops,
+            Quant::Bf16 => self.bf16_tflops,
+            _ => self.fp16_tflops,
+        };
+        tera.map(|t| OpsPerSecond(t * 1e12))
+    }
+
+    /// Highest clock in GHz.
+    pub fn clock_ghz(&self) -> Option<f64> {
+        self.max_sm_clock_mhz.map(|mhz| mhz / 1000.0)
+    }
+}

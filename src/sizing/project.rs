@@ -1,0 +1,189 @@
+//! A first projection to hardware that was not measured: the share of the roof that was reached here, times the roof
+//! there, plus the time that a GPU spends launching the kernels of each layer.
+//!
+//! It is wide on purpose. On public llama.cpp measurements of six models on twelve GPU types (SpareCores
+//! sc-inspector-data@804d3c71, one build, Q4_K_M), with shares taken from CPU instances of up to 16 threads, 90 % of
+//! the true times per token were 0.42 to 1.9 times the projected one, and 90 % of the true prefill times 0.4 to 5
+//! times. Without the layer term the same numbers are 0.5 to 12. METHODOLOGY.md has the table.
+
+use super::fit;
+use super::interval::Interval;
+use crate::catalog::{Accelerator, Offer};
+use crate::record::ceiling::{arithmetic_roof, roof};
+use crate::record::{CaseRow, CeilingKind, RunRecord};
+use crate::units::{Bytes, Seconds};
+use crate::workload::{Case, ModelShape};
+
+/// Seconds x GHz that a GPU takes to launch the kernels of one layer, as fitted to the public measurements above
+/// (METHOD section 3, term b).
+const LAYER_LAUNCH_GHZ_S: f64 = 135e-6;
+/// Clock that is assumed where the catalog has none: the A100's, the lowest of the current data centre cards.
+const ASSUMED_CLOCK_GHZ: f64 = 1.41;
+/// Factors between projected and true time per token that hold 90 % of the evidence, low and high.
+const DECODE_FACTORS: (f64, f64) = (0.4, 2.5);
+/// The same for prefill.
+const PREFILL_FACTORS: (f64, f64) = (0.4, 5.0);
+/// Bytes of a number of the cache on a GPU.
+const GPU_CACHE_ELEMENT: usize = 2;
+/// Between sizes of one CPU generation, times scale between not at all and with the cores; beyond this ratio of cores
+/// nothing is said.
+const MOST_CORE_RATIO: f64 = 8.0;
+/// Spread between instances of the same CPU and size (METHOD rule R-B9: the median of max / min is 1.16).
+const SAME_CPU_FACTOR: f64 = 1.16;
+
+/// Times of one case on one device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Times {
+    /// To the first token, of the whole batch.
+    pub ttft: Interval,
+    /// Per further token of each sequence.
+    pub tpot: Interval,
+}
+
+impl Times {
+    /// For a whole request.
+    pub fn e2e(&self, gen_tokens: usize) -> Interval {
+        let steps = (gen_tokens - 1) as f64;
+        self.ttft.plus(self.tpot.map(|t| t * steps))
+    }
+}
+
+/// Roofs of a device: bytes per second and operations per second.
+#[derive(Debug, Clone, Copy)]
+struct Roofs {
+    bandwidth: f64,
+    arithmetic: f64,
+}
+
+/// What a case moves and computes.
+struct Work {
+    prefill_ops: f64,
+    weight_bytes: f64,
+    decode_ops: f64,
+    decode_bytes: f64,
+}
+
+impl Work {
+    fn of(shape: &ModelShape, case: &Case, cache_element: usize) -> Self {
+        let middle = case.prompt_tokens + case.gen_tokens / 2;
+        let weights = shape.decode_weight_bytes(case.quant).0;
+        Self {
+            prefill_ops: shape.prefill_ops(case.batch, case.prompt_tokens),
+            weight_bytes: weights,
+            decode_ops: shape.decode_ops(case.batch, middle),
+            decode_bytes: weights + shape.kv_bytes(case.batch, middle, cache_element).0,
+        }
+    }
+
+    /// The least time that the roofs allow for a prefill.
+    fn prefill_bound(&self, roofs: Roofs) -> f64 {
+        (self.prefill_ops / roofs.arithmetic).max(self.weight_bytes / roofs.bandwidth)
+    }
+
+    /// The least time that the roofs allow for a decode step.
+    fn decode_bound(&self, roofs: Roofs) -> f64 {
+        (self.decode_bytes / roofs.bandwidth).max(self.decode_ops / roofs.arithmetic)
+    }
+}
+
+/// A measured case as something to project from.
+pub struct Reference<'a> {
+    shape: &'a ModelShape,
+    case: Case,
+    measured: Times,
+    /// Share of the roof that the prefill reached, at most 1.
+    prefill_share: f64,
+    /// Share of the roof that decoding reached, at most 1.
+    decode_share: f64,
+    threads: usize,
+}
+
+/// The measured times of a row.
+pub fn measured_times(row: &CaseRow) -> Option<Times> {
+    let interval = |d: crate::record::Distribution<Seconds>| {
+        Interval::new(d.median.0, d.lo.unwrap_or(d.median).0, d.hi.unwrap_or(d.median).0)
+    };
+    Some(Times { ttft: interval(row.metrics.ttft?), tpot: interval(row.metrics.tpot?) })
+}
+
+impl<'a> Reference<'a> {
+    /// A measured row of a run; the error says what the run lacks.
+    pub fn new(record: &'a RunRecord, row: &CaseRow) -> Result<Self, String> {
+        let shape = &record.model.as_ref().ok_or("the run has no model")?.shape;
+        let measured = measured_times(row).ok_or("the case has no TTFT or TPOT")?;
+        let case = row.key.case;
+        let roofs = (roof(&record.ceilings, CeilingKind::ReadBandwidth), arithmetic_roof(&record.ceilings, case.quant));
+        let (Some(bandwidth), Some(arithmetic)) = roofs else {
+            return Err("the run has no ceilings, so that the share of the roof is not known".to_string());
+        };
+        let roofs = Roofs { bandwidth, arithmetic };
+        let work = Work::of(shape, &case, 4);
+        Ok(Self {
+            shape,
+            case,
+            measured,
+            prefill_share: (work.prefill_bound(roofs) / measured.ttft.value).min(1.0),
+            decode_share: (work.decode_bound(roofs) / measured.tpot.value).min(1.0),
+            threads: record.environment.cpu.engine_threads.max(1),
+        })
+    }
+
+    /// Times on one accelerator of `offer`; the error says why none can be given.
+    pub fn on_accelerator(&self, offer: &Offer, accelerator: &Accelerator) -> Result<Times, String> {
+        if accelerator.vendor != "NVIDIA" {
+            return Err(format!("candle has no backend for {}", accelerator.name));
+        }
+        if ["Kepler", "Maxwell", "Pascal"].iter().any(|old| accelerator.architecture.starts_with(old)) {
+            return Err(format!("{} is too old for candle's CUDA kernels", accelerator.name));
+        }
+        if offer.accelerator_count < 1.0 {
+            return Err("it is a share of a GPU, whose speed does not follow from the whole".to_string());
+        }
+        let memory = accelerator.memory().ok_or("its memory is not known")?;
+        self.check_fit(memory, GPU_CACHE_ELEMENT, fit::GPU_RESERVE, &accelerator.name)?;
+        let bandwidth = accelerator.bandwidth().ok_or("its memory bandwidth is not known")?;
+        let arithmetic = accelerator
+            .arithmetic(self.case.quant)
+            .ok_or_else(|| format!("no rate in {} is published for it", self.case.quant))?;
+        let roofs = Roofs { bandwidth: bandwidth.0, arithmetic: arithmetic.0 };
+        let work = Work::of(self.shape, &self.case, GPU_CACHE_ELEMENT);
+        let launch = self.shape.layers as f64 * LAYER_LAUNCH_GHZ_S / accelerator.clock_ghz().unwrap_or(ASSUMED_CLOCK_GHZ);
+        let project = |bound: f64, share: f64, (low, high): (f64, f64)| {
+            let time = bound / share + launch;
+            // No projection beats the uncalibrated roof (METHOD rule R-C6).
+            Interval::new(time, (time * low).max(bound), time * high)
+        };
+        Ok(Times {
+            ttft: project(work.prefill_bound(roofs), self.prefill_share, PREFILL_FACTORS),
+            tpot: project(work.decode_bound(roofs), self.decode_share, DECODE_FACTORS),
+        })
+    }
+
+    /// Times on an instance of the same CPU generation; the error says why none can be given.
+    pub fn on_same_cpu(&self, offer: &Offer) -> Result<Times, String> {
+        let (Some(vcpus), Some(memory)) = (offer.vcpus, offer.memory) else {
+            return Err("its size is not known".to_string());
+        };
+        self.check_fit(memory, 4, fit::HOST_RESERVE, "the host")?;
+        let ratio = vcpus / self.threads as f64;
+        if !(1.0..=MOST_CORE_RATIO).contains(&ratio) {
+            return Err(format!("{vcpus} vCPUs are too far from the {} threads that were measured", self.threads));
+        }
+        let scaled = |time: Interval| {
+            Interval::new(
+                time.value / ratio.sqrt(),
+                time.lo / ratio / SAME_CPU_FACTOR,
+                time.hi * SAME_CPU_FACTOR,
+            )
+        };
+        Ok(Times { ttft: scaled(self.measured.ttft), tpot: scaled(self.measured.tpot) })
+    }
+
+    fn check_fit(&self, memory: Bytes, element: usize, reserve: Bytes, place: &str) -> Result<(), String> {
+        let needed = fit::needed(self.shape, &self.case, element, reserve);
+        match needed.0 <= memory.0 {
+            true => Ok(()),
+            false => Err(format!("does not fit: {needed} with the reserve, {memory} in {place}")),
+        }
+    }
+}
