@@ -33,3 +33,7 @@ pub mod record;
 pub mod catalog;
 
 pub mod sizing;
+
+pub mod report;
+
+pub mod cli;

@@ -166,7 +166,8 @@ mod tests {
             let key = (offer.name(), offer.region.clone(), offer.zone.clone(), offer.market);
             assert!(keys.insert(key.clone()), "{key:?} twice");
             assert!(!offer.source.is_empty() && !offer.source_licence.is_empty(), "{key:?}");
-            let dated = offer.observed_at.is_some() || offer.flags.iter().any(|f| f.contains("as_of") || f.contains("stale"));
+            let dated =
+                offer.observed_at.is_some() || offer.flags.iter().any(|f| f.contains("as_of") || f.contains("stale"));
             assert!(dated, "{key:?} has neither a date nor a flag that says so");
         }
         for accelerator in catalog.accelerators.values() {
@@ -200,9 +201,10 @@ mod tests {
     fn spot_is_not_dearer_than_on_demand() {
         let catalog = Catalog::embedded().unwrap();
         for spot in catalog.offers.iter().filter(|o| o.market == Market::Spot) {
-            let regular = catalog.offers.iter().find(|o| {
-                o.market == Market::OnDemand && o.name() == spot.name() && o.region == spot.region
-            });
+            let regular = catalog
+                .offers
+                .iter()
+                .find(|o| o.market == Market::OnDemand && o.name() == spot.name() && o.region == spot.region);
             if let Some(regular) = regular {
                 assert!(spot.usd_per_h <= regular.usd_per_h, "{} {}", spot.name(), spot.region);
             }

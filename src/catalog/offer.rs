@@ -127,11 +127,7 @@ fn offer(provider: &str, row: Row) -> Result<Offer, String> {
     if row.usd_per_h <= rust_decimal::Decimal::ZERO {
         return Err(format!("usd_per_h is {}; leave the row out where the price is not known", row.usd_per_h));
     }
-    let sizes = [
-        ("accelerator_count", row.accelerator_count),
-        ("vcpus", row.vcpus),
-        ("memory_gib", row.memory_gib),
-    ];
+    let sizes = [("accelerator_count", row.accelerator_count), ("vcpus", row.vcpus), ("memory_gib", row.memory_gib)];
     for (name, value) in sizes {
         if value.is_some_and(|v| !(v.is_finite() && v > 0.0)) {
             return Err(format!("{name} is {}; it must be above 0, or empty", value.unwrap_or(0.0)));

@@ -147,7 +147,8 @@ impl<'a> Reference<'a> {
             .ok_or_else(|| format!("no rate in {} is published for it", self.case.quant))?;
         let roofs = Roofs { bandwidth: bandwidth.0, arithmetic: arithmetic.0 };
         let work = Work::of(self.shape, &self.case, GPU_CACHE_ELEMENT);
-        let launch = self.shape.layers as f64 * LAYER_LAUNCH_GHZ_S / accelerator.clock_ghz().unwrap_or(ASSUMED_CLOCK_GHZ);
+        let launch =
+            self.shape.layers as f64 * LAYER_LAUNCH_GHZ_S / accelerator.clock_ghz().unwrap_or(ASSUMED_CLOCK_GHZ);
         let project = |bound: f64, share: f64, (low, high): (f64, f64)| {
             let time = bound / share + launch;
             // No projection beats the uncalibrated roof (METHOD rule R-C6).
@@ -170,11 +171,7 @@ impl<'a> Reference<'a> {
             return Err(format!("{vcpus} vCPUs are too far from the {} threads that were measured", self.threads));
         }
         let scaled = |time: Interval| {
-            Interval::new(
-                time.value / ratio.sqrt(),
-                time.lo / ratio / SAME_CPU_FACTOR,
-                time.hi * SAME_CPU_FACTOR,
-            )
+            Interval::new(time.value / ratio.sqrt(), time.lo / ratio / SAME_CPU_FACTOR, time.hi * SAME_CPU_FACTOR)
         };
         Ok(Times { ttft: scaled(self.measured.ttft), tpot: scaled(self.measured.tpot) })
     }

@@ -211,7 +211,8 @@ impl<'a> Ranker<'a> {
         let environment = &self.run.record.environment;
         let hourly = self.request.machine.usd_per_h.or(environment.instance.usd_per_hour.map(Usd));
         let instance = self.instance();
-        let candidates = cases.iter().filter_map(|row| Some(Candidate { row, times: measured_times(row)?, replicas: 1 }));
+        let candidates =
+            cases.iter().filter_map(|row| Some(Candidate { row, times: measured_times(row)?, replicas: 1 }));
         let Some(best) = self.best(candidates.collect()) else {
             let offer = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
             let quant = cases.first().map_or(Quant::F16, |row| row.key.case.quant);
@@ -263,8 +264,11 @@ impl<'a> Ranker<'a> {
                 [] => offer.market == Market::OnDemand,
                 some => some.contains(&offer.market),
             };
-            let is = |wanted: &Option<String>, have: &str| wanted.as_deref().is_none_or(|w| w.eq_ignore_ascii_case(have));
-            market && is(&request.provider, &offer.provider) && (is(&request.region, &offer.region) || offer.region == "any")
+            let is =
+                |wanted: &Option<String>, have: &str| wanted.as_deref().is_none_or(|w| w.eq_ignore_ascii_case(have));
+            market
+                && is(&request.provider, &offer.provider)
+                && (is(&request.region, &offer.region) || offer.region == "any")
         })
     }
 
@@ -285,9 +289,8 @@ impl<'a> Ranker<'a> {
                 self.excluded.push(Excluded { offer: name, quant, reason: reason.to_string() });
                 continue;
             }
-            let result = projected
-                .entry(name.clone())
-                .or_insert_with(|| self.project(offer, cpu.as_deref(), &references));
+            let result =
+                projected.entry(name.clone()).or_insert_with(|| self.project(offer, cpu.as_deref(), &references));
             match result {
                 Ok((candidate, method, hardware)) => {
                     let mut row =
@@ -310,14 +313,14 @@ impl<'a> Ranker<'a> {
         let accelerator = self.catalog.accelerator(offer);
         let replicas = (offer.accelerator_count.floor() as usize).max(1);
         let (method, hardware) = match accelerator {
-            Some(accelerator) => {
-                ("share of the roof, from a CPU", format!("{replicas}x {}", accelerator.name))
-            }
+            Some(accelerator) => ("share of the roof, from a CPU", format!("{replicas}x {}", accelerator.name)),
             None => {
                 let generation = offer.cpu.as_deref().unwrap_or("CPU");
                 if cpu.is_none_or(|cpu| Some(cpu) != offer.cpu.as_deref()) {
                     let measured = cpu.unwrap_or("one that the catalog does not name");
-                    return Err(format!("its CPU is {generation}, the measured one {measured}: CPUs are not projected across"));
+                    return Err(format!(
+                        "its CPU is {generation}, the measured one {measured}: CPUs are not projected across"
+                    ));
                 }
                 ("same CPU generation", format!("{} vCPU {generation}", offer.vcpus.unwrap_or(0.0)))
             }
@@ -430,16 +433,18 @@ fn cheapest_regions(rows: Vec<RankRow>) -> Vec<RankRow> {
 fn headline(rows: &[RankRow]) -> Vec<String> {
     let priced = |basis: Basis| rows.iter().find(|r| r.basis == basis && r.usd_per_million_tokens.is_some());
     let text = |row: &RankRow| {
-        let cost = row.usd_per_million_tokens.map_or(String::new(), |c| {
-            format!("{} per million generated tokens ({} to {})", c.value, c.lo, c.hi)
-        });
+        let cost = row
+            .usd_per_million_tokens
+            .map_or(String::new(), |c| format!("{} per million generated tokens ({} to {})", c.value, c.lo, c.hi));
         let place = row.region.as_ref().map_or(String::new(), |r| format!(" in {r}"));
         format!("{}:{}{place}, {} at batch {}: {cost}", row.provider, row.instance_type, row.quant, row.batch)
     };
     let mut lines = Vec::new();
     match priced(Basis::Measured) {
         Some(row) => lines.push(format!("Cheapest measured: {}.", text(row))),
-        None => lines.push("Nothing measured has a price: --as provider:type or --price-per-hour gives this machine one.".into()),
+        None => lines.push(
+            "Nothing measured has a price: --as provider:type or --price-per-hour gives this machine one.".into(),
+        ),
     }
     if let Some(row) = priced(Basis::Projected) {
         let tied = rows.iter().filter(|r| r.tied_with_first).count();

@@ -1,8 +1,8 @@
 //! A weight matrix, dense or block-quantized, and its product with activations.
 
 use super::cpu::matmul::{DenseMatmul, quantized_matmul};
-use candle_core::quantized::QTensor;
-use candle_core::{DType, Result, Tensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{DType, Device, Result, Tensor};
 use std::sync::Arc;
 
 /// A `(outputs, inputs)` matrix.
@@ -54,6 +54,17 @@ impl Linear {
             Weights::Dense(w) => w.elem_count() * w.dtype().size_in_bytes(),
             Weights::Blocks(w) => w.storage_size_in_bytes(),
         }
+    }
+
+    /// The weights as GGUF blocks of `dtype`; a matrix of blocks must be of that type already.
+    pub fn to_qtensor(&self, dtype: GgmlDType) -> Result<QTensor> {
+        let weights = match &self.0 {
+            Weights::Dense(w) => return QTensor::quantize(w, dtype),
+            Weights::Blocks(w) if w.dtype() == dtype => w,
+            Weights::Blocks(w) => candle_core::bail!("a matrix of {:?} is not one of {dtype:?}", w.dtype()),
+        };
+        let storage = QStorage::from_data(weights.data()?, &Device::Cpu, dtype)?;
+        QTensor::new(storage, weights.shape().clone())
     }
 
     /// The weights as an `f32` tensor.

@@ -4,6 +4,7 @@
 pub mod build;
 pub mod gguf;
 mod gguf_header;
+pub mod gguf_writer;
 pub mod hf_config;
 pub mod hub;
 pub mod names;

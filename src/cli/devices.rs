@@ -1,0 +1,56 @@
+//! `sizewell devices`.
+
+use super::{Exit, output};
+use crate::device::inventory;
+use crate::power;
+use crate::report::table::{DASH, Table};
+use crate::units::Quantity;
+use std::path::Path;
+
+/// Arguments of `devices`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the devices, the power meter and the instance.
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    let devices = inventory::devices();
+    let environment = inventory::environment(Vec::new(), crate::device::cpu::default_threads(), None);
+    let (_, power) = power::open(Path::new("/"));
+    if args.json {
+        output::json(&serde_json::json!({ "devices": devices, "environment": environment, "power": power }))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new("Devices", &["device", "name", ">memory", "usable", "remark"]);
+    for device in devices {
+        table.push(vec![
+            device.id,
+            device.name,
+            device.memory_bytes.map_or(DASH.to_string(), Quantity::human),
+            if device.usable { "yes" } else { "no" }.to_string(),
+            device.remark.unwrap_or(DASH.to_string()),
+        ]);
+    }
+    let cpu = &environment.cpu;
+    table.notes = vec![
+        format!("instruction sets: {}", cpu.features.join(" ")),
+        format!(
+            "caches: {}; hypervisor: {}",
+            cpu.caches_bytes.iter().map(|c| c.human()).collect::<Vec<_>>().join(", "),
+            cpu.hypervisor.as_deref().unwrap_or("none")
+        ),
+        format!("power: {}", power.reason.unwrap_or_else(|| format!("{} ({})", power.source, power.zones.join(", ")))),
+        format!(
+            "instance: {}",
+            match (&environment.instance.provider, &environment.instance.instance_type) {
+                (Some(provider), Some(name)) => format!("{provider}:{name}"),
+                _ => environment.instance.known_from.clone(),
+            }
+        ),
+    ];
+    output::table(&table)?;
+    Ok(Exit::Done)
+}

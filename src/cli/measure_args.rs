@@ -1,0 +1,157 @@
+//! What `run` and `profile` have in common on the command line.
+
+use super::usage;
+use crate::device::cpu;
+use crate::units::Usd;
+use crate::workload::sweep::Grid;
+use crate::workload::{Quant, Sweep};
+use rust_decimal::Decimal;
+use std::path::PathBuf;
+
+/// What to measure, how long, and where it goes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MeasureArgs {
+    /// Preset, GGUF file, folder with config.json and safetensors, or hub id `owner/name`.
+    #[arg(long, short, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Device to run on: `cpu`.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
+    /// Sweep and limits: quick, standard, thorough, or a .toml file.
+    #[arg(long, short, value_name = "NAME|FILE", conflicts_with = "quick")]
+    pub workload: Option<String>,
+    /// Short for --workload quick.
+    #[arg(long)]
+    pub quick: bool,
+    /// Quantization levels instead of the workload's: f32, bf16, f16, int8, int4 (and q6_k, q5_k, q3_k, q2_k).
+    #[arg(long, value_delimiter = ',', value_name = "LEVEL,...")]
+    pub quant: Vec<Quant>,
+    /// Batch sizes instead of the workload's.
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    pub batch: Vec<usize>,
+    /// Prompt lengths in tokens instead of the workload's.
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    pub prompt: Vec<usize>,
+    /// Tokens to generate instead of the workload's.
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    pub gen_tokens: Vec<usize>,
+    /// Most seconds to measure each case, warm-up not counted.
+    #[arg(long, value_name = "SECONDS")]
+    pub max_time: Option<f64>,
+    /// Stop a case when the 95 % interval of its medians is within this share, such as 0.02.
+    #[arg(long, value_name = "SHARE")]
+    pub precision: Option<f64>,
+    /// Threads of the engine; one for each physical core by default.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// CPUs to pin the engine to, such as 0-3,8.
+    #[arg(long, value_name = "LIST")]
+    pub pin: Option<String>,
+    /// Seed of random weights, prompts and resampling.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Do not measure the ceilings of the machine (and do not project to other hardware).
+    #[arg(long)]
+    pub no_ceilings: bool,
+    /// The instance that this machine is, such as aws:m7a.large, where it cannot be recognised.
+    #[arg(long = "as", value_name = "PROVIDER:TYPE")]
+    pub instance: Option<String>,
+    /// What an hour of this machine costs, in USD.
+    #[arg(long, value_name = "USD")]
+    pub price_per_hour: Option<Decimal>,
+    /// Folder for the run; results/DATE-HOST-MODEL by default.
+    #[arg(long, short, value_name = "DIR", conflicts_with = "resume")]
+    pub output: Option<PathBuf>,
+    /// Continue the run in this folder; it says what to measure.
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<PathBuf>,
+}
+
+impl MeasureArgs {
+    /// The sweep with what the command line changes in it.
+    pub fn sweep(&self) -> anyhow::Result<Sweep> {
+        let mut sweep = match self.workload.as_deref() {
+            Some(file) if file.ends_with(".toml") => {
+                let text = std::fs::read_to_string(file).map_err(|e| anyhow::anyhow!("{file}: {e}"))?;
+                Sweep::parse(file, &text)?
+            }
+            Some(name) => Sweep::named(name).or_else(usage)?,
+            None => Sweep::named(if self.quick { "quick" } else { "standard" }).or_else(usage)?,
+        };
+        if !self.quant.is_empty() {
+            sweep.quant = self.quant.clone();
+        }
+        let changed = [&self.batch, &self.prompt, &self.gen_tokens].iter().any(|axis| !axis.is_empty());
+        if changed && let Some(first) = sweep.grid.first().cloned() {
+            let axis = |asked: &Vec<usize>, own: Vec<usize>| if asked.is_empty() { own } else { asked.clone() };
+            sweep.grid = vec![Grid {
+                batch: axis(&self.batch, first.batch),
+                prompt: axis(&self.prompt, first.prompt),
+                gen_tokens: axis(&self.gen_tokens, first.gen_tokens),
+            }];
+        }
+        if let Some(seconds) = self.max_time {
+            sweep.limits.max_time_s = seconds;
+        }
+        if let Some(precision) = self.precision {
+            sweep.limits.precision = precision;
+        }
+        sweep.validate().or_else(usage)?;
+        Ok(sweep)
+    }
+
+    /// The number of threads, checked.
+    pub fn engine_threads(&self) -> anyhow::Result<usize> {
+        match (self.threads, &self.pin) {
+            (Some(0), _) => usage("--threads is 0; at least 1 is needed"),
+            (Some(threads), _) => Ok(threads),
+            (None, Some(list)) => Ok(self.pinned(list)?.len()),
+            (None, None) => Ok(cpu::default_threads()),
+        }
+    }
+
+    fn pinned(&self, list: &str) -> anyhow::Result<Vec<usize>> {
+        let cpus = cpu::parse_cpu_list(list).or_else(usage)?;
+        let allowed = cpu::allowed_cpus();
+        match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+            Some(missing) => usage(format!("--pin {list}: there is no CPU {missing} to run on")),
+            None => Ok(cpus),
+        }
+    }
+
+    /// Checks what only another part of the program would notice later.
+    pub fn check(&self) -> anyhow::Result<()> {
+        match self.device.as_str() {
+            "cpu" | "all" => {}
+            other => return usage(format!("--device {other}: this version measures on `cpu` only")),
+        }
+        if let Some(list) = &self.pin {
+            self.pinned(list)?;
+        }
+        if self.price_per_hour.is_some_and(|price| price <= Decimal::ZERO) {
+            return usage("--price-per-hour must be above 0");
+        }
+        self.machine().map(|_| ())
+    }
+
+    /// What the user says of this machine's price.
+    pub fn machine(&self) -> anyhow::Result<crate::sizing::MachinePrice> {
+        let instance = match &self.instance {
+            Some(text) => Some(crate::sizing::MachinePrice::parse_instance(text).or_else(usage)?),
+            None => None,
+        };
+        Ok(crate::sizing::MachinePrice { instance, usd_per_h: self.price_per_hour.map(Usd) })
+    }
+}
+
+impl Default for MeasureArgs {
+    /// What the command line has when nothing is given.
+    fn default() -> Self {
+        #[derive(clap::Parser)]
+        struct Only {
+            #[command(flatten)]
+            args: MeasureArgs,
+        }
+        <Only as clap::Parser>::parse_from(["sizewell"]).args
+    }
+}

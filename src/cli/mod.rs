@@ -1,0 +1,138 @@
+//! The command line: one file per verb.
+
+mod catalog;
+mod ceilings;
+mod completions;
+mod devices;
+mod measure_args;
+mod measuring;
+mod models;
+mod output;
+mod profile;
+mod progress;
+mod rank;
+mod report;
+mod run;
+mod talk;
+
+use clap::{Parser, Subcommand};
+use std::fmt;
+use std::process::ExitCode;
+use talk::Talk;
+
+/// What a command ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// The job failed.
+    Failed,
+    /// The command line asks for something that cannot be.
+    Usage,
+    /// The measurement cannot be relied on.
+    InvalidMeasurement,
+}
+
+impl Exit {
+    /// The exit status.
+    pub fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::InvalidMeasurement => 5,
+        })
+    }
+
+    /// The exit status of an error.
+    pub fn of(error: &anyhow::Error) -> Self {
+        match error.downcast_ref::<UsageError>() {
+            Some(_) => Self::Usage,
+            None => Self::Failed,
+        }
+    }
+}
+
+/// An error of the command line rather than of the job.
+#[derive(Debug)]
+pub struct UsageError(pub String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// A usage error as the result of a command.
+fn usage<T>(message: impl Into<String>) -> anyhow::Result<T> {
+    Err(UsageError(message.into()).into())
+}
+
+/// Measures what a model costs on hardware, and says which hardware to buy.
+#[derive(Debug, Parser)]
+#[command(name = "sizewell", version, about, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 done, 1 the job failed, 2 usage, 5 the measurement is invalid.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say nothing but errors on stderr.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The main job: ceilings, profile, ranking and report of a model on this machine.
+    Run(run::Args),
+    /// What is here, what is not, and why.
+    Devices(devices::Args),
+    /// Measure the roofs of this machine: memory bandwidth and latency, arithmetic.
+    Ceilings(ceilings::Args),
+    /// Measure a model over batch sizes, prompt lengths and quantizations.
+    Profile(profile::Args),
+    /// Rank offers by what a request costs on them.
+    Rank(rank::Args),
+    /// Write the report of a run.
+    Report(report::Args),
+    /// The prices that rankings use.
+    #[command(subcommand)]
+    Catalog(catalog::Verb),
+    /// Model presets.
+    #[command(subcommand)]
+    Models(models::Verb),
+    /// Print the completion script of a shell.
+    Completions(completions::CompletionArgs),
+    /// Print the manual page.
+    Man,
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let talk = Talk::new(self.quiet);
+        match self.command {
+            Command::Run(args) => run::run(args, &talk),
+            Command::Devices(args) => devices::run(args),
+            Command::Ceilings(args) => ceilings::run(args, &talk),
+            Command::Profile(args) => profile::run(args, &talk),
+            Command::Rank(args) => rank::run(args, &talk),
+            Command::Report(args) => report::run(args, &talk),
+            Command::Catalog(verb) => catalog::run(verb),
+            Command::Models(verb) => models::run(verb, &talk),
+            Command::Completions(args) => completions::completions(args),
+            Command::Man => completions::man(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,111 @@
+//! `sizewell models`.
+
+use super::talk::Talk;
+use super::{Exit, output, usage};
+use crate::engine::candle::source::{gguf_writer, synthetic};
+use crate::report::table::Table;
+use crate::units::{Quantity, digits};
+use crate::workload::{Preset, Quant};
+use std::path::PathBuf;
+
+/// What to do with model presets.
+#[derive(Debug, clap::Subcommand)]
+pub enum Verb {
+    /// List the presets.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the shape of one, and what it needs.
+    Show {
+        /// Name of the preset.
+        name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a GGUF file with seeded random weights.
+    Synth {
+        /// Name of the preset.
+        #[arg(long, short)]
+        model: String,
+        /// Quantization level of the matrices.
+        #[arg(long, default_value = "f16")]
+        quant: Quant,
+        /// Seed of the weights.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// File to write.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+/// Levels whose sizes are listed.
+const LISTED: [Quant; 3] = [Quant::F16, Quant::Int8, Quant::Int4];
+
+/// Runs a verb.
+pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::List { json } => list(json),
+        Verb::Show { name, json } => show(&name, json),
+        Verb::Synth { model, quant, seed, output } => {
+            let preset = Preset::named(&model).or_else(usage)?;
+            if output.exists() {
+                return usage(format!("{} exists: remove it, or choose another name", output.display()));
+            }
+            let mut opened = synthetic::open(&preset, seed);
+            gguf_writer::write(&output, &opened.shape, opened.weights.as_mut(), quant, &preset.name)?;
+            talk.say(format!("wrote {}", output.display()));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn list(json: bool) -> anyhow::Result<Exit> {
+    let presets = Preset::all();
+    if json {
+        output::json(&presets)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(
+        "Presets",
+        &["name", "model", ">parameters", ">f16", ">int8", ">int4", ">KV per token (f16)", "source"],
+    );
+    for preset in presets {
+        let mut row =
+            vec![preset.name.clone(), preset.about.clone(), format!("{} M", digits(preset.parameters as f64 / 1e6))];
+        row.extend(LISTED.map(|quant| preset.shape.weight_bytes(quant).human()));
+        row.extend([preset.shape.kv_bytes(1, 1, 2).human(), preset.source.clone()]);
+        table.push(row);
+    }
+    output::table(&table)?;
+    Ok(Exit::Done)
+}
+
+fn show(name: &str, json: bool) -> anyhow::Result<Exit> {
+    let preset = Preset::named(name).or_else(usage)?;
+    if json {
+        output::json(&preset)?;
+        return Ok(Exit::Done);
+    }
+    let shape = &preset.shape;
+    let mut table = Table::new(preset.about.clone(), &["what", "value"]);
+    let mut line = |what: &str, value: String| table.push(vec![what.to_string(), value]);
+    line("source", preset.source.clone());
+    line("architecture", shape.architecture.to_string());
+    line("parameters", preset.parameters.to_string());
+    line("layers", shape.layers.to_string());
+    line("width", format!("{}, feed-forward {}", shape.hidden_size, shape.intermediate_size));
+    line("heads", format!("{} of {}, {} for keys and values", shape.heads, shape.head_dim, shape.kv_heads));
+    line("vocabulary", shape.vocab_size.to_string());
+    line("longest context", shape.max_context.to_string());
+    for quant in LISTED {
+        let kinds: Vec<String> = shape.encodings(quant).iter().map(|(e, n)| format!("{n} x {e}")).collect();
+        line(quant.name(), format!("{} ({})", shape.weight_bytes(quant).human(), kinds.join(", ")));
+    }
+    line("KV cache", format!("{} a token in f16", shape.kv_bytes(1, 1, 2).human()));
+    output::table(&table)?;
+    Ok(Exit::Done)
+}

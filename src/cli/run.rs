@@ -1,0 +1,63 @@
+//! `sizewell run`: the main job.
+
+use super::measure_args::MeasureArgs;
+use super::talk::Talk;
+use super::{Exit, measuring, output, report};
+use crate::catalog::Catalog;
+use crate::report::{content, json};
+use std::path::PathBuf;
+
+/// The model that is measured when none is named: the smallest preset, so that any machine can.
+const DEFAULT_MODEL: &str = "smollm2-135m";
+/// Rows of the ranking on the terminal.
+const SHOWN: usize = 10;
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    measure: MeasureArgs,
+    /// Prices from this folder instead of those that the program carries.
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
+    /// Print the run and its ranking as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures, ranks and reports.
+pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+    // The catalog first: an error in it should not cost minutes of measuring.
+    let catalog = load_catalog(args.catalog.as_deref())?;
+    let measured = measuring::measure(&args.measure, Some(DEFAULT_MODEL), talk)?;
+    let rankings = report::rankings(&measured.run, &catalog, &args.measure.machine()?);
+    if args.json {
+        output::json(&serde_json::json!({ "run": json::run(&measured.run), "rankings": rankings.as_ref().ok() }))?;
+    } else {
+        output::table(&content::ceilings(&measured.run.record))?;
+        output::table(&content::cases(&measured.run))?;
+        match rankings.as_ref().map(|all| all.first()) {
+            Ok(Some(first)) => {
+                output::table(&content::ranking(first, SHOWN))?;
+                output::text(&format!("\n{}\n", first.headline.join("\n")))?;
+            }
+            Ok(None) => {}
+            Err(why) => talk.warn(format!("no ranking: {why}")),
+        }
+    }
+    for name in ["report.html", "report.md"] {
+        let path = measured.run.path.join(name);
+        report::write(&measured.run, rankings.clone(), &path)?;
+        talk.say(format!("wrote {}", path.display()));
+    }
+    measured.speak(talk);
+    Ok(measured.exit())
+}
+
+/// The catalog of a folder, or the one that the program carries.
+pub fn load_catalog(folder: Option<&std::path::Path>) -> anyhow::Result<Catalog> {
+    Ok(match folder {
+        Some(folder) => Catalog::from_folder(folder)?,
+        None => Catalog::embedded()?,
+    })
+}

@@ -1,0 +1,40 @@
+//! Results go to stdout, talk goes to stderr.
+
+use std::io::IsTerminal;
+
+/// Speaks to the person at the terminal.
+#[derive(Debug, Clone, Copy)]
+pub struct Talk {
+    quiet: bool,
+}
+
+impl Talk {
+    /// `quiet` leaves only errors.
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet }
+    }
+
+    /// Says what is going on.
+    pub fn say(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("{}", text.as_ref());
+        }
+    }
+
+    /// Says what may be wrong.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("warning: {}", text.as_ref());
+        }
+    }
+
+    /// Whether a progress bar makes sense: somebody watches, and did not ask for silence.
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Whether plain lines of progress make sense: nobody watches a bar, but the log is wanted.
+    pub fn shows_lines(&self) -> bool {
+        !self.quiet && !std::io::stderr().is_terminal()
+    }
+}

@@ -1,0 +1,117 @@
+//! Writing a model as a GGUF file.
+
+use super::names::{BlockTensor, TensorName};
+use super::{ModelError, WeightSource, build};
+use crate::workload::{ModelShape, Quant, RopeScaling};
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+/// Writes `shape` with the weights of `weights` at `quant`. The file appears whole or not at all. Rows are written as
+/// the source gives them, which is right for random weights; reordering the heads of real ones is not done here.
+pub fn write(
+    path: &Path,
+    shape: &ModelShape,
+    weights: &mut dyn WeightSource,
+    quant: Quant,
+    name: &str,
+) -> Result<(), ModelError> {
+    let fail = |e: candle_core::Error| ModelError::new(path, e);
+    let mut tensors: Vec<(String, QTensor)> = Vec::new();
+    for (id, rows, cols) in matrices(shape) {
+        let (linear, encoding) = weights.matrix(id, rows, cols, quant)?;
+        let tensor = linear.to_qtensor(build::ggml_dtype(encoding)).map_err(fail)?;
+        tensors.push((id.gguf(), tensor));
+    }
+    for (id, len) in vectors(shape) {
+        let vector = weights.vector(id, len)?;
+        tensors.push((id.gguf(), QTensor::quantize(&vector, GgmlDType::F32).map_err(fail)?));
+    }
+    let metadata = metadata(shape, name);
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let temporary = path.with_extension("gguf.new");
+    let written = File::create(&temporary).map_err(|e| ModelError::new(path, e)).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        gguf_file::write(&mut out, &metadata, &tensors).map_err(fail)?;
+        let file = out.into_inner().map_err(|e| ModelError::new(path, e.into_error()))?;
+        file.sync_all().map_err(|e| ModelError::new(path, e))?;
+        std::fs::rename(&temporary, path).map_err(|e| ModelError::new(path, e))
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Every matrix: name, rows, columns.
+fn matrices(shape: &ModelShape) -> Vec<(TensorName, usize, usize)> {
+    use BlockTensor::*;
+    let (hidden, q, kv, ff) = (shape.hidden_size, shape.q_width(), shape.kv_width(), shape.intermediate_size);
+    let mut all = vec![(TensorName::TokenEmbedding, shape.vocab_size, hidden)];
+    if !shape.tied_embeddings {
+        all.push((TensorName::Output, shape.vocab_size, hidden));
+    }
+    for index in 0..shape.layers {
+        let block = [
+            (Query, q, hidden),
+            (Key, kv, hidden),
+            (Value, kv, hidden),
+            (AttentionOutput, hidden, q),
+            (Gate, ff, hidden),
+            (Up, ff, hidden),
+            (Down, hidden, ff),
+        ];
+        all.extend(block.map(|(tensor, rows, cols)| (TensorName::Block(index, tensor), rows, cols)));
+    }
+    all
+}
+
+/// Every norm and bias: name, length.
+fn vectors(shape: &ModelShape) -> Vec<(TensorName, usize)> {
+    use BlockTensor::*;
+    let (hidden, q, kv) = (shape.hidden_size, shape.q_width(), shape.kv_width());
+    let mut all = vec![(TensorName::OutputNorm, hidden)];
+    for index in 0..shape.layers {
+        let mut block = vec![(AttentionNorm, hidden), (FeedForwardNorm, hidden)];
+        if shape.qkv_bias {
+            block.extend([(QueryBias, q), (KeyBias, kv), (ValueBias, kv)]);
+        }
+        if shape.qk_norm {
+            block.extend([(QueryNorm, shape.head_dim), (KeyNorm, shape.head_dim)]);
+        }
+        all.extend(block.into_iter().map(|(tensor, len)| (TensorName::Block(index, tensor), len)));
+    }
+    all
+}
+
+fn metadata(shape: &ModelShape, name: &str) -> Vec<(String, Value)> {
+    let arch = shape.architecture.name();
+    let size = |key: &str, value: usize| (format!("{arch}.{key}"), Value::U32(value as u32));
+    let real = |key: &str, value: f64| (format!("{arch}.{key}"), Value::F32(value as f32));
+    let mut all = vec![
+        ("general.architecture".to_string(), Value::String(arch.to_string())),
+        ("general.name".to_string(), Value::String(format!("{name} (random weights)"))),
+        size("embedding_length", shape.hidden_size),
+        size("feed_forward_length", shape.intermediate_size),
+        size("block_count", shape.layers),
+        size("context_length", shape.max_context),
+        size("attention.head_count", shape.heads),
+        size("attention.head_count_kv", shape.kv_heads),
+        size("attention.key_length", shape.head_dim),
+        size("attention.value_length", shape.head_dim),
+        size("rope.dimension_count", shape.head_dim),
+        real("attention.layer_norm_rms_epsilon", shape.norm_eps),
+        real("rope.freq_base", shape.rope_theta),
+    ];
+    if let Some(RopeScaling::Linear { factor }) = shape.rope_scaling {
+        all.push((format!("{arch}.rope.scaling.type"), Value::String("linear".to_string())));
+        all.push(real("rope.scaling.factor", factor));
+    }
+    if let Some(window) = shape.sliding_window {
+        all.push(size("attention.sliding_window", window));
+    }
+    all
+}

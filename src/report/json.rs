@@ -1,0 +1,54 @@
+//! Cases and rankings as JSON: every metric under its tag, `null` where it is absent, with the reason beside.
+
+use crate::record::{CaseRow, Run, metric};
+use serde_json::{Map, Value, json};
+
+/// One case.
+pub fn case(row: &CaseRow) -> Value {
+    let mut out = Map::new();
+    let case = row.key.case;
+    let identity = [
+        ("case_id", Value::from(row.key.id())),
+        ("engine", row.key.engine.clone().into()),
+        ("model", row.key.model.clone().into()),
+        ("device", row.key.device.clone().into()),
+        ("quant", case.quant.name().into()),
+        ("batch", case.batch.into()),
+        ("prompt_tokens", case.prompt_tokens.into()),
+        ("gen_tokens", case.gen_tokens.into()),
+        ("outcome", row.outcome.name().into()),
+        ("reason", row.reason.map(|r| r.name()).into()),
+        ("message", row.message.clone().into()),
+        ("valid", row.is_valid().into()),
+        ("invalid_reasons", row.invalid.iter().map(|r| r.name()).collect::<Vec<_>>().into()),
+        ("stop_reason", row.stop_reason.map(|r| r.name()).into()),
+        ("samples", row.samples.into()),
+        ("warmup_iterations", row.warmup_iterations.into()),
+    ];
+    out.extend(identity.map(|(name, value)| (name.to_string(), value)));
+    for metric in metric::all() {
+        out.insert(metric.tag.to_string(), (metric.get)(&row.metrics).into());
+    }
+    out.insert(
+        "absent".to_string(),
+        row.absent
+            .iter()
+            .cloned()
+            .collect::<std::collections::BTreeMap<_, _>>()
+            .into_iter()
+            .map(|(k, v)| (k, v.into()))
+            .collect::<Map<_, _>>()
+            .into(),
+    );
+    out.insert("notes".to_string(), row.notes.clone().into());
+    Value::Object(out)
+}
+
+/// A run: its record and its cases.
+pub fn run(run: &Run) -> Value {
+    json!({
+        "folder": run.path.display().to_string(),
+        "record": run.record,
+        "cases": run.cases.iter().map(case).collect::<Vec<_>>(),
+    })
+}

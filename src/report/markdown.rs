@@ -1,0 +1,102 @@
+//! The report as Markdown, for a pull request or a wiki.
+
+use super::table::{Align, Table};
+use super::{Exporter, Report, content};
+
+/// Markdown with tables and no pictures.
+pub struct Markdown;
+
+impl Exporter for Markdown {
+    fn extension(&self) -> &'static str {
+        "md"
+    }
+
+    fn export(&self, report: &Report<'_>) -> String {
+        let model = report.run.record.model.as_ref().map_or("ceilings", |m| &m.name);
+        let mut out = format!("# What {} costs\n\n", escape(model));
+        for line in content::summary(report.run) {
+            out.push_str(&format!("- {}\n", escape(&line)));
+        }
+        match &report.rankings {
+            Ok(rankings) => {
+                for ranking in rankings {
+                    for line in &ranking.headline {
+                        out.push_str(&format!("- {}\n", escape(line)));
+                    }
+                }
+                for ranking in rankings {
+                    out.push_str(&table(&content::ranking(ranking, 20)));
+                }
+                if let Some(first) = rankings.first() {
+                    out.push_str(&table(&content::excluded(&first.excluded)));
+                }
+            }
+            Err(why) => out.push_str(&format!("\nNo ranking: {}\n", escape(why))),
+        }
+        out.push_str(&table(&content::cases(report.run)));
+        out.extend(content::energy(report.run).map(|t| table(&t)));
+        for part in
+            [content::loads(report.run), content::ceilings(&report.run.record), content::environment(report.run)]
+        {
+            out.push_str(&table(&part));
+        }
+        out
+    }
+}
+
+/// A table under a heading.
+pub fn table(table: &Table) -> String {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut out = format!("\n## {}\n\n", escape(&table.title));
+    out.push_str(&line(table.columns.iter().map(|c| escape(&c.title)).collect()));
+    let rule = |align: Align| if align == Align::Right { "---:" } else { "---" };
+    out.push_str(&line(table.columns.iter().map(|c| rule(c.align).to_string()).collect()));
+    for row in &table.rows {
+        out.push_str(&line(row.iter().map(|cell| escape(cell)).collect()));
+    }
+    if !table.notes.is_empty() {
+        out.push('\n');
+    }
+    for note in &table.notes {
+        out.push_str(&format!("- {}\n", escape(note)));
+    }
+    out
+}
+
+/// Text that Markdown shows as it is: no markup, no HTML, no new cell or line.
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => out.push(' '),
+            c if c.is_control() => {}
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '#' | '!' | '~' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_stays_text() {
+        assert_eq!(escape("<img src=x>|**b**\n[a](b)"), "&lt;img src=x&gt;\\|\\*\\*b\\*\\* \\[a\\](b)");
+    }
+
+    #[test]
+    fn a_table_has_one_line_a_row() {
+        let mut t = Table::new("Title", &["a", ">b"]);
+        t.push(vec!["x\ny".into()]);
+        t.notes.push("note".into());
+        assert_eq!(table(&t), "\n## Title\n\n| a | b |\n| --- | ---: |\n| x y | - |\n\n- note\n");
+    }
+}

@@ -1,0 +1,42 @@
+//! (8) One record, several forms: terminal, Markdown, HTML, CSV, JSON. All of them show the same tables, and all of
+//! the numbers in those come from the run folder and the catalog.
+
+pub mod content;
+pub mod html;
+pub mod json;
+pub mod markdown;
+pub mod plot;
+pub mod rank_csv;
+pub mod table;
+pub mod terminal;
+
+use crate::record::Run;
+use crate::sizing::Ranking;
+use jiff::civil::Date;
+
+/// What a report is made from.
+pub struct Report<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// One ranking for each level of quantization, the baseline first; or why there is none.
+    pub rankings: Result<Vec<Ranking>, String>,
+    /// The day of the report, which ages of prices are counted to.
+    pub today: Date,
+}
+
+/// A form that a report can take.
+pub trait Exporter {
+    /// The ending of its files.
+    fn extension(&self) -> &'static str;
+    /// The report as text.
+    fn export(&self, report: &Report<'_>) -> String;
+}
+
+/// The exporter for files that end in `extension`; the error lists those that there are.
+pub fn exporter(extension: &str) -> Result<Box<dyn Exporter>, String> {
+    let all: [Box<dyn Exporter>; 2] = [Box::new(html::Html), Box::new(markdown::Markdown)];
+    let known: Vec<String> = all.iter().map(|e| format!(".{}", e.extension())).collect();
+    all.into_iter()
+        .find(|exporter| exporter.extension() == extension)
+        .ok_or_else(|| format!("a report cannot be written as `.{extension}`; there are {}", known.join(" and ")))
+}

@@ -1,0 +1,68 @@
+//! Cost per million tokens by offer, with intervals, on a logarithmic axis.
+
+use super::Plot;
+use super::canvas::{self, GRID, INK, WIDTH, colour, log_ticks, shortened, text, tick};
+use crate::record::Basis;
+use crate::report::content::offer_name;
+use crate::sizing::{RankRow, Ranking};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// Offers that are shown.
+const MOST: usize = 20;
+const TOP: i32 = 64;
+const ROW: i32 = 24;
+const LEFT: i32 = 300;
+const RIGHT: i32 = WIDTH as i32 - 30;
+
+/// The cheapest offers of a ranking and every measured one; `None` where nothing has a cost.
+pub fn plot(ranking: &Ranking) -> Option<Plot> {
+    let shown: Vec<&RankRow> = ranking
+        .rows
+        .iter()
+        .enumerate()
+        .filter(|(index, row)| row.usd_per_million_tokens.is_some() && (*index < MOST || row.basis != Basis::Projected))
+        .map(|(_, row)| row)
+        .collect();
+    let costs: Vec<[f64; 3]> = shown
+        .iter()
+        .filter_map(|row| row.usd_per_million_tokens)
+        .map(|cost| [cost.lo.to_f64(), cost.value.to_f64(), cost.hi.to_f64()])
+        .collect();
+    let (low, high) = canvas::range(costs.iter().flatten().copied().filter(|v| *v > 0.0), false)?;
+    let quants: Vec<&str> = ranking.quants.iter().map(|q| q.name()).collect();
+    let title = format!("Cost of a million generated tokens, {}", quants.join(", "));
+    let description = format!(
+        "{} offers from cheapest to dearest; circles are measured, squares projected, bars the interval. The cheapest \
+         is {}.",
+        shown.len(),
+        shown.first().map_or(String::new(), |row| offer_name(row))
+    );
+    let height = (TOP + ROW * shown.len() as i32 + 56) as u32;
+    let bottom = TOP + ROW * shown.len() as i32;
+    let x = |cost: f64| LEFT + ((cost / low).ln() / (high / low).ln() * (RIGHT - LEFT) as f64) as i32;
+    let svg = canvas::svg(height, &title, &description, |area| {
+        area.draw(&Text::new(title.clone(), (12, 18), text(17, BLACK)))?;
+        canvas::mark(area, 0, (18, 42))?;
+        area.draw(&Text::new("measured", (30, 42), text(13, INK)))?;
+        canvas::mark(area, 1, (118, 42))?;
+        area.draw(&Text::new("projected", (130, 42), text(13, INK)))?;
+        for value in log_ticks(low, high) {
+            area.draw(&PathElement::new(vec![(x(value), TOP - 8), (x(value), bottom)], GRID))?;
+            let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
+            area.draw(&Text::new(format!("${}", tick(value)), (x(value), bottom + 14), style))?;
+        }
+        let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
+        area.draw(&Text::new("USD per million generated tokens", ((LEFT + RIGHT) / 2, bottom + 36), style))?;
+        for (index, (row, [lo, value, hi])) in shown.iter().zip(&costs).enumerate() {
+            let y = TOP + ROW * index as i32 + ROW / 2;
+            let series = if row.basis == Basis::Measured { 0 } else { 1 };
+            let style = text(12, INK).pos(Pos::new(HPos::Right, VPos::Center));
+            area.draw(&Text::new(shortened(&offer_name(row), 42), (LEFT - 12, y), style))?;
+            area.draw(&PathElement::new(vec![(x(*lo), y), (x(*hi), y)], colour(series).stroke_width(2)))?;
+            canvas::mark(area, series, (x(*value), y))?;
+        }
+        Ok(())
+    });
+    Some(Plot { name: "cost", title, description, svg })
+}

@@ -1,0 +1,20 @@
+//! Plots as SVG text. Colours are Okabe and Ito's, which colour-blind readers can tell apart; marks differ in shape too,
+//! so that a grey print still reads. Each plot has a title and a description for screen readers.
+
+mod canvas;
+pub mod cost;
+pub mod curves;
+pub mod roofline;
+
+/// A finished plot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plot {
+    /// File-safe name.
+    pub name: &'static str,
+    /// What it shows.
+    pub title: String,
+    /// The same in a sentence or two.
+    pub description: String,
+    /// The picture.
+    pub svg: String,
+}

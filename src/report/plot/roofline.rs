@@ -1,0 +1,103 @@
+//! The roofline of the measured device, with each case on it (Williams, Waterman and Patterson, 2009).
+
+use super::Plot;
+use super::canvas::{self, GRID, INK, LEGEND_WIDTH, WIDTH, log_ticks, text, tick};
+use crate::record::ceiling::roof;
+use crate::record::{CeilingKind, Outcome, Run};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+const HEIGHT: u32 = 420;
+const TOP: i32 = 46;
+const BOTTOM: i32 = 52;
+const LEFT: i32 = 74;
+const RIGHT: i32 = (WIDTH - LEGEND_WIDTH) as i32;
+
+/// A phase of a case: operations per byte, and operations per second.
+struct Spot {
+    series: usize,
+    intensity: f64,
+    rate: f64,
+}
+
+/// The roofline; `None` without ceilings or cases.
+pub fn plot(run: &Run) -> Option<Plot> {
+    let shape = &run.record.model.as_ref()?.shape;
+    let bandwidth = roof(&run.record.ceilings, CeilingKind::ReadBandwidth)?;
+    let roofs: Vec<(CeilingKind, f64)> =
+        [CeilingKind::GemmF32, CeilingKind::GemmF16, CeilingKind::DotBf16, CeilingKind::DotInt8]
+            .into_iter()
+            .filter_map(|kind| Some((kind, roof(&run.record.ceilings, kind)?)))
+            .collect();
+    let mut names: Vec<String> = Vec::new();
+    let mut spots = Vec::new();
+    for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok) {
+        let (case, m) = (row.key.case, &row.metrics);
+        let (Some(ttft), Some(tpot), Some(read)) = (m.ttft, m.tpot, m.decode_read) else { continue };
+        let middle = case.prompt_tokens + case.gen_tokens / 2;
+        let weights = shape.decode_weight_bytes(case.quant).0;
+        let phases = [
+            ("prefill", shape.prefill_ops(case.batch, case.prompt_tokens), weights, ttft.median.0),
+            ("decode", shape.decode_ops(case.batch, middle), read.0, tpot.median.0),
+        ];
+        for (phase, ops, bytes, seconds) in phases {
+            let name = format!("{} {phase}", case.quant);
+            let series = names.iter().position(|known| *known == name).unwrap_or_else(|| {
+                names.push(name);
+                names.len() - 1
+            });
+            spots.push(Spot { series, intensity: ops / bytes, rate: ops / seconds });
+        }
+    }
+    let highest = roofs.iter().map(|(_, rate)| *rate).max_by(f64::total_cmp)?;
+    let (x_low, x_high) = canvas::range(spots.iter().map(|s| s.intensity), false)?;
+    let (y_low, y_high) = canvas::range(spots.iter().map(|s| s.rate).chain([highest]), false)?;
+    let title = "Roofline of this machine, with each case".to_string();
+    let description = format!(
+        "Operations per second against operations per byte, both logarithmic. The slanted line is the measured read \
+         bandwidth ({}), the flat ones are {}. Marks below a line did not reach it.",
+        CeilingKind::ReadBandwidth.human(bandwidth),
+        roofs
+            .iter()
+            .map(|(kind, rate)| format!("{} ({})", kind.label(), kind.human(*rate)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    let bottom = HEIGHT as i32 - BOTTOM;
+    let x = |v: f64| LEFT + ((v / x_low).ln() / (x_high / x_low).ln() * (RIGHT - LEFT) as f64) as i32;
+    let y = |v: f64| bottom - ((v / y_low).ln() / (y_high / y_low).ln() * (bottom - TOP) as f64) as i32;
+    let svg = canvas::svg(HEIGHT, &title, &description, |area| {
+        area.draw(&Text::new(title.clone(), (LEFT, 18), text(17, BLACK)))?;
+        area.draw(&Text::new("operations/s".to_string(), (8, 34), text(13, INK)))?;
+        for value in log_ticks(x_low, x_high) {
+            area.draw(&PathElement::new(vec![(x(value), TOP), (x(value), bottom)], GRID))?;
+            let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
+            area.draw(&Text::new(tick(value), (x(value), bottom + 14), style))?;
+        }
+        for value in log_ticks(y_low, y_high) {
+            area.draw(&PathElement::new(vec![(LEFT, y(value)), (RIGHT, y(value))], GRID))?;
+            let style = text(13, INK).pos(Pos::new(HPos::Right, VPos::Center));
+            area.draw(&Text::new(tick(value), (LEFT - 8, y(value)), style))?;
+        }
+        let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
+        area.draw(&Text::new("operations per byte read", ((LEFT + RIGHT) / 2, bottom + 38), style))?;
+        // The slanted roof, from the left edge up to the highest flat one.
+        let (start, end) = (x_low.max(y_low / bandwidth), (highest / bandwidth).min(x_high));
+        if end > start {
+            let line = vec![(x(start), y(start * bandwidth)), (x(end), y(end * bandwidth))];
+            area.draw(&PathElement::new(line, BLACK.stroke_width(2)))?;
+        }
+        for (kind, rate) in &roofs {
+            let start = (rate / bandwidth).clamp(x_low, x_high);
+            area.draw(&PathElement::new(vec![(x(start), y(*rate)), (RIGHT, y(*rate))], BLACK.stroke_width(1)))?;
+            let style = text(12, INK).pos(Pos::new(HPos::Left, VPos::Center));
+            area.draw(&Text::new(kind.label().to_string(), (RIGHT + 6, y(*rate)), style))?;
+        }
+        for spot in &spots {
+            canvas::mark(area, spot.series, (x(spot.intensity), y(spot.rate)))?;
+        }
+        canvas::legend(area, &names, TOP + 150)?;
+        Ok(())
+    });
+    Some(Plot { name: "roofline", title, description, svg })
+}
