@@ -4,6 +4,7 @@
 use super::plot::{Plot, cost, curves, roofline};
 use super::table::{Align, Table};
 use super::{Exporter, Report, content};
+use crate::sizing::Ranking;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// A self-contained page.
@@ -11,7 +12,7 @@ pub struct Html;
 
 const STYLE: &str = "
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; margin: 0 auto; max-width: 1180px; padding: 24px; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; margin: 0 auto; max-width: 1280px; padding: 24px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 34px 0 8px; border-bottom: 1px solid #ddd; }
 .lead { font-size: 16px; } .lead li { margin: 3px 0; }
 .badge { display: inline-block; border: 1px solid #888; border-radius: 4px; padding: 0 6px; font-size: 12px; }
@@ -20,6 +21,7 @@ th, td { padding: 3px 9px; border-bottom: 1px solid #e6e6e6; text-align: left; v
 td.text { white-space: normal; } th { background: #f4f4f4; position: sticky; top: 0; }
 .r { text-align: right; font-variant-numeric: tabular-nums; } .notes { color: #555; font-size: 13px; }
 figure { margin: 14px 0; } figure svg { max-width: 100%; height: auto; border: 1px solid #eee; }
+details { margin: 18px 0; } summary { cursor: pointer; font-weight: 600; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(520px, 1fr)); gap: 10px 20px; }
 @media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } th { position: static; } }
 ";
@@ -66,7 +68,7 @@ fn answer(report: &Report<'_>) -> Markup {
     html! {
         ul class="lead" {
             @if let Ok(rankings) = &report.rankings {
-                @for line in rankings.iter().flat_map(|r| &r.headline) { li { (line) } }
+                @for line in rankings.first().iter().flat_map(|r| &r.headline) { li { (line) } }
             }
             @for line in content::summary(report.run) { li { (line) } }
         }
@@ -79,13 +81,30 @@ fn money(report: &Report<'_>) -> Markup {
         @match &report.rankings {
             Err(why) => p { "No ranking: " (why) },
             Ok(rankings) => {
-                @for ranking in rankings {
-                    @if let Some(plot) = cost::plot(ranking) { (figure(&plot)) }
-                    (table(&content::ranking(ranking, 25)))
+                @if let Some((first, others)) = rankings.split_first() {
+                    (ranked(first))
+                    @for ranking in others {
+                        details {
+                            summary { "The same for " (levels(ranking)) }
+                            @for line in &ranking.headline { p { (line) } }
+                            (ranked(ranking))
+                        }
+                    }
+                    (table(&content::excluded(&first.excluded)))
                 }
-                @if let Some(first) = rankings.first() { (table(&content::excluded(&first.excluded))) }
             }
         }
+    }
+}
+
+fn levels(ranking: &Ranking) -> String {
+    ranking.quants.iter().map(|q| q.name()).collect::<Vec<_>>().join(", ")
+}
+
+fn ranked(ranking: &Ranking) -> Markup {
+    html! {
+        @if let Some(plot) = cost::plot(ranking) { (figure(&plot)) }
+        (table(&content::ranking(ranking, 25)))
     }
 }
 

@@ -19,10 +19,8 @@ impl Exporter for Markdown {
         }
         match &report.rankings {
             Ok(rankings) => {
-                for ranking in rankings {
-                    for line in &ranking.headline {
-                        out.push_str(&format!("- {}\n", escape(line)));
-                    }
+                for line in rankings.first().iter().flat_map(|ranking| &ranking.headline) {
+                    out.push_str(&format!("- {}\n", escape(line)));
                 }
                 for ranking in rankings {
                     out.push_str(&table(&content::ranking(ranking, 20)));

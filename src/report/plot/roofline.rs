@@ -90,13 +90,13 @@ pub fn plot(run: &Run) -> Option<Plot> {
         for (kind, rate) in &roofs {
             let start = (rate / bandwidth).clamp(x_low, x_high);
             area.draw(&PathElement::new(vec![(x(start), y(*rate)), (RIGHT, y(*rate))], BLACK.stroke_width(1)))?;
-            let style = text(12, INK).pos(Pos::new(HPos::Left, VPos::Center));
-            area.draw(&Text::new(kind.label().to_string(), (RIGHT + 6, y(*rate)), style))?;
+            let style = text(12, INK).pos(Pos::new(HPos::Right, VPos::Bottom));
+            area.draw(&Text::new(kind.label().to_string(), (RIGHT - 4, y(*rate) - 3), style))?;
         }
         for spot in &spots {
             canvas::mark(area, spot.series, (x(spot.intensity), y(spot.rate)))?;
         }
-        canvas::legend(area, &names, TOP + 150)?;
+        canvas::legend(area, &names, TOP + 10)?;
         Ok(())
     });
     Some(Plot { name: "roofline", title, description, svg })

@@ -2,7 +2,7 @@
 //! weights in `f32`, `f16` and `bf16`, and block-quantized weights that candle has no tiled kernel for.
 
 use super::dot::DenseWeight;
-use candle_core::quantized::k_quants::{BlockQ4_0, BlockQ8_0, GgmlType};
+use super::widen::widen_of;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::utils::barrier_pool;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Storage, Tensor, bail};
@@ -80,6 +80,54 @@ fn panel_matmul(
     y
 }
 
+/// `y = x . w^T` for few rows of `x`, four rows of `w` widened into the first-level cache at a time.
+fn strip_matmul(
+    x: &[f32],
+    (m, k, n): (usize, usize, usize),
+    widen: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let mut y = vec![0f32; m * n];
+    let out = SharedMut(y.as_mut_ptr());
+    barrier_pool().execute_chunked(n.div_ceil(4), |range| {
+        let mut strip = vec![0f32; 4 * k];
+        for quad in range {
+            let rows = quad * 4..n.min(quad * 4 + 4);
+            let r = rows.len();
+            widen(rows.clone(), &mut strip[..r * k]);
+            let starts = [0, 1, 2, 3].map(|i| strip[i.min(r - 1) * k..].as_ptr());
+            // SAFETY: the strip holds r rows of k values, and the columns `rows` of `y` belong to this worker.
+            unsafe { dots_into(starts, &[0, 1, 2, 3].map(|i| rows.start + i)[..r], x, (m, k, n), out) };
+        }
+    });
+    y
+}
+
+/// Dots of the weight rows at `starts` with every row of `x`, written to the columns `columns` of `y`.
+///
+/// # Safety
+/// Each start must be followed by `k` weights, and no other thread may write those columns of `y: (m, n)`.
+unsafe fn dots_into<T: DenseWeight>(
+    starts: [*const T; 4],
+    columns: &[usize],
+    x: &[f32],
+    (m, k, n): (usize, usize, usize),
+    y: SharedMut,
+) {
+    for m0 in (0..m).step_by(4) {
+        let acts = (m - m0).min(4);
+        let xs = [0, 1, 2, 3].map(|i| x[(m0 + i.min(acts - 1)) * k..].as_ptr());
+        // SAFETY: rows of `x` have k values; the rest is the caller's promise.
+        unsafe {
+            let dots = T::dots(starts, columns.len(), xs, acts, k);
+            for (mi, dots) in dots.iter().enumerate().take(acts) {
+                for (column, value) in columns.iter().zip(dots) {
+                    *y.at((m0 + mi) * n + column) = *value;
+                }
+            }
+        }
+    }
+}
+
 /// `y = x . w^T` by dots straight from memory, for few rows of `x`.
 ///
 /// A worker reads its block of rows as four long streams, one for each quarter of the block, rather than four
@@ -88,23 +136,10 @@ fn panel_matmul(
 fn dot_matmul<T: DenseWeight>(x: &[f32], w: &[T], (m, k, n): (usize, usize, usize)) -> Vec<f32> {
     let mut y = vec![0f32; m * n];
     let out = SharedMut(y.as_mut_ptr());
-    // Dots of the rows that `rows` names, `r` of them, with every activation.
     let dot_rows = |rows: [usize; 4], r: usize| {
         let starts = rows.map(|row| w[row * k..].as_ptr());
-        for m0 in (0..m).step_by(4) {
-            let acts = (m - m0).min(4);
-            let xs = [0, 1, 2, 3].map(|i| x[(m0 + i.min(acts - 1)) * k..].as_ptr());
-            // SAFETY: each pointer is at the start of a row of k values, and the elements of `y` that these rows
-            // make are written by this worker alone.
-            unsafe {
-                let dots = T::dots(starts, r, xs, acts, k);
-                for (mi, dots) in dots.iter().enumerate().take(acts) {
-                    for (ri, value) in dots.iter().enumerate().take(r) {
-                        *out.at((m0 + mi) * n + rows[ri]) = *value;
-                    }
-                }
-            }
-        }
+        // SAFETY: each row has k weights, and the columns that these rows make are written by this worker alone.
+        unsafe { dots_into(starts, &rows[..r], x, (m, k, n), out) };
     };
     let quads = n / 4;
     barrier_pool().execute_chunked(quads, |range| {
@@ -176,31 +211,13 @@ impl CustomOp2 for DenseMatmul {
     }
 }
 
-/// Product with `Q8_0` or `Q4_0` weights for many rows of activations, by widening a panel at a time. Candle's
-/// tiled kernels need rows of a multiple of 256, and none exists for `Q4_0` on x86-64.
-struct PanelMatmul<'a>(&'a QTensor);
+/// Product with `Q8_0` or `Q4_0` weights by widening them to `f32`. Candle's tiled kernels need rows of a multiple of 256,
+/// and none exists for `Q4_0` on x86-64; its plain ones are as fast for one row of activations, but not for several.
+struct WidenedMatmul<'a>(&'a QTensor);
 
-impl PanelMatmul<'_> {
-    fn widen_rows<B: GgmlType>(blocks: &[B], k: usize, rows: Range<usize>, panel: &mut [f32]) {
-        let per_row = k / B::BLCK_SIZE;
-        B::to_float(&blocks[rows.start * per_row..rows.end * per_row], panel);
-    }
-
-    /// The bytes of the tensor as blocks.
-    ///
-    /// # Safety
-    /// The tensor must hold blocks of type `B`.
-    unsafe fn blocks<B>(bytes: &[u8]) -> &[B] {
-        debug_assert_eq!(bytes.len() % size_of::<B>(), 0);
-        debug_assert_eq!(bytes.as_ptr().align_offset(align_of::<B>()), 0);
-        // SAFETY: candle stores a Vec<B>, whose bytes these are.
-        unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<B>()) }
-    }
-}
-
-impl CustomOp1 for PanelMatmul<'_> {
+impl CustomOp1 for WidenedMatmul<'_> {
     fn name(&self) -> &'static str {
-        "panel-matmul"
+        "widened-matmul"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -209,35 +226,29 @@ impl CustomOp1 for PanelMatmul<'_> {
         if wk != k {
             bail!("a matrix of {wk} inputs cannot take {k} activations");
         }
+        let Some((widen, block_bytes)) = widen_of(self.0.dtype()) else {
+            bail!("no widened product for {:?}", self.0.dtype());
+        };
         let bytes = self.0.data()?;
-        let mkn = (m, k, n);
-        let y = match self.0.dtype() {
-            GgmlDType::Q8_0 => {
-                // SAFETY: the data type says so.
-                let blocks = unsafe { Self::blocks::<BlockQ8_0>(&bytes) };
-                panel_matmul(x, mkn, |rows, panel| Self::widen_rows(blocks, k, rows, panel))
-            }
-            GgmlDType::Q4_0 => {
-                // SAFETY: the data type says so.
-                let blocks = unsafe { Self::blocks::<BlockQ4_0>(&bytes) };
-                panel_matmul(x, mkn, |rows, panel| Self::widen_rows(blocks, k, rows, panel))
-            }
-            other => bail!("no panel product for {other:?}"),
+        let row_bytes = k / self.0.dtype().block_size() * block_bytes;
+        let rows = |rows: Range<usize>, values: &mut [f32]| {
+            widen(&bytes[rows.start * row_bytes..rows.end * row_bytes], values)
+        };
+        let y = match m < PANEL_FROM_ROWS {
+            true => strip_matmul(x, (m, k, n), rows),
+            false => panel_matmul(x, (m, k, n), rows),
         };
         Ok((CpuStorage::F32(y), result_shape(xl, n)))
     }
 }
 
-/// `x . w^T` for block-quantized weights on the CPU, by candle's kernel or by panels, whichever suits.
+/// `x . w^T` for block-quantized weights on the CPU, by candle's kernel or by widening, whichever suits.
 pub fn quantized_matmul(x: &Tensor, w: &QTensor) -> Result<Tensor> {
     let (n, k) = w.shape().dims2()?;
-    let rows = x.elem_count() / k.max(1);
-    let tiled = n.is_multiple_of(16) && k.is_multiple_of(256) && w.dtype() == GgmlDType::Q8_0;
-    let x86 = cfg!(target_arch = "x86_64");
-    match w.dtype() {
-        GgmlDType::Q8_0 | GgmlDType::Q4_0 if x86 && !tiled && rows >= PANEL_FROM_ROWS => {
-            x.apply_op1_no_bwd(&PanelMatmul(w))
-        }
+    let tiled = w.dtype() == GgmlDType::Q8_0 && n.is_multiple_of(16) && k.is_multiple_of(256);
+    match widen_of(w.dtype()) {
+        // Elsewhere candle has kernels for these blocks at any length of row.
+        Some(_) if cfg!(target_arch = "x86_64") && !tiled => x.apply_op1_no_bwd(&WidenedMatmul(w)),
         _ => x.apply_op1_no_bwd(w),
     }
 }
@@ -289,15 +300,17 @@ mod tests {
     }
 
     #[test]
-    fn panels_agree_with_dequantized_weights() {
+    fn widened_products_agree_with_dequantized_weights() {
         let device = Device::Cpu;
         for dtype in [GgmlDType::Q8_0, GgmlDType::Q4_0] {
-            let w = Tensor::randn(0f32, 1.0, (100, 96), &device).unwrap();
-            let w = QTensor::quantize(&w, dtype).unwrap();
-            let x = Tensor::randn(0f32, 1.0, (40, 96), &device).unwrap();
-            let want = x.matmul(&w.dequantize(&device).unwrap().t().unwrap()).unwrap();
-            let got = quantized_matmul(&x, &w).unwrap();
-            assert!(relative_error(&got, &want) < 1e-5, "{dtype:?}");
+            for (m, n) in [(2, 100), (7, 99), (40, 101)] {
+                let w = Tensor::randn(0f32, 1.0, (n, 96), &device).unwrap();
+                let w = QTensor::quantize(&w, dtype).unwrap();
+                let x = Tensor::randn(0f32, 1.0, (m, 96), &device).unwrap();
+                let want = x.matmul(&w.dequantize(&device).unwrap().t().unwrap()).unwrap();
+                let got = x.apply_op1_no_bwd(&WidenedMatmul(&w)).unwrap();
+                assert!(relative_error(&got, &want) < 1e-5, "{dtype:?} {m} {n}");
+            }
         }
     }
 

@@ -1,0 +1,161 @@
+//! What was measured: cases, energy, weights, and the sentences that sum them up.
+
+use super::{distribution, estimate, quantity};
+use crate::record::ceiling::roof;
+use crate::record::{CaseRow, CeilingKind, Outcome, Run};
+use crate::report::table::{DASH, Table};
+use crate::units::Quantity;
+
+/// One line for each case: what was measured, or why not.
+pub fn cases(run: &Run) -> Table {
+    let mut table = Table::new(
+        "Cases",
+        &[
+            "quant",
+            ">batch",
+            ">tokens",
+            ">TTFT",
+            ">TPOT",
+            ">prefill",
+            ">decode",
+            ">requests",
+            ">peak memory",
+            ">of read roof",
+            ">of compute roof",
+            ">samples",
+            "state",
+        ],
+    );
+    for row in &run.cases {
+        let case = row.key.case;
+        let m = &row.metrics;
+        table.push(vec![
+            case.quant.to_string(),
+            case.batch.to_string(),
+            format!("{}+{}", case.prompt_tokens, case.gen_tokens),
+            distribution(m.ttft),
+            distribution(m.tpot),
+            quantity(m.prefill_tokens_per_s.map(|e| e.value)),
+            quantity(m.decode_tokens_per_s.map(|e| e.value)),
+            quantity(m.requests_per_s.map(|e| e.value)),
+            quantity(m.peak_device),
+            quantity(m.achieved_bandwidth),
+            quantity(m.achieved_flops),
+            row.samples.to_string(),
+            state(row),
+        ]);
+    }
+    table.notes = case_notes(run);
+    table
+}
+
+fn state(row: &CaseRow) -> String {
+    let reasons: Vec<&str> = row.invalid.iter().map(|r| r.name()).collect();
+    match row.outcome {
+        Outcome::Ok if reasons.is_empty() => "valid".to_string(),
+        Outcome::Ok => format!("doubtful: {}", reasons.join(", ")),
+        other => format!("{other}: {}", row.reason.map_or("", |r| r.name())),
+    }
+}
+
+/// What the table of cases needs said below it: reasons in words, once each.
+fn case_notes(run: &Run) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = |text: String| {
+        if !notes.contains(&text) {
+            notes.push(text);
+        }
+    };
+    for row in &run.cases {
+        for reason in &row.invalid {
+            note(format!("{reason}: {}", reason.advice()));
+        }
+        if row.outcome != Outcome::Ok {
+            note(format!("{} {}: {}", row.key.case, row.outcome, row.message));
+        }
+        for remark in &row.notes {
+            note(format!("{}: {remark}", row.key.case.quant));
+        }
+    }
+    let absent = |tag: &str| run.cases.iter().find_map(|row| row.why_absent(tag));
+    if let Some(why) = absent("energy_j") {
+        note(format!("energy: absent ({why})"));
+    }
+    if let Some(why) = absent("achieved_bandwidth_fraction") {
+        note(format!("of read roof: absent where {why}"));
+    }
+    note(
+        "tokens are prompt + generated; TTFT is of the whole batch; ± is half the 95 % interval of the median"
+            .to_string(),
+    );
+    notes
+}
+
+/// Energy of each case, where there is any.
+pub fn energy(run: &Run) -> Option<Table> {
+    let mut table = Table::new(
+        format!("Energy ({})", run.record.power.source),
+        &["quant", ">batch", ">prompt", ">energy", ">power", ">per token", ">tokens per joule"],
+    );
+    for row in run.cases.iter().filter(|row| row.metrics.energy.is_some()) {
+        let (case, m) = (row.key.case, &row.metrics);
+        table.push(vec![
+            case.quant.to_string(),
+            case.batch.to_string(),
+            case.prompt_tokens.to_string(),
+            quantity(m.energy),
+            quantity(m.power),
+            quantity(m.energy_per_token),
+            quantity(m.tokens_per_j),
+        ]);
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
+/// Weights that were loaded.
+pub fn loads(run: &Run) -> Table {
+    let mut table = Table::new("Weights", &["quant", ">load time", ">size", "stored as", "a few greedy words"]);
+    for load in &run.record.loads {
+        table.push(vec![
+            load.quant.to_string(),
+            load.load_s.human(),
+            load.weight_bytes.human(),
+            if load.notes.is_empty() { load.quant.nominal_encoding().to_string() } else { load.notes.join("; ") },
+            load.sample_text.clone().unwrap_or(DASH.to_string()),
+        ]);
+    }
+    table
+}
+
+/// What a run found, in a few sentences.
+pub fn summary(run: &Run) -> Vec<String> {
+    let ok: Vec<&CaseRow> = run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
+    let doubtful = ok.iter().filter(|row| !row.is_valid()).count();
+    let mut lines = Vec::new();
+    let name = run.record.model.as_ref().map_or("no model".to_string(), |m| m.name.clone());
+    lines.push(format!(
+        "{name} on {}: {} of {} cases measured{}.",
+        run.record.environment.cpu.model,
+        ok.len(),
+        run.cases.len(),
+        if doubtful > 0 { format!(", {doubtful} of them doubtful") } else { String::new() }
+    ));
+    let fastest = |value: fn(&CaseRow) -> Option<f64>| {
+        ok.iter()
+            .copied()
+            .filter(|row| value(row).is_some())
+            .max_by(|a, b| value(a).unwrap_or(0.0).total_cmp(&value(b).unwrap_or(0.0)))
+    };
+    if let Some(row) = fastest(|row| row.metrics.decode_tokens_per_s.map(|d| d.value.0)) {
+        let rate = estimate(row.metrics.decode_tokens_per_s);
+        lines.push(format!("Fastest decode: {rate} ({}).", row.key.case));
+    }
+    if let Some(row) = fastest(|row| row.metrics.prefill_tokens_per_s.map(|d| d.value.0)) {
+        let rate = estimate(row.metrics.prefill_tokens_per_s);
+        lines.push(format!("Fastest prefill: {rate} ({}).", row.key.case));
+    }
+    if let Some(read) = roof(&run.record.ceilings, CeilingKind::ReadBandwidth) {
+        lines.push(format!("This machine reads memory at {}.", CeilingKind::ReadBandwidth.human(read)));
+    }
+    lines
+}

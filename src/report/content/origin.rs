@@ -1,0 +1,64 @@
+//! Where the numbers come from: ceilings of the machine, environment, versions.
+
+use crate::record::{Run, RunRecord};
+use crate::report::table::Table;
+use crate::units::Quantity;
+
+/// Measured roofs.
+pub fn ceilings(record: &RunRecord) -> Table {
+    let mut table = Table::new("Ceilings of this machine", &["ceiling", ">threads", ">best", ">median", "how"]);
+    for ceiling in &record.ceilings {
+        table.push(vec![
+            ceiling.kind.label().to_string(),
+            ceiling.threads.to_string(),
+            ceiling.kind.human(ceiling.best),
+            ceiling.kind.human(ceiling.median),
+            ceiling.how.clone(),
+        ]);
+    }
+    table.notes.push("Shares of a roof are shares of the best sample, as STREAM reports it".to_string());
+    table
+}
+
+/// Where the run comes from.
+pub fn environment(run: &Run) -> Table {
+    let record = &run.record;
+    let env = &record.environment;
+    let mut table = Table::new("Where this comes from", &["what", "value"]);
+    let mut line = |what: &str, value: String| table.push(vec![what.to_string(), value]);
+    line("run", run.path.display().to_string());
+    line("began", record.started_at.to_string());
+    line("sizewell", format!("{} ({})", env.sizewell_version, env.git_revision));
+    line("command", env.argv.join(" "));
+    if let Some(model) = &record.model {
+        let weights = if model.synthetic { "synthetic: seeded random weights" } else { "real weights" };
+        line("model", format!("{}, {:.0} parameters, {weights}", model.name, model.parameters));
+        line("model source", format!("{} {}", model.kind, model.location.clone().unwrap_or_default()));
+        line("model hash", model.hash.clone());
+    }
+    let engine = &record.engine;
+    line("engine", format!("{} {} on {}, {}", engine.name, engine.version, engine.device, engine.kernels));
+    line("computes in", engine.compute_type.clone());
+    let pinned = env.cpu.pinned_to.as_ref().map_or(String::new(), |cpus| format!(", pinned to {cpus}"));
+    line("threads", format!("{}{pinned}", env.cpu.engine_threads));
+    let cpu = &env.cpu;
+    line("CPU", format!("{} ({}), {} cores, {} threads", cpu.model, cpu.signature, cpu.cores, cpu.threads));
+    line("instruction sets", cpu.features.join(" "));
+    line("memory", env.memory_bytes.human());
+    line("host", format!("{}, {}", env.hostname, env.os));
+    let instance = &env.instance;
+    let named = instance.provider.clone().zip(instance.instance_type.clone());
+    line("instance", named.map_or(instance.known_from.clone(), |(p, t)| format!("{p}:{t} ({})", instance.known_from)));
+    line("seed", record.seed.to_string());
+    line("requests arrive", record.arrival.clone());
+    line("definitions", record.metric_definitions.clone());
+    let power = &record.power;
+    line("power", power.reason.clone().unwrap_or_else(|| format!("{}: {}", power.source, power.zones.join(", "))));
+    if let Some(overhead) = record.overhead {
+        line(
+            "cost of the measuring loop",
+            format!("{} an iteration, {} a token", overhead.per_iteration_s, overhead.per_token_s),
+        );
+    }
+    table
+}
