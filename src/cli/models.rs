@@ -75,7 +75,7 @@ fn list(json: bool) -> anyhow::Result<Exit> {
     );
     for preset in presets {
         let mut row =
-            vec![preset.name.clone(), preset.about.clone(), format!("{} M", digits(preset.parameters as f64 / 1e6))];
+            vec![preset.name.clone(), preset.about.clone(), format!("{} M", digits(preset.shape.parameters() / 1e6))];
         row.extend(LISTED.map(|quant| preset.shape.weight_bytes(quant).human()));
         row.extend([preset.shape.kv_bytes(1, 1, 2).human(), preset.source.clone()]);
         table.push(row);
@@ -95,7 +95,7 @@ fn show(name: &str, json: bool) -> anyhow::Result<Exit> {
     let mut line = |what: &str, value: String| table.push(vec![what.to_string(), value]);
     line("source", preset.source.clone());
     line("architecture", shape.architecture.to_string());
-    line("parameters", preset.parameters.to_string());
+    line("parameters", shape.parameters().to_string());
     line("layers", shape.layers.to_string());
     line("width", format!("{}, feed-forward {}", shape.hidden_size, shape.intermediate_size));
     line("heads", format!("{} of {}, {} for keys and values", shape.heads, shape.head_dim, shape.kv_heads));

@@ -279,12 +279,12 @@ impl Running<'_, '_> {
         Ok(duration)
     }
 
-    /// Iterates until steady; `false` if the time ran out first. Weights that have just run in another case need no
-    /// minimum time.
+    /// Iterates until steady; `false` if the time ran out first. The first iteration never counts; fresh weights get a
+    /// second one and a minimum time.
     fn warm_up(&mut self, prompts: &[Vec<u32>], fresh: bool) -> Result<bool, Stop> {
         self.observer.phase(Phase::WarmingUp);
         let limits = self.bench.limits;
-        let least = if fresh { limits.warmup_min_s } else { 0.0 };
+        let (least, iterations) = if fresh { (limits.warmup_min_s, 2) } else { (0.0, 1) };
         let begin = self.bench.clock.now();
         let mut state = SteadyState::default();
         loop {
@@ -293,7 +293,7 @@ impl Running<'_, '_> {
             if elapsed >= least && state.is_steady(limits.warmup_tolerance) {
                 return Ok(true);
             }
-            if elapsed >= limits.warmup_max_s && self.samples.len() >= 2 {
+            if elapsed >= limits.warmup_max_s && self.samples.len() >= iterations {
                 return Ok(false);
             }
         }

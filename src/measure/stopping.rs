@@ -70,7 +70,7 @@ mod tests {
     fn noise_runs_into_a_limit() {
         let noisy: Vec<f64> = (0..20).map(|i| 1.0 + (i % 5) as f64).collect();
         assert_eq!(stop(&noisy, 5.0), None);
-        assert_eq!(stop(&noisy, 12.0), Some(StopReason::TimeLimit));
+        assert_eq!(stop(&noisy, 8.0), Some(StopReason::TimeLimit));
         let noisy: Vec<f64> = (0..50).map(|i| 1.0 + (i % 5) as f64).collect();
         assert_eq!(stop(&noisy, 5.0), Some(StopReason::SampleLimit));
     }

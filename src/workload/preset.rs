@@ -18,8 +18,9 @@ pub struct Preset {
     pub about: String,
     /// Where the shape was published.
     pub source: String,
-    /// Parameters as published.
-    pub parameters: u64,
+    /// Parameters as published, to check the shape against; a preset of one's own can leave them out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<u64>,
     /// The sizes.
     pub shape: ModelShape,
 }
@@ -35,10 +36,10 @@ impl Preset {
             error(at(&key), message)
         })?;
         let derived = preset.shape.parameters();
-        if derived != preset.parameters as f64 {
+        if let Some(published) = preset.parameters.filter(|p| *p as f64 != derived) {
             return Err(error(
                 at("parameters"),
-                format!("parameters is {}, but the shape has {derived}: one of them is wrong", preset.parameters),
+                format!("parameters is {published}, but the shape has {derived}: one of them is wrong"),
             ));
         }
         Ok(preset)
@@ -54,7 +55,7 @@ impl Preset {
                 Preset::parse(&file.path().display().to_string(), text).ok()
             })
             .collect();
-        presets.sort_by_key(|preset| preset.parameters);
+        presets.sort_by(|a, b| a.shape.parameters().total_cmp(&b.shape.parameters()));
         presets
     }
 
@@ -86,7 +87,7 @@ mod tests {
             let name = file.path().display().to_string();
             let preset = Preset::parse(&name, file.contents_utf8().unwrap()).unwrap();
             assert_eq!(format!("{}.toml", preset.name), name);
-            assert!(preset.source.starts_with("https://"), "{name}");
+            assert!(preset.source.starts_with("https://") && preset.parameters.is_some(), "{name}");
             count += 1;
         }
         assert_eq!(Preset::all().len(), count);

@@ -1,6 +1,9 @@
 //! Small random models on disk, in the formats that the engine reads.
 #![allow(dead_code)]
 
+pub mod record;
+pub mod tiny;
+
 use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor};

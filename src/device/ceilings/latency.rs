@@ -15,7 +15,7 @@ const LOADS: usize = 200_000;
 /// Seconds per load on one thread; the time of address translation is part of it.
 pub fn measure(settings: &Settings) -> Vec<Ceiling> {
     const WORDS: usize = LINK_BYTES / 8;
-    let links = (uncached_bytes() / LINK_BYTES).max(1024);
+    let links = (uncached_bytes(1) / LINK_BYTES).max(1024);
     let chain = ring(links);
     let mut memory = vec![0usize; links * WORDS];
     for (from, to) in chain.iter().enumerate() {

@@ -34,13 +34,14 @@ fn repeat(settings: &Settings, mut sample: impl FnMut() -> f64) -> Vec<f64> {
     samples
 }
 
-/// Bytes that a working set must have so that no cache holds it: four times the last level (METHOD rule R-B3 asks
-/// for more than twice), within what the memory allows.
-fn uncached_bytes() -> usize {
+/// Bytes that a working set must have so that no cache holds it: four times the last level for each thread (METHOD
+/// rule R-B3 asks for more than twice), as threads may run on parts of the chip with a last level each; within 2 GiB
+/// and what the memory allows.
+fn uncached_bytes(threads: usize) -> usize {
     let caches = super::cpu::describe(Path::new("/")).caches_bytes;
     let last = caches.iter().map(|b| b.0).fold(8e6, f64::max);
-    let most = super::memory::available().0 / 16.0;
-    (4.0 * last).max(64e6).min(most) as usize
+    let most = (super::memory::available().0 / 16.0).min(2e9);
+    (4.0 * last * threads as f64).max(64e6).min(most) as usize
 }
 
 /// One step of the measurement: what it measures, and how.

@@ -46,7 +46,7 @@ pub fn open(path: &Path) -> Result<OpenedModel, ModelError> {
     Ok(OpenedModel {
         name,
         kind: "gguf",
-        location: Some(path.display().to_string()),
+        location: Some(super::location(path)),
         synthetic: false,
         hash,
         tokenizer,

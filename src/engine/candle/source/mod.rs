@@ -95,7 +95,7 @@ pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, 
                 let text = std::fs::read_to_string(&path).map_err(|e| ModelError::new(&path, e))?;
                 let preset = Preset::parse(model, &text)
                     .map_err(|e| ModelError::new(format!("{}:{}", e.file, e.line), e.message))?;
-                Ok(synthetic::open(&preset, seed))
+                Ok(OpenedModel { location: Some(location(&path)), ..synthetic::open(&preset, seed) })
             }
             Some("safetensors" | "json") => Err(ModelError::new(
                 &path,
@@ -109,6 +109,11 @@ pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, 
         Err(_) if hub::is_hub_id(model) => hub::open(model, show_progress),
         Err(message) => Err(ModelError { file: "--model".to_string(), message }),
     }
+}
+
+/// How a record names a file or folder, so that it is found again from anywhere.
+fn location(path: &Path) -> String {
+    path.canonicalize().unwrap_or(path.to_path_buf()).display().to_string()
 }
 
 /// The tokenizer of a `tokenizer.json` file.

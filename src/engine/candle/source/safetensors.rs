@@ -72,7 +72,7 @@ pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError
     Ok(OpenedModel {
         name: name.unwrap_or("model".to_string()),
         kind,
-        location: Some(folder.display().to_string()),
+        location: Some(super::location(folder)),
         shape,
         synthetic: false,
         hash: super::hash_files(&hashed)?,
