@@ -7,6 +7,7 @@ mod gguf_header;
 pub mod gguf_writer;
 pub mod hf_config;
 pub mod hub;
+mod hub_download;
 pub mod names;
 pub mod safetensors;
 pub mod spm;
