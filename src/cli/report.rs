@@ -75,3 +75,13 @@ pub fn write(run: &Run, rankings: Result<Vec<Ranking>, String>, path: &Path) -> 
     let text = exporter.export(&Report { run, rankings, today: today() });
     std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
+
+/// Writes every plot into a folder, one SVG file each.
+pub fn write_plots(run: &Run, rankings: Result<Vec<Ranking>, String>, folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    for plot in (Report { run, rankings, today: today() }).plots() {
+        let path = folder.join(format!("{}.svg", plot.name));
+        std::fs::write(&path, plot.svg).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(())
+}

@@ -50,6 +50,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         report::write(&measured.run, rankings.clone(), &path)?;
         talk.say(format!("wrote {}", path.display()));
     }
+    report::write_plots(&measured.run, rankings, &measured.run.path.join("plots"))?;
     measured.speak(talk);
     Ok(measured.exit())
 }

@@ -13,6 +13,7 @@ pub mod terminal;
 use crate::record::Run;
 use crate::sizing::Ranking;
 use jiff::civil::Date;
+use plot::Plot;
 
 /// What a report is made from.
 pub struct Report<'a> {
@@ -22,6 +23,17 @@ pub struct Report<'a> {
     pub rankings: Result<Vec<Ranking>, String>,
     /// The day of the report, which ages of prices are counted to.
     pub today: Date,
+}
+
+impl Report<'_> {
+    /// Every plot that there is data for, each under its own name.
+    pub fn plots(&self) -> Vec<Plot> {
+        let mut plots = plot::curves::all(self.run);
+        plots.extend(plot::roofline::plot(self.run));
+        let rankings = self.rankings.iter().flatten();
+        plots.extend(rankings.filter_map(plot::cost::plot));
+        plots
+    }
 }
 
 /// A form that a report can take.

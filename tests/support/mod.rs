@@ -3,6 +3,7 @@
 
 pub mod http;
 pub mod record;
+pub mod recorded;
 pub mod tiny;
 
 use candle_core::quantized::gguf_file::Value;

@@ -64,5 +64,5 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         }
         Ok(())
     });
-    Some(Plot { name: "cost", title, description, svg })
+    Some(Plot { name: format!("cost-{}", quants.join("-")), title, description, svg })
 }

@@ -141,7 +141,7 @@ fn plot(run: &Run, curves: &Curves) -> Option<Plot> {
         canvas::legend(area, &names, TOP + 10)?;
         Ok(())
     });
-    Some(Plot { name: curves.name, title: curves.title.to_string(), description, svg })
+    Some(Plot { name: curves.name.to_string(), title: curves.title.to_string(), description, svg })
 }
 
 /// Axes: batch sizes by powers of two, values from 0.

@@ -10,7 +10,7 @@ pub mod roofline;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plot {
     /// File-safe name.
-    pub name: &'static str,
+    pub name: String,
     /// What it shows.
     pub title: String,
     /// The same in a sentence or two.

@@ -99,5 +99,5 @@ pub fn plot(run: &Run) -> Option<Plot> {
         canvas::legend(area, &names, TOP + 10)?;
         Ok(())
     });
-    Some(Plot { name: "roofline", title, description, svg })
+    Some(Plot { name: "roofline".to_string(), title, description, svg })
 }

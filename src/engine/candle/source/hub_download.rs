@@ -75,7 +75,12 @@ impl Client {
 
     /// Sends a request and follows redirects; the token goes to the hub's own host only. The second part has the tags
     /// of the first answer that had any: only the hub itself sends those.
-    fn get(&self, url: &str, range: Option<String>, body: Duration) -> Result<(Response<Body>, Option<Tagged>), String> {
+    fn get(
+        &self,
+        url: &str,
+        range: Option<String>,
+        body: Duration,
+    ) -> Result<(Response<Body>, Option<Tagged>), String> {
         let mut url = url.to_string();
         let mut tagged = None;
         for _ in 0..=MAX_REDIRECTS {
