@@ -5,6 +5,7 @@
 //! shown in the unit people use ([`Quantity::human`]).
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
@@ -24,7 +25,7 @@ pub trait Quantity: Copy {
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident, $suffix:literal, $human:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, JsonSchema, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub f64);
 

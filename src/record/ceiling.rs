@@ -2,10 +2,11 @@
 
 use crate::units::{BytesPerSecond, OpsPerSecond, Quantity, Seconds};
 use crate::workload::Quant;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a ceiling bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CeilingKind {
     /// Reading memory.
@@ -62,7 +63,7 @@ impl CeilingKind {
 }
 
 /// One measured roof, in SI units: bytes/s, seconds or operations/s.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Ceiling {
     /// What it bounds.
     pub kind: CeilingKind,

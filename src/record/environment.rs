@@ -1,10 +1,11 @@
 //! Where a run comes from: program, host, CPU, instance.
 
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// All that law 9 asks of a run's origin, but for model, engine and catalog, which have their own records.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Environment {
     /// Version of this program.
     pub sizewell_version: String,
@@ -29,7 +30,7 @@ pub struct Environment {
 }
 
 /// The CPU as the system describes it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct CpuRecord {
     /// Marketing name.
     pub model: String,
@@ -62,7 +63,7 @@ pub struct CpuRecord {
 }
 
 /// A cloud instance.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct InstanceRecord {
     /// Provider, such as `aws`.
     pub provider: Option<String>,
@@ -71,5 +72,6 @@ pub struct InstanceRecord {
     /// How it is known: `dmi`, `--as`, or why it is not.
     pub known_from: String,
     /// What the user pays for this machine, where they said so.
+    #[schemars(with = "Option<String>")]
     pub usd_per_hour: Option<rust_decimal::Decimal>,
 }

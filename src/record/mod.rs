@@ -10,6 +10,7 @@ pub mod outcome;
 pub mod reader;
 pub mod run;
 pub mod sample;
+pub mod schema;
 
 pub use case_row::{CaseKey, CaseRow};
 pub use ceiling::{Ceiling, CeilingKind};

@@ -5,13 +5,14 @@ use super::environment::Environment;
 use crate::units::{Bytes, Seconds};
 use crate::workload::{ModelShape, Quant, Sweep};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of the run folder's layout. A reader refuses a newer one.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// How far a run got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     /// Under way, or killed.
@@ -23,15 +24,17 @@ pub enum RunStatus {
 }
 
 /// The contents of run.json.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct RunRecord {
     /// [`SCHEMA_VERSION`] of the program that wrote it.
     pub schema_version: u32,
     /// How far it got.
     pub status: RunStatus,
     /// When it began.
+    #[schemars(with = "String")]
     pub started_at: Timestamp,
     /// When it ended.
+    #[schemars(with = "Option<String>")]
     pub finished_at: Option<Timestamp>,
     /// Host, CPU, instance, program.
     pub environment: Environment,
@@ -58,7 +61,7 @@ pub struct RunRecord {
 }
 
 /// The system under test.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct EngineRecord {
     /// `candle`.
     pub name: String,
@@ -73,7 +76,7 @@ pub struct EngineRecord {
 }
 
 /// The model under test.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ModelRecord {
     /// Its name.
     pub name: String,
@@ -92,7 +95,7 @@ pub struct ModelRecord {
 }
 
 /// Where energy figures come from.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct PowerRecord {
     /// `rapl` or `none`.
     pub source: String,
@@ -103,7 +106,7 @@ pub struct PowerRecord {
 }
 
 /// One load of weights.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct LoadRecord {
     /// The level.
     pub quant: Quant,
@@ -118,7 +121,7 @@ pub struct LoadRecord {
 }
 
 /// What the measuring loop itself costs, as measured on an engine that does nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct OverheadRecord {
     /// Added to each iteration.
     pub per_iteration_s: Seconds,

@@ -1,6 +1,7 @@
 //! Quantization levels and the block encodings that they are stored in.
 
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +9,7 @@ use std::str::FromStr;
 /// The precision that the weights of a model are held in.
 ///
 /// The first five are the levels that sweeps use; the `q*_k` kinds are there because GGUF files come in them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quant {
     /// 32-bit floats.

@@ -3,11 +3,12 @@
 
 use super::quant::{Encoding, Quant};
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The families of decoder that the engine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
     /// Llama 1 to 3, TinyLlama, SmolLM.
@@ -50,7 +51,7 @@ impl fmt::Display for Architecture {
 }
 
 /// How rotary positions are stretched beyond the context that a model was first trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum RopeScaling {
     /// Every frequency divided by `factor`.
@@ -72,7 +73,7 @@ pub enum RopeScaling {
 }
 
 /// The sizes of a decoder-only transformer of the Llama family.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelShape {
     /// Which family, for what differs between them.

@@ -4,6 +4,7 @@ use super::case::Case;
 use super::quant::Quant;
 use crate::data_file::{DataFileError, nearest, parse_toml};
 use include_dir::{Dir, include_dir};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 static WORKLOADS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/workloads");
@@ -12,7 +13,7 @@ static WORKLOADS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/workloads");
 pub const MAX_BATCH: usize = 4096;
 
 /// A set of cases with the limits of their measurement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
     /// What `--workload` takes.
@@ -28,7 +29,7 @@ pub struct Sweep {
 }
 
 /// All combinations of these values.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grid {
     /// Sequences that run together.
@@ -40,7 +41,7 @@ pub struct Grid {
 }
 
 /// When a measurement is warm, when it has enough samples, and when it must stop.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Warm up for at least this long when weights were just loaded.

@@ -63,7 +63,7 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
             row.quant.to_string(),
             row.batch.to_string(),
             row.basis.to_string(),
-            row.usd_per_h.map_or(DASH.to_string(), |p| p.0.normalize().to_string()),
+            row.usd_per_h.map_or(DASH.to_string(), |p| p.to_string().trim_start_matches('$').to_string()),
             value,
             range,
             interval_seconds(row.ttft_s),
