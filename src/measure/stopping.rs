@@ -5,8 +5,9 @@ use crate::record::StopReason;
 use crate::units::Seconds;
 use crate::workload::Limits;
 
-/// Samples below which nothing stops but the patience of the user: an interval needs them.
-pub const FLOOR: usize = 3;
+/// Samples below which nothing stops but the patience of the user: the interval of three is three times as wide as their
+/// deviation, that of four twice.
+pub const FLOOR: usize = 4;
 
 /// What is known when a sample has come in.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,9 +77,9 @@ mod tests {
     }
 
     #[test]
-    fn two_slow_samples_are_never_enough() {
-        assert_eq!(stop(&[30.0; 2], 60.0), None);
-        assert_eq!(stop(&[30.0; 3], 90.0), Some(StopReason::TimeLimit));
+    fn three_slow_samples_are_never_enough() {
+        assert_eq!(stop(&[30.0; 3], 90.0), None);
+        assert_eq!(stop(&[30.0; 4], 120.0), Some(StopReason::TimeLimit));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub struct Limits {
     pub max_samples: usize,
     /// Never converged before this much measured time.
     pub min_time_s: f64,
-    /// Stop after this much measured time, once there are 3 samples.
+    /// Stop after this much measured time, once there are 4 samples.
     pub max_time_s: f64,
     /// Converged when the half-width of the 95 % interval of the median is within this share of it.
     pub precision: f64,
@@ -83,9 +83,9 @@ impl Limits {
                 return Err(format!("{name} is {value}; it must be 0 or more"));
             }
         }
-        if self.min_samples < 3 || self.max_samples < self.min_samples {
+        if self.min_samples < 4 || self.max_samples < self.min_samples {
             return Err(format!(
-                "min_samples is {} and max_samples {}; at least 3 samples are needed, and no fewer at most than at least",
+                "min_samples is {} and max_samples {}; at least 4 samples are needed, and no fewer at most than at least",
                 self.min_samples, self.max_samples
             ));
         }

@@ -33,20 +33,20 @@ pub fn greedy(logits: &Tensor) -> Result<Picked> {
 fn largest(row: &[f32]) -> (u32, bool) {
     const LANES: usize = 16;
     let mut most = [f32::NEG_INFINITY; LANES];
-    // x - x is 0 for a finite x and not a number otherwise, and so is their sum.
+    // x * 0 is 0 for a finite x and not a number otherwise, and so is their sum.
     let mut differences = [0f32; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
             most[lane] = if chunk[lane] > most[lane] { chunk[lane] } else { most[lane] };
-            differences[lane] += chunk[lane] - chunk[lane];
+            differences[lane] += chunk[lane] * 0.0;
         }
     }
     let mut best = most.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut difference: f32 = differences.iter().sum();
     for value in rest {
         best = best.max(*value);
-        difference += value - value;
+        difference += value * 0.0;
     }
     let index = row.iter().position(|value| *value == best).unwrap_or(0);
     (index as u32, difference == 0.0)
@@ -66,7 +66,7 @@ mod tests {
         row[3] = f32::NAN;
         assert_eq!(largest(&row), (36, false));
         row[3] = f32::INFINITY;
-        assert_eq!(largest(&row).1, false);
+        assert!(!largest(&row).1);
     }
 
     #[test]

@@ -38,15 +38,19 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         shown.len(),
         shown.first().map_or(String::new(), |row| offer_name(row))
     );
+    let has = |basis: Basis| shown.iter().any(|row| row.basis == basis);
+    let mut bases = vec![(0, "measured", has(Basis::Measured)), (1, "projected", has(Basis::Projected))];
+    bases.retain(|(_, _, shown)| *shown);
     let height = (TOP + ROW * shown.len() as i32 + 56) as u32;
     let bottom = TOP + ROW * shown.len() as i32;
     let x = |cost: f64| LEFT + ((cost / low).ln() / (high / low).ln() * (RIGHT - LEFT) as f64) as i32;
     let svg = canvas::svg(height, &title, &description, |area| {
         area.draw(&Text::new(title.clone(), (12, 18), text(17, BLACK)))?;
-        canvas::mark(area, 0, (18, 42))?;
-        area.draw(&Text::new("measured", (30, 42), text(13, INK)))?;
-        canvas::mark(area, 1, (118, 42))?;
-        area.draw(&Text::new("projected", (130, 42), text(13, INK)))?;
+        for (place, (series, name, _)) in bases.iter().enumerate() {
+            let left = 18 + 100 * place as i32;
+            canvas::mark(area, *series, (left, 42))?;
+            area.draw(&Text::new(*name, (left + 12, 42), text(13, INK)))?;
+        }
         for value in log_ticks(low, high) {
             area.draw(&PathElement::new(vec![(x(value), TOP - 8), (x(value), bottom)], GRID))?;
             let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
