@@ -70,7 +70,8 @@ fn list(args: ListArgs) -> anyhow::Result<Exit> {
     let mut table = Table::new(
         format!("Offers ({} catalog)", catalog.origin),
         &["provider", "type", "region", "market", ">$/h", ">vCPUs", ">memory", "hardware", "seen on", "flags"],
-    );
+    )
+    .spare(&["flags", "vCPUs", "memory", "market"]);
     for offer in offers {
         let hardware = match &offer.accelerator {
             Some(id) => format!("{} x {id}", offer.accelerator_count),

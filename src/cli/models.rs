@@ -72,7 +72,8 @@ fn list(json: bool) -> anyhow::Result<Exit> {
     let mut table = Table::new(
         "Presets",
         &["name", "model", ">parameters", ">f16", ">int8", ">int4", ">KV per token (f16)", "source"],
-    );
+    )
+    .spare(&["source", "model", "KV per token (f16)"]);
     for preset in presets {
         let mut row =
             vec![preset.name.clone(), preset.about.clone(), format!("{} M", digits(preset.shape.parameters() / 1e6))];

@@ -31,6 +31,9 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
     /// What to know when reading it.
     pub notes: Vec<String>,
+    /// Columns that a narrow terminal does without, the first to go first.
+    #[serde(skip)]
+    pub spare: Vec<usize>,
 }
 
 impl Table {
@@ -40,7 +43,20 @@ impl Table {
             Some(title) => Column { title: title.to_string(), align: Align::Right },
             None => Column { title: title.to_string(), align: Align::Left },
         };
-        Self { title: title.into(), columns: columns.iter().map(column).collect(), rows: Vec::new(), notes: Vec::new() }
+        Self {
+            title: title.into(),
+            columns: columns.iter().map(column).collect(),
+            rows: Vec::new(),
+            notes: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Names the columns that a narrow terminal does without, the first to go first.
+    pub fn spare(mut self, titles: &[&str]) -> Self {
+        let find = |title: &&str| self.columns.iter().position(|column| column.title == *title);
+        self.spare = titles.iter().filter_map(find).collect();
+        self
     }
 
     /// Adds a row; missing cells are dashes.

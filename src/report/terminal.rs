@@ -2,31 +2,72 @@
 
 use super::table::{Align, Table};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Width};
 
-/// The table as text, `width` columns wide at most; `None` takes the terminal's width.
+/// Columns of text are not made narrower than this for the sake of a long word.
+const TEXT_WIDTH: usize = 24;
+/// Columns that a cell takes beside its text: a space on either side and a line.
+const PADDING: usize = 3;
+
+/// The table as text, `width` columns wide at most; `None` takes the terminal's width. Numbers stay whole: where there
+/// is no room for all columns, those that the table can spare go, and a note names them.
 pub fn render(table: &Table, width: Option<u16>) -> String {
     let mut out = comfy_table::Table::new();
-    out.load_style(UTF8_FULL_CONDENSED).set_header(table.columns.iter().map(|c| printable(&c.title)));
-    out.set_content_arrangement(ContentArrangement::Dynamic);
+    out.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     if let Some(width) = width {
         out.set_width(width);
     }
+    let least: Vec<usize> = (0..table.columns.len()).map(|index| least_width(table, index)).collect();
+    let spared = spared(table, &least, out.width().map(usize::from));
+    let kept: Vec<usize> = (0..table.columns.len()).filter(|index| !spared.contains(index)).collect();
+    out.set_header(kept.iter().map(|index| printable(&table.columns[*index].title)));
     for row in &table.rows {
-        out.add_row(row.iter().map(|cell| printable(cell)));
+        out.add_row(kept.iter().map(|index| printable(&row[*index])));
     }
-    for (index, column) in table.columns.iter().enumerate() {
-        if let Some(cells) = out.column_mut(index)
-            && column.align == Align::Right
-        {
+    for (place, index) in kept.iter().enumerate() {
+        let Some(cells) = out.column_mut(place) else { continue };
+        if table.columns[*index].align == Align::Right {
             cells.set_cell_alignment(CellAlignment::Right);
         }
+        let boundary = (least[*index] + PADDING - 1).min(u16::MAX as usize) as u16;
+        cells.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(boundary)));
     }
     let mut text = format!("{}\n{out}\n", table.title);
+    let names: Vec<&str> = spared.iter().map(|index| table.columns[*index].title.as_str()).collect();
+    if !names.is_empty() {
+        text.push_str(&format!("  not shown on a terminal this narrow: {}\n", names.join(", ")));
+    }
     for note in &table.notes {
         text.push_str(&format!("  {}\n", printable(note)));
     }
     text
+}
+
+/// The columns to leave out so that the others fit into `width`.
+fn spared(table: &Table, least: &[usize], width: Option<usize>) -> Vec<usize> {
+    let Some(width) = width else { return Vec::new() };
+    let mut needed: usize = least.iter().map(|column| column + PADDING).sum::<usize>() + 1;
+    let mut spared = Vec::new();
+    for index in &table.spare {
+        if needed <= width {
+            break;
+        }
+        needed -= least[*index] + PADDING;
+        spared.push(*index);
+    }
+    spared
+}
+
+/// How narrow a column may get: numbers stay on one line, but for their margin; text breaks between words.
+fn least_width(table: &Table, index: usize) -> usize {
+    let column = &table.columns[index];
+    let longest = |parts: &mut dyn Iterator<Item = &str>| parts.map(|part| part.chars().count()).max().unwrap_or(0);
+    let cells = table.rows.iter().map(|row| row[index].as_str());
+    let title = longest(&mut column.title.split(' '));
+    match column.align {
+        Align::Right => title.max(longest(&mut cells.flat_map(|cell| cell.split_inclusive(" \u{b1}")))),
+        Align::Left => title.max(longest(&mut cells.flat_map(|cell| cell.split(' '))).min(TEXT_WIDTH)),
+    }
 }
 
 /// Text without control characters: a name from a file must not move the cursor or change colours.
@@ -45,5 +86,17 @@ mod tests {
         let text = render(&table, Some(40));
         assert!(!text.contains('\u{1b}'));
         assert!(text.contains("[31mred"));
+    }
+
+    #[test]
+    fn narrow_terminals_lose_spare_columns_before_numbers_break() {
+        let mut table = Table::new("T", &["offer", ">cost", ">requests", ">TTFT"]).spare(&["TTFT", "requests"]);
+        table.push(vec!["aws:g6.xlarge us-east-1".into(), "$0.0123".into(), "12.3 req/s".into(), "3.21 ms".into()]);
+        let wide = render(&table, Some(80));
+        assert!(wide.contains("12.3 req/s") && wide.contains("3.21 ms") && !wide.contains("not shown"));
+        let narrow = render(&table, Some(50));
+        assert!(narrow.contains("12.3 req/s") && !narrow.contains("3.21") && narrow.contains("this narrow: TTFT\n"));
+        let tiny = render(&table, Some(28));
+        assert!(tiny.contains("$0.0123") && tiny.contains("aws:g6.xlarge") && tiny.contains("TTFT, requests"));
     }
 }

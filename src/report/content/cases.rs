@@ -25,7 +25,8 @@ pub fn cases(run: &Run) -> Table {
             ">samples",
             "state",
         ],
-    );
+    )
+    .spare(&["samples", "requests", "of compute roof", "prefill", "peak memory", "of read roof"]);
     for row in &run.cases {
         let case = row.key.case;
         let m = &row.metrics;

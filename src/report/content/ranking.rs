@@ -48,7 +48,8 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
             ">requests",
             ">price age",
         ],
-    );
+    )
+    .spare(&["requests", "TPOT", "TTFT", "quant", "batch", "hardware"]);
     for (index, row) in shown(ranking, most) {
         let place = match (row.usd_per_million_tokens.is_some(), row.tied_with_first || index == 0) {
             (false, _) => DASH.to_string(),
