@@ -88,7 +88,7 @@ fn projections_are_wide_and_never_beat_the_roof() {
     assert_eq!(l4.basis, Basis::Projected);
     // 269 MB of weights at 300 GB/s take 0.9 ms: neither end may be below that.
     assert!(l4.tpot_s.lo >= 0.9e-3 && l4.tpot_s.hi >= 2.5 * l4.tpot_s.value * 0.999, "{:?}", l4.tpot_s);
-    assert!(l4.ttft_s.hi >= 5.0 * l4.ttft_s.value * 0.999);
+    assert!(l4.ttft_s.hi >= 6.4 * l4.ttft_s.value * 0.999);
     for row in ranking.rows.iter().filter(|row| row.basis == Basis::Projected) {
         for interval in [row.ttft_s, row.tpot_s, row.requests_per_s] {
             assert!(interval.lo <= interval.value && interval.value <= interval.hi);

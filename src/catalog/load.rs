@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// METHOD section 6: the traps that other tables fell into.
+    /// The traps that other tables fell into: sparse rates as dense ones, one card's rates for its sibling.
     #[test]
     fn specifications_are_dense_and_consistent() {
         let catalog = Catalog::embedded().unwrap();

@@ -48,7 +48,7 @@ pub fn median_interval(values: &[f64], resamples: usize, seed: u64) -> Option<(f
 }
 
 /// The same for values that come in clusters which are not independent within: whole clusters are resampled
-/// (METHOD rule R-B6: token-level intervals are resampled between iterations, not within one).
+/// (token-level intervals are resampled between iterations, not within one).
 pub fn clustered_median_interval(clusters: &[&[f64]], resamples: usize, seed: u64) -> Option<(f64, f64)> {
     if clusters.len() < MIN_VALUES || resamples == 0 {
         return None;

@@ -9,7 +9,7 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Seconds;
 }
 
-/// The machine's clock: `CLOCK_MONOTONIC_RAW` on Linux, which no time service bends (METHOD rule R-B2).
+/// The machine's clock: `CLOCK_MONOTONIC_RAW` on Linux, which no time service bends.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

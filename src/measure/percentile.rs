@@ -1,7 +1,7 @@
 //! Percentiles as order statistics, given only where there are samples enough.
 //!
-//! A percentile is reported when the second-largest sample is an upper bound of it with 95 % confidence (METHOD rule
-//! R-B6): with `n` samples the probability that at least two lie above the `p` quantile is
+//! A percentile is reported when the second-largest sample is an upper bound of it with 95 % confidence:
+//! with `n` samples the probability that at least two lie above the `p` quantile is
 //! `1 - p^n - n (1 - p) p^(n-1)`.
 
 /// Fewest samples for the percentile `p` (between 0 and 1).

@@ -22,7 +22,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Shortest window that an energy is given for (METHOD rule R-A4).
+/// Shortest window that an energy is given for.
 pub const ENERGY_WINDOW: Seconds = Seconds(5.0);
 /// What a person gets to read from weights that are real.
 const SAMPLE_PROMPT: &str = "Once upon a time";

@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Time between readings: often enough for a trace and for counters that wrap within minutes (METHOD rule R-A12).
+/// Time between readings: often enough for a trace and for counters that wrap within minutes.
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// Energy of a window and the readings that it came from.

@@ -128,7 +128,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// First token received - start of the request (METHOD rule R-B1); one value an iteration.
+    /// First token received - start of the request; one value an iteration.
     ttft: distribution Seconds, "ttft_s", "TTFT", Lower;
     /// `(E2E - TTFT) / (gen - 1)`; one value an iteration.
     tpot: distribution Seconds, "tpot_s", "TPOT", Lower;

@@ -94,7 +94,7 @@ mod tests {
         table.push(vec!["aws:g6.xlarge us-east-1".into(), "$0.0123".into(), "12.3 req/s".into(), "3.21 ms".into()]);
         let wide = render(&table, Some(80));
         assert!(wide.contains("12.3 req/s") && wide.contains("3.21 ms") && !wide.contains("not shown"));
-        let narrow = render(&table, Some(50));
+        let narrow = render(&table, Some(45));
         assert!(narrow.contains("12.3 req/s") && !narrow.contains("3.21") && narrow.contains("this narrow: TTFT\n"));
         let tiny = render(&table, Some(28));
         assert!(tiny.contains("$0.0123") && tiny.contains("aws:g6.xlarge") && tiny.contains("TTFT, requests"));

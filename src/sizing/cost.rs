@@ -22,8 +22,8 @@ impl CostInterval {
     }
 }
 
-/// `price / 3600 x units / rate`: what `units` requests cost at `requests_per_s`, every paid second used
-/// (CATALOG section 6 with a utilisation of 1). `None` where the rate is not above 0.
+/// `price / 3600 x units / rate`: what `units` requests cost at `requests_per_s`, every paid second used.
+/// `None` where the rate is not above 0.
 pub fn of_requests(usd_per_h: Usd, requests_per_s: Interval, units: f64) -> Option<CostInterval> {
     if requests_per_s.lo.is_nan() || requests_per_s.lo <= 0.0 {
         return None;

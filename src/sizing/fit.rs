@@ -3,7 +3,7 @@
 use crate::units::Bytes;
 use crate::workload::{Case, ModelShape};
 
-/// Memory that a GPU keeps for itself, the framework and activations (METHOD rule R-C7).
+/// Memory that a GPU keeps for itself, the framework and activations (AIConfigurator's figure).
 pub const GPU_RESERVE: Bytes = Bytes(3.5e9);
 /// Memory that a host keeps for the system.
 pub const HOST_RESERVE: Bytes = Bytes(1e9);

@@ -248,7 +248,7 @@ impl ModelShape {
     }
 
     /// Bytes of weights that one decode step reads, whatever its batch: all of them but the token embedding,
-    /// of which only the rows of the tokens at hand are read (METHOD rule R-C2).
+    /// of which only the rows of the tokens at hand are read.
     pub fn decode_weight_bytes(&self, quant: Quant) -> Bytes {
         let blocks: f64 = self.block_matrices().into_iter().map(|m| m.bytes(quant)).sum();
         Bytes(blocks + self.head_matrix().bytes(quant) + 4.0 * self.vector_weights())

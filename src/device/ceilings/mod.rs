@@ -34,8 +34,8 @@ fn repeat(settings: &Settings, mut sample: impl FnMut() -> f64) -> Vec<f64> {
     samples
 }
 
-/// Bytes that a working set must have so that no cache holds it: four times the last level for each thread (METHOD
-/// rule R-B3 asks for more than twice), as threads may run on parts of the chip with a last level each; within 2 GiB
+/// Bytes that a working set must have so that no cache holds it: four times the last level for each thread (twice is the
+/// least), as threads may run on parts of the chip with a last level each; within 2 GiB
 /// and what the memory allows.
 fn uncached_bytes(threads: usize) -> usize {
     let caches = super::cpu::describe(Path::new("/")).caches_bytes;

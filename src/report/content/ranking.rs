@@ -28,10 +28,17 @@ pub fn offer_name(row: &RankRow) -> String {
 
 /// The first `most` rows of a ranking, and every measured one wherever it stands.
 pub fn ranking(ranking: &Ranking, most: usize) -> Table {
+    let quants: Vec<&str> = ranking.quants.iter().map(|quant| quant.name()).collect();
+    let mut spare = vec!["requests", "TPOT", "TTFT", "batch", "hardware"];
+    if quants.len() == 1 {
+        spare.insert(3, "quant");
+    }
     let mut table = Table::new(
         format!(
-            "Cost of a request: {} prompt and {} generated tokens, busy all the time",
-            ranking.prompt_tokens, ranking.gen_tokens
+            "Cost of a request in {}: {} prompt and {} generated tokens, busy all the time",
+            quants.join(", "),
+            ranking.prompt_tokens,
+            ranking.gen_tokens
         ),
         &[
             ">#",
@@ -49,7 +56,7 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
             ">price age",
         ],
     )
-    .spare(&["requests", "TPOT", "TTFT", "quant", "batch", "hardware"]);
+    .spare(&spare);
     for (index, row) in shown(ranking, most) {
         let place = match (row.usd_per_million_tokens.is_some(), row.tied_with_first || index == 0) {
             (false, _) => DASH.to_string(),
