@@ -96,6 +96,7 @@ fn recorded(engine: &mut Timed, record: &RunRecord, prompts_seed: u64) -> (f64, 
         cache_bytes: Bytes(0.0),
         power: Some(Box::new(FakePower::new(vec![Ok(Joules(1.0))]))),
         no_power: String::new(),
+        idle: Err(String::new()),
         activity: ActivityMonitor::new(Path::new("/")),
         last_load: None,
     };

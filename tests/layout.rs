@@ -13,7 +13,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("record", &["units", "workload"] as &[_]),
         ("device", &["units", "record"] as &[_]),
         ("engine", &["units", "workload", "device"] as &[_]),
-        ("power", &["units", "record"] as &[_]),
+        ("power", &["units", "record", "device"] as &[_]),
         ("measure", &["units", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
         ("catalog", &["units", "workload", "record"] as &[_]),
         ("sizing", &["units", "workload", "record", "catalog"] as &[_]),

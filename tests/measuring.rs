@@ -40,6 +40,7 @@ fn bench<'a>(clock: &'a FakeClock, limits: Limits, nowhere: &Path) -> Bench<'a> 
         cache_bytes: Bytes(0.0),
         power: None,
         no_power: "no meter here".into(),
+        idle: Err("not waited for".into()),
         activity: ActivityMonitor::new(nowhere),
         last_load: None,
     }

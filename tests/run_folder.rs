@@ -27,13 +27,8 @@ fn sample(row: &CaseRow) -> SampleRow {
 }
 
 fn append(folder: &mut RunFolder, row: &CaseRow) {
-    let power = PowerRow {
-        case_id: row.key.id(),
-        time: Seconds(0.0),
-        zone: "package-0".into(),
-        energy: Joules(1.0),
-        power: None,
-    };
+    let power =
+        PowerRow { case_id: row.key.id(), zone: "package-0".into(), energy: Some(Joules(1.0)), ..PowerRow::default() };
     folder.append(row, &[sample(row)], &[power]).unwrap();
 }
 

@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let devices = inventory::devices();
     let environment = inventory::environment(Vec::new(), crate::device::cpu::default_threads(), None);
-    let (_, power) = power::open(Path::new("/"));
+    let (_, power) = power::open(Path::new("/"), "cpu");
     if args.json {
         output::json(&serde_json::json!({ "devices": devices, "environment": environment, "power": power }))?;
         return Ok(Exit::Done);

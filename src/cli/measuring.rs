@@ -13,14 +13,17 @@ use crate::measure::clock::SystemClock;
 use crate::measure::overhead;
 use crate::measure::profile::profile;
 use crate::measure::runner::Bench;
-use crate::power;
+use crate::power::{self, PowerSource};
 use crate::record::run::{EngineRecord, ModelRecord, SCHEMA_VERSION};
 use crate::record::{Ceiling, Outcome, Run, RunFolder, RunRecord, RunStatus};
-use crate::units::Bytes;
+use crate::units::{Bytes, Seconds, Watts};
 use crate::workload::Sweep;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How long the idle power is read for.
+const IDLE_TIME: Seconds = Seconds(10.0);
 
 /// What a measurement came to.
 pub struct Measured {
@@ -83,9 +86,11 @@ fn sweep(
 ) -> anyhow::Result<bool> {
     let mut progress = Progress::new(talk);
     engine.on_load = progress.loading();
-    let (power, power_record) = power::open(Path::new("/"));
+    let (mut power, power_record) = power::open(Path::new("/"), &record.engine.device);
     let limits = record.workload.as_ref().map(|w| w.limits);
     let Some(limits) = limits else { return usage("the run has no workload: it holds ceilings only") };
+    let idle = idle_power(power.as_deref_mut(), record.power.idle_w, limits.max_time_s, talk);
+    record.power.idle_w = idle.as_ref().ok().copied();
     let shape = record.model.as_ref().map(|m| m.shape.clone());
     let measured_ceilings: Vec<Ceiling> = record.ceilings.clone();
     let caches = &record.environment.cpu.caches_bytes;
@@ -98,12 +103,31 @@ fn sweep(
         cache_bytes: caches.last().copied().unwrap_or(Bytes(0.0)),
         power,
         no_power: power_record.reason.clone().unwrap_or_default(),
+        idle,
         activity: ActivityMonitor::new(Path::new("/")),
         last_load: None,
     };
     let complete = profile(&mut engine, folder, record, &mut bench, &mut progress);
     progress.finish();
     Ok(complete?)
+}
+
+/// The power of the device with nothing to do, where it is not known yet and cases will be long enough for an energy.
+fn idle_power(
+    source: Option<&mut (dyn PowerSource + 'static)>,
+    known: Option<Watts>,
+    max_time_s: f64,
+    talk: &Talk,
+) -> Result<Watts, String> {
+    let Some(source) = source else { return Err("there is no power meter".to_string()) };
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    if max_time_s < source.sensor().least_window().0 {
+        return Err("idle power was not waited for: cases are too short for an energy".to_string());
+    }
+    talk.say(format!("reading idle power for {IDLE_TIME}"));
+    power::idle(source, IDLE_TIME).map_err(|error| format!("idle power could not be read: {error}"))
 }
 
 /// Measures the ceilings with something to look at.
@@ -175,7 +199,7 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         }
         environment.instance.usd_per_hour = machine.usd_per_h.map(|price| price.0);
     }
-    let (_, power) = power::open(Path::new("/"));
+    let (_, power) = power::open(Path::new("/"), "cpu");
     RunRecord {
         schema_version: SCHEMA_VERSION,
         status: RunStatus::Running,

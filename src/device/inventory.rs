@@ -1,7 +1,7 @@
 //! What is here, what is not, and why: the facts behind `sizewell devices` and every record's environment.
 
-use super::{cpu, instance, memory};
-use crate::record::environment::Environment;
+use super::{cpu, instance, memory, nvidia};
+use crate::record::environment::{Environment, GpuRecord, Partition};
 use crate::units::Bytes;
 use std::path::Path;
 
@@ -24,6 +24,7 @@ pub fn environment(argv: Vec<String>, engine_threads: usize, pinned_to: Option<S
         numa_nodes: numa_nodes(root),
         instance: instance::recognise(root),
         load_average: cpu::read(root.join("proc/loadavg")).and_then(|t| t.split(' ').next()?.parse().ok()),
+        gpus: nvidia::nvml().and_then(nvidia::cards).unwrap_or_default(),
     }
 }
 
@@ -64,46 +65,35 @@ pub fn devices() -> Vec<DeviceEntry> {
         usable: true,
         remark: None,
     }];
-    all.extend(nvidia(Path::new("/")));
+    all.extend(cards(nvidia::nvml().and_then(nvidia::cards)));
     all
 }
 
-/// NVIDIA cards that the driver lists under `/proc`.
-fn nvidia(root: &Path) -> Vec<DeviceEntry> {
-    let cards = root.join("proc/driver/nvidia/gpus");
-    let mut names: Vec<String> = std::fs::read_dir(&cards)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let text = std::fs::read_to_string(entry.path().join("information")).ok()?;
-            let model = text.lines().find_map(|line| line.strip_prefix("Model:"))?;
-            Some(model.trim().to_string())
-        })
-        .collect();
-    names.sort();
-    let found = !names.is_empty();
-    let mut entries: Vec<DeviceEntry> = names
-        .into_iter()
-        .enumerate()
-        .map(|(index, name)| DeviceEntry {
-            id: format!("cuda:{index}"),
-            name,
-            memory_bytes: None,
-            usable: false,
-            remark: Some("this version measures on the CPU only".to_string()),
-        })
-        .collect();
-    if !found {
-        entries.push(DeviceEntry {
-            id: "cuda".to_string(),
-            name: "no NVIDIA GPU".to_string(),
-            memory_bytes: None,
-            usable: false,
-            remark: Some("/proc/driver/nvidia is absent: no card, or its driver is not loaded".to_string()),
-        });
+/// NVIDIA cards, or one entry that says what is missing.
+fn cards(found: Result<Vec<GpuRecord>, String>) -> Vec<DeviceEntry> {
+    let missing = |remark: String| {
+        let name = "no NVIDIA GPU".to_string();
+        vec![DeviceEntry { id: "cuda".to_string(), name, memory_bytes: None, usable: false, remark: Some(remark) }]
+    };
+    match found {
+        Err(why) => missing(why),
+        Ok(cards) if cards.is_empty() => missing("the driver is there and sees no card".to_string()),
+        Ok(cards) => cards.into_iter().map(entry).collect(),
     }
-    entries
+}
+
+fn entry(card: GpuRecord) -> DeviceEntry {
+    let partition = card.partition.map(|partition| match partition {
+        Partition::Mig => "split (MIG): power cannot be read",
+        Partition::Vgpu => "a virtual GPU: power cannot be read",
+    });
+    DeviceEntry {
+        id: format!("cuda:{}", card.index),
+        name: card.name,
+        memory_bytes: card.memory_bytes,
+        usable: false,
+        remark: Some(partition.unwrap_or("this build measures on the CPU only").to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -112,13 +102,11 @@ mod tests {
 
     #[test]
     fn cards_are_listed_with_what_is_missing() {
-        let root = tempfile::tempdir().unwrap();
-        assert!(nvidia(root.path())[0].remark.as_ref().unwrap().contains("driver"));
-        let card = root.path().join("proc/driver/nvidia/gpus/0000:00:1e.0");
-        std::fs::create_dir_all(&card).unwrap();
-        std::fs::write(card.join("information"), "Model: \t\t NVIDIA L4\nIRQ: 1\n").unwrap();
-        let found = nvidia(root.path());
-        assert_eq!((found[0].id.as_str(), found[0].name.as_str()), ("cuda:0", "NVIDIA L4"));
-        assert!(!found[0].usable);
+        assert!(cards(Err("no NVIDIA driver".into()))[0].remark.as_ref().unwrap().contains("driver"));
+        assert!(cards(Ok(Vec::new()))[0].remark.as_ref().unwrap().contains("no card"));
+        let card = GpuRecord { name: "NVIDIA L4".into(), index: 1, ..GpuRecord::default() };
+        let found = cards(Ok(vec![card.clone(), GpuRecord { partition: Some(Partition::Mig), ..card }]));
+        assert_eq!((found[0].id.as_str(), found[0].name.as_str()), ("cuda:1", "NVIDIA L4"));
+        assert!(found[1].remark.as_ref().unwrap().contains("MIG"));
     }
 }

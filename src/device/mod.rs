@@ -6,3 +6,4 @@ pub mod cpu;
 pub mod instance;
 pub mod inventory;
 pub mod memory;
+pub mod nvidia;

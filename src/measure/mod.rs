@@ -2,6 +2,7 @@
 
 pub mod bootstrap;
 pub mod clock;
+pub mod energy;
 pub mod overhead;
 pub mod percentile;
 pub mod profile;

@@ -1,6 +1,7 @@
 //! One case: prepare, warm up, measure, summarise. A failure becomes a row.
 
 use super::clock::Clock;
+use super::energy::{self, CaseWindow};
 use super::steady::SteadyState;
 use super::stopping::{Progress, assess};
 use super::summary::{Summary, doubts, summarise};
@@ -8,22 +9,21 @@ use super::{Observer, Phase};
 use crate::device::activity::ActivityMonitor;
 use crate::device::memory;
 use crate::engine::{Engine, EngineError, Generated, Prepared};
-use crate::power::sampler::{Sampler, Trace};
-use crate::power::{PowerError, PowerSource};
+use crate::power::sampler::Sampler;
+use crate::power::{PowerError, PowerSource, Sensor};
 use crate::record::ceiling::{arithmetic_roof, roof};
-use crate::record::metric::{Count, Metrics};
+use crate::record::metric::Count;
 use crate::record::{
     CaseKey, CaseRow, Ceiling, CeilingKind, FailureKind, LoadRecord, Outcome, PowerRow, SampleRow, StopReason,
 };
-use crate::units::{Bytes, Fraction, JoulesPerToken, Quantity, Seconds, TokensPerJoule};
+use crate::units::{Bytes, Fraction, Seconds, Watts};
 use crate::workload::{Case, Limits, ModelShape};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
-/// Shortest window that an energy is given for.
-pub const ENERGY_WINDOW: Seconds = Seconds(5.0);
 /// What a person gets to read from weights that are real.
 const SAMPLE_PROMPT: &str = "Once upon a time";
 const SAMPLE_TOKENS: usize = 48;
@@ -46,6 +46,8 @@ pub struct Bench<'a> {
     pub power: Option<Box<dyn PowerSource>>,
     /// Why there is no energy.
     pub no_power: String,
+    /// Power of the device with nothing to do, or why it is not known.
+    pub idle: Result<Watts, String>,
     /// What else the machine does.
     pub activity: ActivityMonitor,
     /// How long the last load took, for the cases that share it.
@@ -189,10 +191,7 @@ impl Running<'_, '_> {
         let steady = self.warm_up(&prompts, prepared.loaded)?;
         let warmup_iterations = self.samples.len();
         let before = self.bench.activity.counters();
-        let sampler = self.bench.power.take().map(Sampler::start);
-        let measured = self.measure(&prompts, sampler.is_some());
-        let energy = self.stop_power(sampler);
-        let stop_reason = measured?;
+        let (stop_reason, windows, power) = self.measure_with_energy(&prompts)?;
         let activity = before.zip(self.bench.activity.counters()).and_then(|(before, after)| before.until(after));
         let measured = &self.samples[warmup_iterations..];
         let mut summary = summarise(&case, measured, self.bench.seed);
@@ -202,9 +201,8 @@ impl Running<'_, '_> {
             summary.absent.push(("peak_device_bytes".into(), "it is the peak since the program started".into()));
         }
         self.add_roofs(&mut summary, &prepared);
-        let tokens = (case.batch * case.gen_tokens * measured.len()) as f64;
-        let power = self.add_energy(&mut summary, energy, tokens);
         summary.invalid = doubts(measured, steady, activity, &self.bench.limits);
+        energy::add(&mut summary, windows, self.bench.idle.clone());
         let row = CaseRow {
             key: self.key.clone(),
             outcome: Outcome::Ok,
@@ -299,10 +297,56 @@ impl Running<'_, '_> {
         }
     }
 
-    fn measure(&mut self, prompts: &[Vec<u32>], with_energy: bool) -> Result<StopReason, Stop> {
-        let limits = self.bench.limits;
+    /// Measures, with an energy window around it and, where the sensor needs them, more windows after it: the same
+    /// work at other phases of the sensor, whose iterations are not samples.
+    fn measure_with_energy(
+        &mut self,
+        prompts: &[Vec<u32>],
+    ) -> Result<(StopReason, Vec<CaseWindow>, Vec<PowerRow>), Stop> {
+        let sensor = self.bench.power.as_ref().map(|source| source.sensor());
         // The least time grows to an energy window only where the limits leave room for one.
-        let min_time = if with_energy && limits.max_time_s >= ENERGY_WINDOW.0 { ENERGY_WINDOW } else { Seconds(0.0) };
+        let room = |sensor: &Sensor| self.bench.limits.max_time_s >= sensor.least_window().0;
+        let least = sensor.as_ref().filter(|sensor| room(sensor)).map(Sensor::least_window);
+        let warmup = self.samples.len();
+        let opened = self.bench.power.take().map(Sampler::start);
+        let measured = self.measure(prompts, least.unwrap_or_default());
+        let (mut windows, mut rows) = (Vec::new(), Vec::new());
+        self.close_window(opened, self.samples.len() - warmup, &mut windows, &mut rows);
+        let stop_reason = measured?;
+        if let (Some(sensor), Some(least), Some(Ok(_))) = (sensor, least, windows.first().map(|w| &w.energy)) {
+            for repeat in 1..sensor.windows() {
+                self.repeat_window(prompts, least, repeat, &mut windows, &mut rows)?;
+            }
+        }
+        Ok((stop_reason, windows, rows))
+    }
+
+    /// One more energy window of the same work, begun at a random phase of the sensor.
+    fn repeat_window(
+        &mut self,
+        prompts: &[Vec<u32>],
+        least: Seconds,
+        repeat: usize,
+        windows: &mut Vec<CaseWindow>,
+        rows: &mut Vec<PowerRow>,
+    ) -> Result<(), Stop> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.bench.seed ^ repeat as u64);
+        std::thread::sleep(Duration::from_millis(rng.random_range(0..100)));
+        let kept = self.samples.len();
+        let opened = self.bench.power.take().map(Sampler::start);
+        let begin = self.bench.clock.now();
+        let mut done = Ok(());
+        while done.is_ok() && self.bench.clock.now() - begin < least {
+            done = self.iteration(prompts, false).map(|_| ());
+        }
+        let iterations = self.samples.len() - kept;
+        self.close_window(opened, iterations, windows, rows);
+        self.samples.truncate(kept);
+        done
+    }
+
+    fn measure(&mut self, prompts: &[Vec<u32>], min_time: Seconds) -> Result<StopReason, Stop> {
+        let limits = self.bench.limits;
         let begin = self.bench.clock.now();
         let (mut ttft, mut tpot) = (Vec::new(), Vec::new());
         loop {
@@ -320,15 +364,28 @@ impl Running<'_, '_> {
         }
     }
 
-    /// Closes the energy window and takes the source back.
-    fn stop_power(&mut self, sampler: Option<Sampler>) -> Result<Trace, PowerError> {
-        let Some(sampler) = sampler else { return Err(PowerError(self.bench.no_power.clone())) };
+    /// Closes an energy window around `iterations` and takes the source back.
+    fn close_window(
+        &mut self,
+        opened: Option<Sampler>,
+        iterations: usize,
+        windows: &mut Vec<CaseWindow>,
+        rows: &mut Vec<PowerRow>,
+    ) {
+        let case = self.key.case;
+        let tokens = (case.batch * case.gen_tokens * iterations) as f64;
+        let Some(sampler) = opened else {
+            windows.push(CaseWindow { energy: Err(PowerError(self.bench.no_power.clone())), tokens });
+            return;
+        };
         let (source, trace) = sampler.stop();
         if source.is_none() {
             self.bench.no_power = "the power source crashed in an earlier case".to_string();
         }
         self.bench.power = source;
-        trace
+        let (id, window) = (self.key.id(), windows.len());
+        rows.extend(trace.rows.into_iter().map(|row| PowerRow { case_id: id.clone(), window, ..row }));
+        windows.push(CaseWindow { energy: trace.window, tokens });
     }
 
     /// Bytes, operations, and the shares of the roofs that they mean.
@@ -359,28 +416,5 @@ impl Running<'_, '_> {
             None => absent.push(("achieved_flops_fraction".into(), "ceilings were not measured".into())),
             Some(roof) => metrics.achieved_flops = metrics.ttft.map(|ttft| Fraction(ops / ttft.median.0 / roof)),
         }
-    }
-
-    fn add_energy(&self, summary: &mut Summary, trace: Result<Trace, PowerError>, tokens: f64) -> Vec<PowerRow> {
-        let tags = ["energy_j", "energy_per_token_j", "power_w", "tokens_per_j"];
-        let mut absent = |why: String| summary.absent.extend(tags.map(|tag| (tag.to_string(), why.clone())));
-        let trace = match trace {
-            Ok(trace) => trace,
-            Err(PowerError(why)) => {
-                absent(why);
-                return Vec::new();
-            }
-        };
-        if trace.window < ENERGY_WINDOW {
-            absent(format!("window_too_short: {} of the {ENERGY_WINDOW} needed, raise --max-time", trace.window));
-        } else {
-            let metrics: &mut Metrics = &mut summary.metrics;
-            metrics.energy = Some(trace.energy);
-            metrics.power = Some(trace.energy / trace.window);
-            metrics.energy_per_token = Some(JoulesPerToken(trace.energy.si() / tokens));
-            metrics.tokens_per_j = Some(TokensPerJoule(tokens / trace.energy.si())).filter(|t| t.0.is_finite());
-        }
-        let id = self.key.id();
-        trace.rows.into_iter().map(|row| PowerRow { case_id: id.clone(), ..row }).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! A power source that plays a script, for tests.
 
-use super::{PowerError, PowerSource};
-use crate::units::Joules;
+use super::{PowerError, PowerSource, Reading, Sensor};
+use crate::units::{Joules, Seconds};
 use std::sync::{Arc, Mutex};
 
 /// Plays readings one after the other, then repeats the last; counts how often it was read.
@@ -32,10 +32,17 @@ impl PowerSource for FakePower {
         vec!["fake-0".to_string()]
     }
 
-    fn read(&mut self) -> Result<Vec<Joules>, PowerError> {
+    fn sensor(&self) -> Sensor {
+        Sensor { method: "fake", update_period: Seconds(0.1), averaging: Seconds(0.0), part_time: false, error: None }
+    }
+
+    fn read(&mut self) -> Result<Vec<Reading>, PowerError> {
         let mut reads = self.reads.lock().map_err(|e| PowerError(e.to_string()))?;
         let reading = self.script.get(*reads).or(self.script.last());
         *reads += 1;
-        reading.cloned().unwrap_or(Ok(Joules(0.0))).map(|energy| vec![energy])
+        reading
+            .cloned()
+            .unwrap_or(Ok(Joules(0.0)))
+            .map(|energy| vec![Reading { energy: Some(energy), ..Reading::default() }])
     }
 }

@@ -1,41 +1,132 @@
-//! (4) Energy: sources that count joules, and the window that a case's energy is taken over.
+//! (4) Energy: sources that count joules or read watts, and the window that a case's energy is taken over.
 
 pub mod fake;
+pub mod nvml;
 pub mod rapl;
 pub mod sampler;
+pub mod sensor;
+pub mod window;
+
+pub use sensor::Sensor;
 
 use crate::record::run::PowerRecord;
-use crate::units::Joules;
+use crate::units::{Bytes, Joules, Seconds, Watts};
 use std::path::Path;
 use thiserror::Error;
 
-/// Why a source cannot be read. The text becomes the reason that energy is absent.
+/// Why a source cannot be read, or a window has no energy. The text becomes the reason that energy is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct PowerError(pub String);
 
-/// Something that counts energy.
+/// What a zone said at one moment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Reading {
+    /// Energy since the source was opened, where the zone counts it. A counter that wraps has been unwrapped, which
+    /// needs a reading at least as often as it wraps; one that was reset goes back.
+    pub energy: Option<Joules>,
+    /// Power, where the zone reads it.
+    pub power: Option<Watts>,
+    /// What else the device said.
+    pub state: DeviceState,
+}
+
+/// How a device was doing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DeviceState {
+    /// Clock of the multiprocessors.
+    pub sm_clock_mhz: Option<f64>,
+    /// Temperature in degrees Celsius.
+    pub temperature_c: Option<f64>,
+    /// Why its clock is not at its highest.
+    pub throttle: Vec<Throttle>,
+    /// Memory in use, by whomever.
+    pub memory_used: Option<Bytes>,
+    /// Other processes that compute on it.
+    pub foreign_processes: Option<usize>,
+}
+
+/// A reason for a clock below the highest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Throttle {
+    /// The power limit: the normal state of a busy card with a low one.
+    PowerCap,
+    /// Heat.
+    Thermal,
+    /// The power supply asked for less.
+    PowerBrake,
+    /// Somebody set the clocks.
+    ClocksSet,
+}
+
+impl Throttle {
+    /// The name in power.csv.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PowerCap => "power_cap",
+            Self::Thermal => "thermal",
+            Self::PowerBrake => "power_brake",
+            Self::ClocksSet => "clocks_set",
+        }
+    }
+
+    /// Whether speed under it says nothing of the device: a power cap is part of what one buys, heat is not.
+    pub fn spoils(self) -> bool {
+        matches!(self, Self::Thermal | Self::PowerBrake)
+    }
+}
+
+/// Something that counts energy or reads power.
 pub trait PowerSource: Send {
     /// Its name in records, such as `rapl`.
     fn name(&self) -> &'static str;
 
-    /// What it counts, such as `package-0`; [`PowerSource::read`] gives one value for each.
+    /// What it counts, such as `package-0`; [`PowerSource::read`] gives one reading for each.
     fn zones(&self) -> Vec<String>;
 
-    /// Energy of each zone since the source was opened. Counters that wrap have been unwrapped, which needs a read
-    /// at least as often as they wrap.
-    fn read(&mut self) -> Result<Vec<Joules>, PowerError>;
+    /// What is known of its sensors.
+    fn sensor(&self) -> Sensor;
+
+    /// Reads every zone.
+    fn read(&mut self) -> Result<Vec<Reading>, PowerError>;
 }
 
-/// The best source of this machine, under `root` (`/` but for tests), and what the record says of it.
-pub fn open(root: &Path) -> (Option<Box<dyn PowerSource>>, PowerRecord) {
-    match rapl::Rapl::open(root) {
+/// The best source for `device` (`cpu` or `cuda:N`) of this machine, under `root` (`/` but for tests), and what the
+/// record says of it.
+pub fn open(root: &Path, device: &str) -> (Option<Box<dyn PowerSource>>, PowerRecord) {
+    let opened: Result<Box<dyn PowerSource>, PowerError> = match device.strip_prefix("cuda:") {
+        Some(index) => nvml::NvmlPower::open(index.parse().unwrap_or(0)).map(|source| Box::new(source) as _),
+        None => rapl::Rapl::open(root).map(|source| Box::new(source) as _),
+    };
+    match opened {
         Ok(source) => {
-            let record = PowerRecord { source: source.name().to_string(), reason: None, zones: source.zones() };
-            (Some(Box::new(source)), record)
+            let record = PowerRecord {
+                source: source.name().to_string(),
+                zones: source.zones(),
+                sensor: Some(source.sensor().record()),
+                ..PowerRecord::default()
+            };
+            (Some(source), record)
         }
         Err(PowerError(reason)) => {
-            (None, PowerRecord { source: "none".to_string(), reason: Some(reason), zones: Vec::new() })
+            (None, PowerRecord { source: "none".to_string(), reason: Some(reason), ..PowerRecord::default() })
         }
     }
+}
+
+/// The mean power of an idle device: read for `duration` while nothing runs.
+pub fn idle(source: &mut dyn PowerSource, duration: Seconds) -> Result<Watts, PowerError> {
+    let sensor = source.sensor();
+    let step = sensor.poll_interval();
+    let begin = std::time::Instant::now();
+    let mut readings = Vec::new();
+    loop {
+        let at = Seconds(begin.elapsed().as_secs_f64());
+        readings.push((at, source.read()?));
+        if at >= duration {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_secs_f64(step.0));
+    }
+    window::evaluate(&sensor, &readings).map(|window| window.power())
 }

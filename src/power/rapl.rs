@@ -1,7 +1,7 @@
 //! Energy counters of x86 packages and memory, through Linux's powercap interface (RAPL).
 
-use super::{PowerError, PowerSource};
-use crate::units::Joules;
+use super::{PowerError, PowerSource, Reading, Sensor};
+use crate::units::{Joules, Seconds};
 use std::path::{Path, PathBuf};
 
 /// One counter that wraps at `range_uj`.
@@ -97,8 +97,21 @@ impl PowerSource for Rapl {
         self.zones.iter().map(|zone| zone.name.clone()).collect()
     }
 
-    fn read(&mut self) -> Result<Vec<Joules>, PowerError> {
-        self.zones.iter_mut().map(Zone::update).collect()
+    fn sensor(&self) -> Sensor {
+        Sensor {
+            method: "rapl",
+            // The counters move every millisecond (Intel SDM, volume 3, 16.10); a reading every 50 ms is plenty.
+            update_period: Seconds(0.1),
+            averaging: Seconds(0.0),
+            part_time: false,
+            error: None,
+        }
+    }
+
+    fn read(&mut self) -> Result<Vec<Reading>, PowerError> {
+        let reading =
+            |zone: &mut Zone| zone.update().map(|energy| Reading { energy: Some(energy), ..Reading::default() });
+        self.zones.iter_mut().map(reading).collect()
     }
 }
 
@@ -116,6 +129,10 @@ mod tests {
         path
     }
 
+    fn energies(rapl: &mut Rapl) -> Vec<Joules> {
+        rapl.read().unwrap().into_iter().map(|reading| reading.energy.unwrap()).collect()
+    }
+
     #[test]
     fn packages_and_memory_are_counted_and_wraps_unwrapped() {
         let root = tempfile::tempdir().unwrap();
@@ -125,11 +142,11 @@ mod tests {
         zone(root.path(), "intel-rapl:1", "psys", "7");
         let mut rapl = Rapl::open(root.path()).unwrap();
         assert_eq!(rapl.zones(), ["package-0", "dram-0"]);
-        assert_eq!(rapl.read().unwrap(), [Joules(0.0), Joules(0.0)]);
+        assert_eq!(energies(&mut rapl), [Joules(0.0), Joules(0.0)]);
         fs::write(package.join("energy_uj"), "950000").unwrap();
-        assert_eq!(rapl.read().unwrap()[0], Joules(0.05));
+        assert_eq!(energies(&mut rapl)[0], Joules(0.05));
         fs::write(package.join("energy_uj"), "100000").unwrap();
-        let wrapped = rapl.read().unwrap()[0];
+        let wrapped = energies(&mut rapl)[0];
         assert!((wrapped.0 - 0.2).abs() < 1e-9, "{wrapped}");
     }
 

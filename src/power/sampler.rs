@@ -1,28 +1,24 @@
 //! Reads a power source in the background while a case runs.
 
-use super::{PowerError, PowerSource};
+use super::window::{EnergyWindow, evaluate};
+use super::{PowerError, PowerSource, Reading};
 use crate::record::PowerRow;
 use crate::units::{Joules, Seconds};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Time between readings: often enough for a trace and for counters that wrap within minutes.
-const PERIOD: Duration = Duration::from_millis(100);
-
-/// Energy of a window and the readings that it came from.
+/// What a window came to, and the readings that it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
-    /// Energy of all zones together.
-    pub energy: Joules,
-    /// Length of the window.
-    pub window: Seconds,
+    /// The energy, or why there is none.
+    pub window: Result<EnergyWindow, PowerError>,
     /// The readings; `case_id` is left to the caller.
     pub rows: Vec<PowerRow>,
 }
 
 /// What the background thread hands back.
-type Finished = (Box<dyn PowerSource>, Result<Trace, PowerError>);
+type Finished = (Box<dyn PowerSource>, Trace);
 
 /// A window that is open.
 pub struct Sampler {
@@ -35,11 +31,13 @@ impl Sampler {
     pub fn start(mut source: Box<dyn PowerSource>) -> Self {
         let (stop, stopped) = channel();
         let begin = Instant::now();
+        let sensor = source.sensor();
+        let period = Duration::from_secs_f64(sensor.poll_interval().0);
         let first = source.read();
         let thread = std::thread::spawn(move || {
             let mut readings = vec![(Seconds(0.0), first)];
             loop {
-                let last = match stopped.recv_timeout(PERIOD) {
+                let last = match stopped.recv_timeout(period) {
                     Err(RecvTimeoutError::Timeout) => false,
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
                 };
@@ -47,7 +45,10 @@ impl Sampler {
                 readings.push((at, source.read()));
                 if last {
                     let zones = source.zones();
-                    return (source, trace(&zones, readings));
+                    // One failed reading voids the window: energy that was not seen cannot be made up.
+                    let (read, failed) = split(readings);
+                    let window = failed.map_or_else(|| evaluate(&sensor, &read), Err);
+                    return (source, Trace { window, rows: rows(&zones, &read) });
                 }
             }
         });
@@ -55,37 +56,61 @@ impl Sampler {
     }
 
     /// Closes the window with a last reading. The source is gone if its thread panicked.
-    pub fn stop(self) -> (Option<Box<dyn PowerSource>>, Result<Trace, PowerError>) {
+    pub fn stop(self) -> (Option<Box<dyn PowerSource>>, Trace) {
         let _ = self.stop.send(());
         match self.thread.join() {
             Ok((source, trace)) => (Some(source), trace),
-            Err(_) => (None, Err(PowerError("the power source crashed".to_string()))),
+            Err(_) => {
+                let window = Err(PowerError("the power source crashed".to_string()));
+                (None, Trace { window, rows: Vec::new() })
+            }
         }
     }
 }
 
-/// Puts readings together. One failed reading voids the window: energy that was not seen cannot be made up.
-fn trace(zones: &[String], readings: Vec<(Seconds, Result<Vec<Joules>, PowerError>)>) -> Result<Trace, PowerError> {
+type Attempt = (Seconds, Result<Vec<Reading>, PowerError>);
+
+/// The readings up to the first that failed, and its error.
+fn split(attempts: Vec<Attempt>) -> (Vec<(Seconds, Vec<Reading>)>, Option<PowerError>) {
+    let mut read = Vec::new();
+    for (time, attempt) in attempts {
+        match attempt {
+            Ok(reading) => read.push((time, reading)),
+            Err(error) => return (read, Some(error)),
+        }
+    }
+    (read, None)
+}
+
+/// The rows of power.csv.
+fn rows(zones: &[String], readings: &[(Seconds, Vec<Reading>)]) -> Vec<PowerRow> {
     let mut rows = Vec::new();
-    let mut before: Option<(Seconds, Vec<Joules>)> = None;
-    let mut first: Option<Vec<Joules>> = None;
-    for (time, reading) in readings {
-        let energies = reading?;
-        let start = first.get_or_insert_with(|| energies.clone());
-        for (index, zone) in zones.iter().enumerate() {
-            let energy = energies[index] - start[index];
-            let power = before.as_ref().map(|(then, was)| (energies[index] - was[index]) / (time - *then));
-            rows.push(PowerRow { case_id: String::new(), time, zone: zone.clone(), energy, power });
+    for (index, (time, reading)) in readings.iter().enumerate() {
+        for (number, zone) in zones.iter().enumerate() {
+            let Some(now) = reading.get(number) else { continue };
+            let at = |reading: &(Seconds, Vec<Reading>)| reading.1.get(number).and_then(|zone| zone.energy);
+            let energy = now.energy.zip(readings.first().and_then(at)).map(|(now, first)| now - first);
+            // A source that reads power says so itself; of one that only counts, the mean since the reading before.
+            let counted = index.checked_sub(1).map(|before| &readings[before]).and_then(|before| {
+                let step: Joules = now.energy? - at(before)?;
+                (*time > before.0).then(|| step / (*time - before.0))
+            });
+            let names: Vec<&str> = now.state.throttle.iter().map(|reason| reason.name()).collect();
+            rows.push(PowerRow {
+                case_id: String::new(),
+                window: 0,
+                time: *time,
+                zone: zone.clone(),
+                energy,
+                power: now.power.or(counted),
+                sm_clock_mhz: now.state.sm_clock_mhz,
+                temperature_c: now.state.temperature_c,
+                memory_used: now.state.memory_used,
+                throttle: names.join(" "),
+            });
         }
-        before = Some((time, energies));
     }
-    match (first, before) {
-        (Some(start), Some((window, end))) => {
-            let energy = end.iter().zip(&start).fold(Joules(0.0), |sum, (end, start)| sum + (*end - *start));
-            Ok(Trace { energy, window, rows })
-        }
-        _ => Err(PowerError("no reading".to_string())),
-    }
+    rows
 }
 
 #[cfg(test)]
@@ -94,13 +119,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_is_the_difference_of_its_ends() {
+    fn the_rows_are_what_was_read() {
         let source = FakePower::new(vec![Ok(Joules(5.0)), Ok(Joules(8.0))]);
         let (source, trace) = Sampler::start(Box::new(source)).stop();
-        let trace = trace.unwrap();
-        assert_eq!(trace.energy, Joules(3.0));
         assert_eq!(trace.rows.len(), 2);
-        assert_eq!(trace.rows[0].power, None);
+        assert_eq!((trace.rows[0].energy, trace.rows[0].power), (Some(Joules(0.0)), None));
+        assert_eq!(trace.rows[1].energy, Some(Joules(3.0)));
+        assert!(trace.window.unwrap_err().0.starts_with("window_too_short"));
         assert_eq!(source.unwrap().zones(), ["fake-0"]);
     }
 
@@ -108,7 +133,8 @@ mod tests {
     fn a_failed_reading_voids_the_window() {
         let source = FakePower::new(vec![Ok(Joules(5.0)), Err(PowerError("lost".into()))]);
         let (source, trace) = Sampler::start(Box::new(source)).stop();
-        assert_eq!(trace, Err(PowerError("lost".into())));
+        assert_eq!(trace.window, Err(PowerError("lost".into())));
+        assert_eq!(trace.rows.len(), 1);
         assert!(source.is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! Where a run comes from: program, host, CPU, instance.
 
-use crate::units::Bytes;
+use crate::units::{Bytes, Watts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Environment {
     pub instance: InstanceRecord,
     /// Load average over a minute when the run began.
     pub load_average: Option<f64>,
+    /// NVIDIA cards of the machine, whether the run uses them or not.
+    #[serde(default)]
+    pub gpus: Vec<GpuRecord>,
 }
 
 /// The CPU as the system describes it.
@@ -60,6 +63,59 @@ pub struct CpuRecord {
     pub engine_threads: usize,
     /// CPUs that the engine is pinned to.
     pub pinned_to: Option<String>,
+}
+
+/// An NVIDIA card as the driver describes it. What it does not say is absent.
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
+pub struct GpuRecord {
+    /// Its number, as in `cuda:0`.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub uuid: Option<String>,
+    /// Its place on the bus.
+    pub pci_bus_id: Option<String>,
+    /// Generation.
+    pub architecture: Option<String>,
+    /// CUDA compute capability, such as `9.0`.
+    pub compute_capability: Option<String>,
+    /// Memory, as the driver counts it.
+    pub memory_bytes: Option<Bytes>,
+    /// Version of the driver.
+    pub driver: Option<String>,
+    /// CUDA version that the driver offers.
+    pub cuda: Option<String>,
+    /// Power limit in force.
+    pub power_limit_w: Option<Watts>,
+    /// Power limit of the board.
+    pub default_power_limit_w: Option<Watts>,
+    /// Lowest limit that can be set.
+    pub least_power_limit_w: Option<Watts>,
+    /// Highest limit that can be set.
+    pub most_power_limit_w: Option<Watts>,
+    /// Highest clock of the multiprocessors.
+    pub max_sm_clock_mhz: Option<f64>,
+    /// Highest clock of the memory.
+    pub max_memory_clock_mhz: Option<f64>,
+    /// Error correction of the memory is on.
+    pub ecc: Option<bool>,
+    /// The driver stays loaded between uses.
+    pub persistence: Option<bool>,
+    /// Link to the host at the moment, such as `gen5 x16`.
+    pub pcie: Option<String>,
+    /// The card is shared by the hardware.
+    pub partition: Option<Partition>,
+}
+
+/// How a card is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partition {
+    /// Multi-instance GPU.
+    Mig,
+    /// A virtual GPU.
+    Vgpu,
 }
 
 /// A cloud instance.

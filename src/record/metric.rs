@@ -158,14 +158,18 @@ metrics! {
     achieved_bandwidth: value Fraction, "achieved_bandwidth_fraction", "of bandwidth roof", Higher;
     /// Share of the measured arithmetic rate that the prefill reached.
     achieved_flops: value Fraction, "achieved_flops_fraction", "of compute roof", Higher;
-    /// Energy of the measured window.
-    energy: value Joules, "energy_j", "energy", Lower;
-    /// Energy of the window / tokens generated in it.
-    energy_per_token: value JoulesPerToken, "energy_per_token_j", "energy per token", Lower;
-    /// Mean power over the window.
-    power: value Watts, "power_w", "power", Lower;
+    /// Energy of the measured windows; its interval is the error that its sensor can have.
+    energy: estimate Joules, "energy_j", "energy", Lower;
+    /// The same without what the idle device would have used.
+    net_energy: estimate Joules, "net_energy_j", "net energy", Lower;
+    /// Energy of the windows / tokens generated in them.
+    energy_per_token: estimate JoulesPerToken, "energy_per_token_j", "energy per token", Lower;
+    /// Net energy / tokens.
+    net_energy_per_token: estimate JoulesPerToken, "net_energy_per_token_j", "net energy per token", Lower;
+    /// Mean power over the windows.
+    power: estimate Watts, "power_w", "power", Lower;
     /// Tokens generated / energy: tokens per second per watt.
-    tokens_per_j: value TokensPerJoule, "tokens_per_j", "tokens per joule", Higher;
+    tokens_per_j: estimate TokensPerJoule, "tokens_per_j", "tokens per joule", Higher;
 }
 
 /// A plain number.

@@ -2,7 +2,7 @@
 
 use super::ceiling::Ceiling;
 use super::environment::Environment;
-use crate::units::{Bytes, Seconds};
+use crate::units::{Bytes, Seconds, Watts};
 use crate::workload::{ModelShape, Quant, Sweep};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -97,12 +97,33 @@ pub struct ModelRecord {
 /// Where energy figures come from.
 #[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct PowerRecord {
-    /// `rapl` or `none`.
+    /// `rapl`, `nvml` or `none`.
     pub source: String,
     /// Why there is none.
     pub reason: Option<String>,
     /// What is read, such as `package-0`.
     pub zones: Vec<String>,
+    /// What is known of the sensor.
+    #[serde(default)]
+    pub sensor: Option<SensorRecord>,
+    /// Power of the device before the run, with nothing to do; absent where it was not waited for.
+    #[serde(default)]
+    pub idle_w: Option<Watts>,
+}
+
+/// A power sensor.
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
+pub struct SensorRecord {
+    /// Where energy is from: `rapl`, `nvml_total_energy`, `nvml_instant`, `nvml_average`.
+    pub method: String,
+    /// Time between two changes of its value, as found when the run began.
+    pub update_period_s: Seconds,
+    /// Each reading of power is a mean over this long.
+    pub averaging_s: Seconds,
+    /// It looks at the power a part of the time only; windows are repeated at different phases.
+    pub part_time: bool,
+    /// How far off sensors of this kind can be, as a share.
+    pub error: Option<f64>,
 }
 
 /// One load of weights.

@@ -1,6 +1,6 @@
 //! Rows of samples.csv and power.csv: what was observed, before any statistics.
 
-use crate::units::{Joules, Seconds, Watts};
+use crate::units::{Bytes, Joules, Seconds, Watts};
 use std::collections::HashMap;
 
 /// One iteration.
@@ -84,32 +84,59 @@ impl SampleRow {
 }
 
 /// One reading of a power source.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct PowerRow {
     /// The case that ran.
     pub case_id: String,
-    /// From the start of the case's first iteration.
+    /// The window of the case, from 0.
+    pub window: usize,
+    /// From the opening of the window.
     pub time: Seconds,
-    /// What was read, such as `package-0`.
+    /// What was read, such as `package-0` or `gpu0`.
     pub zone: String,
-    /// Energy since the first reading of the case.
-    pub energy: Joules,
-    /// Mean power since the reading before; absent for the first.
+    /// Energy since the opening of the window, where the zone counts it.
+    pub energy: Option<Joules>,
+    /// Power as read; of a zone that only counts, the mean since the reading before.
     pub power: Option<Watts>,
+    /// Clock of the multiprocessors.
+    pub sm_clock_mhz: Option<f64>,
+    /// Temperature in degrees Celsius.
+    pub temperature_c: Option<f64>,
+    /// Memory in use on the device.
+    pub memory_used: Option<Bytes>,
+    /// Why the clock was not at its highest, separated by spaces.
+    pub throttle: String,
 }
 
 impl PowerRow {
     /// The header of power.csv.
-    pub const HEADER: [&'static str; 5] = ["case_id", "time_s", "zone", "energy_j", "power_w"];
+    pub const HEADER: [&'static str; 10] = [
+        "case_id",
+        "window",
+        "time_s",
+        "zone",
+        "energy_j",
+        "power_w",
+        "sm_clock_mhz",
+        "temperature_c",
+        "memory_used_bytes",
+        "throttle_reasons",
+    ];
 
     /// The fields under [`PowerRow::HEADER`].
     pub fn fields(&self) -> Vec<String> {
+        let number = |value: Option<f64>, places: usize| value.map_or(String::new(), |v| format!("{v:.places$}"));
         vec![
             self.case_id.clone(),
+            self.window.to_string(),
             format!("{:.6}", self.time.0),
             self.zone.clone(),
-            format!("{:.6}", self.energy.0),
-            self.power.map_or(String::new(), |p| format!("{:.3}", p.0)),
+            number(self.energy.map(|e| e.0), 6),
+            number(self.power.map(|p| p.0), 3),
+            number(self.sm_clock_mhz, 0),
+            number(self.temperature_c, 0),
+            number(self.memory_used.map(|m| m.0), 0),
+            self.throttle.clone(),
         ]
     }
 }

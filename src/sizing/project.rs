@@ -169,7 +169,10 @@ impl<'a> Reference<'a> {
         self.check_fit(memory, 4, fit::HOST_RESERVE, "the host")?;
         let ratio = vcpus / self.threads as f64;
         if !(1.0..=MOST_CORE_RATIO).contains(&ratio) {
-            return Err(format!("{vcpus} vCPUs are too far from the {} threads that were measured", self.threads));
+            return Err(format!(
+                "its number of vCPUs is too far from the {} threads that were measured (1 to {MOST_CORE_RATIO} times)",
+                self.threads
+            ));
         }
         let scaled = |time: Interval| {
             Interval::new(time.value / ratio.sqrt(), time.lo / ratio / SAME_CPU_FACTOR, time.hi * SAME_CPU_FACTOR)

@@ -49,7 +49,7 @@ pub fn record() -> RunRecord {
         arrival: "closed_batch".into(),
         metric_definitions: "test".into(),
         ceilings: Vec::new(),
-        power: PowerRecord { source: "none".into(), reason: Some("test".into()), zones: Vec::new() },
+        power: PowerRecord { source: "none".into(), reason: Some("test".into()), ..PowerRecord::default() },
         loads: Vec::new(),
         overhead: None,
     }

@@ -96,7 +96,7 @@ fn case_notes(run: &Run) -> Vec<String> {
 pub fn energy(run: &Run) -> Option<Table> {
     let mut table = Table::new(
         format!("Energy ({})", run.record.power.source),
-        &["quant", ">batch", ">prompt", ">energy", ">power", ">per token", ">tokens per joule"],
+        &["quant", ">batch", ">prompt", ">energy", ">power", ">per token", ">net per token", ">tokens per joule"],
     );
     for row in run.cases.iter().filter(|row| row.metrics.energy.is_some()) {
         let (case, m) = (row.key.case, &row.metrics);
@@ -104,10 +104,11 @@ pub fn energy(run: &Run) -> Option<Table> {
             case.quant.to_string(),
             case.batch.to_string(),
             case.prompt_tokens.to_string(),
-            quantity(m.energy),
-            quantity(m.power),
-            quantity(m.energy_per_token),
-            quantity(m.tokens_per_j),
+            estimate(m.energy),
+            estimate(m.power),
+            estimate(m.energy_per_token),
+            estimate(m.net_energy_per_token),
+            estimate(m.tokens_per_j),
         ]);
     }
     (!table.rows.is_empty()).then_some(table)

@@ -69,7 +69,9 @@ const CURVES: [Curves; 4] = [
         name: "throughput-per-watt",
         title: "Tokens per second per watt against batch size",
         unit: "tokens/s/W",
-        value: |row| row.metrics.tokens_per_j.map(|t| (t.0, t.0, t.0)),
+        value: |row| {
+            row.metrics.tokens_per_j.map(|t| (t.value.0, t.lo.unwrap_or(t.value).0, t.hi.unwrap_or(t.value).0))
+        },
     },
 ];
 

@@ -1,0 +1,106 @@
+//! NVIDIA cards as NVML describes them. The library comes with the driver and is opened at run time: a machine
+//! without it gets an error that says what is missing.
+
+use crate::record::environment::{GpuRecord, Partition};
+use crate::units::{Bytes, Watts};
+use nvml_wrapper::enum_wrappers::device::{Clock, GpuVirtualizationMode};
+use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock};
+
+/// Where NVML is looked for instead of the linker's places: WSL and containers have it elsewhere, tests bring their own.
+pub const LIBRARY_VARIABLE: &str = "SIZEWELL_NVML";
+/// What the driver's package calls the library; the name without a version is only in development packages.
+const LIBRARY: &str = "libnvidia-ml.so.1";
+
+/// NVML, opened once for the process.
+pub fn nvml() -> Result<&'static Nvml, String> {
+    static OPENED: OnceLock<Result<Nvml, String>> = OnceLock::new();
+    static OPENING: Mutex<()> = Mutex::new(());
+    let _one = OPENING.lock();
+    let opened = OPENED.get_or_init(|| {
+        let library = std::env::var_os(LIBRARY_VARIABLE).unwrap_or_else(|| LIBRARY.into());
+        open(Path::new(&library))
+    });
+    opened.as_ref().map_err(String::clone)
+}
+
+/// Opens the NVML at `library`. The error says what to do.
+pub fn open(library: &Path) -> Result<Nvml, String> {
+    Nvml::builder().lib_path(library.as_os_str()).init().map_err(|error| match error {
+        NvmlError::LibloadingError(_) => {
+            format!(
+                "no NVIDIA driver: {} is not there (install the driver, or give a container its GPUs)",
+                library.display()
+            )
+        }
+        NvmlError::DriverNotLoaded => "the NVIDIA driver is installed but not loaded: no card, or reboot".to_string(),
+        NvmlError::NoPermission => "the NVIDIA devices may not be opened: check the rights of /dev/nvidia*".to_string(),
+        other => format!("NVML does not start: {other}"),
+    })
+}
+
+/// What is not supported is absent; everything else that fails is an error.
+fn supported<T>(result: Result<T, NvmlError>) -> Option<T> {
+    result.ok()
+}
+
+/// Facts of every card that NVML sees.
+pub fn cards(nvml: &Nvml) -> Result<Vec<GpuRecord>, String> {
+    let count = nvml.device_count().map_err(|e| format!("NVML does not count its cards: {e}"))?;
+    (0..count)
+        .map(|index| {
+            let card = nvml.device_by_index(index).map_err(|e| format!("card {index} cannot be opened: {e}"))?;
+            Ok(describe(nvml, &card, index as usize))
+        })
+        .collect()
+}
+
+fn describe(nvml: &Nvml, card: &Device<'_>, index: usize) -> GpuRecord {
+    let watts = |milliwatts: Option<u32>| milliwatts.map(|mw| Watts(mw as f64 / 1000.0));
+    let limits = supported(card.power_management_limit_constraints());
+    let capability = supported(card.cuda_compute_capability());
+    let pci = supported(card.pci_info());
+    GpuRecord {
+        index,
+        name: supported(card.name()).unwrap_or("unnamed".to_string()),
+        uuid: supported(card.uuid()),
+        pci_bus_id: pci.as_ref().map(|pci| pci.bus_id.clone()),
+        architecture: supported(card.architecture()).map(|a| a.to_string()),
+        compute_capability: capability.map(|c| format!("{}.{}", c.major, c.minor)),
+        memory_bytes: supported(card.memory_info()).map(|m| Bytes(m.total as f64)),
+        driver: supported(nvml.sys_driver_version()),
+        cuda: supported(nvml.sys_cuda_driver_version())
+            .map(|v| format!("{}.{}", cuda_driver_version_major(v), cuda_driver_version_minor(v))),
+        power_limit_w: watts(supported(card.enforced_power_limit())),
+        default_power_limit_w: watts(supported(card.power_management_limit_default())),
+        least_power_limit_w: watts(limits.as_ref().map(|l| l.min_limit)),
+        most_power_limit_w: watts(limits.as_ref().map(|l| l.max_limit)),
+        max_sm_clock_mhz: supported(card.max_clock_info(Clock::SM)).map(f64::from),
+        max_memory_clock_mhz: supported(card.max_clock_info(Clock::Memory)).map(f64::from),
+        ecc: supported(card.is_ecc_enabled()).map(|ecc| ecc.currently_enabled),
+        persistence: supported(card.is_in_persistent_mode()),
+        pcie: supported(card.current_pcie_link_gen())
+            .zip(supported(card.current_pcie_link_width()))
+            .map(|(generation, width)| format!("gen{generation} x{width}")),
+        partition: partition(card),
+    }
+}
+
+/// Whether the card is shared by the hardware: then its meters do not tell whose the power is.
+pub fn partition(card: &Device<'_>) -> Option<Partition> {
+    if supported(card.mig_mode()).is_some_and(|mode| mode.current == 1) {
+        return Some(Partition::Mig);
+    }
+    match supported(card.virtualization_mode()) {
+        Some(GpuVirtualizationMode::Vgpu | GpuVirtualizationMode::HostVgpu) => Some(Partition::Vgpu),
+        _ => None,
+    }
+}
+
+/// Processes other than this one that compute on the card. `None` where NVML does not say.
+pub fn foreign_processes(card: &Device<'_>) -> Option<usize> {
+    let own = std::process::id();
+    supported(card.running_compute_processes()).map(|all| all.iter().filter(|process| process.pid != own).count())
+}
