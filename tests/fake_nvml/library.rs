@@ -1,0 +1,402 @@
+//! A libnvidia-ml that plays scripts: built by tests/nvml.rs with rustc alone, opened like the real one. Time is what the
+//! test says it is (`fake_set`), so that minutes of a trace take no time.
+//!
+//! Each script is a true power over time; the meters show of it what the sensor of that card would.
+#![allow(non_snake_case, clippy::missing_safety_doc)]
+
+use std::ffi::{c_char, c_double, c_int, c_longlong, c_uint, c_ulonglong, c_void};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+
+const OK: c_uint = 0;
+const INVALID: c_uint = 2;
+const NOT_SUPPORTED: c_uint = 3;
+const INSUFFICIENT_SIZE: c_uint = 7;
+const LOST: c_uint = 15;
+
+static SCRIPT: AtomicUsize = AtomicUsize::new(0);
+/// Microseconds.
+static NOW: AtomicU64 = AtomicU64::new(0);
+/// Milliwatts that a caller has set as the limit of card 0; 0 is the default.
+static LIMIT: AtomicU64 = AtomicU64::new(0);
+
+/// A card of a script.
+struct Card {
+    name: &'static str,
+    architecture: c_uint,
+    capability: (c_int, c_int),
+    /// Watts at a time in seconds.
+    power: fn(f64) -> f64,
+    /// The counter moves this often, in seconds; 0 where there is none.
+    counter_period: f64,
+    /// The sensor sees the last part of each 100 ms only.
+    part_time: bool,
+    /// `power_usage` is the mean of the last second.
+    averaged: bool,
+    /// There is a field of instantaneous power.
+    instant: bool,
+    throttle: c_ulonglong,
+    mig: bool,
+    vgpu: bool,
+    /// Seconds at which the counter starts anew.
+    reset_at: f64,
+    /// Seconds at which the card is gone.
+    lost_at: f64,
+    strangers: c_uint,
+}
+
+const NEVER: f64 = f64::INFINITY;
+const PLAIN: Card = Card {
+    name: "NVIDIA L40S",
+    architecture: 8,
+    capability: (8, 9),
+    power: |_| 250.0,
+    counter_period: 0.1,
+    part_time: false,
+    averaged: false,
+    instant: true,
+    throttle: 0,
+    mig: false,
+    vgpu: false,
+    reset_at: NEVER,
+    lost_at: NEVER,
+    strangers: 0,
+};
+
+/// The scripts, by the numbers that tests/nvml.rs knows them by.
+static SCRIPTS: &[&[Card]] = &[
+    // 0: a plain card.
+    &[PLAIN],
+    // 1: an H100 whose sensor looks a quarter of the time, under a steady load with a ripple.
+    &[Card {
+        name: "NVIDIA H100 80GB HBM3",
+        architecture: 9,
+        capability: (9, 0),
+        power: |t| 500.0 + 15.0 * (t * 41.0).sin(),
+        part_time: true,
+        ..PLAIN
+    }],
+    // 2: the same with a load in step with the sensor: the counter and the trace are both wrong, and agree.
+    &[Card {
+        name: "NVIDIA H100 80GB HBM3",
+        architecture: 9,
+        capability: (9, 0),
+        power: |t| if (t / 0.1).fract() < 0.25 { 700.0 } else { 300.0 },
+        part_time: true,
+        ..PLAIN
+    }],
+    // 3: an A10G: no instantaneous field, power is a mean over a second, and the load has just begun.
+    &[Card {
+        name: "NVIDIA A10G",
+        architecture: 7,
+        capability: (8, 6),
+        power: |t| if t < 100.0 { 60.0 } else { 240.0 },
+        averaged: true,
+        instant: false,
+        ..PLAIN
+    }],
+    // 4: a T4 at its power limit.
+    &[Card {
+        name: "Tesla T4",
+        architecture: 6,
+        capability: (7, 5),
+        power: |_| 69.5,
+        instant: false,
+        throttle: 0x4,
+        ..PLAIN
+    }],
+    // 5: a card in parts.
+    &[Card { mig: true, name: "NVIDIA A100-SXM4-80GB", architecture: 7, ..PLAIN }],
+    // 6: a virtual card.
+    &[Card { vgpu: true, ..PLAIN }],
+    // 7: a counter that starts anew in the middle of a window.
+    &[Card { reset_at: 104.0, ..PLAIN }],
+    // 8: a card that is lost in the middle of a window.
+    &[Card { lost_at: 104.0, ..PLAIN }],
+    // 9: a card that supports next to nothing: neither counter nor field nor states.
+    &[Card { counter_period: 0.0, instant: false, capability: (0, 0), ..PLAIN }],
+    // 10: two cards, one of them busy with somebody's work.
+    &[Card { power: |_| 30.0, ..PLAIN }, Card { power: |_| 350.0, strangers: 1, ..PLAIN }],
+    // 11: a card that is hot.
+    &[Card { throttle: 0x40, ..PLAIN }],
+    // 12: an old card: no counter, power only.
+    &[Card { counter_period: 0.0, name: "Tesla P40", architecture: 4, capability: (6, 1), instant: false, ..PLAIN }],
+    // 13: no card at all.
+    &[],
+];
+
+fn now() -> f64 {
+    NOW.load(SeqCst) as f64 / 1e6
+}
+
+/// What the card's sensor makes of the true power at a time.
+fn seen(card: &Card, t: f64) -> f64 {
+    match card.part_time {
+        // The first quarter of each 100 ms, held for the rest.
+        true => mean(card, (t / 0.1).floor() * 0.1, 0.025),
+        false => (card.power)(t),
+    }
+}
+
+/// Mean of the true power from `from` on.
+fn mean(card: &Card, from: f64, length: f64) -> f64 {
+    (0..50).map(|i| (card.power)(from + length * (i as f64 + 0.5) / 50.0)).sum::<f64>() / 50.0
+}
+
+/// Joules up to a time, as the card counts them.
+fn counted(card: &Card, t: f64) -> f64 {
+    let step = card.counter_period;
+    let from = if t >= card.reset_at { card.reset_at } else { 0.0 };
+    let steps = ((t - from) / step).floor() as u64;
+    (0..steps).map(|i| step * mean_seen(card, from + i as f64 * step, step)).sum()
+}
+
+fn mean_seen(card: &Card, from: f64, length: f64) -> f64 {
+    match card.part_time {
+        true => seen(card, from + 1e-9),
+        false => mean(card, from, length),
+    }
+}
+
+/// The card behind a handle, or what a call on it returns.
+unsafe fn card(handle: *mut c_void) -> Result<&'static Card, c_uint> {
+    let index = handle as usize;
+    let cards = SCRIPTS[SCRIPT.load(SeqCst)];
+    let card = index.checked_sub(1).and_then(|index| cards.get(index)).ok_or(INVALID)?;
+    if now() >= card.lost_at { Err(LOST) } else { Ok(card) }
+}
+
+macro_rules! call {
+    ($handle:expr, $card:ident => $body:expr) => {
+        match unsafe { card($handle) } {
+            Ok($card) => $body,
+            Err(code) => code,
+        }
+    };
+}
+
+unsafe fn text(out: *mut c_char, length: c_uint, text: &str) -> c_uint {
+    if text.len() + 1 > length as usize {
+        return INSUFFICIENT_SIZE;
+    }
+    unsafe {
+        std::ptr::copy_nonoverlapping(text.as_ptr().cast(), out, text.len());
+        *out.add(text.len()) = 0;
+    }
+    OK
+}
+
+unsafe fn put<T>(out: *mut T, value: T) -> c_uint {
+    unsafe { out.write(value) };
+    OK
+}
+
+/// Which script plays, and the time in microseconds.
+#[unsafe(no_mangle)]
+pub extern "C" fn fake_set(script: c_uint, now_us: c_ulonglong) {
+    SCRIPT.store(script as usize, SeqCst);
+    NOW.store(now_us, SeqCst);
+}
+
+/// The limit in force on card 0, in milliwatts.
+#[unsafe(no_mangle)]
+pub extern "C" fn fake_limit() -> c_uint {
+    LIMIT.load(SeqCst) as c_uint
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlInit_v2() -> c_uint {
+    OK
+}
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlShutdown() -> c_uint {
+    OK
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetDriverVersion(out: *mut c_char, length: c_uint) -> c_uint {
+    unsafe { text(out, length, "575.57.08") }
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetCudaDriverVersion_v2(out: *mut c_int) -> c_uint {
+    unsafe { put(out, 12090) }
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetCount_v2(out: *mut c_uint) -> c_uint {
+    unsafe { put(out, SCRIPTS[SCRIPT.load(SeqCst)].len() as c_uint) }
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, out: *mut *mut c_void) -> c_uint {
+    match (index as usize) < SCRIPTS[SCRIPT.load(SeqCst)].len() {
+        true => unsafe { put(out, (index as usize + 1) as *mut c_void) },
+        false => INVALID,
+    }
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetName(handle: *mut c_void, out: *mut c_char, length: c_uint) -> c_uint {
+    call!(handle, card => unsafe { text(out, length, card.name) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetUUID(handle: *mut c_void, out: *mut c_char, length: c_uint) -> c_uint {
+    call!(handle, _card => unsafe { text(out, length, &format!("GPU-{}", handle as usize)) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetArchitecture(handle: *mut c_void, out: *mut c_uint) -> c_uint {
+    call!(handle, card => unsafe { put(out, card.architecture) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetCudaComputeCapability(
+    handle: *mut c_void,
+    major: *mut c_int,
+    minor: *mut c_int,
+) -> c_uint {
+    call!(handle, card => match card.capability {
+        (0, 0) => NOT_SUPPORTED,
+        (high, low) => unsafe { put(major, high) + put(minor, low) },
+    })
+}
+#[repr(C)]
+pub struct Memory {
+    version: c_uint,
+    total: c_ulonglong,
+    reserved: c_ulonglong,
+    free: c_ulonglong,
+    used: c_ulonglong,
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(handle: *mut c_void, out: *mut Memory) -> c_uint {
+    let gib = 1 << 30;
+    call!(handle, _card => unsafe {
+        put(out, Memory { version: (*out).version, total: 48 * gib, reserved: gib, free: 45 * gib, used: 2 * gib })
+    })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetEnforcedPowerLimit(handle: *mut c_void, out: *mut c_uint) -> c_uint {
+    let limit = match LIMIT.load(SeqCst) {
+        0 => 350_000,
+        set => set as c_uint,
+    };
+    call!(handle, _card => unsafe { put(out, limit) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPowerManagementLimit(handle: *mut c_void, out: *mut c_uint) -> c_uint {
+    unsafe { nvmlDeviceGetEnforcedPowerLimit(handle, out) }
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPowerManagementDefaultLimit(handle: *mut c_void, out: *mut c_uint) -> c_uint {
+    call!(handle, _card => unsafe { put(out, 350_000) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPowerManagementLimitConstraints(
+    handle: *mut c_void,
+    least: *mut c_uint,
+    most: *mut c_uint,
+) -> c_uint {
+    call!(handle, _card => unsafe { put(least, 100_000) + put(most, 350_000) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceSetPowerManagementLimit(handle: *mut c_void, limit: c_uint) -> c_uint {
+    call!(handle, _card => {
+        LIMIT.store(limit as u64, SeqCst);
+        OK
+    })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMaxClockInfo(handle: *mut c_void, _kind: c_uint, out: *mut c_uint) -> c_uint {
+    call!(handle, _card => unsafe { put(out, 2520) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetClockInfo(handle: *mut c_void, _kind: c_uint, out: *mut c_uint) -> c_uint {
+    call!(handle, card => if card.capability == (0, 0) { NOT_SUPPORTED } else { unsafe { put(out, 2000) } })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetTemperature(handle: *mut c_void, _sensor: c_uint, out: *mut c_uint) -> c_uint {
+    call!(handle, card => if card.capability == (0, 0) { NOT_SUPPORTED } else { unsafe { put(out, 61) } })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetCurrentClocksThrottleReasons(
+    handle: *mut c_void,
+    out: *mut c_ulonglong,
+) -> c_uint {
+    call!(handle, card => unsafe { put(out, card.throttle) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMigMode(handle: *mut c_void, now: *mut c_uint, later: *mut c_uint) -> c_uint {
+    call!(handle, card => unsafe { put(now, card.mig as c_uint) + put(later, card.mig as c_uint) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetVirtualizationMode(handle: *mut c_void, out: *mut c_uint) -> c_uint {
+    call!(handle, card => unsafe { put(out, if card.vgpu { 2 } else { 0 }) })
+}
+#[repr(C)]
+pub struct Process {
+    pid: c_uint,
+    used: c_ulonglong,
+    gpu_instance: c_uint,
+    compute_instance: c_uint,
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
+    handle: *mut c_void,
+    count: *mut c_uint,
+    out: *mut Process,
+) -> c_uint {
+    call!(handle, card => unsafe {
+        let room = *count;
+        *count = card.strangers;
+        if card.strangers == 0 {
+            return OK;
+        }
+        if room < card.strangers || out.is_null() {
+            return INSUFFICIENT_SIZE;
+        }
+        for index in 0..card.strangers {
+            put(out.add(index as usize), Process { pid: 1, used: 1 << 30, gpu_instance: !0, compute_instance: !0 });
+        }
+        OK
+    })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetTotalEnergyConsumption(handle: *mut c_void, out: *mut c_ulonglong) -> c_uint {
+    call!(handle, card => match card.counter_period > 0.0 {
+        true => unsafe { put(out, (counted(card, now()) * 1000.0) as c_ulonglong) },
+        false => NOT_SUPPORTED,
+    })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPowerUsage(handle: *mut c_void, out: *mut c_uint) -> c_uint {
+    call!(handle, card => {
+        let power = match card.averaged {
+            true => mean(card, now() - 1.0, 1.0),
+            false => seen(card, now()),
+        };
+        if card.capability == (0, 0) { NOT_SUPPORTED } else { unsafe { put(out, (power * 1000.0) as c_uint) } }
+    })
+}
+#[repr(C)]
+pub struct Field {
+    id: c_uint,
+    scope: c_uint,
+    timestamp: c_longlong,
+    latency: c_longlong,
+    kind: c_uint,
+    code: c_uint,
+    value: Value,
+}
+#[repr(C)]
+pub union Value {
+    double: c_double,
+    unsigned: c_uint,
+    wide: c_ulonglong,
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetFieldValues(handle: *mut c_void, count: c_int, out: *mut Field) -> c_uint {
+    call!(handle, card => {
+        for index in 0..count as usize {
+            let field = unsafe { &mut *out.add(index) };
+            field.code = if card.instant && field.id == 186 { OK } else { NOT_SUPPORTED };
+            field.kind = 1;
+            field.value = Value { wide: 0 };
+            field.value.unsigned = (seen(card, now()) * 1000.0) as c_uint;
+        }
+        OK
+    })
+}
