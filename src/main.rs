@@ -1,7 +1,7 @@
 //! The `sizewell` command: parse, run, map to an exit status.
 
 use clap::Parser;
-use sizewell::cli::{Cli, Exit};
+use sizewell::cli::{Cli, Exit, talk};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.code(),
         Err(error) if is_closed_pipe(&error) => Exit::Done.code(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            talk::line(&format!("error: {error:#}"));
             Exit::of(&error).code()
         }
     }

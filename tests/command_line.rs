@@ -34,6 +34,9 @@ fn a_wrong_command_line_is_status_2_with_the_way_out() {
         (vec!["profile", "--model", "m", "--max-time", "0s"], "max-time"),
         (vec!["profile", "--model", "m", "--as", "m7a"], "provider:type"),
         (vec!["run", "--price-per-hour", "0"], "above 0"),
+        (vec!["run", "--as", "aws:nosuch"], "no offer aws:nosuch"),
+        (vec!["report", "nowhere", "-o", "x.html", "--price-per-hour=-1"], "above 0"),
+        (vec!["profile", "--resume", "src", "--max-time", "1"], "leave out"),
         (vec!["run", "--quick", "--workload", "standard"], "cannot be used with"),
         (vec!["report", "nowhere", "-o", "x.docx"], ".html and .md"),
         (vec!["models", "show", "lama"], "presets"),
@@ -51,7 +54,8 @@ fn a_job_that_fails_is_status_1() {
     for (args, part) in [
         (vec!["profile", "--model", "lama-3.1-8b"], "did you mean `llama-3.1-8b`"),
         (vec!["profile", "--model", "Cargo.toml"], "unknown field"),
-        (vec!["rank", "nowhere"], "nowhere/run.json"),
+        (vec!["rank", "nowhere"], "nowhere/run.json: "),
+        (vec!["profile", "--model", "models/nosuch.gguf"], "no such file"),
         (vec!["report", "src", "-o", "x.html"], "src/run.json"),
         (vec!["profile", "--resume", "src"], "no run.json"),
         (vec!["run", "--catalog", "src"], "accelerators.csv"),
@@ -171,6 +175,8 @@ fn synthetic_files_are_models() {
     assert!(matches!(out.status.code(), Some(0 | 5)), "{}", stderr(&out));
     // The workload asks for f16 and int8, which a 4-bit file cannot be: it is run as it is.
     assert!(stdout(&out).contains("int4") && !stdout(&out).contains("int8"), "{}", stdout(&out));
+    let record = std::fs::read_to_string(work.path().join("run/run.json")).unwrap();
+    assert!(record.contains("\"synthetic\": true"), "a file of random weights says so");
     let out = sizewell()
         .args(["profile", "--no-ceilings", "--batch", "1", "--quant", "int8", "-o"])
         .arg(work.path().join("run2"))
@@ -180,4 +186,18 @@ fn synthetic_files_are_models() {
         .unwrap();
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
     assert!(stdout(&out).contains("made from lower precision"), "{}", stdout(&out));
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let work = tempfile::tempdir().unwrap();
+    let folder = work.path().join("run");
+    let mut child = profile(work.path(), &folder).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Both streams close at once: the measuring goes on, and only its screen is lost.
+    drop(child.stderr.take());
+    drop(child.stdout.take());
+    let status = child.wait().unwrap();
+    assert!(matches!(status.code(), Some(0 | 5)), "{status}");
+    let rows = std::fs::read_to_string(folder.join("cases.csv")).unwrap().lines().count();
+    assert_eq!(rows, 7, "a header and six cases");
 }

@@ -116,6 +116,58 @@ fn cpus_are_projected_within_a_generation_only() {
 }
 
 #[test]
+fn a_vcpu_is_a_hardware_thread() {
+    // Four cores with two threads each, one engine thread a core: the machine is one of 8 vCPUs.
+    let mut run = recorded::run();
+    let cpu = &mut run.record.environment.cpu;
+    (cpu.model, cpu.signature) = ("Intel Xeon Platinum 8488C".into(), "6/143/8".into());
+    (cpu.cores, cpu.threads, cpu.engine_threads) = (4, 8, 4);
+    let ranking = ranked(&run, &request());
+    assert!(why(&ranking, "aws:c7i.xlarge").contains("too far"), "half the machine was not measured");
+    let same = of(&ranking, "aws:m7i.2xlarge");
+    assert!((same.tpot_s.value - 0.040).abs() < 1e-12, "{:?}", same.tpot_s);
+}
+
+#[test]
+fn what_the_measurement_is_uncertain_by_is_projected_too() {
+    let mut run = recorded::run();
+    let wide = |run: &mut Run| {
+        for row in &mut run.cases {
+            let tpot = row.metrics.tpot.as_mut();
+            if let Some(tpot) = tpot {
+                tpot.hi = Some(sizewell::units::Seconds(tpot.median.0 * 3.0));
+            }
+        }
+    };
+    let before = of(&ranked(&run, &request()), "aws:g6.xlarge").tpot_s;
+    wide(&mut run);
+    let after = of(&ranked(&run, &request()), "aws:g6.xlarge").tpot_s;
+    assert!(after.hi > 2.9 * before.hi && after.value == before.value, "{before:?} {after:?}");
+}
+
+#[test]
+fn what_the_user_names_is_taken_at_its_word_and_checked() {
+    let mut run = recorded::run();
+    run.record.environment.instance.usd_per_hour = Some(Decimal::from(9));
+    let machine = |name: &str| MachinePrice { instance: Some(("aws".into(), name.into())), usd_per_h: None };
+    let ranking = ranked(&run, &RankRequest { machine: machine("c7a.large"), ..request() });
+    let measured = ranking.rows.iter().find(|row| row.basis == Basis::Measured).unwrap();
+    assert!(measured.usd_per_h.unwrap().0 < Decimal::ONE && measured.price_age_days.is_some());
+    let ranking = ranked(&run, &RankRequest { machine: machine("g6.xlarge"), ..request() });
+    let measured = ranking.rows.iter().find(|row| row.basis == Basis::Measured).unwrap();
+    assert!(measured.doubts.iter().any(|doubt| doubt.contains("did not use")), "{:?}", measured.doubts);
+    let catalog = Catalog::embedded().unwrap();
+    for (request, part) in [
+        (RankRequest { provider: Some("nope".into()), ..request() }, "no provider `nope`"),
+        (RankRequest { region: Some("nope".into()), ..request() }, "no region `nope`"),
+        (RankRequest { machine: machine("x9.huge"), ..request() }, "no offer aws:x9.huge"),
+    ] {
+        let error = rank(&run, &catalog, &request).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn what_cannot_be_said_is_left_out_with_the_reason() {
     let ranking = ranked(&recorded::run(), &RankRequest { markets: vec![Market::OnDemand, Market::Spot], ..request() });
     assert!(why(&ranking, "aws:g6f.large").contains("share of a GPU"));
@@ -167,7 +219,7 @@ fn filters_and_lengths_are_obeyed_or_refused() {
     assert!(projected.into_iter().all(|row| row.provider == "gcp" && row.region.as_deref() == Some("us-central1")));
     let catalog = Catalog::embedded().unwrap();
     let error = rank(&run, &catalog, &RankRequest { prompt_tokens: Some(999), ..request() }).unwrap_err();
-    assert!(error.contains("--prompt 128 --gen 33"), "{error}");
+    assert!(error.contains("--prompt 128 --gen-tokens 33"), "{error}");
     let error = rank(&run, &catalog, &RankRequest { quants: vec![Quant::F32], ..request() }).unwrap_err();
     assert!(error.contains("f32 was not measured"), "{error}");
     let empty = Run { cases: Vec::new(), ..recorded::run() };
@@ -185,5 +237,9 @@ fn every_price_has_its_age_and_doubts_travel_along() {
     assert_eq!(of(&ranking, "aws:g6.xlarge").price_age_days, Some(126));
     assert!(of(&ranking, "jarvislabs:1x_L4_28V_124G").price_age_days.is_none());
     let measured = ranking.rows.iter().find(|row| row.basis == Basis::Measured).unwrap();
-    assert_eq!(measured.remarks, ["measurement is noisy"]);
+    assert_eq!(measured.doubts, ["the measurement is noisy"]);
+    assert_eq!(of(&ranking, "aws:g6.xlarge").doubts, ["the measurement is noisy"], "what is projected from it too");
+    assert!(ranking.headline[1].contains("doubtful: the measurement is noisy"), "{:?}", ranking.headline);
+    let text = sizewell::report::terminal::render(&sizewell::report::content::ranking(&ranking, 5), Some(160));
+    assert!(text.contains("measured *") && text.contains("* doubtful: the measurement is noisy"), "{text}");
 }

@@ -32,6 +32,26 @@ fn append(folder: &mut RunFolder, row: &CaseRow) {
     folder.append(row, &[sample(row)], &[power]).unwrap();
 }
 
+#[test]
+fn a_run_killed_before_its_first_row_resumes() {
+    let place = tempfile::tempdir().unwrap();
+    // Killed between run.json and the rest.
+    drop(RunFolder::create(place.path(), &record()).unwrap());
+    for name in ["cases.csv", "samples.csv", "power.csv"] {
+        std::fs::remove_file(place.path().join(name)).unwrap();
+    }
+    let (folder, _) = RunFolder::resume(place.path()).unwrap();
+    assert!(folder.done.is_empty());
+    drop(folder);
+    // A header without a run is nobody's; rows without one are somebody's.
+    std::fs::remove_file(place.path().join("run.json")).unwrap();
+    drop(RunFolder::create(place.path(), &record()).unwrap());
+    std::fs::remove_file(place.path().join("run.json")).unwrap();
+    std::fs::write(place.path().join("cases.csv"), "a\n1\n").unwrap();
+    let error = RunFolder::create(place.path(), &record()).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("belongs to no run"), "{error}");
+}
+
 /// A folder with two finished cases.
 fn two_cases(path: &Path) {
     let mut folder = RunFolder::create(path, &record()).unwrap();

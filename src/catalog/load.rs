@@ -100,6 +100,17 @@ impl Catalog {
         Ok(Self { accelerators, cpus, offers, origin: origin.to_string(), hash })
     }
 
+    /// Whether there is an offer of this type; the error says how to find one.
+    pub fn check_type(&self, provider: &str, instance_type: &str) -> Result<(), String> {
+        match self.offers.iter().any(|o| o.provider == provider && o.instance_type == instance_type) {
+            true => Ok(()),
+            false => Err(format!(
+                "the catalog has no offer {provider}:{instance_type}; `sizewell catalog list --provider {provider}` \
+                 shows what it has, --price-per-hour sets a price"
+            )),
+        }
+    }
+
     /// The accelerator of an offer.
     pub fn accelerator(&self, offer: &Offer) -> Option<&Accelerator> {
         self.accelerators.get(offer.accelerator.as_deref()?)

@@ -66,19 +66,19 @@ pub fn measure(args: &MeasureArgs, default_model: Option<&str>, talk: &Talk) -> 
         Some(path) => resume(path, args, engine_threads, talk)?,
         None => start(args, default_model, engine_threads, talk)?,
     };
-    if record.ceilings.is_empty() && !args.no_ceilings {
+    // Ceilings of a run that was begun without stay away: its cases would not have their shares alike.
+    if record.ceilings.is_empty() && !args.no_ceilings && folder.done.is_empty() {
         let quick = record.workload.as_ref().is_some_and(|w| w.limits.max_time_s <= 5.0);
         record.ceilings = measure_ceilings(engine_threads, if quick { 0.25 } else { 0.7 }, talk);
         folder.write_record(&record)?;
     }
-    let complete = sweep(args, &mut folder, &mut record, engine, talk)?;
+    let complete = sweep(&mut folder, &mut record, engine, talk)?;
     let path = folder.path().to_path_buf();
     drop(folder);
     Ok(Measured { run: Run::read(&path)?, complete })
 }
 
 fn sweep(
-    args: &MeasureArgs,
     folder: &mut RunFolder,
     record: &mut RunRecord,
     mut engine: CandleEngine,
@@ -97,7 +97,7 @@ fn sweep(
     let mut bench = Bench {
         clock: &SystemClock,
         limits,
-        seed: args.seed,
+        seed: record.seed,
         shape: shape.as_ref(),
         ceilings: &measured_ceilings,
         cache_bytes: caches.last().copied().unwrap_or(Bytes(0.0)),
@@ -234,8 +234,9 @@ fn resume(
 ) -> anyhow::Result<(RunFolder, RunRecord, CandleEngine)> {
     let asked =
         !args.quant.is_empty() || !args.batch.is_empty() || !args.prompt.is_empty() || !args.gen_tokens.is_empty();
-    if asked || args.workload.is_some() || args.quick || args.model.is_some() {
-        return usage("--resume continues what the folder says: leave out --model, --workload and the axes");
+    let limits = args.max_time.is_some() || args.precision.is_some();
+    if asked || limits || args.workload.is_some() || args.quick || args.model.is_some() {
+        return usage("--resume continues what the folder says: leave out --model, --workload, axes and limits");
     }
     let (folder, mut record) = RunFolder::resume(path)?;
     for warning in &folder.warnings {

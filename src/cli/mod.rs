@@ -13,7 +13,7 @@ mod progress;
 mod rank;
 mod report;
 mod run;
-mod talk;
+pub mod talk;
 
 use clap::{Parser, Subcommand};
 use std::fmt;

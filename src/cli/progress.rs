@@ -1,6 +1,6 @@
 //! A progress bar with the current case and the time left; plain lines where there is no terminal.
 
-use super::talk::Talk;
+use super::talk::{Talk, line};
 use crate::measure::{Observer, Phase};
 use crate::record::{CaseKey, CaseRow, Outcome};
 use crate::units::Quantity;
@@ -19,10 +19,10 @@ pub fn stop_on_signal() {
             if STOP.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            eprintln!("\nstopping: finished cases are kept; once more stops at once");
+            line("\nstopping: finished cases are kept; once more stops at once");
         });
         if let Err(error) = set {
-            eprintln!("warning: Ctrl-C will not stop cleanly: {error}");
+            line(&format!("warning: Ctrl-C will not stop cleanly: {error}"));
         }
     });
 }
@@ -113,7 +113,7 @@ impl Observer for Progress {
 
     fn case_finished(&mut self, row: &CaseRow) {
         self.finished += 1;
-        let line = match row.outcome {
+        let text = match row.outcome {
             Outcome::Ok => {
                 let rate =
                     row.metrics.decode_tokens_per_s.map_or(String::new(), |r| format!("decode {}", r.value.human()));
@@ -124,7 +124,7 @@ impl Observer for Progress {
         };
         match &self.bar {
             Some(bar) => bar.inc(1),
-            None if self.lines => eprintln!("{line}"),
+            None if self.lines => line(&text),
             None => {}
         }
     }

@@ -37,6 +37,9 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         Some(text) => Some(MachinePrice::parse_instance(text).or_else(usage)?),
         None => None,
     };
+    if args.price_per_hour.is_some_and(|price| price <= rust_decimal::Decimal::ZERO) {
+        return usage("--price-per-hour must be above 0");
+    }
     let machine = MachinePrice { instance, usd_per_h: args.price_per_hour.map(crate::units::Usd) };
     let extension = args.output.extension().and_then(|e| e.to_str()).unwrap_or("");
     exporter(extension).map(|_| ()).or_else(usage)?;

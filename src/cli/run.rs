@@ -2,7 +2,7 @@
 
 use super::measure_args::MeasureArgs;
 use super::talk::Talk;
-use super::{Exit, measuring, output, report};
+use super::{Exit, measuring, output, report, usage};
 use crate::catalog::Catalog;
 use crate::report::{content, json};
 use std::path::PathBuf;
@@ -29,12 +29,27 @@ pub struct Args {
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     // The catalog first: an error in it should not cost minutes of measuring.
     let catalog = load_catalog(args.catalog.as_deref())?;
+    let machine = args.measure.machine()?;
+    if let (Some((provider, name)), None) = (&machine.instance, machine.usd_per_h) {
+        catalog.check_type(provider, name).or_else(usage)?;
+    }
     let measured = measuring::measure(&args.measure, Some(DEFAULT_MODEL), talk)?;
-    let rankings = report::rankings(&measured.run, &catalog, &args.measure.machine()?);
+    let rankings = report::rankings(&measured.run, &catalog, &machine);
+    // Files first: whoever reads the screen may leave early.
+    for name in ["report.html", "report.md"] {
+        let path = measured.run.path.join(name);
+        report::write(&measured.run, rankings.clone(), &path)?;
+        talk.say(format!("wrote {}", path.display()));
+    }
+    report::write_plots(&measured.run, rankings.clone(), &measured.run.path.join("plots"))?;
     if args.json {
-        output::json(&serde_json::json!({ "run": json::run(&measured.run), "rankings": rankings.as_ref().ok() }))?;
+        output::json(
+            &serde_json::json!({ "run": json::run(&measured.run), "rankings": rankings.as_ref().ok(), "no_ranking": rankings.as_ref().err() }),
+        )?;
     } else {
-        output::table(&content::ceilings(&measured.run.record))?;
+        if !measured.run.record.ceilings.is_empty() {
+            output::table(&content::ceilings(&measured.run.record))?;
+        }
         output::table(&content::cases(&measured.run))?;
         match rankings.as_ref().map(|all| all.first()) {
             Ok(Some(first)) => {
@@ -45,12 +60,6 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
             Err(why) => talk.warn(format!("no ranking: {why}")),
         }
     }
-    for name in ["report.html", "report.md"] {
-        let path = measured.run.path.join(name);
-        report::write(&measured.run, rankings.clone(), &path)?;
-        talk.say(format!("wrote {}", path.display()));
-    }
-    report::write_plots(&measured.run, rankings, &measured.run.path.join("plots"))?;
     measured.speak(talk);
     Ok(measured.exit())
 }

@@ -1,6 +1,11 @@
 //! Results go to stdout, talk goes to stderr.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+
+/// Writes a line to stderr. Whoever closed it does not want to know: that is no reason to stop measuring.
+pub fn line(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
 
 /// Speaks to the person at the terminal.
 #[derive(Debug, Clone, Copy)]
@@ -17,14 +22,14 @@ impl Talk {
     /// Says what is going on.
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", text.as_ref());
+            line(text.as_ref());
         }
     }
 
     /// Says what may be wrong.
     pub fn warn(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("warning: {}", text.as_ref());
+            line(&format!("warning: {}", text.as_ref()));
         }
     }
 

@@ -20,6 +20,9 @@ pub enum FolderError {
     /// The folder holds a run.
     #[error("{0} holds a run already: continue it with --resume {0}, or choose another folder with -o")]
     Occupied(PathBuf),
+    /// The folder holds rows without a run.
+    #[error("{0} holds a cases.csv that belongs to no run: choose another folder with -o")]
+    Foreign(PathBuf),
     /// Another process writes to it.
     #[error("{0} is in use by another run: wait for it, or choose another folder with -o")]
     Locked(PathBuf),
@@ -55,11 +58,15 @@ impl RunFolder {
     pub fn create(path: &Path, record: &RunRecord) -> Result<Self, FolderError> {
         fs::create_dir_all(path).map_err(|e| FolderError::Io(path.to_path_buf(), e))?;
         let lock = lock(path)?;
-        for name in ["run.json", "cases.csv"] {
-            if path.join(name).exists() {
-                return Err(FolderError::Occupied(path.to_path_buf()));
-            }
+        if path.join("run.json").exists() {
+            return Err(FolderError::Occupied(path.to_path_buf()));
         }
+        // Rows without a run.json are somebody else's; a header alone is nobody's loss.
+        if fs::read_to_string(path.join("cases.csv")).is_ok_and(|text| text.lines().count() > 1) {
+            return Err(FolderError::Foreign(path.to_path_buf()));
+        }
+        // First, so that a run that is killed here can be resumed: what is missing beside it is made then.
+        write_run_json(path, record)?;
         let folder = Self {
             cases: start_csv(path, "cases.csv", &CaseRow::header())?,
             samples: start_csv(path, "samples.csv", &SampleRow::HEADER)?,
@@ -69,7 +76,6 @@ impl RunFolder {
             done: HashSet::new(),
             warnings: Vec::new(),
         };
-        folder.write_record(record)?;
         Ok(folder)
     }
 
@@ -116,10 +122,7 @@ impl RunFolder {
 
     /// Replaces run.json.
     pub fn write_record(&self, record: &RunRecord) -> Result<(), FolderError> {
-        let mut text = serde_json::to_string_pretty(record)
-            .map_err(|e| FolderError::Io(self.path.join("run.json"), io::Error::other(e)))?;
-        text.push('\n');
-        write_whole(&self.path, "run.json", text.as_bytes())
+        write_run_json(&self.path, record)
     }
 
     /// Writes a file of the folder whole.
@@ -201,6 +204,13 @@ fn start_csv(folder: &Path, name: &str, header: &[&str]) -> Result<File, FolderE
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+fn write_run_json(folder: &Path, record: &RunRecord) -> Result<(), FolderError> {
+    let mut text = serde_json::to_string_pretty(record)
+        .map_err(|e| FolderError::Io(folder.join("run.json"), io::Error::other(e)))?;
+    text.push('\n');
+    write_whole(folder, "run.json", text.as_bytes())
 }
 
 /// Writes `name` beside its place, syncs it, and renames it into place.

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 /// A file of a run folder that could not be read.
 #[derive(Debug, Error)]
-#[error("{}:{line}: {message}", .file.display())]
+#[error("{}{}: {message}", .file.display(), match .line { 0 => String::new(), line => format!(":{line}") })]
 pub struct ReadError {
     /// Which file.
     pub file: PathBuf,

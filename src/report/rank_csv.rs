@@ -66,7 +66,7 @@ pub fn export(ranking: &Ranking) -> anyhow::Result<String> {
             row.price_age_days.map_or(String::new(), |d| d.to_string()),
             row.price_source.clone().unwrap_or_default(),
             row.why_no_cost.clone().unwrap_or_default(),
-            row.remarks.join(";"),
+            row.doubts.iter().chain(&row.remarks).cloned().collect::<Vec<_>>().join(";"),
         ])?;
     }
     for item in &ranking.excluded {

@@ -11,6 +11,7 @@ use super::fit;
 use super::interval::Interval;
 use crate::catalog::{Accelerator, Offer};
 use crate::record::ceiling::{arithmetic_roof, roof};
+use crate::record::environment::CpuRecord;
 use crate::record::{CaseRow, CeilingKind, RunRecord};
 use crate::units::{Bytes, Seconds};
 use crate::workload::{Case, ModelShape};
@@ -96,7 +97,14 @@ pub struct Reference<'a> {
     prefill_share: f64,
     /// Share of the roof that decoding reached, at most 1.
     decode_share: f64,
-    threads: usize,
+    /// Hardware threads that the measured cores have: what clouds sell as vCPUs.
+    vcpus: f64,
+}
+
+/// The engine runs a thread on each core; where a core has two hardware threads, a cloud sells it as two vCPUs.
+fn vcpus(cpu: &CpuRecord) -> f64 {
+    let per_core = cpu.threads.max(1) as f64 / cpu.cores.max(1) as f64;
+    (cpu.engine_threads.max(1) as f64 * per_core.max(1.0)).min(cpu.threads.max(cpu.engine_threads).max(1) as f64)
 }
 
 /// The measured times of a row.
@@ -125,7 +133,7 @@ impl<'a> Reference<'a> {
             measured,
             prefill_share: (work.prefill_bound(roofs) / measured.ttft.value).min(1.0),
             decode_share: (work.decode_bound(roofs) / measured.tpot.value).min(1.0),
-            threads: record.environment.cpu.engine_threads.max(1),
+            vcpus: vcpus(&record.environment.cpu),
         })
     }
 
@@ -150,14 +158,15 @@ impl<'a> Reference<'a> {
         let work = Work::of(self.shape, &self.case, GPU_CACHE_ELEMENT);
         let launch =
             self.shape.layers as f64 * LAYER_LAUNCH_GHZ_S / accelerator.clock_ghz().unwrap_or(ASSUMED_CLOCK_GHZ);
-        let project = |bound: f64, share: f64, (low, high): (f64, f64)| {
+        let project = |bound: f64, share: f64, measured: Interval, (low, high): (f64, f64)| {
             let time = bound / share + launch;
-            // No projection beats the uncalibrated roof.
-            Interval::new(time, (time * low).max(bound), time * high)
+            // What the measurement is uncertain by comes on top. No projection beats the uncalibrated roof.
+            let (low, high) = (low * measured.lo / measured.value, high * measured.hi / measured.value);
+            Interval::new(time, (time * low).max(bound).min(time), time * high)
         };
         Ok(Times {
-            ttft: project(work.prefill_bound(roofs), self.prefill_share, PREFILL_FACTORS),
-            tpot: project(work.decode_bound(roofs), self.decode_share, DECODE_FACTORS),
+            ttft: project(work.prefill_bound(roofs), self.prefill_share, self.measured.ttft, PREFILL_FACTORS),
+            tpot: project(work.decode_bound(roofs), self.decode_share, self.measured.tpot, DECODE_FACTORS),
         })
     }
 
@@ -167,11 +176,11 @@ impl<'a> Reference<'a> {
             return Err("its size is not known".to_string());
         };
         self.check_fit(memory, 4, fit::HOST_RESERVE, "the host")?;
-        let ratio = vcpus / self.threads as f64;
+        let ratio = vcpus / self.vcpus;
         if !(1.0..=MOST_CORE_RATIO).contains(&ratio) {
             return Err(format!(
-                "its number of vCPUs is too far from the {} threads that were measured (1 to {MOST_CORE_RATIO} times)",
-                self.threads
+                "its number of vCPUs is too far from the {} that were measured (1 to {MOST_CORE_RATIO} times)",
+                self.vcpus
             ));
         }
         let scaled = |time: Interval| {

@@ -10,7 +10,7 @@ use crate::record::{Basis, CaseRow, Outcome, Run};
 use crate::units::Usd;
 use crate::workload::{Case, Quant};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// One line of a ranking.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,7 +55,9 @@ pub struct RankRow {
     pub price_source: Option<String>,
     /// Its cost cannot be told from the cheapest's: the intervals overlap.
     pub tied_with_first: bool,
-    /// What to know: doubts of the measurement, flags of the price.
+    /// What speaks against the figures: doubts of the measurement that they are from.
+    pub doubts: Vec<String>,
+    /// What to know of the price: its flags.
     pub remarks: Vec<String>,
 }
 
@@ -91,6 +93,7 @@ pub struct Ranking {
 
 /// Ranks what `run` measured, and the offers of `catalog`. The error says what the run lacks.
 pub fn rank(run: &Run, catalog: &Catalog, request: &RankRequest) -> Result<Ranking, String> {
+    check_filters(catalog, request)?;
     let cases = select(run, request)?;
     let mut ranker = Ranker { run, catalog, request, rows: Vec::new(), excluded: Vec::new() };
     for quant in &cases.quants {
@@ -124,6 +127,23 @@ pub fn rank(run: &Run, catalog: &Catalog, request: &RankRequest) -> Result<Ranki
     })
 }
 
+/// A provider or region that no offer has is a slip of the pen.
+fn check_filters(catalog: &Catalog, request: &RankRequest) -> Result<(), String> {
+    let check = |what: &str, wanted: &Option<String>, of: fn(&Offer) -> &str| -> Result<(), String> {
+        let Some(wanted) = wanted else { return Ok(()) };
+        let known: BTreeSet<&str> = catalog.offers.iter().map(of).collect();
+        match known.iter().any(|name| name.eq_ignore_ascii_case(wanted)) {
+            true => Ok(()),
+            false => {
+                let known: Vec<&str> = known.into_iter().collect();
+                Err(format!("the catalog has no {what} `{wanted}`; it has {}", known.join(", ")))
+            }
+        }
+    };
+    check("provider", &request.provider, |offer| &offer.provider)?;
+    check("region", &request.region, |offer| &offer.region)
+}
+
 /// The measured cases that a request is about.
 struct Selected<'a> {
     prompt_tokens: usize,
@@ -148,7 +168,7 @@ fn select<'a>(run: &'a Run, request: &RankRequest) -> Result<Selected<'a>, Strin
     let Some(((prompt_tokens, gen_tokens), _)) =
         lengths.iter().filter(|(length, _)| wanted(length)).max_by_key(|(_, count)| **count)
     else {
-        let known: Vec<String> = lengths.keys().map(|(p, g)| format!("--prompt {p} --gen {g}")).collect();
+        let known: Vec<String> = lengths.keys().map(|(p, g)| format!("--prompt {p} --gen-tokens {g}")).collect();
         return Err(format!("these lengths were not measured; the run has {}", known.join(", ")));
     };
     let rows: Vec<&CaseRow> = ok
@@ -209,7 +229,9 @@ impl<'a> Ranker<'a> {
     /// Rows of the machine that was measured: at the user's price, at the offers of its type, or without a price.
     fn add_measured(&mut self, cases: &[&'a CaseRow]) -> Result<(), String> {
         let environment = &self.run.record.environment;
-        let hourly = self.request.machine.usd_per_h.or(environment.instance.usd_per_hour.map(Usd));
+        // A type that is named now outweighs a price that was given then.
+        let recorded = environment.instance.usd_per_hour.map(Usd).filter(|_| self.request.machine.instance.is_none());
+        let hourly = self.request.machine.usd_per_h.or(recorded);
         let instance = self.instance();
         let candidates =
             cases.iter().filter_map(|row| Some(Candidate { row, times: measured_times(row)?, replicas: 1 }));
@@ -220,7 +242,6 @@ impl<'a> Ranker<'a> {
             return Ok(());
         };
         let hardware = environment.cpu.model.clone();
-        let remarks: Vec<String> = best.row.invalid.iter().map(|reason| format!("measurement is {reason}")).collect();
         let offers: Vec<&Offer> = match (&instance, hourly) {
             (Some((provider, name)), None) => {
                 self.offers().filter(|o| o.provider == *provider && o.instance_type == *name).collect()
@@ -228,25 +249,20 @@ impl<'a> Ranker<'a> {
             _ => Vec::new(),
         };
         if let (Some((provider, name)), None, true) = (&instance, hourly, offers.is_empty()) {
-            let known = self.catalog.offers.iter().any(|o| o.provider == *provider && o.instance_type == *name);
-            if !known && self.request.machine.instance.is_some() {
-                return Err(format!(
-                    "the catalog has no offer {provider}:{name}; `sizewell catalog list --provider {provider}` shows \
-                     what it has, --price-per-hour sets a price"
-                ));
+            if self.request.machine.instance.is_some() {
+                self.catalog.check_type(provider, name)?;
             }
         }
         for offer in &offers {
             let mut row = self.row(&best, Basis::Measured, "measured", hardware.clone(), Some(offer.usd_per_h));
             self.describe(&mut row, offer);
-            row.remarks.extend(remarks.iter().cloned());
+            row.doubts.extend(self.mismatch(offer));
             self.rows.push(row);
         }
         if offers.is_empty() {
             let mut row = self.row(&best, Basis::Measured, "measured", hardware, hourly);
             let (provider, name) = instance.unwrap_or(("this machine".to_string(), environment.hostname.clone()));
             (row.provider, row.instance_type) = (provider, name);
-            row.remarks = remarks;
             if hourly.is_none() {
                 let why = "its price is not known: --as provider:type or --price-per-hour gives it one";
                 row.why_no_cost = Some(why.to_string());
@@ -254,6 +270,16 @@ impl<'a> Ranker<'a> {
             self.rows.push(row);
         }
         Ok(())
+    }
+
+    /// What speaks against the measured machine being of the type that it is priced as.
+    fn mismatch(&self, offer: &Offer) -> Vec<String> {
+        let threads = self.run.record.environment.cpu.threads as f64;
+        let size = offer.vcpus.filter(|vcpus| *vcpus != threads);
+        let size = size.map(|vcpus| format!("the machine has {threads} CPU threads, {} has {vcpus}", offer.name()));
+        let unused = offer.accelerator.as_ref().filter(|_| self.run.record.engine.device == "cpu");
+        let unused = unused.map(|card| format!("the run did not use the {card} that is paid for"));
+        size.into_iter().chain(unused).collect()
     }
 
     /// Offers that the request's filters let through.
@@ -393,6 +419,7 @@ impl<'a> Ranker<'a> {
             price_age_days: None,
             price_source: None,
             tied_with_first: false,
+            doubts: candidate.row.invalid.iter().map(|reason| format!("the measurement is {reason}")).collect(),
             remarks: Vec::new(),
         }
     }
@@ -437,7 +464,11 @@ fn headline(rows: &[RankRow]) -> Vec<String> {
             .usd_per_million_tokens
             .map_or(String::new(), |c| format!("{} per million generated tokens ({} to {})", c.value, c.lo, c.hi));
         let place = row.region.as_ref().map_or(String::new(), |r| format!(" in {r}"));
-        format!("{}:{}{place}, {} at batch {}: {cost}", row.provider, row.instance_type, row.quant, row.batch)
+        let doubts = match row.doubts.as_slice() {
+            [] => String::new(),
+            doubts => format!("; doubtful: {}", doubts.join(", ")),
+        };
+        format!("{}:{}{place}, {} at batch {}: {cost}{doubts}", row.provider, row.instance_type, row.quant, row.batch)
     };
     let mut lines = Vec::new();
     match priced(Basis::Measured) {

@@ -6,7 +6,7 @@ mod ranking;
 
 pub use cases::{cases, energy, loads, summary};
 pub use origin::{ceilings, environment};
-pub use ranking::{excluded, excluded_offers, offer_name, ranking};
+pub use ranking::{excluded, excluded_offers, offer_name, ranking, shown};
 
 use super::table::DASH;
 use crate::record::{Distribution, Estimate};

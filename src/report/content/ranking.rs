@@ -6,7 +6,7 @@ use crate::sizing::cost::CostInterval;
 use crate::sizing::{Excluded, Interval, RankRow, Ranking};
 use crate::units::Quantity;
 use crate::units::{RequestsPerSecond, Seconds};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn interval_seconds(interval: Interval) -> String {
     Seconds(interval.value).human()
@@ -70,7 +70,7 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
             row.hardware.clone(),
             row.quant.to_string(),
             row.batch.to_string(),
-            row.basis.to_string(),
+            if row.doubts.is_empty() { row.basis.to_string() } else { format!("{} *", row.basis) },
             row.usd_per_h.map_or(DASH.to_string(), |p| p.to_string().trim_start_matches('$').to_string()),
             value,
             range,
@@ -90,7 +90,7 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
 
 /// The rows of a table: the first `most` that are not the same hardware of the same provider at the same cost as one
 /// above (two cards in one machine cost what one card in each of two does), and every measured one.
-fn shown(ranking: &Ranking, most: usize) -> Vec<(usize, &RankRow)> {
+pub fn shown(ranking: &Ranking, most: usize) -> Vec<(usize, &RankRow)> {
     let mut shown: Vec<(usize, &RankRow)> = Vec::new();
     for (index, row) in ranking.rows.iter().enumerate() {
         let card = |row: &RankRow| row.hardware.split_once("x ").map(|(_, card)| card.to_string());
@@ -112,6 +112,11 @@ fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
     let mut notes = Vec::new();
     if ranking.rows.iter().any(|row| row.tied_with_first) {
         notes.push("1= cannot be told from the first: the intervals overlap".to_string());
+    }
+    let doubts: BTreeSet<&str> =
+        shown(ranking, most).iter().flat_map(|(_, row)| row.doubts.iter().map(String::as_str)).collect();
+    if !doubts.is_empty() {
+        notes.push(format!("* doubtful: {}", doubts.into_iter().collect::<Vec<_>>().join("; ")));
     }
     if ranking.rows.iter().any(|row| row.basis == Basis::Projected) {
         notes.push(

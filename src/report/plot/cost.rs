@@ -17,12 +17,11 @@ const RIGHT: i32 = WIDTH as i32 - 30;
 
 /// The cheapest offers of a ranking and every measured one; `None` where nothing has a cost.
 pub fn plot(ranking: &Ranking) -> Option<Plot> {
-    let shown: Vec<&RankRow> = ranking
-        .rows
-        .iter()
-        .enumerate()
-        .filter(|(index, row)| row.usd_per_million_tokens.is_some() && (*index < MOST || row.basis != Basis::Projected))
+    // The rows of the table, so that the two show the same.
+    let shown: Vec<&RankRow> = crate::report::content::shown(ranking, MOST)
+        .into_iter()
         .map(|(_, row)| row)
+        .filter(|row| row.usd_per_million_tokens.is_some())
         .collect();
     let costs: Vec<[f64; 3]> = shown
         .iter()

@@ -34,7 +34,8 @@ pub fn open(path: &Path) -> Result<OpenedModel, ModelError> {
     let tensors = gguf_header::check(&mut reader).map_err(fail)?;
     let mut reader = BufReader::new(&file);
     std::io::Seek::rewind(&mut reader).map_err(|e| fail(e.to_string()))?;
-    let content = Content::read(&mut reader).map_err(|e| fail(e.to_string()))?;
+    let native = dominant_quant(&tensors).map_err(fail)?;
+    let content = Content::read(&mut reader).map_err(|e| fail(first_line(&e)))?;
     let metadata = Metadata { values: &content.metadata, tensors: &tensors };
     let shape = metadata.shape().map_err(fail)?;
     shape.validate().map_err(fail)?;
@@ -42,12 +43,12 @@ pub fn open(path: &Path) -> Result<OpenedModel, ModelError> {
     let tokenizer = tokenizer(&content).map_err(fail)?;
     let name = path.file_stem().map_or("model".into(), |stem| stem.to_string_lossy().into_owned());
     let paired = shape.architecture == Architecture::Llama || shape.architecture == Architecture::Mistral;
-    let native = dominant_quant(&tensors).map_err(fail)?;
+    let synthetic = matches!(content.metadata.get(SYNTHETIC_KEY), Some(Value::Bool(true)));
     Ok(OpenedModel {
         name,
         kind: "gguf",
         location: Some(super::location(path)),
-        synthetic: false,
+        synthetic,
         hash,
         tokenizer,
         weights: Box::new(GgufWeights {
@@ -59,6 +60,14 @@ pub fn open(path: &Path) -> Result<OpenedModel, ModelError> {
         }),
         shape,
     })
+}
+
+/// The metadata key of files whose weights are random numbers, as `models synth` writes them.
+pub const SYNTHETIC_KEY: &str = "sizewell.synthetic";
+
+/// What an error of candle says, without the stack trace that it may carry.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_string()
 }
 
 /// The level that most bytes of the matrices are in.

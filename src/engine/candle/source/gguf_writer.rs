@@ -1,5 +1,6 @@
 //! Writing a model as a GGUF file.
 
+use super::gguf::SYNTHETIC_KEY;
 use super::names::{BlockTensor, TensorName};
 use super::{ModelError, WeightSource, build};
 use crate::workload::{ModelShape, Quant, RopeScaling};
@@ -92,6 +93,7 @@ fn metadata(shape: &ModelShape, name: &str) -> Vec<(String, Value)> {
     let size = |key: &str, value: usize| (format!("{arch}.{key}"), Value::U32(value as u32));
     let real = |key: &str, value: f64| (format!("{arch}.{key}"), Value::F32(value as f32));
     let mut all = vec![
+        (SYNTHETIC_KEY.to_string(), Value::Bool(true)),
         ("general.architecture".to_string(), Value::String(arch.to_string())),
         ("general.name".to_string(), Value::String(format!("{name} (random weights)"))),
         size("embedding_length", shape.hidden_size),

@@ -44,6 +44,8 @@ fn filled(name: &str) -> Option<String> {
 struct Files<'a> {
     id: &'a str,
     cache: CacheRepo,
+    /// The cache's folder of revisions.
+    refs: PathBuf,
     client: Option<Client>,
 }
 
@@ -58,10 +60,17 @@ impl Files<'_> {
         }
     }
 
-    /// The folder that safetensors, config and tokenizer were put into.
-    fn folder(&self) -> Result<PathBuf, ModelError> {
-        let config = self.get("config.json")?;
-        Ok(config.parent().unwrap_or(Path::new(".")).to_path_buf())
+    /// The folder that holds all of `names`, of one revision: where the hub moved on while some were in the cache, a
+    /// download moves the cache on too, and the others are fetched again.
+    fn snapshot(&self, names: &[&str]) -> Result<PathBuf, ModelError> {
+        for _ in 0..3 {
+            let paths = names.iter().map(|name| self.get(name)).collect::<Result<Vec<_>, _>>()?;
+            let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+            if let (1, Some(folder)) = (folders.len(), folders.first()) {
+                return Ok(folder.to_path_buf());
+            }
+        }
+        Err(ModelError::new(self.id, "its revision changes while it is being downloaded: try again"))
     }
 }
 
@@ -75,16 +84,19 @@ pub fn open(model: &str, show_progress: bool) -> Result<OpenedModel, ModelError>
         }
         _ => Cache::from_env(),
     };
-    let offline = filled("HF_HUB_OFFLINE").is_some_and(|v| !matches!(v.as_str(), "0" | "false" | "no"));
+    let offline =
+        filled("HF_HUB_OFFLINE").is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()));
     let token = filled("HF_TOKEN").or(cache.token());
     let client = match offline {
         true => None,
         false => Some(Client::new(filled("HF_ENDPOINT"), token, show_progress)?),
     };
-    let files = Files { id, cache: cache.repo(Repo::model(id.to_string())), client };
+    let repo = Repo::model(id.to_string());
+    let refs = cache.path().join(repo.folder_name()).join("refs");
+    let files = Files { id, cache: cache.repo(repo), refs, client };
     let mut opened = match (wanted, &files.client) {
         (Some(file), None) => gguf::open(&files.get(file)?)?,
-        (None, None) => safetensors::open(&files.folder()?, "hub")?,
+        (None, None) => from_cache(&files)?,
         (wanted, Some(client)) => {
             let listed = client.list(id)?.into_iter().filter(|name| is_plain_file(name)).collect();
             from_hub(&files, wanted, &listed)?
@@ -114,18 +126,32 @@ fn from_hub(files: &Files<'_>, wanted: Option<&str>, listed: &BTreeSet<String>) 
             many => fail(format!("choose one of its GGUF files as `{}:FILE`: {}", files.id, many.join(", "))),
         };
     }
-    let folder = files.folder()?;
-    for optional in ["model.safetensors.index.json", "tokenizer.json"] {
-        if listed.contains(optional) {
-            files.get(optional)?;
-        }
-    }
+    let mut needed = vec!["config.json"];
+    needed.extend(["model.safetensors.index.json", "tokenizer.json"].into_iter().filter(|name| listed.contains(*name)));
     // A repository may hold the same weights twice: in shards, and consolidated.
     let sharded = listed.contains("model.safetensors.index.json");
-    for shard in shards.iter().filter(|name| !sharded || name.contains("-of-")) {
-        files.get(shard)?;
+    needed.extend(shards.iter().map(|name| name.as_str()).filter(|name| !sharded || name.contains("-of-")));
+    safetensors::open(&files.snapshot(&needed)?, "hub")
+}
+
+/// Opens what the cache has, as there is no hub to ask: safetensors, else its only GGUF file.
+fn from_cache(files: &Files<'_>) -> Result<OpenedModel, ModelError> {
+    let missing = match files.get("config.json") {
+        Ok(config) => return safetensors::open(config.parent().unwrap_or(Path::new(".")), "hub"),
+        Err(missing) => missing,
+    };
+    let commit = std::fs::read_to_string(files.refs.join("main")).unwrap_or_default();
+    let snapshot = files.cache.pointer_path(commit.trim());
+    let entries = std::fs::read_dir(&snapshot).into_iter().flatten().flatten().map(|entry| entry.path());
+    let ggufs: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "gguf")).collect();
+    match ggufs.as_slice() {
+        [one] => gguf::open(one),
+        [] => Err(missing),
+        _ => Err(ModelError::new(
+            files.id,
+            format!("the cache has several GGUF files: choose one as `{}:FILE`", files.id),
+        )),
     }
-    safetensors::open(&folder, "hub")
 }
 
 #[cfg(test)]

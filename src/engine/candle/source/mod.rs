@@ -84,6 +84,9 @@ pub struct OpenedModel {
     pub weights: Box<dyn WeightSource>,
 }
 
+/// Endings of names that mean a file, never a repository.
+const FILE_ENDINGS: [&str; 4] = [".gguf", ".safetensors", ".toml", ".json"];
+
 /// Opens what `--model` names: an existing file or folder first, then a preset, then a hub id.
 pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, ModelError> {
     let path = PathBuf::from(model);
@@ -107,6 +110,9 @@ pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, 
     }
     match Preset::named(model) {
         Ok(preset) => Ok(synthetic::open(&preset, seed)),
+        Err(_) if FILE_ENDINGS.iter().any(|ending| model.ends_with(ending)) && !model.contains(':') => {
+            Err(ModelError::new(&path, "no such file"))
+        }
         Err(_) if hub::is_hub_id(model) => hub::open(model, show_progress),
         Err(message) => Err(ModelError { file: "--model".to_string(), message }),
     }
