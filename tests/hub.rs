@@ -136,6 +136,23 @@ fn a_sharded_model_is_fetched_once_and_then_used_offline() {
 }
 
 #[test]
+fn revisions_are_not_mixed() {
+    let home = tempfile::tempdir().unwrap();
+    let files = model_files();
+    let server = hub(files.clone(), Fault::None);
+    // An earlier revision left its config behind.
+    let repository = home.path().join("hf/hub/models--owner--tiny-model");
+    std::fs::create_dir_all(repository.join("snapshots/older")).unwrap();
+    std::fs::create_dir_all(repository.join("refs")).unwrap();
+    std::fs::write(repository.join("refs/main"), "older").unwrap();
+    std::fs::write(repository.join("snapshots/older/config.json"), &files["config.json"]).unwrap();
+    let out = profile(home.path(), &server.address, ID, &[]);
+    assert!(matches!(out.status.code(), Some(0 | 5)), "{}", stderr(&out));
+    assert_eq!(std::fs::read_to_string(repository.join("refs/main")).unwrap(), COMMIT);
+    assert!(repository.join("snapshots").join(COMMIT).join("config.json").exists());
+}
+
+#[test]
 fn a_gguf_file_of_a_repository_is_chosen_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let shape = shape(Architecture::Llama);
@@ -147,6 +164,9 @@ fn a_gguf_file_of_a_repository_is_chosen_by_name() {
     let out = profile(home.path(), &server.address, ID, &[]);
     assert!(stderr(&out).contains("owner/tiny-model:FILE") && stderr(&out).contains("b-Q8_0.gguf"), "{}", stderr(&out));
     let out = profile(home.path(), &server.address, &format!("{ID}:a-Q8_0.gguf"), &[]);
+    assert!(matches!(out.status.code(), Some(0 | 5)), "{}", stderr(&out));
+    // The only file that the cache has needs no name.
+    let out = profile(home.path(), &server.address, ID, &[("HF_HUB_OFFLINE", "TRUE")]);
     assert!(matches!(out.status.code(), Some(0 | 5)), "{}", stderr(&out));
     let out = profile(home.path(), &server.address, &format!("{ID}:c.gguf"), &[]);
     assert!(stderr(&out).contains("no file `c.gguf`"), "{}", stderr(&out));
