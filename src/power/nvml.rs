@@ -170,10 +170,10 @@ fn update_period(read: &mut dyn FnMut() -> Option<f64>, wait: &mut dyn FnMut() -
     for _ in 0..POLLS {
         let now = wait();
         let Some(value) = read() else { break };
-        if last.is_some_and(|last| last != value) {
-            if let Some(before) = changed.replace(now) {
-                gaps.push((now - before).0);
-            }
+        if last.is_some_and(|last| last != value)
+            && let Some(before) = changed.replace(now)
+        {
+            gaps.push((now - before).0);
         }
         last = Some(value);
     }
@@ -274,6 +274,6 @@ mod tests {
         assert_eq!(of(Ampere, "NVIDIA RTX A3000", true), (false, 0.1, 0.06));
         assert_eq!(of(Turing, "Tesla T4", false), (false, 0.1, 0.06));
         assert_eq!(of(Turing, "NVIDIA GeForce RTX 2060 SUPER", true), (false, 0.1, 0.10));
-        assert_eq!(of(Blackwell, "NVIDIA B200", true).0, true);
+        assert!(of(Blackwell, "NVIDIA B200", true).0);
     }
 }

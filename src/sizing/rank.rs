@@ -248,10 +248,8 @@ impl<'a> Ranker<'a> {
             }
             _ => Vec::new(),
         };
-        if let (Some((provider, name)), None, true) = (&instance, hourly, offers.is_empty()) {
-            if self.request.machine.instance.is_some() {
-                self.catalog.check_type(provider, name)?;
-            }
+        if let (Some((provider, name)), None, true) = (&self.request.machine.instance, hourly, offers.is_empty()) {
+            self.catalog.check_type(provider, name)?;
         }
         for offer in &offers {
             let mut row = self.row(&best, Basis::Measured, "measured", hardware.clone(), Some(offer.usd_per_h));
