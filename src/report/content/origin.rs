@@ -46,6 +46,12 @@ pub fn environment(run: &Run) -> Table {
     line("instruction sets", cpu.features.join(" "));
     line("memory", env.memory_bytes.human());
     line("host", format!("{}, {}", env.hostname, env.os));
+    for gpu in &env.gpus {
+        let memory = gpu.memory_bytes.map_or(String::new(), |memory| format!(", {}", memory.human()));
+        let limit = gpu.power_limit_w.map_or(String::new(), |watts| format!(", power limit {watts}"));
+        let driver = gpu.driver.as_ref().map_or(String::new(), |driver| format!(", driver {driver}"));
+        line("GPU", format!("cuda:{} {}{memory}{limit}{driver}", gpu.index, gpu.name));
+    }
     let instance = &env.instance;
     let named = instance.provider.clone().zip(instance.instance_type.clone());
     line("instance", named.map_or(instance.known_from.clone(), |(p, t)| format!("{p}:{t} ({})", instance.known_from)));
@@ -54,6 +60,15 @@ pub fn environment(run: &Run) -> Table {
     line("definitions", record.metric_definitions.clone());
     let power = &record.power;
     line("power", power.reason.clone().unwrap_or_else(|| format!("{}: {}", power.source, power.zones.join(", "))));
+    if let Some(sensor) = &power.sensor {
+        let error =
+            sensor.error.map_or("error not stated".to_string(), |error| format!("error up to {:.0} %", error * 100.0));
+        let period = format!("{}, moves every {}, {error}", sensor.method, sensor.update_period_s);
+        line("power sensor", if sensor.part_time { format!("{period}, part-time") } else { period });
+    }
+    if let Some(idle) = power.idle_w {
+        line("idle power", idle.human());
+    }
     if let Some(overhead) = record.overhead {
         line(
             "cost of the measuring loop",
