@@ -1,7 +1,7 @@
 //! `sizewell catalog`.
 
-use super::run::load_catalog;
 use super::{Exit, output};
+use crate::catalog::Catalog;
 use crate::report::table::{DASH, Table};
 use crate::units::Quantity;
 use std::path::PathBuf;
@@ -93,4 +93,12 @@ fn list(args: ListArgs) -> anyhow::Result<Exit> {
     table.notes.push(format!("{} offers; hash {}", table.rows.len(), &catalog.hash[..12]));
     output::table(&table)?;
     Ok(Exit::Done)
+}
+
+/// The catalog of a folder, or the one that the program carries.
+pub fn load_catalog(folder: Option<&std::path::Path>) -> anyhow::Result<Catalog> {
+    Ok(match folder {
+        Some(folder) => Catalog::from_folder(folder)?,
+        None => Catalog::embedded()?,
+    })
 }

@@ -267,7 +267,7 @@ fn resume(
 
 /// `results/DATE-HOST-MODEL`, with a number behind it where that is taken.
 pub fn default_folder(hostname: &str, model: &str) -> PathBuf {
-    let date = super::report::today();
+    let date = super::today();
     let plain: String = format!("{date}-{hostname}-{model}")
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })

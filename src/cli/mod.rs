@@ -127,6 +127,11 @@ impl Cli {
     }
 }
 
+/// The day that ages of prices are counted to.
+pub fn today() -> jiff::civil::Date {
+    jiff::ZonedDateTime::now().date()
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

@@ -1,9 +1,8 @@
 //! `sizewell rank`.
 
-use super::report::today;
-use super::run::load_catalog;
+use super::catalog::load_catalog;
 use super::talk::Talk;
-use super::{Exit, output, usage};
+use super::{Exit, output, today, usage};
 use crate::catalog::Market;
 use crate::record::Run;
 use crate::report::{content, rank_csv};

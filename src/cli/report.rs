@@ -1,8 +1,8 @@
 //! `sizewell report`.
 
-use super::run::load_catalog;
+use super::catalog::load_catalog;
 use super::talk::Talk;
-use super::{Exit, usage};
+use super::{Exit, today, usage};
 use crate::catalog::Catalog;
 use crate::record::{Outcome, Run};
 use crate::report::{Report, exporter};
@@ -64,11 +64,6 @@ pub fn rankings(run: &Run, catalog: &Catalog, machine: &MachinePrice) -> Result<
         .into_iter()
         .map(|quant| rank(run, catalog, &RankRequest { quants: vec![quant], ..request.clone() }))
         .collect()
-}
-
-/// The day that ages of prices are counted to.
-pub fn today() -> jiff::civil::Date {
-    jiff::ZonedDateTime::now().date()
 }
 
 /// Writes a report in the form that the file's ending says.

@@ -1,9 +1,9 @@
 //! `sizewell run`: the main job.
 
+use super::catalog::load_catalog;
 use super::measure_args::MeasureArgs;
 use super::talk::Talk;
 use super::{Exit, measuring, output, report, usage};
-use crate::catalog::Catalog;
 use crate::report::{content, json};
 use std::path::PathBuf;
 
@@ -62,12 +62,4 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     }
     measured.speak(talk);
     Ok(measured.exit())
-}
-
-/// The catalog of a folder, or the one that the program carries.
-pub fn load_catalog(folder: Option<&std::path::Path>) -> anyhow::Result<Catalog> {
-    Ok(match folder {
-        Some(folder) => Catalog::from_folder(folder)?,
-        None => Catalog::embedded()?,
-    })
 }
