@@ -12,7 +12,11 @@ use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use thiserror::Error;
+
+/// How long to wait for a lock that is about to be let go.
+const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Why a run folder cannot be used.
 #[derive(Debug, Error)]
@@ -145,10 +149,15 @@ fn lock(path: &Path) -> Result<File, FolderError> {
     let name = path.join("run.lock");
     let io_error = |e| failure(path, "run.lock", e);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(io_error)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(FolderError::Locked(path.to_path_buf())),
-        Err(TryLockError::Error(e)) => Err(FolderError::Io(name, e)),
+    // A process that was just started by the last owner holds the lock until it has begun its own program.
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => std::thread::sleep(LOCK_PATIENCE / 20),
+            Err(TryLockError::WouldBlock) => return Err(FolderError::Locked(path.to_path_buf())),
+            Err(TryLockError::Error(e)) => return Err(FolderError::Io(name, e)),
+        }
     }
 }
 
