@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod ceilings;
+pub mod cuda;
 pub mod cpu;
 pub mod instance;
 pub mod inventory;

@@ -402,7 +402,7 @@ impl Running<'_, '_> {
         metrics.prefill_ops = Some(Count(ops));
         let absent = &mut summary.absent;
         let cache = self.bench.cache_bytes;
-        match roof(self.bench.ceilings, CeilingKind::ReadBandwidth) {
+        match roof(self.bench.ceilings, &self.key.device, CeilingKind::ReadBandwidth) {
             _ if read.0 < 2.0 * cache.0 => absent.push((
                 "achieved_bandwidth_fraction".into(),
                 format!("{read} a step is less than twice the cache of {cache}"),
@@ -412,7 +412,7 @@ impl Running<'_, '_> {
                 metrics.achieved_bandwidth = metrics.tpot.map(|tpot| Fraction(read.0 / tpot.median.0 / roof));
             }
         }
-        match arithmetic_roof(self.bench.ceilings, case.quant) {
+        match arithmetic_roof(self.bench.ceilings, &self.key.device, case.quant) {
             None => absent.push(("achieved_flops_fraction".into(), "ceilings were not measured".into())),
             Some(roof) => metrics.achieved_flops = metrics.ttft.map(|ttft| Fraction(ops / ttft.median.0 / roof)),
         }

@@ -26,6 +26,8 @@ const DECODE_FACTORS: (f64, f64) = (0.4, 2.5);
 const PREFILL_FACTORS: (f64, f64) = (0.4, 6.4);
 /// Bytes of a number of the cache on a GPU.
 const GPU_CACHE_ELEMENT: usize = 2;
+/// The same of the CPU engine, which computes in `f32`.
+const CPU_CACHE_ELEMENT: usize = 4;
 /// Between sizes of one CPU generation, times scale between not at all and with the cores; beyond this ratio of cores
 /// nothing is said.
 const MOST_CORE_RATIO: f64 = 8.0;
@@ -121,12 +123,17 @@ impl<'a> Reference<'a> {
         let shape = &record.model.as_ref().ok_or("the run has no model")?.shape;
         let measured = measured_times(row).ok_or("the case has no TTFT or TPOT")?;
         let case = row.key.case;
-        let roofs = (roof(&record.ceilings, CeilingKind::ReadBandwidth), arithmetic_roof(&record.ceilings, case.quant));
+        let device = row.key.device.as_str();
+        let roofs = (
+            roof(&record.ceilings, device, CeilingKind::ReadBandwidth),
+            arithmetic_roof(&record.ceilings, device, case.quant),
+        );
         let (Some(bandwidth), Some(arithmetic)) = roofs else {
             return Err("the run has no ceilings, so that the share of the roof is not known".to_string());
         };
         let roofs = Roofs { bandwidth, arithmetic };
-        let work = Work::of(shape, &case, 4);
+        let cache_element = if device == "cpu" { CPU_CACHE_ELEMENT } else { GPU_CACHE_ELEMENT };
+        let work = Work::of(shape, &case, cache_element);
         Ok(Self {
             shape,
             case,

@@ -1,6 +1,7 @@
 //! Small random models on disk, in the formats that the engine reads.
 #![allow(dead_code)]
 
+pub mod fake_cuda;
 pub mod http;
 pub mod record;
 pub mod recorded;

@@ -36,7 +36,7 @@ pub fn measure(settings: &Settings) -> Vec<Ceiling> {
 }
 
 /// A permutation of `0..count` that is one single cycle (Sattolo's algorithm).
-fn ring(count: usize) -> Vec<usize> {
+pub(super) fn ring(count: usize) -> Vec<usize> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
     let mut next: Vec<usize> = (0..count).collect();
     for i in (1..count).rev() {

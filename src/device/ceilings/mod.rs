@@ -2,6 +2,7 @@
 //! which share of it it reached.
 
 mod arithmetic;
+pub mod cuda;
 mod latency;
 mod stream;
 mod team;
@@ -80,10 +81,10 @@ mod tests {
         assert_eq!(steps, 4);
         use CeilingKind::*;
         for kind in [ReadBandwidth, WriteBandwidth, CopyBandwidth, TriadBandwidth, GemmF32, GemmF16, DotInt8] {
-            let value = roof(&ceilings, kind).unwrap_or_else(|| panic!("{kind:?} is missing"));
+            let value = roof(&ceilings, "cpu", kind).unwrap_or_else(|| panic!("{kind:?} is missing"));
             assert!(value > 1e7 && value < 1e15, "{kind:?} {value}");
         }
-        let latency = roof(&ceilings, MemoryLatency).unwrap();
+        let latency = roof(&ceilings, "cpu", MemoryLatency).unwrap();
         assert!(latency > 1e-9 && latency < 1e-5, "{latency}");
         for ceiling in &ceilings {
             assert!(ceiling.samples.len() >= MIN_SAMPLES);

@@ -156,7 +156,7 @@ pub fn summary(run: &Run) -> Vec<String> {
         let rate = estimate(row.metrics.prefill_tokens_per_s);
         lines.push(format!("Fastest prefill: {rate} ({}).", row.key.case));
     }
-    if let Some(read) = roof(&run.record.ceilings, CeilingKind::ReadBandwidth) {
+    if let Some(read) = roof(&run.record.ceilings, &run.record.engine.device, CeilingKind::ReadBandwidth) {
         lines.push(format!("This machine reads memory at {}.", CeilingKind::ReadBandwidth.human(read)));
     }
     lines

@@ -6,9 +6,10 @@ use crate::units::Quantity;
 
 /// Measured roofs.
 pub fn ceilings(record: &RunRecord) -> Table {
-    let mut table = Table::new("Ceilings of this machine", &["ceiling", ">threads", ">best", ">median", "how"]);
+    let mut table = Table::new("Ceilings of this machine", &["device", "ceiling", ">threads", ">best", ">median", "how"]);
     for ceiling in &record.ceilings {
         table.push(vec![
+            ceiling.device.clone(),
             ceiling.kind.label().to_string(),
             ceiling.threads.to_string(),
             ceiling.kind.human(ceiling.best),

@@ -23,11 +23,11 @@ struct Spot {
 /// The roofline; `None` without ceilings or cases.
 pub fn plot(run: &Run) -> Option<Plot> {
     let shape = &run.record.model.as_ref()?.shape;
-    let bandwidth = roof(&run.record.ceilings, CeilingKind::ReadBandwidth)?;
+    let bandwidth = roof(&run.record.ceilings, &run.record.engine.device, CeilingKind::ReadBandwidth)?;
     let roofs: Vec<(CeilingKind, f64)> =
         [CeilingKind::GemmF32, CeilingKind::GemmF16, CeilingKind::DotBf16, CeilingKind::DotInt8]
             .into_iter()
-            .filter_map(|kind| Some((kind, roof(&run.record.ceilings, kind)?)))
+            .filter_map(|kind| Some((kind, roof(&run.record.ceilings, &run.record.engine.device, kind)?)))
             .collect();
     let mut names: Vec<String> = Vec::new();
     let mut spots = Vec::new();

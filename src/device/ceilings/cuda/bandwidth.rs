@@ -1,0 +1,167 @@
+//! Bandwidth of the card's memory and of its second-level cache.
+
+use super::{Bench, THREADS, check, random_word};
+use crate::device::ceilings::describe_bytes;
+use crate::device::cuda::{Arg, Buffer, CudaError};
+use crate::record::CeilingKind;
+use rayon::prelude::*;
+
+/// Bytes of one array: many times the second-level cache, and long enough to hide the start of a kernel.
+const ARRAY_BYTES: f64 = 1e9;
+/// Arrays that must fit besides what else the card holds: two that take turns, and three of triad.
+const ARRAYS: f64 = 4.0;
+/// Rounds over the cache in one launch, at most.
+const MOST_L2_ROUNDS: u32 = 64;
+
+pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+    let card = bench.card;
+    let free = card.memory()?.0.0;
+    let least = 4.0 * card.facts.l2_bytes as f64;
+    let bytes = ARRAY_BYTES.max(least).min(free / ARRAYS / 2.0) as usize / 4096 * 4096;
+    if (bytes as f64) < 2.0 * card.facts.l2_bytes as f64 {
+        return Err(CudaError::Unsupported("too little memory is free for arrays of twice the cache".to_string()));
+    }
+    let mut arrays = [random(bench, bytes, 1)?, random(bench, bytes, 2)?, card.alloc(bytes)?];
+    let how = format!("arrays of {} that take turns, random data", describe_bytes(bytes));
+    read(bench, &arrays, &how)?;
+    copy(bench, &mut arrays, &how)?;
+    write(bench, &mut arrays, &how)?;
+    triad(bench, &mut arrays, &how)?;
+    drop(arrays);
+    l2(bench)
+}
+
+/// An array of random words.
+pub(super) fn random(bench: &Bench<'_>, bytes: usize, seed: u32) -> Result<Buffer, CudaError> {
+    let buffer = bench.card.poisoned(bytes)?;
+    let fill = bench.card.kernel("bandwidth", "fill_random")?;
+    let args = [Arg::from(&buffer), Arg::U64(bytes as u64 / 4), Arg::U32(seed)];
+    // SAFETY: the buffer holds that many words.
+    unsafe { fill.launch(bench.card, (bench.blocks(), 1, 1), THREADS, 0, &args)? };
+    Ok(buffer)
+}
+
+/// The xor of all words of such an array.
+fn xor_of_random(bytes: usize, seed: u32) -> u32 {
+    (0..bytes as u64 / 4).into_par_iter().map(|at| random_word(at, seed)).reduce(|| 0, |a, b| a ^ b)
+}
+
+fn xor_of(words: &[u32]) -> u32 {
+    words.iter().fold(0, |a, b| a ^ b)
+}
+
+fn read(bench: &mut Bench<'_>, arrays: &[Buffer; 3], how: &str) -> Result<(), CudaError> {
+    let (card, blocks) = (bench.card, bench.blocks());
+    let bytes = arrays[0].len();
+    let kernel = card.kernel("bandwidth", "read_bandwidth")?;
+    let out = card.poisoned(blocks as usize * 4)?;
+    let launch = |which: usize| {
+        let args = [Arg::from(&arrays[which % 2]), Arg::U64(bytes as u64 / 16), Arg::from(&out)];
+        // SAFETY: the array holds that many units, and the output a word for each block.
+        unsafe { kernel.launch(card, (blocks, 1, 1), THREADS, 0, &args) }
+    };
+    let times = bench.samples(&mut |number| launch(number))?;
+    for which in 0..2 {
+        launch(which)?;
+        let got = xor_of(&out.download::<u32>(blocks as usize)?);
+        check(got == xor_of_random(bytes, which as u32 + 1), || "the checksum of what was read".to_string())?;
+    }
+    bench.keep_rate(CeilingKind::ReadBandwidth, bytes as f64, &times, how.to_string());
+    Ok(())
+}
+
+fn copy(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(), CudaError> {
+    let (card, blocks) = (bench.card, bench.blocks());
+    let bytes = arrays[0].len();
+    let kernel = card.kernel("bandwidth", "copy_bandwidth")?;
+    arrays[2].fill(0xff)?;
+    let times = bench.samples(&mut |number| {
+        let args = [Arg::from(&arrays[2]), Arg::from(&arrays[number % 2]), Arg::U64(bytes as u64 / 16)];
+        // SAFETY: both arrays hold that many units.
+        unsafe { kernel.launch(card, (blocks, 1, 1), THREADS, 0, &args) }
+    })?;
+    // Which of the two came last is known by its first word.
+    let words = arrays[2].download::<u32>(bytes / 4)?;
+    let seed = if words.first() == Some(&random_word(0, 1)) { 1 } else { 2 };
+    let same = words.par_iter().enumerate().all(|(at, word)| *word == random_word(at as u64, seed));
+    check(same, || "what was copied".to_string())?;
+    bench.keep_rate(CeilingKind::CopyBandwidth, 2.0 * bytes as f64, &times, format!("{how}, read + written"));
+    Ok(())
+}
+
+fn write(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(), CudaError> {
+    const SEED: u32 = 7;
+    let (card, blocks) = (bench.card, bench.blocks());
+    let bytes = arrays[0].len();
+    let kernel = card.kernel("bandwidth", "write_bandwidth")?;
+    arrays[2].fill(0xff)?;
+    let times = bench.samples(&mut |number| {
+        let args = [Arg::from(&arrays[2 - number % 2]), Arg::U64(bytes as u64 / 16), Arg::U32(SEED)];
+        // SAFETY: the arrays hold that many units.
+        unsafe { kernel.launch(card, (blocks, 1, 1), THREADS, 0, &args) }
+    })?;
+    let words = arrays[2].download::<u32>(bytes / 4)?;
+    let expected = |at: usize| (at as u32).wrapping_mul(0x9e37_79b1).wrapping_add(SEED);
+    let same = words.par_iter().enumerate().all(|(at, word)| *word == expected(at));
+    check(same, || "what was written".to_string())?;
+    bench.keep_rate(CeilingKind::WriteBandwidth, bytes as f64, &times, how.to_string());
+    Ok(())
+}
+
+fn triad(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(), CudaError> {
+    const SCALE: f32 = 3.0;
+    let (card, blocks) = (bench.card, bench.blocks());
+    let bytes = arrays[0].len();
+    let kernel = card.kernel("bandwidth", "triad_bandwidth")?;
+    // Random bits are not all numbers: here the words become floats between 0 and 1.
+    let numbers = |seed: u32| -> Vec<f32> {
+        (0..bytes as u64 / 4).into_par_iter().map(|at| (random_word(at, seed) >> 8) as f32 / 16_777_216.0).collect()
+    };
+    let (b, c) = (numbers(1), numbers(2));
+    arrays[0].upload(&b)?;
+    arrays[1].upload(&c)?;
+    arrays[2].fill(0xff)?;
+    let times = bench.samples(&mut |_| {
+        let args = [
+            Arg::from(&arrays[2]),
+            Arg::from(&arrays[0]),
+            Arg::from(&arrays[1]),
+            Arg::F32(SCALE),
+            Arg::U64(bytes as u64 / 16),
+        ];
+        // SAFETY: all three arrays hold that many units.
+        unsafe { kernel.launch(card, (blocks, 1, 1), THREADS, 0, &args) }
+    })?;
+    let a = arrays[2].download::<f32>(bytes / 4)?;
+    let same = a.par_iter().zip(b.par_iter().zip(&c)).all(|(a, (b, c))| *a == SCALE.mul_add(*c, *b));
+    check(same, || "the sums of triad".to_string())?;
+    let how = format!("{}, read + written", how.replace(" that take turns, random data", ""));
+    bench.keep_rate(CeilingKind::TriadBandwidth, 3.0 * bytes as f64, &times, how);
+    Ok(())
+}
+
+/// The second-level cache: half of it, so that all of it stays there.
+fn l2(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+    let (card, blocks) = (bench.card, bench.blocks());
+    let bytes = card.facts.l2_bytes / 2 / 4096 * 4096;
+    if bytes == 0 {
+        bench.measured.absent.push(format!("{}: the card does not say its size", CeilingKind::L2Bandwidth.label()));
+        return Ok(());
+    }
+    let array = random(bench, bytes, 3)?;
+    let out = card.poisoned(blocks as usize * 4)?;
+    let kernel = card.kernel("bandwidth", "l2_bandwidth")?;
+    let launch = |rounds: u32| {
+        let args = [Arg::from(&array), Arg::U64(bytes as u64 / 16), Arg::U32(rounds), Arg::from(&out)];
+        // SAFETY: the array holds that many units, and the output a word for each block.
+        unsafe { kernel.launch(card, (blocks, 1, 1), THREADS, 0, &args) }
+    };
+    // An odd number of rounds leaves the checksum of one.
+    let rounds = bench.rounds(MOST_L2_ROUNDS, || launch(1))? | 1;
+    let times = bench.samples(&mut |_| launch(rounds))?;
+    let got = xor_of(&out.download::<u32>(blocks as usize)?);
+    check(got == xor_of_random(bytes, 3), || "the checksum of what the cache gave".to_string())?;
+    let how = format!("{} read {rounds} times", describe_bytes(bytes));
+    bench.keep_rate(CeilingKind::L2Bandwidth, bytes as f64 * rounds as f64, &times, how);
+    Ok(())
+}

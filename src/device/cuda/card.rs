@@ -1,0 +1,153 @@
+//! One card: its facts, its stream, its memory, and time as it counts it.
+
+use super::driver::{count, driver};
+use super::kernels::Loaded;
+use super::{Buffer, CudaError, During};
+use crate::units::{Bytes, Seconds};
+use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags, CUresult};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// What the driver says of a card.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CardFacts {
+    /// Its number among the cards that this process sees.
+    pub index: usize,
+    /// Its name, such as `NVIDIA H200`.
+    pub name: String,
+    /// Its address on the bus, as NVML writes it too: NVML counts cards in the order of the bus, CUDA may not.
+    pub pci_bus_id: String,
+    /// Major and minor compute capability.
+    pub capability: (u32, u32),
+    /// Multiprocessors.
+    pub multiprocessors: u32,
+    /// Bytes of the second-level cache.
+    pub l2_bytes: usize,
+    /// Shared memory that one block can ask for.
+    pub shared_bytes: usize,
+    /// Highest clock of the multiprocessors in Hz.
+    pub clock_hz: f64,
+}
+
+/// A card with a stream of its own, and the kernels that were loaded for it.
+pub struct Card {
+    /// What it is.
+    pub facts: CardFacts,
+    pub(super) context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    pub(super) modules: Mutex<HashMap<&'static str, Loaded>>,
+    begin: CudaEvent,
+    end: CudaEvent,
+}
+
+impl Card {
+    /// Opens card `index`.
+    pub fn open(index: usize) -> Result<Self, CudaError> {
+        let cards = count()?;
+        if index >= cards {
+            let what = if cards == 1 { "one card" } else { "cards" };
+            return Err(CudaError::Missing(format!("there is no cuda:{index}: the driver shows {cards} {what}")));
+        }
+        let context = CudaContext::new(index).during("opening the card")?;
+        // One stream does everything, in order: cudarc need not order it with events, which a graph could not hold.
+        // SAFETY: no second stream shares memory with it without waiting.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().during("making a stream")?;
+        let facts = facts(&context, index)?;
+        let event = || context.new_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).during("making an event");
+        let (begin, end) = (event()?, event()?);
+        Ok(Self { facts, context, stream, modules: Mutex::default(), begin, end })
+    }
+
+    /// The stream that everything runs on.
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    /// The driver's context.
+    pub fn context(&self) -> &Arc<CudaContext> {
+        &self.context
+    }
+
+    /// Waits until all work is done. Errors of kernels show here.
+    pub fn synchronize(&self) -> Result<(), CudaError> {
+        self.stream.synchronize().during("running a kernel")
+    }
+
+    /// Free and total memory.
+    pub fn memory(&self) -> Result<(Bytes, Bytes), CudaError> {
+        let (free, total) = self.context.mem_get_info().during("asking for free memory")?;
+        Ok((Bytes(free as f64), Bytes(total as f64)))
+    }
+
+    /// Memory whose content is not set.
+    pub fn alloc(&self, bytes: usize) -> Result<Buffer, CudaError> {
+        // SAFETY: bytes have no invalid values; whoever reads them has written or filled them before.
+        match unsafe { self.stream.alloc::<u8>(bytes.max(16)) } {
+            Ok(slice) => Ok(Buffer::new(slice, self.stream.clone())),
+            Err(error) if error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+                let (free, total) = self.memory()?;
+                Err(CudaError::OutOfMemory { asked: Bytes(bytes as f64), free, total })
+            }
+            Err(error) => Err(CudaError::driver("allocating memory", error)),
+        }
+    }
+
+    /// Hands freed memory back to the driver: it keeps a pool that NVML counts as used.
+    pub fn trim(&self) -> Result<(), CudaError> {
+        if !self.context.has_async_alloc() {
+            return Ok(());
+        }
+        self.synchronize()?;
+        self.context.bind_to_thread().during("using the card")?;
+        let device = self.context.cu_device();
+        let mut pool = std::ptr::null_mut();
+        // SAFETY: the pool belongs to the device, and nothing of it is in use by work that has not ended.
+        unsafe {
+            cudarc::driver::sys::cuDeviceGetDefaultMemPool(&mut pool, device).result().during("finding the pool")?;
+            cudarc::driver::sys::cuMemPoolTrimTo(pool, 0).result().during("trimming the pool")
+        }
+    }
+
+    /// Time that the card takes for what `work` launches, by its own events.
+    pub fn time(&self, work: impl FnOnce() -> Result<(), CudaError>) -> Result<Seconds, CudaError> {
+        self.begin.record(&self.stream).during("recording an event")?;
+        work()?;
+        self.end.record(&self.stream).during("recording an event")?;
+        self.end.synchronize().during("running a kernel")?;
+        elapsed(&self.begin, &self.end)
+    }
+}
+
+/// Time between two events that have passed.
+fn elapsed(begin: &CudaEvent, end: &CudaEvent) -> Result<Seconds, CudaError> {
+    let mut milliseconds = 0f32;
+    // SAFETY: both events are alive and were made with timing.
+    let result = unsafe { (driver()?.elapsed_time)(&mut milliseconds, begin.cu_event(), end.cu_event()) };
+    result.result().during("reading the time")?;
+    Ok(Seconds(milliseconds as f64 / 1000.0))
+}
+
+fn facts(context: &Arc<CudaContext>, index: usize) -> Result<CardFacts, CudaError> {
+    let attribute = |which| context.attribute(which).during("asking what the card is").map(|v| v.max(0));
+    let number = |which| attribute(which).map(|v| v as usize);
+    Ok(CardFacts {
+        index,
+        name: context.name().during("asking what the card is")?,
+        pci_bus_id: format!(
+            "{:08X}:{:02X}:{:02X}.0",
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID)?
+        ),
+        capability: (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u32,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32,
+        ),
+        multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
+        l2_bytes: number(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
+        shared_bytes: number(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+        clock_hz: attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)? as f64 * 1e3,
+    })
+}
