@@ -1,10 +1,10 @@
 //! `sizewell ceilings`.
 
 use super::measure_args::MeasureArgs;
-use super::measuring::{measure_ceilings, new_record};
+use super::measuring::{measure_card, measure_ceilings, new_record};
 use super::talk::Talk;
 use super::{Exit, output, usage};
-use crate::device::cpu;
+use crate::device::{cpu, cuda};
 use crate::engine::candle::threads;
 use crate::record::{RunFolder, RunStatus};
 use crate::report::content;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Arguments of `ceilings`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Device to measure: `cpu`.
+    /// Device to measure: `cpu`, `cuda:0`, `cuda` for every card, or `all`.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
     /// Threads that work together; one for each physical core by default.
@@ -30,15 +30,26 @@ pub struct Args {
     json: bool,
 }
 
+/// Whether the CPU is among the devices that `name` means, and which cards are.
+fn devices(name: &str) -> anyhow::Result<(bool, Vec<usize>)> {
+    let every = || cuda::count().map(|count| (0..count).collect::<Vec<usize>>());
+    match (name, name.strip_prefix("cuda:").map(str::parse)) {
+        ("cpu", _) => Ok((true, Vec::new())),
+        ("cuda", _) => Ok((false, every()?)),
+        // Without a card, everything there is is the CPU.
+        ("all", _) => Ok((true, every().unwrap_or_default())),
+        (_, Some(Ok(index))) => Ok((false, vec![index])),
+        _ => usage(format!("--device {name}: it is cpu, cuda:0 (or another number), cuda or all")),
+    }
+}
+
 /// Measures and shows the ceilings.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let count = args.threads.unwrap_or_else(cpu::default_threads);
     if count == 0 || !(args.time > 0.0 && args.time.is_finite()) {
         return usage("--threads and --time must be above 0");
     }
-    if args.device != "cpu" && args.device != "all" {
-        return usage(format!("--device {}: this version measures on `cpu` only", args.device));
-    }
+    let (cpu, cards) = devices(&args.device)?;
     // SAFETY: nothing has started a thread yet, and candle has not run.
     unsafe { threads::configure(count, None) };
     let mut record = new_record(&MeasureArgs::default(), count);
@@ -46,7 +57,14 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         Some(path) => Some(RunFolder::create(path, &record)?),
         None => None,
     };
-    record.ceilings = measure_ceilings(count, args.time, talk);
+    if cpu {
+        record.ceilings = measure_ceilings(count, args.time, talk);
+    }
+    for index in cards {
+        let measured = measure_card(index, args.time, talk)?;
+        record.ceilings.extend(measured.ceilings);
+        record.ceilings_absent.extend(measured.absent.into_iter().map(|why| format!("cuda:{index}: {why}")));
+    }
     record.status = RunStatus::Complete;
     record.finished_at = Some(jiff::Timestamp::now());
     if let Some(folder) = folder {

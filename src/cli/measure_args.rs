@@ -123,7 +123,11 @@ impl MeasureArgs {
     pub fn check(&self) -> anyhow::Result<()> {
         match self.device.as_str() {
             "cpu" | "all" => {}
-            other => return usage(format!("--device {other}: this version measures on `cpu` only")),
+            other => {
+                return usage(format!(
+                    "--device {other}: models run on `cpu` only so far; `sizewell ceilings --device {other}` measures a card"
+                ));
+            }
         }
         if let Some(list) = &self.pin {
             self.pinned(list)?;

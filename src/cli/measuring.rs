@@ -6,6 +6,7 @@ use super::talk::Talk;
 use super::{Exit, usage};
 use crate::device::activity::ActivityMonitor;
 use crate::device::ceilings::{self, Settings};
+use crate::device::cuda::{Card, CudaError};
 use crate::device::inventory;
 use crate::engine::candle::cpu::dot::cpu_level;
 use crate::engine::candle::{CANDLE_VERSION, CandleEngine, source, threads};
@@ -130,11 +131,22 @@ fn idle_power(
     power::idle(source, IDLE_TIME).map_err(|error| format!("idle power could not be read: {error}"))
 }
 
-/// Measures the ceilings with something to look at.
+/// Measures the ceilings of the CPU with something to look at.
 pub fn measure_ceilings(threads: usize, seconds_each: f64, talk: &Talk) -> Vec<Ceiling> {
     talk.say(format!("measuring the ceilings of this machine on {threads} threads"));
     let settings = Settings { threads, time_each: Duration::from_secs_f64(seconds_each) };
     ceilings::measure(&settings, &mut |_, _| ())
+}
+
+/// Measures the ceilings of a card, and says what could not be measured.
+pub fn measure_card(index: usize, seconds_each: f64, talk: &Talk) -> Result<ceilings::cuda::Measured, CudaError> {
+    let card = Card::open(index)?;
+    talk.say(format!("measuring the ceilings of cuda:{index} ({})", card.facts.name));
+    let measured = ceilings::cuda::measure(&card, Duration::from_secs_f64(seconds_each));
+    for absent in &measured.absent {
+        talk.warn(absent);
+    }
+    Ok(measured)
 }
 
 fn start(
@@ -220,6 +232,7 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         metric_definitions: "vLLM and MLPerf: TPOT = (E2E - TTFT) / (n - 1), ITL = pooled gaps (METHODOLOGY.md)"
             .to_string(),
         ceilings: Vec::new(),
+        ceilings_absent: Vec::new(),
         power,
         loads: Vec::new(),
         overhead: None,

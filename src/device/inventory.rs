@@ -1,5 +1,6 @@
 //! What is here, what is not, and why: the facts behind `sizewell devices` and every record's environment.
 
+use super::cuda::{self, CardFacts, CudaError};
 use super::{cpu, instance, memory, nvidia};
 use crate::record::environment::{Environment, GpuRecord, Partition};
 use crate::units::Bytes;
@@ -65,34 +66,47 @@ pub fn devices() -> Vec<DeviceEntry> {
         usable: true,
         remark: None,
     }];
-    all.extend(cards(nvidia::nvml().and_then(nvidia::cards)));
+    all.extend(cards(cuda::list(), nvidia::nvml().and_then(nvidia::cards)));
     all
 }
 
-/// NVIDIA cards, or one entry that says what is missing.
-fn cards(found: Result<Vec<GpuRecord>, String>) -> Vec<DeviceEntry> {
-    let missing = |remark: String| {
-        let name = "no NVIDIA GPU".to_string();
-        vec![DeviceEntry { id: "cuda".to_string(), name, memory_bytes: None, usable: false, remark: Some(remark) }]
-    };
+/// NVIDIA cards in the order of CUDA, with what NVML knows of them; or one entry that says what is missing.
+fn cards(found: Result<Vec<CardFacts>, CudaError>, known: Result<Vec<GpuRecord>, String>) -> Vec<DeviceEntry> {
     match found {
-        Err(why) => missing(why),
-        Ok(cards) if cards.is_empty() => missing("the driver is there and sees no card".to_string()),
-        Ok(cards) => cards.into_iter().map(entry).collect(),
+        Ok(cards) if !cards.is_empty() => cards.iter().map(|card| entry(card, known.as_deref())).collect(),
+        other => {
+            let remark = other.err().map_or("the driver is there and sees no card".to_string(), |why| why.to_string());
+            let name = "no NVIDIA GPU".to_string();
+            vec![DeviceEntry { id: "cuda".to_string(), name, memory_bytes: None, usable: false, remark: Some(remark) }]
+        }
     }
 }
 
-fn entry(card: GpuRecord) -> DeviceEntry {
-    let partition = card.partition.map(|partition| match partition {
-        Partition::Mig => "split (MIG): power cannot be read",
-        Partition::Vgpu => "a virtual GPU: power cannot be read",
-    });
+/// The oldest compute capability that the kernels are made for.
+const OLDEST: (u32, u32) = (7, 0);
+
+fn entry(card: &CardFacts, known: Result<&[GpuRecord], &String>) -> DeviceEntry {
+    let usable = card.capability >= OLDEST;
+    let (major, minor) = card.capability;
+    let remark = match known {
+        _ if !usable => {
+            Some(format!("compute capability {major}.{minor} is below the {}.{} that is needed", OLDEST.0, OLDEST.1))
+        }
+        Err(why) => Some(format!("its power cannot be read: {why}")),
+        Ok(all) => match all.iter().find(|gpu| gpu.pci_bus_id.as_deref() == Some(card.pci_bus_id.as_str())) {
+            None => Some("its power cannot be read: NVML does not know it".to_string()),
+            Some(gpu) => gpu.partition.map(|partition| match partition {
+                Partition::Mig => "split (MIG): power cannot be read".to_string(),
+                Partition::Vgpu => "a virtual GPU: power cannot be read".to_string(),
+            }),
+        },
+    };
     DeviceEntry {
         id: format!("cuda:{}", card.index),
-        name: card.name,
-        memory_bytes: card.memory_bytes,
-        usable: false,
-        remark: Some(partition.unwrap_or("this build measures on the CPU only").to_string()),
+        name: card.name.clone(),
+        memory_bytes: Some(card.memory),
+        usable,
+        remark,
     }
 }
 
@@ -102,11 +116,28 @@ mod tests {
 
     #[test]
     fn cards_are_listed_with_what_is_missing() {
-        assert!(cards(Err("no NVIDIA driver".into()))[0].remark.as_ref().unwrap().contains("driver"));
-        assert!(cards(Ok(Vec::new()))[0].remark.as_ref().unwrap().contains("no card"));
-        let card = GpuRecord { name: "NVIDIA L4".into(), index: 1, ..GpuRecord::default() };
-        let found = cards(Ok(vec![card.clone(), GpuRecord { partition: Some(Partition::Mig), ..card }]));
-        assert_eq!((found[0].id.as_str(), found[0].name.as_str()), ("cuda:1", "NVIDIA L4"));
-        assert!(found[1].remark.as_ref().unwrap().contains("MIG"));
+        let remark = |found: &[DeviceEntry]| found[0].remark.clone().unwrap();
+        assert!(remark(&cards(Err(CudaError::Missing("no NVIDIA driver".into())), Ok(vec![]))).contains("driver"));
+        assert!(remark(&cards(Ok(Vec::new()), Ok(vec![]))).contains("no card"));
+        let card = CardFacts {
+            index: 1,
+            name: "NVIDIA L4".into(),
+            pci_bus_id: "00000000:31:00.0".into(),
+            capability: (8, 9),
+            memory: Bytes(24e9),
+            multiprocessors: 58,
+            l2_bytes: 48 << 20,
+            shared_bytes: 99 << 10,
+            clock_hz: 2e9,
+        };
+        // NVML counts the same card as its first.
+        let known = GpuRecord { pci_bus_id: Some("00000000:31:00.0".into()), ..GpuRecord::default() };
+        let found = cards(Ok(vec![card.clone()]), Ok(vec![known.clone()]));
+        assert_eq!((found[0].id.as_str(), found[0].usable, &found[0].remark), ("cuda:1", true, &None));
+        let split = GpuRecord { partition: Some(Partition::Mig), ..known };
+        assert!(remark(&cards(Ok(vec![card.clone()]), Ok(vec![split]))).contains("MIG"));
+        assert!(remark(&cards(Ok(vec![card.clone()]), Ok(vec![]))).contains("NVML does not know"));
+        let old = CardFacts { capability: (6, 1), ..card };
+        assert!(!cards(Ok(vec![old]), Err("no NVML".into()))[0].usable);
     }
 }

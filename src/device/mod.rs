@@ -2,8 +2,8 @@
 
 pub mod activity;
 pub mod ceilings;
-pub mod cuda;
 pub mod cpu;
+pub mod cuda;
 pub mod instance;
 pub mod inventory;
 pub mod memory;

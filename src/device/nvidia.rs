@@ -104,3 +104,11 @@ pub fn foreign_processes(card: &Device<'_>) -> Option<usize> {
     let own = std::process::id();
     supported(card.running_compute_processes()).map(|all| all.iter().filter(|process| process.pid != own).count())
 }
+
+/// The number that NVML gives to `cuda:index`. NVML counts every card in the order of the bus; CUDA counts the visible
+/// ones, by default the fastest first. Without CUDA to ask, both are taken for the same.
+pub fn index_in_nvml(nvml: &Nvml, index: u32) -> u32 {
+    let cards = super::cuda::list().unwrap_or_default();
+    let Some(card) = cards.get(index as usize) else { return index };
+    nvml.device_by_pci_bus_id(card.pci_bus_id.as_str()).and_then(|found| found.index()).unwrap_or(index)
+}

@@ -39,9 +39,10 @@ pub struct NvmlPower {
 }
 
 impl NvmlPower {
-    /// Opens card `index` of this machine and finds out how often its meter moves, which takes a second or two.
+    /// Opens the card that is `cuda:index` on this machine and finds out how often its meter moves, which takes a second or two.
     pub fn open(index: u32) -> Result<Self, PowerError> {
         let nvml = nvidia::nvml().map_err(PowerError)?;
+        let index = nvidia::index_in_nvml(nvml, index);
         let begin = Instant::now();
         Self::open_with(nvml, index, &mut || {
             std::thread::sleep(POLL_GAP);

@@ -165,7 +165,14 @@ impl Ceiling {
 
 /// The roof of `kind` of `device` among `ceilings` with the most threads.
 pub fn roof(ceilings: &[Ceiling], device: &str, kind: CeilingKind) -> Option<f64> {
-    ceilings.iter().filter(|c| c.kind == kind && c.device == device).max_by_key(|c| c.threads).map(|c| c.best)
+    let of_kind = || ceilings.iter().filter(|c| c.kind == kind && c.device == device);
+    let threads = of_kind().map(|c| c.threads).max()?;
+    // Several ways to the same roof: it is as high as the best of them.
+    let best = of_kind().filter(|c| c.threads == threads).map(|c| c.best);
+    match kind.lower_is_better() {
+        true => best.min_by(f64::total_cmp),
+        false => best.max_by(f64::total_cmp),
+    }
 }
 
 /// The arithmetic roof that weights of `quant` are compared with: the best rate measured in a type that could compute

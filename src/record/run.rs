@@ -52,6 +52,9 @@ pub struct RunRecord {
     pub metric_definitions: String,
     /// Measured roofs of the device.
     pub ceilings: Vec<Ceiling>,
+    /// Ceilings that could not be measured, each with the reason.
+    #[serde(default)]
+    pub ceilings_absent: Vec<String>,
     /// Where energy comes from, or why there is none.
     pub power: PowerRecord,
     /// One entry for each level of weights that was loaded.

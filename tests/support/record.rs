@@ -49,6 +49,7 @@ pub fn record() -> RunRecord {
         arrival: "closed_batch".into(),
         metric_definitions: "test".into(),
         ceilings: Vec::new(),
+        ceilings_absent: Vec::new(),
         power: PowerRecord { source: "none".into(), reason: Some("test".into()), ..PowerRecord::default() },
         loads: Vec::new(),
         overhead: None,

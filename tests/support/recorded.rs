@@ -60,7 +60,15 @@ pub fn measured(quant: Quant, batch: usize, ttft: f64, tpot: f64) -> CaseRow {
 }
 
 fn ceiling(kind: CeilingKind, best: f64) -> Ceiling {
-    Ceiling { kind, device: "cpu".into(), threads: 2, best, median: best * 0.95, samples: vec![best; 5], how: "made up".into() }
+    Ceiling {
+        kind,
+        device: "cpu".into(),
+        threads: 2,
+        best,
+        median: best * 0.95,
+        samples: vec![best; 5],
+        how: "made up".into(),
+    }
 }
 
 /// The run: three batch sizes in f16, two in int8, and a case that did not fit.

@@ -51,7 +51,12 @@ impl Buffer {
 
     /// Copies `values` to the bytes from `offset` on; returns when the host may change them.
     pub fn upload_at<T: DeviceRepr>(&mut self, offset: usize, values: &[T]) -> Result<(), CudaError> {
-        assert!(offset + size_of_val(values) <= self.len(), "{} bytes at {offset} of {}", size_of_val(values), self.len());
+        assert!(
+            offset + size_of_val(values) <= self.len(),
+            "{} bytes at {offset} of {}",
+            size_of_val(values),
+            self.len()
+        );
         self.stream.context().bind_to_thread().during("using the card")?;
         // SAFETY: the range was checked; the copy is waited for before the borrow ends.
         unsafe { result::memcpy_htod_async(self.address + offset as u64, values, self.stream.cu_stream()) }
@@ -65,7 +70,11 @@ impl Buffer {
     }
 
     /// `count` values from byte `offset` on.
-    pub fn download_at<T: DeviceRepr + Clone + Default>(&self, offset: usize, count: usize) -> Result<Vec<T>, CudaError> {
+    pub fn download_at<T: DeviceRepr + Clone + Default>(
+        &self,
+        offset: usize,
+        count: usize,
+    ) -> Result<Vec<T>, CudaError> {
         let mut values = vec![T::default(); count];
         self.download_into(offset, &mut values)?;
         Ok(values)
@@ -73,7 +82,12 @@ impl Buffer {
 
     /// Fills `values` from byte `offset` on, when all work before is done.
     pub fn download_into<T: DeviceRepr>(&self, offset: usize, values: &mut [T]) -> Result<(), CudaError> {
-        assert!(offset + size_of_val(values) <= self.len(), "{} bytes at {offset} of {}", size_of_val(values), self.len());
+        assert!(
+            offset + size_of_val(values) <= self.len(),
+            "{} bytes at {offset} of {}",
+            size_of_val(values),
+            self.len()
+        );
         self.stream.context().bind_to_thread().during("using the card")?;
         // SAFETY: the range was checked; the copy is waited for before the borrow ends.
         unsafe { result::memcpy_dtoh_async(values, self.address + offset as u64, self.stream.cu_stream()) }

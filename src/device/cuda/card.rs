@@ -4,6 +4,7 @@ use super::driver::{count, driver};
 use super::kernels::Loaded;
 use super::{Buffer, CudaError, During};
 use crate::units::{Bytes, Seconds};
+use cudarc::driver::result::device;
 use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream};
 use std::collections::HashMap;
@@ -20,6 +21,8 @@ pub struct CardFacts {
     pub pci_bus_id: String,
     /// Major and minor compute capability.
     pub capability: (u32, u32),
+    /// Its memory.
+    pub memory: Bytes,
     /// Multiprocessors.
     pub multiprocessors: u32,
     /// Bytes of the second-level cache.
@@ -54,7 +57,7 @@ impl Card {
         // SAFETY: no second stream shares memory with it without waiting.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().during("making a stream")?;
-        let facts = facts(&context, index)?;
+        let facts = facts(index)?;
         let event = || context.new_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).during("making an event");
         let (begin, end) = (event()?, event()?);
         Ok(Self { facts, context, stream, modules: Mutex::default(), begin, end })
@@ -129,12 +132,25 @@ fn elapsed(begin: &CudaEvent, end: &CudaEvent) -> Result<Seconds, CudaError> {
     Ok(Seconds(milliseconds as f64 / 1000.0))
 }
 
-fn facts(context: &Arc<CudaContext>, index: usize) -> Result<CardFacts, CudaError> {
-    let attribute = |which| context.attribute(which).during("asking what the card is").map(|v| v.max(0));
+/// The cards that the driver shows to this process. Nothing is started on them.
+pub fn list() -> Result<Vec<CardFacts>, CudaError> {
+    (0..count()?).map(facts).collect()
+}
+
+/// What card `index` is; the driver must have been started.
+fn facts(index: usize) -> Result<CardFacts, CudaError> {
+    let device = device::get(index as i32).during("opening the card")?;
+    let attribute = |which| {
+        // SAFETY: the device is one that the driver gave.
+        let value = unsafe { device::get_attribute(device, which) };
+        value.during("asking what the card is").map(|v| v.max(0))
+    };
     let number = |which| attribute(which).map(|v| v as usize);
     Ok(CardFacts {
         index,
-        name: context.name().during("asking what the card is")?,
+        name: device::get_name(device).during("asking what the card is")?,
+        // SAFETY: as above.
+        memory: Bytes(unsafe { device::total_mem(device) }.during("asking what the card is")? as f64),
         pci_bus_id: format!(
             "{:08X}:{:02X}:{:02X}.0",
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)?,

@@ -74,10 +74,9 @@ fn load() -> Result<Library, String> {
         Some(path) => {
             unsafe { Library::new(&path) }.map_err(|e| format!("{LIBRARY_VARIABLE}={}: {e}", path.to_string_lossy()))
         }
-        None => LIBRARIES
-            .iter()
-            .find_map(|name| unsafe { Library::new(*name) }.ok())
-            .ok_or_else(|| no_driver.to_string()),
+        None => {
+            LIBRARIES.iter().find_map(|name| unsafe { Library::new(*name) }.ok()).ok_or_else(|| no_driver.to_string())
+        }
     }
 }
 

@@ -40,7 +40,8 @@ pub static PTX_FILES: std::sync::LazyLock<Vec<PtxFile>> = std::sync::LazyLock::n
 /// The files of `source` that a card of `capability` can run, the newest first.
 fn candidates(source: &str, capability: (u32, u32)) -> Vec<PtxFile> {
     let own = capability.0 * 10 + capability.1;
-    let fits = |file: &&PtxFile| file.source == source && if file.only { file.target == own } else { file.target <= own };
+    let fits =
+        |file: &&PtxFile| file.source == source && if file.only { file.target == own } else { file.target <= own };
     let mut found: Vec<PtxFile> = PTX_FILES.iter().filter(fits).copied().collect();
     found.sort_by_key(|file| std::cmp::Reverse((file.target, file.only)));
     found

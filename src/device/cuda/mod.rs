@@ -1,6 +1,7 @@
 //! NVIDIA cards to compute on: the driver's library, opened at run time, the kernels of `kernels/` as PTX inside of
 //! this binary, memory and launches. Nothing of CUDA is needed to build it or to run on a machine without a card.
 
+pub mod blas;
 mod buffer;
 mod card;
 mod driver;
@@ -8,7 +9,7 @@ mod kernels;
 mod pinned;
 
 pub use buffer::Buffer;
-pub use card::{Card, CardFacts};
+pub use card::{Card, CardFacts, list};
 pub use driver::{LIBRARY_VARIABLE, count, library_version, use_library};
 pub use kernels::{Arg, Kernel, PTX_FILES, PtxFile};
 pub use pinned::Pinned;

@@ -6,7 +6,8 @@ use crate::units::Quantity;
 
 /// Measured roofs.
 pub fn ceilings(record: &RunRecord) -> Table {
-    let mut table = Table::new("Ceilings of this machine", &["device", "ceiling", ">threads", ">best", ">median", "how"]);
+    let mut table =
+        Table::new("Ceilings of this machine", &["device", "ceiling", ">threads", ">best", ">median", "how"]);
     for ceiling in &record.ceilings {
         table.push(vec![
             ceiling.device.clone(),
@@ -17,6 +18,7 @@ pub fn ceilings(record: &RunRecord) -> Table {
             ceiling.how.clone(),
         ]);
     }
+    table.notes.extend(record.ceilings_absent.iter().map(|why| format!("absent: {why}")));
     table.notes.push("Shares of a roof are shares of the best sample, as STREAM reports it".to_string());
     table
 }

@@ -1,8 +1,8 @@
 //! Latency of a load and of a launch.
 
 use super::{Bench, check};
-use crate::device::ceilings::latency::ring;
 use crate::device::ceilings::describe_bytes;
+use crate::device::ceilings::latency::ring;
 use crate::device::cuda::{Arg, CudaError};
 use crate::record::CeilingKind;
 

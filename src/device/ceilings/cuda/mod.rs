@@ -4,8 +4,10 @@
 mod arithmetic;
 mod bandwidth;
 mod copies;
+pub mod gemm;
 mod latency;
 mod tensor;
+mod wgmma;
 
 use crate::device::cuda::{Card, CudaError};
 use crate::record::{Ceiling, CeilingKind};
@@ -39,11 +41,13 @@ struct Bench<'a> {
 
 /// Measures every ceiling of `card`. After an error that leaves the card unusable, the rest is absent.
 pub fn measure(card: &Card, time_each: Duration) -> Measured {
-    let steps: [(&str, fn(&mut Bench<'_>) -> Result<(), CudaError>); 5] = [
+    let steps: [(&str, fn(&mut Bench<'_>) -> Result<(), CudaError>); 7] = [
         ("memory bandwidth", bandwidth::measure),
         ("latency", latency::measure),
         ("multiply-add", arithmetic::measure),
         ("tensor cores", tensor::measure),
+        ("tensor cores of Hopper", wgmma::measure),
+        ("matrix products", gemm::measure),
         ("copies to and from the host", copies::measure),
     ];
     let mut bench = Bench { card, time_each, measured: Measured::default() };
@@ -72,10 +76,7 @@ impl Bench<'_> {
 
     /// Times `launch`, which is told which launch it is, until the time is up; seconds of one launch. The first sample
     /// does not count, and says how many launches make a sample long enough for the card's clock.
-    fn samples(
-        &self,
-        launch: &mut dyn FnMut(usize) -> Result<(), CudaError>,
-    ) -> Result<Vec<Seconds>, CudaError> {
+    fn samples(&self, launch: &mut dyn FnMut(usize) -> Result<(), CudaError>) -> Result<Vec<Seconds>, CudaError> {
         let mut number = 0;
         let mut timed = |launches: usize| {
             self.card.time(|| {

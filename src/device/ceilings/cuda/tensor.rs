@@ -29,20 +29,8 @@ struct Type {
 }
 
 const TYPES: [Type; 6] = [
-    Type {
-        kind: CeilingKind::TensorF16,
-        kernel: "tensor_f16",
-        bits: 16,
-        encode: |v| f16::from_f32(v as f32).to_bits() as u32,
-        integer: false,
-    },
-    Type {
-        kind: CeilingKind::TensorBf16,
-        kernel: "tensor_bf16",
-        bits: 16,
-        encode: |v| bf16::from_f32(v as f32).to_bits() as u32,
-        integer: false,
-    },
+    Type { kind: CeilingKind::TensorF16, kernel: "tensor_f16", bits: 16, encode: encode_f16, integer: false },
+    Type { kind: CeilingKind::TensorBf16, kernel: "tensor_bf16", bits: 16, encode: encode_bf16, integer: false },
     Type {
         kind: CeilingKind::TensorTf32,
         kernel: "tensor_tf32",
@@ -50,13 +38,13 @@ const TYPES: [Type; 6] = [
         encode: |v| (v as f32).to_bits(),
         integer: false,
     },
-    Type { kind: CeilingKind::TensorInt8, kernel: "tensor_s8", bits: 8, encode: |v| v as u32 & 0xff, integer: true },
+    Type { kind: CeilingKind::TensorInt8, kernel: "tensor_s8", bits: 8, encode: encode_int8, integer: true },
     Type { kind: CeilingKind::TensorInt4, kernel: "tensor_s4", bits: 4, encode: |v| v as u32 & 0xf, integer: true },
-    Type { kind: CeilingKind::TensorFp8, kernel: "tensor_e4m3", bits: 8, encode: e4m3, integer: false },
+    Type { kind: CeilingKind::TensorFp8, kernel: "tensor_e4m3", bits: 8, encode: encode_e4m3, integer: false },
 ];
 
 /// The bits of an integer of -8 to 8 in e4m3: four bits of exponent with bias 7, three of mantissa.
-fn e4m3(value: i32) -> u32 {
+pub(super) fn encode_e4m3(value: i32) -> u32 {
     let sign = if value < 0 { 0x80 } else { 0 };
     let size = value.unsigned_abs();
     if size == 0 {
@@ -66,8 +54,23 @@ fn e4m3(value: i32) -> u32 {
     sign | (exponent + 7) << 3 | ((size << 3 >> exponent) & 7)
 }
 
+/// The bits of a small integer.
+pub(super) fn encode_f16(value: i32) -> u32 {
+    f16::from_f32(value as f32).to_bits() as u32
+}
+
+/// The bits of a small integer.
+pub(super) fn encode_bf16(value: i32) -> u32 {
+    bf16::from_f32(value as f32).to_bits() as u32
+}
+
+/// The bits of a small integer.
+pub(super) fn encode_int8(value: i32) -> u32 {
+    value as u32 & 0xff
+}
+
 /// Number `at` of the operands: between -7 and 7, so that sums are exact in every type.
-fn operand(at: usize) -> i32 {
+pub(super) fn operand(at: usize) -> i32 {
     (mix(at as u32) % 15) as i32 - 7
 }
 
@@ -83,7 +86,8 @@ fn rate(bench: &mut Bench<'_>, number: &Type) -> Result<(), CudaError> {
     let kernel = card.kernel("tensor", number.kernel)?;
     let blocks = card.facts.multiprocessors * BLOCKS_EACH;
     let each = 32 / number.bits;
-    let word = |at: usize| (0..each).fold(0, |word, i| word | (number.encode)(operand(at * each + i)) << (i * number.bits));
+    let word =
+        |at: usize| (0..each).fold(0, |word, i| word | (number.encode)(operand(at * each + i)) << (i * number.bits));
     let fragments = card.with(&(0..WARPS * WARP_WORDS).map(word).collect::<Vec<u32>>())?;
     let sums = blocks as usize * WARPS * ROWS * COLUMNS;
     let out = card.poisoned(sums * 4)?;
@@ -132,6 +136,6 @@ mod tests {
     #[test]
     fn small_integers_have_their_e4m3() {
         // 1 is 2^0: exponent 7; 1.5 * 2^2 is 6; -7 is -1.75 * 4.
-        assert_eq!([e4m3(0), e4m3(1), e4m3(6), e4m3(-7), e4m3(8)], [0, 0x38, 0x4c, 0xce, 0x50]);
+        assert_eq!([0, 1, 6, -7, 8].map(encode_e4m3), [0, 0x38, 0x4c, 0xce, 0x50]);
     }
 }
