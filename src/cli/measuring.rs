@@ -8,6 +8,7 @@ use crate::device::activity::ActivityMonitor;
 use crate::device::ceilings::{self, Settings};
 use crate::device::cuda::{Card, CudaError};
 use crate::device::inventory;
+use crate::engine::Engine;
 use crate::engine::candle::cpu::dot::cpu_level;
 use crate::engine::candle::{CANDLE_VERSION, CandleEngine, source, threads};
 use crate::measure::clock::SystemClock;
@@ -86,7 +87,7 @@ fn sweep(
     talk: &Talk,
 ) -> anyhow::Result<bool> {
     let mut progress = Progress::new(talk);
-    engine.on_load = progress.loading();
+    engine.on_load(progress.loading());
     let (mut power, power_record) = power::open(Path::new("/"), &record.engine.device);
     let limits = record.workload.as_ref().map(|w| w.limits);
     let Some(limits) = limits else { return usage("the run has no workload: it holds ceilings only") };

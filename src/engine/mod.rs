@@ -78,6 +78,20 @@ pub trait Engine {
     /// Tokens in the vocabulary, for prompts made of random ones.
     fn vocab_size(&self) -> usize;
 
+    /// Tells `told(blocks done, blocks)` while weights load.
+    fn on_load(&mut self, _told: Box<dyn FnMut(usize, usize) + Send>) {}
+
+    /// The most memory of the device since [`Engine::reset_peak_device_memory`]; `None` where that of the process is
+    /// the device's.
+    fn peak_device_memory(&mut self) -> Option<Bytes> {
+        None
+    }
+
+    /// Starts a new peak; `false` where the device's memory is the process's.
+    fn reset_peak_device_memory(&mut self) -> bool {
+        false
+    }
+
     /// What the loaded weights make of `prompt`, greedily, so that a person can see that they work. `None` where
     /// the weights are random or there is no tokenizer. Invalidates what `prepare` set up.
     fn sample_text(&mut self, _prompt: &str, _tokens: usize) -> Option<String> {

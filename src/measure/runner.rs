@@ -186,7 +186,7 @@ impl Running<'_, '_> {
         self.observer.phase(Phase::Loading);
         let (prepared, load) = self.prepare()?;
         let prompts = prompts(&case, self.engine.vocab_size().max(1), self.bench.seed);
-        let peak_is_own = memory::reset_peak();
+        let peak_is_own = self.engine.reset_peak_device_memory() || memory::reset_peak();
         self.origin = self.bench.clock.now();
         let steady = self.warm_up(&prompts, prepared.loaded)?;
         let warmup_iterations = self.samples.len();
@@ -196,7 +196,7 @@ impl Running<'_, '_> {
         let measured = &self.samples[warmup_iterations..];
         let mut summary = summarise(&case, measured, self.bench.seed);
         summary.metrics.load = self.bench.last_load;
-        summary.metrics.peak_device = memory::peak();
+        summary.metrics.peak_device = self.engine.peak_device_memory().or_else(memory::peak);
         if !peak_is_own {
             summary.absent.push(("peak_device_bytes".into(), "it is the peak since the program started".into()));
         }

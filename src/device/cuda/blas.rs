@@ -1,9 +1,11 @@
 //! cuBLASLt, where it is installed: the vendor's own matrix product.
 
-use super::{Buffer, Card, CudaError};
+use super::{Card, CudaError};
 use cudarc::cublaslt::{CudaBlasLT, Matmul, MatmulConfig};
+use cudarc::driver::CudaStream;
 use half::{bf16, f16};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// Numbers of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,7 @@ pub enum Format {
 /// The library, with a workspace on one card.
 pub struct Blas {
     handle: CudaBlasLT,
+    stream: Arc<CudaStream>,
 }
 
 impl Blas {
@@ -26,25 +29,28 @@ impl Blas {
         let failed = |why: String| CudaError::Driver { what: "starting cuBLASLt".to_string(), why };
         // cudarc panics where a function is missing, as in a library of another generation.
         match catch_unwind(AssertUnwindSafe(|| CudaBlasLT::new(card.stream().clone()))) {
-            Ok(Ok(handle)) => Ok(Self { handle }),
+            Ok(Ok(handle)) => Ok(Self { handle, stream: card.stream().clone() }),
             Ok(Err(error)) => Err(failed(format!("{error:?}"))),
             Err(_) => Err(failed("the library lacks a function".to_string())),
         }
     }
 
-    /// `d = a b^T`: `a` of `(m, k)`, `b` of `(n, k)`, `d` of `(m, n)`, all in rows; sums in `f32`.
+    /// `d = a b^T`: `a` of `(m, k)`, `b` of `(n, k)`, `d` of `(m, n)`, all in rows; sums in `f32`. Matrices are given by
+    /// their addresses.
+    ///
+    /// # Safety
+    /// The addresses must be of memory of this card that holds the matrices.
     #[allow(clippy::too_many_arguments, reason = "a matrix product has three matrices and three sizes")]
-    pub fn gemm(
+    pub unsafe fn gemm(
         &self,
         format: Format,
-        d: &mut Buffer,
-        a: &Buffer,
-        b: &Buffer,
+        d: u64,
+        a: u64,
+        b: u64,
         m: usize,
         n: usize,
         k: usize,
     ) -> Result<(), CudaError> {
-        assert!(a.len() >= m * k * 2 && b.len() >= n * k * 2 && d.len() >= m * n * 2);
         // The library counts in columns: d^T of (n, m) is b of (n, k) transposed back, times a^T.
         let config = MatmulConfig {
             transa: true,
@@ -65,32 +71,31 @@ impl Blas {
             batch_size: None,
         };
         let result = match format {
-            Format::F16 => self.run::<f16>(config, d, a, b, (m, n, k)),
-            Format::Bf16 => self.run::<bf16>(config, d, a, b, (m, n, k)),
+            Format::F16 => unsafe { self.run::<f16>(config, d, a, b, (m, n, k)) },
+            Format::Bf16 => unsafe { self.run::<bf16>(config, d, a, b, (m, n, k)) },
         };
         result.map_err(|why| CudaError::Driver { what: "a product by cuBLASLt".to_string(), why })
     }
 
-    fn run<T>(
+    unsafe fn run<T>(
         &self,
         config: MatmulConfig,
-        d: &mut Buffer,
-        a: &Buffer,
-        b: &Buffer,
+        d: u64,
+        a: u64,
+        b: u64,
         (m, n, k): (usize, usize, usize),
     ) -> Result<(), String>
     where
         CudaBlasLT: Matmul<T>,
     {
-        let short = || "a matrix is shorter than its sizes".to_string();
-        // SAFETY: any bits are a number of 16 bits.
-        let (a, b) = unsafe {
-            (a.slice().transmute::<T>(m * k).ok_or_else(short)?, b.slice().transmute::<T>(n * k).ok_or_else(short)?)
-        };
-        // SAFETY: as above.
-        let mut d = unsafe { d.slice_mut().transmute_mut::<T>(m * n).ok_or_else(short)? };
-        // SAFETY: the sizes were checked by the caller.
-        unsafe { self.handle.matmul(config, &b, &a, &mut d, None, None) }.map_err(|error| format!("{error:?}"))
+        // SAFETY: as the caller of `gemm` promises; the memory stays its owner's, so the slices are let go unfreed.
+        unsafe {
+            let (a, b) = (self.stream.upgrade_device_ptr::<T>(a, m * k), self.stream.upgrade_device_ptr::<T>(b, n * k));
+            let mut d = self.stream.upgrade_device_ptr::<T>(d, m * n);
+            let result = self.handle.matmul(config, &b, &a, &mut d, None, None);
+            let _ = (a.leak(), b.leak(), d.leak());
+            result.map_err(|error| format!("{error:?}"))
+        }
     }
 }
 

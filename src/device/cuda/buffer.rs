@@ -1,9 +1,10 @@
 //! Memory of a card.
 
-use super::card::Card;
+use super::card::{Allocated, Card};
 use super::{CudaError, During};
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, result};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Bytes on a card; freed when dropped.
 #[derive(Debug)]
@@ -11,12 +12,19 @@ pub struct Buffer {
     slice: CudaSlice<u8>,
     stream: Arc<CudaStream>,
     address: u64,
+    allocated: Arc<Allocated>,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.allocated.now.fetch_sub(self.slice.len(), Ordering::Relaxed);
+    }
 }
 
 impl Buffer {
-    pub(super) fn new(slice: CudaSlice<u8>, stream: Arc<CudaStream>) -> Self {
+    pub(super) fn new(slice: CudaSlice<u8>, stream: Arc<CudaStream>, allocated: Arc<Allocated>) -> Self {
         let address = slice.device_ptr(&stream).0;
-        Self { slice, stream, address }
+        Self { slice, stream, address, allocated }
     }
 
     /// Where it begins, for the arguments of a kernel.
@@ -93,16 +101,6 @@ impl Buffer {
         unsafe { result::memcpy_dtoh_async(values, self.address + offset as u64, self.stream.cu_stream()) }
             .during("copying from the card")?;
         self.stream.synchronize().during("copying from the card")
-    }
-
-    /// The memory as cudarc's own type, for its libraries.
-    pub fn slice(&self) -> &CudaSlice<u8> {
-        &self.slice
-    }
-
-    /// The memory as cudarc's own type, for its libraries.
-    pub fn slice_mut(&mut self) -> &mut CudaSlice<u8> {
-        &mut self.slice
     }
 }
 

@@ -8,6 +8,7 @@ use cudarc::driver::result::device;
 use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What the driver says of a card.
@@ -42,6 +43,15 @@ pub struct Card {
     pub(super) modules: Mutex<HashMap<&'static str, Loaded>>,
     begin: CudaEvent,
     end: CudaEvent,
+    /// Bytes in buffers now, and the most since the last reset.
+    pub(super) allocated: Arc<Allocated>,
+}
+
+/// Bytes in buffers.
+#[derive(Debug, Default)]
+pub(super) struct Allocated {
+    pub now: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 impl Card {
@@ -60,7 +70,7 @@ impl Card {
         let facts = facts(index)?;
         let event = || context.new_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).during("making an event");
         let (begin, end) = (event()?, event()?);
-        Ok(Self { facts, context, stream, modules: Mutex::default(), begin, end })
+        Ok(Self { facts, context, stream, modules: Mutex::default(), begin, end, allocated: Arc::default() })
     }
 
     /// The stream that everything runs on.
@@ -88,13 +98,27 @@ impl Card {
     pub fn alloc(&self, bytes: usize) -> Result<Buffer, CudaError> {
         // SAFETY: bytes have no invalid values; whoever reads them has written or filled them before.
         match unsafe { self.stream.alloc::<u8>(bytes.max(16)) } {
-            Ok(slice) => Ok(Buffer::new(slice, self.stream.clone())),
+            Ok(slice) => {
+                let now = self.allocated.now.fetch_add(slice.len(), Ordering::Relaxed) + slice.len();
+                self.allocated.peak.fetch_max(now, Ordering::Relaxed);
+                Ok(Buffer::new(slice, self.stream.clone(), self.allocated.clone()))
+            }
             Err(error) if error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
                 let (free, total) = self.memory()?;
                 Err(CudaError::OutOfMemory { asked: Bytes(bytes as f64), free, total })
             }
             Err(error) => Err(CudaError::driver("allocating memory", error)),
         }
+    }
+
+    /// The most bytes that buffers held at once since [`Card::reset_allocated_peak`].
+    pub fn allocated_peak(&self) -> Bytes {
+        Bytes(self.allocated.peak.load(Ordering::Relaxed) as f64)
+    }
+
+    /// Starts a new peak.
+    pub fn reset_allocated_peak(&self) {
+        self.allocated.peak.store(self.allocated.now.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Hands freed memory back to the driver: it keeps a pool that NVML counts as used.

@@ -51,13 +51,13 @@ fn candidates(source: &str, capability: (u32, u32)) -> Vec<PtxFile> {
 pub(super) struct Loaded {
     module: Arc<CudaModule>,
     target: u32,
-    functions: HashMap<&'static str, Kernel>,
+    functions: HashMap<String, Kernel>,
 }
 
 /// A kernel on a card.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    name: &'static str,
+    name: Arc<str>,
     function: CudaFunction,
 }
 
@@ -129,7 +129,7 @@ impl Kernel {
         }
         let config = LaunchConfig { grid_dim: blocks, block_dim: (threads, 1, 1), shared_mem_bytes: shared };
         // SAFETY: as the caller promises.
-        unsafe { launch.launch(config) }.during(self.name).map(|_| ())
+        unsafe { launch.launch(config) }.during(&self.name).map(|_| ())
     }
 
     /// Lets the kernel have `bytes` of dynamic shared memory in a block.
@@ -138,18 +138,18 @@ impl Kernel {
             return Ok(());
         }
         let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        self.function.set_attribute(attribute, bytes as i32).during(self.name)
+        self.function.set_attribute(attribute, bytes as i32).during(&self.name)
     }
 
     /// How many blocks of `threads` with `shared` bytes one multiprocessor holds at once.
     pub fn blocks_per_multiprocessor(&self, threads: u32, shared: u32) -> Result<u32, CudaError> {
-        self.function.occupancy_max_active_blocks_per_multiprocessor(threads, shared as usize, None).during(self.name)
+        self.function.occupancy_max_active_blocks_per_multiprocessor(threads, shared as usize, None).during(&self.name)
     }
 }
 
 impl Card {
     /// Kernel `name` of `kernels/<source>.cu`.
-    pub fn kernel(&self, source: &'static str, name: &'static str) -> Result<Kernel, CudaError> {
+    pub fn kernel(&self, source: &'static str, name: &str) -> Result<Kernel, CudaError> {
         let mut modules = self.modules.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !modules.contains_key(source) {
             modules.insert(source, self.load(source)?);
@@ -160,8 +160,8 @@ impl Card {
         }
         match loaded.module.load_function(name) {
             Ok(function) => {
-                let kernel = Kernel { name, function };
-                loaded.functions.insert(name, kernel.clone());
+                let kernel = Kernel { name: name.into(), function };
+                loaded.functions.insert(name.to_string(), kernel.clone());
                 Ok(kernel)
             }
             // Newer instructions are left out of the PTX for older targets.

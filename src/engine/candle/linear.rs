@@ -17,6 +17,15 @@ enum Weights {
     Blocks(Arc<QTensor>),
 }
 
+/// A look at the weights, for engines that keep them elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub enum Parts<'a> {
+    /// `f32`, `f16` or `bf16`.
+    Dense(&'a Tensor),
+    /// GGUF blocks.
+    Blocks(&'a QTensor),
+}
+
 impl Linear {
     /// A matrix of floats.
     pub fn dense(weights: Tensor) -> Self {
@@ -45,6 +54,14 @@ impl Linear {
                 let rows = w.index_select(&ids.flatten_all()?, 0)?.to_dtype(DType::F32)?;
                 rows.reshape((batch, seq, w.dim(1)?))
             }
+        }
+    }
+
+    /// The weights as floats or as blocks.
+    pub fn parts(&self) -> Parts<'_> {
+        match &self.0 {
+            Weights::Dense(w) => Parts::Dense(w),
+            Weights::Blocks(w) => Parts::Blocks(w),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The candle engine: one decoder for the Llama family, on the CPU.
 
 pub mod cpu;
+pub mod cuda;
 pub mod decoder;
 pub mod greedy;
 pub mod linear;
@@ -31,8 +32,7 @@ const RESERVE: Bytes = Bytes((256 << 20) as f64);
 pub struct CandleEngine {
     model: OpenedModel,
     loaded: Option<(Quant, Decoder)>,
-    /// Told `(blocks done, blocks)` while weights load.
-    pub on_load: Box<dyn FnMut(usize, usize) + Send>,
+    on_load: Box<dyn FnMut(usize, usize) + Send>,
 }
 
 impl CandleEngine {
@@ -85,17 +85,21 @@ impl CandleEngine {
     /// Remarks on the encodings that the loaded weights got.
     fn notes(&self) -> Vec<String> {
         let Some((quant, decoder)) = &self.loaded else { return Vec::new() };
-        let total: usize = decoder.encodings.iter().map(|(_, count)| count).sum();
-        let nominal = quant.nominal_encoding();
-        let mut notes: Vec<String> = decoder
-            .encodings
-            .iter()
-            .filter(|(encoding, _)| *encoding != nominal)
-            .map(|(encoding, count)| format!("{encoding} instead of {nominal} in {count} of {total} matrices"))
-            .collect();
-        notes.sort();
-        notes
+        encoding_notes(*quant, &decoder.encodings)
     }
+}
+
+/// Remarks on matrices whose encoding is not the usual one of `quant`.
+fn encoding_notes(quant: Quant, encodings: &[(Encoding, usize)]) -> Vec<String> {
+    let total: usize = encodings.iter().map(|(_, count)| count).sum();
+    let nominal = quant.nominal_encoding();
+    let mut notes: Vec<String> = encodings
+        .iter()
+        .filter(|(encoding, _)| *encoding != nominal)
+        .map(|(encoding, count)| format!("{encoding} instead of {nominal} in {count} of {total} matrices"))
+        .collect();
+    notes.sort();
+    notes
 }
 
 /// Bytes that weights take once they have run: candle keeps a repacked copy of `Q8_0` (as large) and of `Q4_K`
@@ -186,6 +190,10 @@ impl Engine for CandleEngine {
 
     fn vocab_size(&self) -> usize {
         self.model.shape.vocab_size
+    }
+
+    fn on_load(&mut self, told: Box<dyn FnMut(usize, usize) + Send>) {
+        self.on_load = told;
     }
 
     fn sample_text(&mut self, prompt: &str, tokens: usize) -> Option<String> {

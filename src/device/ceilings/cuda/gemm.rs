@@ -59,7 +59,10 @@ fn rate(bench: &mut Bench<'_>, format: &Format, size: usize) -> Result<(), CudaE
     let work = 2.0 * (size as f64).powi(3);
     match blas::Blas::open(bench.card) {
         Ok(library) => {
-            let times = bench.samples(&mut |_| library.gemm(format.blas, &mut d, &a, &b, size, size, size))?;
+            let times = bench.samples(&mut |_| unsafe {
+                // SAFETY: all three matrices are of that size.
+                library.gemm(format.blas, d.at(), a.at(), b.at(), size, size, size)
+            })?;
             verify(format, &a, &b, &d, size)?;
             bench.keep_rate(format.kind, work, &times, format!("{size}^3 by cuBLASLt, random data"));
             d.fill(0xff)?;

@@ -1,0 +1,163 @@
+//! The engine on an NVIDIA card: weights come through candle, and the kernels of `kernels/` compute with them.
+
+pub mod decoder;
+mod generate;
+mod products;
+mod weights;
+
+pub use decoder::CudaDecoder;
+pub use weights::Compute;
+
+use super::source::OpenedModel;
+use crate::device::cuda::{Card, CudaError};
+use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
+use crate::units::Bytes;
+use crate::workload::{Case, Quant};
+use decoder::LoadError;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Bytes of one number of the key-value cache.
+const CACHE_ELEMENT_BYTES: usize = 2;
+
+/// The engine, with at most one level of weights on the card.
+pub struct CudaEngine {
+    card: Arc<Card>,
+    model: OpenedModel,
+    loaded: Option<(Quant, CudaDecoder)>,
+    on_load: Box<dyn FnMut(usize, usize) + Send>,
+}
+
+impl From<CudaError> for EngineError {
+    fn from(error: CudaError) -> Self {
+        match error {
+            CudaError::OutOfMemory { asked, free, .. } => Self::DoesNotFit { needed: asked, available: free },
+            CudaError::Unsupported(why) => Self::Unsupported(why),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl CudaEngine {
+    /// An engine for `model` on `card`, with nothing loaded yet.
+    pub fn new(card: Arc<Card>, model: OpenedModel) -> Self {
+        Self { card, model, loaded: None, on_load: Box::new(|_, _| ()) }
+    }
+
+    /// The card.
+    pub fn card(&self) -> &Arc<Card> {
+        &self.card
+    }
+
+    fn load(&mut self, quant: Quant) -> Result<(), EngineError> {
+        self.loaded = None;
+        self.card.trim()?;
+        if quant == Quant::F32 {
+            let why = "f32 is not computed on CUDA: tensor cores and kernels take 16 bits (f16, bf16, int8, int4)";
+            return Err(EngineError::Unsupported(why.to_string()));
+        }
+        self.model.weights.check_quant(quant).map_err(EngineError::Unsupported)?;
+        let model = |e: super::source::ModelError| EngineError::Model(e.to_string());
+        let divisors = self.model.weights.rope_divisors().map_err(model)?;
+        if let Some(count) = divisors.as_ref().map(Vec::len).filter(|n| *n != self.model.shape.head_dim / 2) {
+            return Err(EngineError::Model(format!("rope_freqs.weight has {count} numbers, not half a head")));
+        }
+        let weights = self.model.weights.as_mut();
+        let on_load = self.on_load.as_mut();
+        let decoder = CudaDecoder::load(self.card.clone(), &self.model.shape, weights, quant, divisors, on_load);
+        let decoder = decoder.map_err(|error| match error {
+            LoadError::Model(error) => model(error),
+            LoadError::Cuda(error) => EngineError::from(error),
+        })?;
+        self.loaded = Some((quant, decoder));
+        Ok(())
+    }
+
+    /// What the kernels ask of a shape.
+    fn check_shape(&self) -> Result<(), EngineError> {
+        let shape = &self.model.shape;
+        let refuse = |why: String| Err(EngineError::Unsupported(format!("the CUDA kernels cannot: {why}")));
+        if shape.head_dim % 8 != 0 || shape.head_dim > 256 {
+            return refuse(format!("heads of {}: they take multiples of 8 up to 256", shape.head_dim));
+        }
+        if shape.hidden_size % 8 != 0 || shape.intermediate_size % 8 != 0 {
+            return refuse("widths that are no multiple of 8".to_string());
+        }
+        if shape.heads / shape.kv_heads.max(1) > 16 {
+            return refuse("more than 16 query heads that share a key head".to_string());
+        }
+        Ok(())
+    }
+}
+
+impl Engine for CudaEngine {
+    fn prepare(&mut self, case: &Case) -> Result<Prepared, EngineError> {
+        self.check_shape()?;
+        let shape = self.model.shape.clone();
+        if case.context() > shape.max_context {
+            return Err(EngineError::Unsupported(format!(
+                "{} prompt and {} generated tokens exceed the model's context of {}",
+                case.prompt_tokens, case.gen_tokens, shape.max_context
+            )));
+        }
+        let loaded = self.loaded.as_ref().is_none_or(|(quant, _)| *quant != case.quant);
+        if loaded {
+            self.load(case.quant)?;
+        }
+        let Some((_, decoder)) = &mut self.loaded else {
+            return Err(EngineError::Failed("no weights are loaded".to_string()));
+        };
+        // The last token is generated but never fed back.
+        decoder.allocate(case.batch, case.context() - 1, case.prompt_tokens)?;
+        Ok(Prepared {
+            loaded,
+            weight_bytes: Bytes(decoder.matrix_bytes() as f64),
+            decode_weight_bytes: Bytes(decoder.decode_matrix_bytes() as f64),
+            cache_bytes: shape.kv_bytes(case.batch, case.context() - 1, CACHE_ELEMENT_BYTES),
+            cache_element_bytes: CACHE_ELEMENT_BYTES,
+            notes: super::encoding_notes(case.quant, &decoder.encodings),
+        })
+    }
+
+    fn iterate(&mut self, case: &Case, prompts: &[Vec<u32>], step: Step<'_>) -> Result<Generated, EngineError> {
+        let Some((_, decoder)) = &mut self.loaded else {
+            return Err(EngineError::Failed("iterate was called before prepare".to_string()));
+        };
+        generate::generate(decoder, prompts, case.gen_tokens, step)
+    }
+
+    fn synchronize(&mut self) -> Result<(), EngineError> {
+        Ok(self.card.synchronize()?)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.model.shape.vocab_size
+    }
+
+    fn on_load(&mut self, told: Box<dyn FnMut(usize, usize) + Send>) {
+        self.on_load = told;
+    }
+
+    fn peak_device_memory(&mut self) -> Option<Bytes> {
+        Some(self.card.allocated_peak())
+    }
+
+    fn reset_peak_device_memory(&mut self) -> bool {
+        self.card.reset_allocated_peak();
+        true
+    }
+
+    fn sample_text(&mut self, prompt: &str, tokens: usize) -> Option<String> {
+        if self.model.synthetic {
+            return None;
+        }
+        let tokenizer = self.model.tokenizer.as_ref()?;
+        let (_, decoder) = self.loaded.as_mut()?;
+        let mut ids = tokenizer.encode(prompt, true).ok()?.get_ids().to_vec();
+        decoder.allocate(1, ids.len() + tokens, ids.len()).ok()?;
+        let mut go_on = || ControlFlow::Continue(());
+        let generated = generate::generate(decoder, &[ids.clone()], tokens, &mut go_on).ok()?;
+        ids.extend_from_slice(&generated.tokens[0]);
+        tokenizer.decode(&ids, true).ok()
+    }
+}
