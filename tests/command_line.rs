@@ -25,7 +25,7 @@ fn a_wrong_command_line_is_status_2_with_the_way_out() {
         (vec!["frobnicate"], "unrecognized subcommand"),
         (vec!["profile"], "--model is missing"),
         (vec!["profile", "--model", "m", "--quant", "int3"], "the levels are f32"),
-        (vec!["profile", "--model", "m", "--device", "cuda:0"], "`cpu` only"),
+        (vec!["profile", "--model", "m", "--device", "gpu"], "cuda:0 or another number"),
         (vec!["profile", "--model", "m", "--workload", "standart"], "did you mean `standard`"),
         (vec!["profile", "--model", "m", "--batch", "0"], "batch holds 0"),
         (vec!["profile", "--model", "m", "--gen-tokens", "1"], "from 2 tokens"),

@@ -186,3 +186,35 @@ fn an_older_driver_and_an_older_card_get_what_they_take() {
     let stdout = String::from_utf8_lossy(&volta.stdout);
     assert!(stdout.contains("fma_f16") && !stdout.contains("fma_bf16") && !stdout.contains("tensor_"), "{stdout}");
 }
+
+#[test]
+fn a_model_is_profiled_priced_and_reported_on_a_card() {
+    let Some(library) = support::fake_cuda::library() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (preset, workload) = support::tiny::write(folder.path());
+    let text = std::fs::read_to_string(&workload).unwrap();
+    std::fs::write(&workload, text.replace("batch = [1, 2, 4]", "batch = [1, 3]")).unwrap();
+    let output = folder.path().join("run");
+    let run = support::tiny::sizewell()
+        .args(["run", "--device", "cuda:0", "--no-ceilings", "--price-per-hour", "1.5", "--model"])
+        .arg(&preset)
+        .arg("--workload")
+        .arg(&workload)
+        .arg("-o")
+        .arg(&output)
+        .env(cuda::LIBRARY_VARIABLE, library)
+        .env("SIZEWELL_NVML", "/nonexistent")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    // 5: the fake takes its time, and not always the same.
+    assert!(matches!(run.status.code(), Some(0 | 5)), "{stderr}");
+    let cases = std::fs::read_to_string(output.join("cases.csv")).unwrap();
+    assert_eq!(cases.matches(",ok,").count(), 4, "{cases}");
+    assert!(cases.lines().skip(1).all(|line| line.contains("cuda:0")), "{cases}");
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(output.join("run.json")).unwrap()).unwrap();
+    assert_eq!(record["engine"]["hardware"], "Fake GPU 0");
+    assert!(record["power"]["reason"].as_str().unwrap().contains("no NVIDIA driver"));
+    let screen = String::from_utf8_lossy(&run.stdout);
+    assert!(screen.contains("Fake GPU 0") && screen.contains("Cheapest measured"), "{screen}");
+}

@@ -14,7 +14,7 @@ pub struct MeasureArgs {
     /// Preset, GGUF file, folder with config.json and safetensors, or hub id `owner/name`.
     #[arg(long, short, value_name = "MODEL")]
     pub model: Option<String>,
-    /// Device to run on: `cpu`.
+    /// Device to run on: `cpu`, or `cuda:0` (`sizewell devices` lists them).
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: String,
     /// Sweep and limits: quick, standard, thorough, or a .toml file.
@@ -122,11 +122,10 @@ impl MeasureArgs {
     /// Checks what only another part of the program would notice later.
     pub fn check(&self) -> anyhow::Result<()> {
         match self.device.as_str() {
-            "cpu" | "all" => {}
+            "cpu" => {}
+            device if device.strip_prefix("cuda:").is_some_and(|index| index.parse::<usize>().is_ok()) => {}
             other => {
-                return usage(format!(
-                    "--device {other}: models run on `cpu` only so far; `sizewell ceilings --device {other}` measures a card"
-                ));
+                return usage(format!("--device {other}: it is cpu, cuda:0 or another number; each device is a run"));
             }
         }
         if let Some(list) = &self.pin {

@@ -6,10 +6,11 @@ use super::talk::Talk;
 use super::{Exit, usage};
 use crate::device::activity::ActivityMonitor;
 use crate::device::ceilings::{self, Settings};
-use crate::device::cuda::{Card, CudaError};
+use crate::device::cuda::{self, Card, CudaError};
 use crate::device::inventory;
 use crate::engine::Engine;
 use crate::engine::candle::cpu::dot::cpu_level;
+use crate::engine::candle::cuda::CudaEngine;
 use crate::engine::candle::{CANDLE_VERSION, CandleEngine, source, threads};
 use crate::measure::clock::SystemClock;
 use crate::measure::overhead;
@@ -22,6 +23,7 @@ use crate::units::{Bytes, Seconds, Watts};
 use crate::workload::Sweep;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the idle power is read for.
@@ -64,28 +66,31 @@ pub fn measure(args: &MeasureArgs, default_model: Option<&str>, talk: &Talk) -> 
     // SAFETY: nothing has started a thread yet, and candle has not run.
     unsafe { threads::configure(engine_threads, args.pin.as_deref()) };
     stop_on_signal();
-    let (mut folder, mut record, engine) = match &args.resume {
+    let (mut folder, mut record, mut engine) = match &args.resume {
         Some(path) => resume(path, args, engine_threads, talk)?,
         None => start(args, default_model, engine_threads, talk)?,
     };
     // Ceilings of a run that was begun without stay away: its cases would not have their shares alike.
     if record.ceilings.is_empty() && !args.no_ceilings && folder.done.is_empty() {
         let quick = record.workload.as_ref().is_some_and(|w| w.limits.max_time_s <= 5.0);
-        record.ceilings = measure_ceilings(engine_threads, if quick { 0.25 } else { 0.7 }, talk);
+        let seconds_each = if quick { 0.25 } else { 0.7 };
+        match card_of(&record.engine.device) {
+            None => record.ceilings = measure_ceilings(engine_threads, seconds_each, talk),
+            Some(index) => {
+                let measured = measure_card(index, seconds_each, talk)?;
+                (record.ceilings, record.ceilings_absent) = (measured.ceilings, measured.absent);
+            }
+        }
         folder.write_record(&record)?;
     }
-    let complete = sweep(&mut folder, &mut record, engine, talk)?;
+    let complete = sweep(&mut folder, &mut record, engine.as_mut(), talk)?;
+    drop(engine);
     let path = folder.path().to_path_buf();
     drop(folder);
     Ok(Measured { run: Run::read(&path)?, complete })
 }
 
-fn sweep(
-    folder: &mut RunFolder,
-    record: &mut RunRecord,
-    mut engine: CandleEngine,
-    talk: &Talk,
-) -> anyhow::Result<bool> {
+fn sweep(folder: &mut RunFolder, record: &mut RunRecord, engine: &mut dyn Engine, talk: &Talk) -> anyhow::Result<bool> {
     let mut progress = Progress::new(talk);
     engine.on_load(progress.loading());
     let (mut power, power_record) = power::open(Path::new("/"), &record.engine.device);
@@ -95,21 +100,23 @@ fn sweep(
     record.power.idle_w = idle.as_ref().ok().copied();
     let shape = record.model.as_ref().map(|m| m.shape.clone());
     let measured_ceilings: Vec<Ceiling> = record.ceilings.clone();
-    let caches = &record.environment.cpu.caches_bytes;
+    let cpu_cache = record.environment.cpu.caches_bytes.last().copied();
+    let card_cache = card_of(&record.engine.device)
+        .and_then(|index| cuda::list().ok()?.get(index).map(|card| Bytes(card.l2_bytes as f64)));
     let mut bench = Bench {
         clock: &SystemClock,
         limits,
         seed: record.seed,
         shape: shape.as_ref(),
         ceilings: &measured_ceilings,
-        cache_bytes: caches.last().copied().unwrap_or(Bytes(0.0)),
+        cache_bytes: card_cache.or(cpu_cache).unwrap_or(Bytes(0.0)),
         power,
         no_power: power_record.reason.clone().unwrap_or_default(),
         idle,
         activity: ActivityMonitor::new(Path::new("/")),
         last_load: None,
     };
-    let complete = profile(&mut engine, folder, record, &mut bench, &mut progress);
+    let complete = profile(engine, folder, record, &mut bench, &mut progress);
     progress.finish();
     Ok(complete?)
 }
@@ -155,7 +162,7 @@ fn start(
     default_model: Option<&str>,
     engine_threads: usize,
     talk: &Talk,
-) -> anyhow::Result<(RunFolder, RunRecord, CandleEngine)> {
+) -> anyhow::Result<(RunFolder, RunRecord, Box<dyn Engine>)> {
     let Some(model) = args.model.as_deref().or(default_model) else {
         return usage("--model is missing: name a preset (sizewell models list), a file, a folder or a hub id");
     };
@@ -163,6 +170,11 @@ fn start(
     let model = source::open(model, args.seed, talk.shows_progress())?;
     let sweep = with_native_levels(sweep, args, &model);
     let mut record = new_record(args, engine_threads);
+    let card = open_card(&args.device)?;
+    if let Some(card) = &card {
+        record.engine = cuda_engine(card);
+        (_, record.power) = power::open(Path::new("/"), &record.engine.device);
+    }
     record.model = Some(ModelRecord {
         name: model.name.clone(),
         kind: model.kind.to_string(),
@@ -179,11 +191,48 @@ fn start(
         None => default_folder(&record.environment.hostname, &model.name),
     };
     let folder = RunFolder::create(&path, &record)?;
-    talk.say(format!("{} on {}, into {}", model.name, record.environment.cpu.model, path.display()));
+    let hardware = record.engine.hardware.as_ref().unwrap_or(&record.environment.cpu.model);
+    talk.say(format!("{} on {hardware}, into {}", model.name, path.display()));
+    if card.is_none() && cuda::count().is_ok_and(|cards| cards > 0) {
+        talk.say("this machine has an NVIDIA card, which --device cuda:0 would use");
+    }
     if let Some(overhead) = record.overhead {
         talk.say(format!("the measuring loop costs {} a token", overhead.per_token_s));
     }
-    Ok((folder, record, CandleEngine::new(model)))
+    Ok((folder, record, engine_of(card, model)))
+}
+
+/// The card that a device's name means; `None` for the CPU.
+fn card_of(device: &str) -> Option<usize> {
+    device.strip_prefix("cuda:").and_then(|index| index.parse().ok())
+}
+
+fn open_card(device: &str) -> Result<Option<Arc<Card>>, CudaError> {
+    card_of(device).map(|index| Card::open(index).map(Arc::new)).transpose()
+}
+
+fn engine_of(card: Option<Arc<Card>>, model: source::OpenedModel) -> Box<dyn Engine> {
+    match card {
+        Some(card) => Box::new(CudaEngine::new(card, model)),
+        None => Box::new(CandleEngine::new(model)),
+    }
+}
+
+/// What computes on a card.
+fn cuda_engine(card: &Card) -> EngineRecord {
+    let (major, minor) = card.facts.capability;
+    let gemm = match cuda::blas::Blas::open(card) {
+        Ok(_) => "cuBLASLt",
+        Err(_) => "the project's own kernel",
+    };
+    EngineRecord {
+        name: "candle".to_string(),
+        version: CANDLE_VERSION.to_string(),
+        device: format!("cuda:{}", card.facts.index),
+        hardware: Some(card.facts.name.clone()),
+        kernels: format!("fused PTX kernels on compute capability {major}.{minor}, matrix products by {gemm}"),
+        compute_type: "16-bit activations and KV cache, f32 residual".to_string(),
+    }
 }
 
 /// A quantized file cannot be run at higher precision: where the user named no levels, those of the workload that the
@@ -223,6 +272,7 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
             name: "candle".to_string(),
             version: CANDLE_VERSION.to_string(),
             device: "cpu".to_string(),
+            hardware: None,
             kernels: format!("{:?}", cpu_level()).to_lowercase(),
             compute_type: "f32 activations and KV cache".to_string(),
         },
@@ -245,7 +295,7 @@ fn resume(
     args: &MeasureArgs,
     engine_threads: usize,
     talk: &Talk,
-) -> anyhow::Result<(RunFolder, RunRecord, CandleEngine)> {
+) -> anyhow::Result<(RunFolder, RunRecord, Box<dyn Engine>)> {
     let asked =
         !args.quant.is_empty() || !args.batch.is_empty() || !args.prompt.is_empty() || !args.gen_tokens.is_empty();
     let limits = args.max_time.is_some() || args.precision.is_some();
@@ -276,7 +326,13 @@ fn resume(
     }
     talk.say(format!("continuing {}: {} cases are done", path.display(), folder.done.len()));
     record.status = RunStatus::Running;
-    Ok((folder, record, CandleEngine::new(model)))
+    let card = open_card(&record.engine.device)?;
+    let hardware = card.as_ref().map(|card| card.facts.name.clone());
+    if hardware != record.engine.hardware {
+        let names = [&hardware, &record.engine.hardware].map(|name| name.as_deref().unwrap_or("the CPU").to_string());
+        anyhow::bail!("{} was begun on {}; {} is {} here", path.display(), names[1], record.engine.device, names[0]);
+    }
+    Ok((folder, record, engine_of(card, model)))
 }
 
 /// `results/DATE-HOST-MODEL`, with a number behind it where that is taken.

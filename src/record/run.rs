@@ -70,8 +70,11 @@ pub struct EngineRecord {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// `cpu`.
+    /// `cpu`, `cuda:0`.
     pub device: String,
+    /// The name of the device, where it is not the CPU.
+    #[serde(default)]
+    pub hardware: Option<String>,
     /// Code path of the kernels that were chosen at run time.
     pub kernels: String,
     /// Type of activations and key-value cache.

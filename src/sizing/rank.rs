@@ -241,7 +241,7 @@ impl<'a> Ranker<'a> {
             self.excluded.push(Excluded { offer, quant, reason: "no measured batch keeps the limits".to_string() });
             return Ok(());
         };
-        let hardware = environment.cpu.model.clone();
+        let hardware = self.run.record.engine.hardware.clone().unwrap_or(environment.cpu.model.clone());
         let offers: Vec<&Offer> = match (&instance, hourly) {
             (Some((provider, name)), None) => {
                 self.offers().filter(|o| o.provider == *provider && o.instance_type == *name).collect()
@@ -275,9 +275,12 @@ impl<'a> Ranker<'a> {
         let threads = self.run.record.environment.cpu.threads as f64;
         let size = offer.vcpus.filter(|vcpus| *vcpus != threads);
         let size = size.map(|vcpus| format!("the machine has {threads} CPU threads, {} has {vcpus}", offer.name()));
-        let unused = offer.accelerator.as_ref().filter(|_| self.run.record.engine.device == "cpu");
+        let on_cpu = self.run.record.engine.device == "cpu";
+        let unused = offer.accelerator.as_ref().filter(|_| on_cpu);
         let unused = unused.map(|card| format!("the run did not use the {card} that is paid for"));
-        size.into_iter().chain(unused).collect()
+        let idle = Some(offer.accelerator_count).filter(|count| !on_cpu && *count > 1.0);
+        let idle = idle.map(|count| format!("the run used one card, {count} are paid for"));
+        size.into_iter().chain(unused).chain(idle).collect()
     }
 
     /// Offers that the request's filters let through.
@@ -337,7 +340,10 @@ impl<'a> Ranker<'a> {
         let accelerator = self.catalog.accelerator(offer);
         let replicas = (offer.accelerator_count.floor() as usize).max(1);
         let (method, hardware) = match accelerator {
-            Some(accelerator) => ("share of the roof, from a CPU", format!("{replicas}x {}", accelerator.name)),
+            Some(accelerator) => (self.method_to_accelerators(), format!("{replicas}x {}", accelerator.name)),
+            None if self.run.record.engine.device != "cpu" => {
+                return Err("it has no GPU, and the run was on one: CPUs are not projected from GPUs".to_string());
+            }
             None => {
                 let generation = offer.cpu.as_deref().unwrap_or("CPU");
                 if cpu.is_none_or(|cpu| Some(cpu) != offer.cpu.as_deref()) {
@@ -366,6 +372,14 @@ impl<'a> Ranker<'a> {
         match self.best(candidates) {
             Some(best) => Ok((best, method, hardware)),
             None => Err(first_error.unwrap_or("no batch keeps the limits".to_string())),
+        }
+    }
+
+    /// What projections to accelerators are made from.
+    fn method_to_accelerators(&self) -> &'static str {
+        match self.run.record.engine.device.as_str() {
+            "cpu" => "share of the roof, from a CPU",
+            _ => "share of the roof, from another GPU",
         }
     }
 

@@ -32,6 +32,9 @@ pub struct Measured {
     pub absent: Vec<String>,
 }
 
+/// One step of the measurement.
+type Step = fn(&mut Bench<'_>) -> Result<(), CudaError>;
+
 /// What the steps work with.
 struct Bench<'a> {
     card: &'a Card,
@@ -41,7 +44,7 @@ struct Bench<'a> {
 
 /// Measures every ceiling of `card`. After an error that leaves the card unusable, the rest is absent.
 pub fn measure(card: &Card, time_each: Duration) -> Measured {
-    let steps: [(&str, fn(&mut Bench<'_>) -> Result<(), CudaError>); 7] = [
+    let steps: [(&str, Step); 7] = [
         ("memory bandwidth", bandwidth::measure),
         ("latency", latency::measure),
         ("multiply-add", arithmetic::measure),

@@ -2,12 +2,13 @@
 //! stream of `f32`, on the kernels of `kernels/`. One decode step does nothing that depends on the host, so that it can
 //! be recorded once and replayed.
 
+use super::load::{Block, LoadError, Loader, Stack};
 use super::products::{MOST_GEMV_ROWS, Product, Products, Workspace};
-use super::weights::{Compute, Kind, Matrix, Packed};
+use super::weights::{Compute, Kind, Matrix};
 use crate::device::cuda::{Arg, Buffer, Card, CudaError, blas};
 use crate::engine::candle::rope;
-use crate::engine::candle::source::names::{BlockTensor, TensorName};
-use crate::engine::candle::source::{ModelError, WeightSource};
+use crate::engine::candle::source::WeightSource;
+use crate::engine::candle::source::names::TensorName;
 use crate::workload::{Encoding, ModelShape, Quant};
 use std::sync::Arc;
 
@@ -18,36 +19,6 @@ const ATTENTION_THREADS: u32 = 128;
 const MOST_SPLITS: usize = 64;
 /// Query rows of a block of the prefill kernels.
 const PREFILL_TILE: usize = 64;
-
-/// Why weights could not be put on the card.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// They could not be read.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The card refused.
-    #[error(transparent)]
-    Cuda(#[from] CudaError),
-}
-
-/// Matrices with the same input, stacked where they are stored alike.
-struct Stack {
-    matrices: Vec<Matrix>,
-    biases: Vec<Option<Buffer>>,
-}
-
-struct Block {
-    attention_norm: Buffer,
-    /// Query, key and value.
-    qkv: Stack,
-    query_norm: Option<Buffer>,
-    key_norm: Option<Buffer>,
-    attention_output: Stack,
-    feed_forward_norm: Buffer,
-    /// Gate and up.
-    gate_up: Stack,
-    down: Stack,
-}
 
 /// Room for a batch and its context.
 struct Room {
@@ -88,120 +59,6 @@ pub struct CudaDecoder {
     not_finite: Buffer,
     /// How many matrices got each encoding.
     pub encodings: Vec<(Encoding, usize)>,
-}
-
-/// Reads tensors and puts them on the card.
-struct Loader<'a> {
-    card: &'a Card,
-    weights: &'a mut dyn WeightSource,
-    quant: Quant,
-    compute: Compute,
-    encodings: Vec<(Encoding, usize)>,
-}
-
-impl Loader<'_> {
-    fn packed(&mut self, name: TensorName, rows: usize, cols: usize) -> Result<Packed, LoadError> {
-        let (linear, encoding) = self.weights.matrix(name, rows, cols, self.quant)?;
-        match self.encodings.iter_mut().find(|(known, _)| *known == encoding) {
-            Some((_, count)) => *count += 1,
-            None => self.encodings.push((encoding, 1)),
-        }
-        Ok(Packed::new(&linear, rows, cols, self.compute)?)
-    }
-
-    fn norm(&mut self, name: TensorName, len: usize) -> Result<Buffer, LoadError> {
-        let values = self.weights.vector(name, len)?.to_vec1::<f32>().map_err(|e| ModelError::new("a norm", e))?;
-        Ok(self.card.with(&values)?)
-    }
-
-    fn bias(&mut self, name: TensorName, len: usize) -> Result<Vec<u16>, LoadError> {
-        let values = self.weights.vector(name, len)?;
-        Ok(self.compute.bits(&values).map_err(|e| ModelError::new("a bias", e))?)
-    }
-
-    /// Matrices of `(rows, cols)`, with the bias of each where it has one.
-    fn stack(
-        &mut self,
-        cols: usize,
-        parts: &[(TensorName, usize)],
-        biases: Option<&[TensorName]>,
-    ) -> Result<Stack, LoadError> {
-        let packed = parts.iter().map(|(name, rows)| self.packed(*name, *rows, cols)).collect::<Result<Vec<_>, _>>()?;
-        let packed = Packed::stacked(packed);
-        let mut own = Vec::new();
-        for (name, (_, rows)) in biases.unwrap_or_default().iter().zip(parts) {
-            own.push(self.bias(*name, *rows)?);
-        }
-        let biases = match (own.is_empty(), packed.len() == parts.len()) {
-            (true, _) => packed.iter().map(|_| None).collect(),
-            (false, true) => own.iter().map(|bias| self.card.with(bias).map(Some)).collect::<Result<_, _>>()?,
-            (false, false) => vec![Some(self.card.with(&own.concat())?)],
-        };
-        let matrices = packed.iter().map(|packed| packed.upload(self.card)).collect::<Result<_, _>>()?;
-        Ok(Stack { matrices, biases })
-    }
-
-    fn block(&mut self, shape: &ModelShape, index: usize) -> Result<Block, LoadError> {
-        use BlockTensor::*;
-        let at = |tensor| TensorName::Block(index, tensor);
-        let (hidden, q, kv, ff) = (shape.hidden_size, shape.q_width(), shape.kv_width(), shape.intermediate_size);
-        let biases = [at(QueryBias), at(KeyBias), at(ValueBias)];
-        let biases = shape.qkv_bias.then_some(biases.as_slice());
-        let qkv = self.stack(hidden, &[(at(Query), q), (at(Key), kv), (at(Value), kv)], biases)?;
-        let mut head_norm = |tensor| match shape.qk_norm {
-            true => self.norm(at(tensor), shape.head_dim).map(Some),
-            false => Ok(None),
-        };
-        let (query_norm, key_norm) = (head_norm(QueryNorm)?, head_norm(KeyNorm)?);
-        Ok(Block {
-            attention_norm: self.norm(at(AttentionNorm), hidden)?,
-            qkv,
-            query_norm,
-            key_norm,
-            attention_output: self.stack(q, &[(at(AttentionOutput), hidden)], None)?,
-            feed_forward_norm: self.norm(at(FeedForwardNorm), hidden)?,
-            gate_up: self.stack(hidden, &[(at(Gate), ff), (at(Up), ff)], None)?,
-            down: self.stack(ff, &[(at(Down), hidden)], None)?,
-        })
-    }
-}
-
-impl Stack {
-    /// Where each of `parts` begins in a workspace of `rows` rows from `at` on, and how far apart its rows are.
-    fn places(&self, at: u64, rows: usize, parts: &[usize]) -> Vec<(u64, usize)> {
-        let mut before = 0;
-        let stacked = self.matrices.len() < parts.len();
-        let width: usize = parts.iter().sum();
-        parts
-            .iter()
-            .map(|part| {
-                // Stacked, the parts share each row; apart, each has rows of its own behind those of the others.
-                let place = match stacked {
-                    true => (at + 2 * before as u64, width),
-                    false => (at + 2 * (before * rows) as u64, *part),
-                };
-                before += part;
-                place
-            })
-            .collect()
-    }
-
-    fn products(&self, at: u64, rows: usize) -> Vec<Product<'_>> {
-        let mut y = at;
-        self.matrices
-            .iter()
-            .zip(&self.biases)
-            .map(|(matrix, bias)| {
-                let product = Product { matrix, bias: bias.as_ref(), y };
-                y += 2 * (rows * matrix.rows) as u64;
-                product
-            })
-            .collect()
-    }
-
-    fn bytes(&self) -> usize {
-        self.matrices.iter().map(|matrix| matrix.bytes).sum()
-    }
 }
 
 impl CudaDecoder {

@@ -2,10 +2,12 @@
 
 pub mod decoder;
 mod generate;
+mod load;
 mod products;
 mod weights;
 
 pub use decoder::CudaDecoder;
+pub use load::LoadError;
 pub use weights::Compute;
 
 use super::source::OpenedModel;
@@ -13,7 +15,6 @@ use crate::device::cuda::{Card, CudaError};
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::Bytes;
 use crate::workload::{Case, Quant};
-use decoder::LoadError;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -77,10 +78,10 @@ impl CudaEngine {
     fn check_shape(&self) -> Result<(), EngineError> {
         let shape = &self.model.shape;
         let refuse = |why: String| Err(EngineError::Unsupported(format!("the CUDA kernels cannot: {why}")));
-        if shape.head_dim % 8 != 0 || shape.head_dim > 256 {
+        if !shape.head_dim.is_multiple_of(8) || shape.head_dim > 256 {
             return refuse(format!("heads of {}: they take multiples of 8 up to 256", shape.head_dim));
         }
-        if shape.hidden_size % 8 != 0 || shape.intermediate_size % 8 != 0 {
+        if [shape.hidden_size, shape.intermediate_size].iter().any(|width| !width.is_multiple_of(8)) {
             return refuse("widths that are no multiple of 8".to_string());
         }
         if shape.heads / shape.kv_heads.max(1) > 16 {
