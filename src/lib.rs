@@ -4,7 +4,7 @@
 //!
 //! 1. [`workload`]: what to measure, as data: model presets, sweeps, cases.
 //! 2. [`device`]: what is on this machine, and its measured ceilings.
-//! 3. [`engine`]: the system under test: candle on the CPU.
+//! 3. [`engine`]: the system under test: candle on the CPU, and on NVIDIA cards.
 //! 4. [`measure`] and [`power`]: warm-up, stopping, statistics; energy.
 //! 5. [`record`]: what a measurement leaves behind: the run folder.
 //! 6. [`catalog`]: accelerators and offers.

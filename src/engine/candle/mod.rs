@@ -1,4 +1,4 @@
-//! The candle engine: one decoder for the Llama family, on the CPU.
+//! The candle engine: one decoder for the Llama family, on the CPU; [`cuda`] has it on NVIDIA cards.
 
 pub mod cpu;
 pub mod cuda;
