@@ -9,8 +9,7 @@
 //                          out over `splits` blocks, each of which leaves (batch, heads, splits, head_dim + 2) f32: its
 //                          sum of weighted values, its maximal score (as a power of 2) and its sum of weights.
 //                          grid (batch * kv_heads, splits), 128 threads
-//   attention_combine_T    joins the splits, at most 256: grid batch * heads, 128 threads. The _q8 form writes 8-bit
-//                          blocks as quantize.cu does; its head_dim is a multiple of 32.
+//   attention_combine_T    joins the splits, at most 256: grid batch * heads, 128 threads
 //   attention_prefillD_T   many tokens, head_dim D, tensor cores: 64 query rows per block.
 //                          grid (ceil(seq / 64), heads, batch), 128 threads, 512 * (D + 8) bytes of dynamic shared memory
 //   attention_any_T        the same for any head_dim up to 256 and any device: a warp per query row and head.
@@ -225,8 +224,7 @@ DEVICE void decode(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, c
 // Every warp takes the maximum for itself; the factors of the splits go through shared memory, so that the sums below
 // have nothing to wait for but their loads.
 template <typename T>
-DEVICE void combine(const float *partial, uint16_t *out, int8_t *q, float2 *scale_and_sum, uint32_t head_dim,
-                    uint32_t splits) {
+DEVICE void combine(const float *partial, uint16_t *out, uint32_t head_dim, uint32_t splits) {
     __shared__ float factors[MOST_SPLITS];
     const uint32_t each = head_dim + 2, lane = threadIdx.x % 32;
     partial += static_cast<uint64_t>(blockIdx.x) * splits * each;
@@ -245,37 +243,13 @@ DEVICE void combine(const float *partial, uint16_t *out, int8_t *q, float2 *scal
     const float inverse = 1.0f / warp_sum(weight);
     __syncthreads();
     const uint64_t to = static_cast<uint64_t>(blockIdx.x) * head_dim;
-    if (q == nullptr) {
-        for (uint32_t i = threadIdx.x; i < head_dim; i += blockDim.x) {
-            float sum = 0.0f;
-#pragma unroll 8
-            for (uint32_t s = 0; s < splits; s++) {
-                sum += factors[s] * partial[s * each + i];
-            }
-            out[to + i] = T::store(sum * inverse);
-        }
-        return;
-    }
-    // Eight numbers per thread, as store_q8 wants them, leave most threads idle, so each sums one and passes it on.
-    __shared__ float sums[256];
     for (uint32_t i = threadIdx.x; i < head_dim; i += blockDim.x) {
         float sum = 0.0f;
 #pragma unroll 8
         for (uint32_t s = 0; s < splits; s++) {
             sum += factors[s] * partial[s * each + i];
         }
-        sums[i] = sum * inverse;
-    }
-    __syncthreads();
-    if (threadIdx.x < 32) {
-        const uint32_t at = 8 * lane;
-        const bool here = at < head_dim;
-        float v[8] = {};
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-            v[i] = here ? sums[at + i] : 0.0f;
-        }
-        store_q8(v, here, q + to + at, scale_and_sum + (to + at) / 32);
+        out[to + i] = T::store(sum * inverse);
     }
 }
 
@@ -507,7 +481,7 @@ DEVICE void any(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, cons
     KERNEL(attention_decode_##suffix)                                                                                  \
     extern "C" __global__ void __launch_bounds__(128) attention_combine_##suffix(                                      \
         const float *partial, uint16_t *out, uint32_t heads, uint32_t head_dim, uint32_t splits) {                     \
-        combine<T>(partial, out, nullptr, nullptr, head_dim, splits);                                                  \
+        combine<T>(partial, out, head_dim, splits);                                                                    \
     }                                                                                                                  \
     KERNEL(attention_combine_##suffix)                                                                                 \
     extern "C" __global__ void __launch_bounds__(128) attention_any_##suffix(                                          \
@@ -519,14 +493,6 @@ DEVICE void any(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, cons
     KERNEL(attention_any_##suffix)
 DECODE(f16, F16)
 DECODE(bf16, BF16)
-
-// The 8-bit form keeps nothing of T: one kernel serves both.
-extern "C" __global__ void __launch_bounds__(128)
-    attention_combine_q8(const float *partial, int8_t *q, float2 *scale_and_sum, uint32_t heads, uint32_t head_dim,
-                         uint32_t splits) {
-    combine<F16>(partial, nullptr, q, scale_and_sum, head_dim, splits);
-}
-KERNEL(attention_combine_q8)
 
 #if __CUDA_ARCH__ >= 800
 #define PREFILL(D, suffix, T)                                                                                          \

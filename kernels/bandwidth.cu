@@ -44,18 +44,19 @@ DEVICE void write_block_xor(uint32_t word, uint32_t *out) {
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    read_bandwidth(const uint4 *__restrict__ in, uint64_t count, uint32_t *__restrict__ out) {
+// The xor of the words of `share`-th of `gridDim.x` shares. A block reads whole tiles, so that the loads of a thread fall
+// into neighbouring pages of DRAM.
+template <uint4 (*load)(const uint4 *)>
+DEVICE uint32_t xor_of_share(const uint4 *in, uint64_t count, uint64_t share) {
     const uint64_t tile = static_cast<uint64_t>(blockDim.x) * IN_FLIGHT;
     uint32_t word = 0;
-    // A block reads whole tiles, so that the loads of a thread fall into neighbouring pages of DRAM.
-    for (uint64_t at = blockIdx.x * tile; at < count; at += gridDim.x * tile) {
+    for (uint64_t at = share * tile; at < count; at += gridDim.x * tile) {
         const uint64_t first = at + threadIdx.x;
         if (at + tile <= count) {
             uint4 v[IN_FLIGHT];
 #pragma unroll
             for (uint32_t i = 0; i < IN_FLIGHT; i++) {
-                v[i] = load_once(in + first + i * blockDim.x);
+                v[i] = load(in + first + i * blockDim.x);
             }
 #pragma unroll
             for (uint32_t i = 0; i < IN_FLIGHT; i++) {
@@ -63,11 +64,16 @@ extern "C" __global__ void __launch_bounds__(256)
             }
         } else {
             for (uint64_t i = first; i < count; i += blockDim.x) {
-                word ^= xor_of(load_once(in + i));
+                word ^= xor_of(load(in + i));
             }
         }
     }
-    write_block_xor(word, out);
+    return word;
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    read_bandwidth(const uint4 *__restrict__ in, uint64_t count, uint32_t *__restrict__ out) {
+    write_block_xor(xor_of_share<load_once>(in, count, blockIdx.x), out);
 }
 KERNEL(read_bandwidth)
 
@@ -146,29 +152,10 @@ KERNEL(triad_bandwidth)
 
 extern "C" __global__ void __launch_bounds__(256)
     l2_bandwidth(const uint4 *__restrict__ in, uint64_t count, uint32_t rounds, uint32_t *__restrict__ out) {
-    const uint64_t tile = static_cast<uint64_t>(blockDim.x) * IN_FLIGHT;
     uint32_t word = 0;
     for (uint32_t round = 0; round < rounds; round++) {
         // Another share in each round: an SM is nearer to one part of the cache than to another.
-        const uint32_t turn = (blockIdx.x + round % gridDim.x) % gridDim.x;
-        for (uint64_t at = turn * tile; at < count; at += gridDim.x * tile) {
-            const uint64_t first = at + threadIdx.x;
-            if (at + tile <= count) {
-                uint4 v[IN_FLIGHT];
-#pragma unroll
-                for (uint32_t i = 0; i < IN_FLIGHT; i++) {
-                    v[i] = load_past_l1(in + first + i * blockDim.x);
-                }
-#pragma unroll
-                for (uint32_t i = 0; i < IN_FLIGHT; i++) {
-                    word ^= xor_of(v[i]);
-                }
-            } else {
-                for (uint64_t i = first; i < count; i += blockDim.x) {
-                    word ^= xor_of(load_past_l1(in + i));
-                }
-            }
-        }
+        word ^= xor_of_share<load_past_l1>(in, count, (blockIdx.x + static_cast<uint64_t>(round)) % gridDim.x);
     }
     write_block_xor(word, out);
 }

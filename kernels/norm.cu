@@ -5,8 +5,6 @@
 //
 // Launch: a block of whole warps per row; cols / 8 threads, at most 1024, keep the row in registers.
 // Bytes: rows * cols * (8 + 2 + 2) + 4 * cols; rows * cols * (4 + 2) + 4 * cols without delta.
-//
-// The _q8 forms write 8-bit blocks as quantize.cu does, which saves a launch; their columns are a multiple of 32.
 // targets: 70
 #include "common.cuh"
 
@@ -39,8 +37,8 @@ DEVICE float squares(const float v[8]) {
 }
 
 template <typename T>
-DEVICE void add_rms_norm(float *residual, const uint16_t *delta, const float *weight, uint16_t *out, int8_t *q,
-                         float2 *scale_and_sum, uint32_t cols, float eps) {
+DEVICE void add_rms_norm(float *residual, const uint16_t *delta, const float *weight, uint16_t *out, uint32_t cols,
+                         float eps) {
     const uint64_t row = blockIdx.x;
     residual += row * cols;
     delta = delta == nullptr ? nullptr : delta + row * cols;
@@ -73,30 +71,22 @@ DEVICE void add_rms_norm(float *residual, const uint16_t *delta, const float *we
         sum += squares(v);
     }
     const float factor = rsqrtf(block_sum(sum) / static_cast<float>(cols) + eps);
-    // Whole warps go round together: the 8-bit form is a matter of four lanes.
-    for (uint32_t base = 0; base < chunks; base += blockDim.x) {
-        const uint32_t chunk = base + threadIdx.x, c = 8 * chunk;
-        const bool here = chunk < chunks;
-        float v[8] = {};
-        if (here) {
-            if (base == 0) {
-#pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    v[i] = first[i];
-                }
-            } else {
-                take<T>(residual, nullptr, c, v);
-            }
+    for (uint32_t chunk = threadIdx.x; chunk < chunks; chunk += blockDim.x) {
+        const uint32_t c = 8 * chunk;
+        float v[8];
+        if (chunk == threadIdx.x) {
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                v[i] *= factor * weight[c + i];
+                v[i] = first[i];
             }
+        } else {
+            take<T>(residual, nullptr, c, v);
         }
-        if (q != nullptr) {
-            store_q8(v, here, q + row * cols + c, scale_and_sum + (row * cols + c) / 32);
-        } else if (here) {
-            store16(out + row * cols + c, pack<T>(v));
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            v[i] *= factor * weight[c + i];
         }
+        store16(out + row * cols + c, pack<T>(v));
     }
 }
 
@@ -104,14 +94,8 @@ DEVICE void add_rms_norm(float *residual, const uint16_t *delta, const float *we
     extern "C" __global__ void __launch_bounds__(1024)                                                                 \
         add_rms_norm_##suffix(float *residual, const uint16_t *delta, const float *weight, uint16_t *out,              \
                               uint32_t cols, float eps) {                                                              \
-        add_rms_norm<T>(residual, delta, weight, out, nullptr, nullptr, cols, eps);                                    \
+        add_rms_norm<T>(residual, delta, weight, out, cols, eps);                                                      \
     }                                                                                                                  \
-    KERNEL(add_rms_norm_##suffix)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(1024)                                                                 \
-        add_rms_norm_q8_##suffix(float *residual, const uint16_t *delta, const float *weight, int8_t *q,               \
-                                 float2 *scale_and_sum, uint32_t cols, float eps) {                                    \
-        add_rms_norm<T>(residual, delta, weight, nullptr, q, scale_and_sum, cols, eps);                                \
-    }                                                                                                                  \
-    KERNEL(add_rms_norm_q8_##suffix)
+    KERNEL(add_rms_norm_##suffix)
 ADD_RMS_NORM(f16, F16)
 ADD_RMS_NORM(bf16, BF16)

@@ -99,6 +99,8 @@ fn every_ceiling_is_measured_and_its_results_are_right() {
     assert!(absent.iter().all(|why| why.contains("cuBLASLt")), "{absent:?}");
     use CeilingKind::*;
     for kind in [
+        GemvInt8,
+        GemvInt4,
         GemmF16,
         GemmBf16,
         ReadBandwidth,

@@ -2,6 +2,7 @@
 
 pub mod cost;
 pub mod fit;
+mod headline;
 pub mod interval;
 pub mod project;
 pub mod rank;

@@ -13,14 +13,11 @@ const LIBRARIES: [&str; 3] = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
 static OPENED: OnceLock<Result<Driver, String>> = OnceLock::new();
 
 type ElapsedTime = unsafe extern "C" fn(*mut f32, CUevent, CUevent) -> CUresult;
-type DriverVersion = unsafe extern "C" fn(*mut i32) -> CUresult;
 
 /// What is taken from the library by hand.
 pub(super) struct Driver {
     /// `cuEventElapsedTime`: cudarc takes the form of CUDA 12.8 and later, which older drivers do not have.
     pub elapsed_time: ElapsedTime,
-    /// The CUDA version that the driver is for, such as 12040.
-    pub version: i32,
     // Functions of a library are good for as long as it is loaded.
     _library: Library,
 }
@@ -28,11 +25,6 @@ pub(super) struct Driver {
 /// The driver, opened once for the process, or what is missing.
 pub(super) fn driver() -> Result<&'static Driver, CudaError> {
     OPENED.get_or_init(|| open(load()?)).as_ref().map_err(|why| CudaError::Missing(why.clone()))
-}
-
-/// The CUDA version that the driver is for, such as 12040 for 12.4.
-pub fn library_version() -> Result<i32, CudaError> {
-    Ok(driver()?.version)
 }
 
 /// Uses the library at `path` for this process instead. Returns what is wrong with it, or that another is in use.
@@ -56,12 +48,7 @@ fn open(library: Library) -> Result<Driver, String> {
     // SAFETY: the signatures are those of cuda.h, unchanged since CUDA 3.
     unsafe {
         let elapsed_time = *library.get::<ElapsedTime>(b"cuEventElapsedTime\0").map_err(missing)?;
-        let driver_version = *library.get::<DriverVersion>(b"cuDriverGetVersion\0").map_err(missing)?;
-        let mut version = 0;
-        if driver_version(&mut version) != CUresult::CUDA_SUCCESS {
-            return Err("the NVIDIA driver does not say its version".to_string());
-        }
-        Ok(Driver { elapsed_time, version, _library: library })
+        Ok(Driver { elapsed_time, _library: library })
     }
 }
 

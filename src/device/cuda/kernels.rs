@@ -50,7 +50,6 @@ fn candidates(source: &str, capability: (u32, u32)) -> Vec<PtxFile> {
 /// A module that the driver took, and the functions that were asked for.
 pub(super) struct Loaded {
     module: Arc<CudaModule>,
-    target: u32,
     functions: HashMap<String, Kernel>,
 }
 
@@ -140,11 +139,6 @@ impl Kernel {
         let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         self.function.set_attribute(attribute, bytes as i32).during(&self.name)
     }
-
-    /// How many blocks of `threads` with `shared` bytes one multiprocessor holds at once.
-    pub fn blocks_per_multiprocessor(&self, threads: u32, shared: u32) -> Result<u32, CudaError> {
-        self.function.occupancy_max_active_blocks_per_multiprocessor(threads, shared as usize, None).during(&self.name)
-    }
 }
 
 impl Card {
@@ -173,18 +167,13 @@ impl Card {
         }
     }
 
-    /// The target of the PTX that the driver took for `source`, such as 80.
-    pub fn target(&self, source: &'static str) -> Option<u32> {
-        self.modules.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(source).map(|loaded| loaded.target)
-    }
-
     /// Loads the newest PTX of `source` that the driver takes; an older driver refuses newer PTX.
     fn load(&self, source: &'static str) -> Result<Loaded, CudaError> {
         let (major, minor) = self.facts.capability;
         let mut refused = None;
         for file in candidates(source, (major, minor)) {
             match self.context.load_module(cudarc::nvrtc::Ptx::from_src(file.text)) {
-                Ok(module) => return Ok(Loaded { module, target: file.target, functions: HashMap::new() }),
+                Ok(module) => return Ok(Loaded { module, functions: HashMap::new() }),
                 Err(error) if error.0 == CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => refused = Some(error),
                 Err(error) => return Err(CudaError::driver(format!("loading {source}.cu"), error)),
             }

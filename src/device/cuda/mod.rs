@@ -11,7 +11,7 @@ mod pinned;
 
 pub use buffer::Buffer;
 pub use card::{Card, CardFacts, list};
-pub use driver::{LIBRARY_VARIABLE, count, library_version, use_library};
+pub use driver::{LIBRARY_VARIABLE, count, use_library};
 pub use graph::{Graph, Marker};
 pub use kernels::{Arg, Kernel, PTX_FILES, PtxFile};
 pub use pinned::Pinned;

@@ -84,6 +84,14 @@ pub struct Decoder {
     pub encodings: Vec<(Encoding, usize)>,
 }
 
+/// Counts one more matrix of `encoding`.
+pub(super) fn count_encoding(encodings: &mut Vec<(Encoding, usize)>, encoding: Encoding) {
+    match encodings.iter_mut().find(|(known, _)| *known == encoding) {
+        Some((_, count)) => *count += 1,
+        None => encodings.push((encoding, 1)),
+    }
+}
+
 /// Loads the tensors of a decoder and counts their encodings.
 struct Loader<'a> {
     weights: &'a mut dyn WeightSource,
@@ -95,10 +103,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn matrix(&mut self, name: TensorName, rows: usize, cols: usize) -> std::result::Result<Linear, ModelError> {
         let (linear, encoding) = self.weights.matrix(name, rows, cols, self.quant)?;
-        match self.encodings.iter_mut().find(|(known, _)| *known == encoding) {
-            Some((_, count)) => *count += 1,
-            None => self.encodings.push((encoding, 1)),
-        }
+        count_encoding(&mut self.encodings, encoding);
         Ok(linear)
     }
 

@@ -24,11 +24,11 @@ struct Spot {
 pub fn plot(run: &Run) -> Option<Plot> {
     let shape = &run.record.model.as_ref()?.shape;
     let bandwidth = roof(&run.record.ceilings, &run.record.engine.device, CeilingKind::ReadBandwidth)?;
-    let roofs: Vec<(CeilingKind, f64)> =
-        [CeilingKind::GemmF32, CeilingKind::GemmF16, CeilingKind::DotBf16, CeilingKind::DotInt8]
-            .into_iter()
-            .filter_map(|kind| Some((kind, roof(&run.record.ceilings, &run.record.engine.device, kind)?)))
-            .collect();
+    use CeilingKind::*;
+    let roofs: Vec<(CeilingKind, f64)> = [GemmF32, GemmF16, GemmBf16, FmaF32, DotBf16, DotInt8]
+        .into_iter()
+        .filter_map(|kind| Some((kind, roof(&run.record.ceilings, &run.record.engine.device, kind)?)))
+        .collect();
     let mut names: Vec<String> = Vec::new();
     let mut spots = Vec::new();
     for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok) {

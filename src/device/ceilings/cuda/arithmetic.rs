@@ -32,13 +32,7 @@ const FORMATS: [Format; 3] = [
         each: 2.0,
         argument: |value| Arg::U32(f16::from_f32(value).to_bits() as u32 * 0x1_0001),
         expected: |r, a, b, steps| {
-            let round = |x: f64| f16::from_f64(x).to_f64();
-            let (a, b) = (round(a as f64), round(b as f64));
-            let half = |bits: u32| {
-                let end = chain(round((bits & 2047) as f64 / 2048.0), a, b, steps, round);
-                f16::from_f64(end).to_bits() as u32
-            };
-            half(r) | half(r >> 16) << 16
+            halves(r, 11, a, b, steps, |x| f16::from_f64(x).to_f64(), |x| f16::from_f64(x).to_bits())
         },
     },
     Format {
@@ -47,23 +41,21 @@ const FORMATS: [Format; 3] = [
         each: 2.0,
         argument: |value| Arg::U32(bf16::from_f32(value).to_bits() as u32 * 0x1_0001),
         expected: |r, a, b, steps| {
-            let round = |x: f64| bf16::from_f64(x).to_f64();
-            let (a, b) = (round(a as f64), round(b as f64));
-            let half = |bits: u32| {
-                let end = chain(round((bits & 255) as f64 / 256.0), a, b, steps, round);
-                bf16::from_f64(end).to_bits() as u32
-            };
-            half(r) | half(r >> 16) << 16
+            halves(r, 8, a, b, steps, |x| bf16::from_f64(x).to_f64(), |x| bf16::from_f64(x).to_bits())
         },
     },
 ];
 
-/// `x = x a + b`, rounded once a step: a double holds product and sum of 16-bit formats exactly.
-fn chain(mut x: f64, a: f64, b: f64, steps: u32, round: impl Fn(f64) -> f64) -> f64 {
-    for _ in 0..steps {
-        x = round(x * a + b);
-    }
-    x
+/// The chains of both halves of a register, begun with `bits` bits of each half of `r`: `x = x a + b`, rounded once a
+/// step, as a double holds product and sum of 16-bit formats exactly.
+fn halves(r: u32, bits: u32, a: f32, b: f32, steps: u32, round: fn(f64) -> f64, encode: fn(f64) -> u16) -> u32 {
+    let size = 1u32 << bits;
+    let (a, b) = (round(a as f64), round(b as f64));
+    let half = |r: u32| {
+        let start = round((r & (size - 1)) as f64 / size as f64);
+        encode((0..steps).fold(start, |x, _| round(x * a + b))) as u32
+    };
+    half(r) | half(r >> 16) << 16
 }
 
 fn f32_chain(r: u32, a: f32, b: f32, steps: u32) -> u32 {

@@ -5,9 +5,9 @@ mod arithmetic;
 mod bandwidth;
 mod copies;
 pub mod gemm;
+mod gemv;
 mod latency;
 mod tensor;
-mod wgmma;
 
 use crate::device::cuda::{Card, CudaError};
 use crate::record::{Ceiling, CeilingKind};
@@ -49,7 +49,7 @@ pub fn measure(card: &Card, time_each: Duration) -> Measured {
         ("latency", latency::measure),
         ("multiply-add", arithmetic::measure),
         ("tensor cores", tensor::measure),
-        ("tensor cores of Hopper", wgmma::measure),
+        ("weight-only products", gemv::measure),
         ("matrix products", gemm::measure),
         ("copies to and from the host", copies::measure),
     ];

@@ -109,22 +109,22 @@ impl CudaDecoder {
         &self.card
     }
 
-    /// What makes its large matrix products.
-    pub fn gemm_name(&self) -> &'static str {
-        if self.blas.is_some() { "cuBLASLt" } else { "own mma" }
-    }
-
     /// Makes room for `batch` sequences of up to `capacity` positions, prompts of `prompt` tokens among them.
     pub fn allocate(&mut self, batch: usize, capacity: usize, prompt: usize) -> Result<(), CudaError> {
         self.room = None;
         let shape = &self.shape;
         let card = &self.card;
         let rows = batch * prompt.max(1);
+        if rows.max(capacity) > u32::MAX as usize {
+            return Err(CudaError::Unsupported(format!("{rows} tokens at once are more than the kernels count")));
+        }
         let (q, kv, ff) = (shape.q_width(), shape.kv_width(), shape.intermediate_size);
         let cache = || {
             let bytes = batch * kv * capacity * 2;
             (0..shape.layers).map(|_| card.zeros(bytes)).collect::<Result<Vec<Buffer>, CudaError>>()
         };
+        // First what grows with the context: what does not fit the card is refused before the host computes its tables.
+        let (keys, values) = (cache()?, cache()?);
         let (cos, sin) = rope::tables(shape, self.rope_divisors.as_deref(), capacity)
             .and_then(|(cos, sin)| Ok((cos.flatten_all()?.to_vec1::<f32>()?, sin.flatten_all()?.to_vec1::<f32>()?)))
             .map_err(|e| CudaError::Unsupported(format!("rotary tables: {e}")))?;
@@ -142,8 +142,8 @@ impl CudaDecoder {
         let widened = self.blocks.iter().filter_map(stacks).max().unwrap_or(0);
         let few = if rows > MOST_GEMV_ROWS { widened } else { 0 };
         self.room = Some(Room {
-            keys: cache()?,
-            values: cache()?,
+            keys,
+            values,
             cos: card.with(&cos)?,
             sin: card.with(&sin)?,
             ids: card.alloc(rows * 4)?,

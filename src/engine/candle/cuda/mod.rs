@@ -15,6 +15,7 @@ use crate::device::cuda::{Card, CudaError};
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::Bytes;
 use crate::workload::{Case, Quant};
+use generate::Replay;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub struct CudaEngine {
     card: Arc<Card>,
     model: OpenedModel,
     loaded: Option<(Quant, CudaDecoder)>,
+    /// For the room of the case that was prepared last.
+    replay: Option<Replay>,
     on_load: Box<dyn FnMut(usize, usize) + Send>,
 }
 
@@ -42,7 +45,7 @@ impl From<CudaError> for EngineError {
 impl CudaEngine {
     /// An engine for `model` on `card`, with nothing loaded yet.
     pub fn new(card: Arc<Card>, model: OpenedModel) -> Self {
-        Self { card, model, loaded: None, on_load: Box::new(|_, _| ()) }
+        Self { card, model, loaded: None, replay: None, on_load: Box::new(|_, _| ()) }
     }
 
     /// The card.
@@ -51,7 +54,7 @@ impl CudaEngine {
     }
 
     fn load(&mut self, quant: Quant) -> Result<(), EngineError> {
-        self.loaded = None;
+        (self.replay, self.loaded) = (None, None);
         self.card.trim()?;
         if quant == Quant::F32 {
             let why = "f32 is not computed on CUDA: tensor cores and kernels take 16 bits (f16, bf16, int8, int4)";
@@ -108,8 +111,10 @@ impl Engine for CudaEngine {
         let Some((_, decoder)) = &mut self.loaded else {
             return Err(EngineError::Failed("no weights are loaded".to_string()));
         };
+        self.replay = None;
         // The last token is generated but never fed back.
         decoder.allocate(case.batch, case.context() - 1, case.prompt_tokens)?;
+        self.replay = Some(Replay::new(&self.card, case.batch)?);
         Ok(Prepared {
             loaded,
             weight_bytes: Bytes(decoder.matrix_bytes() as f64),
@@ -121,10 +126,10 @@ impl Engine for CudaEngine {
     }
 
     fn iterate(&mut self, case: &Case, prompts: &[Vec<u32>], step: Step<'_>) -> Result<Generated, EngineError> {
-        let Some((_, decoder)) = &mut self.loaded else {
+        let (Some((_, decoder)), Some(replay)) = (&mut self.loaded, &mut self.replay) else {
             return Err(EngineError::Failed("iterate was called before prepare".to_string()));
         };
-        generate::generate(decoder, prompts, case.gen_tokens, step)
+        replay.generate(decoder, prompts, case.gen_tokens, step)
     }
 
     fn synchronize(&mut self) -> Result<(), EngineError> {
@@ -155,9 +160,11 @@ impl Engine for CudaEngine {
         let tokenizer = self.model.tokenizer.as_ref()?;
         let (_, decoder) = self.loaded.as_mut()?;
         let mut ids = tokenizer.encode(prompt, true).ok()?.get_ids().to_vec();
+        self.replay = None;
         decoder.allocate(1, ids.len() + tokens, ids.len()).ok()?;
+        let mut replay = Replay::new(&self.card, 1).ok()?;
         let mut go_on = || ControlFlow::Continue(());
-        let generated = generate::generate(decoder, &[ids.clone()], tokens, &mut go_on).ok()?;
+        let generated = replay.generate(decoder, &[ids.clone()], tokens, &mut go_on).ok()?;
         ids.extend_from_slice(&generated.tokens[0]);
         tokenizer.decode(&ids, true).ok()
     }

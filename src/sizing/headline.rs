@@ -1,0 +1,36 @@
+//! What a ranking comes to, in a sentence or two.
+
+use super::rank::RankRow;
+use crate::record::Basis;
+
+/// What is cheapest, measured and projected; a projected winner is announced as such (law 8).
+pub(super) fn headline(rows: &[RankRow]) -> Vec<String> {
+    let priced = |basis: Basis| rows.iter().find(|r| r.basis == basis && r.usd_per_million_tokens.is_some());
+    let text = |row: &RankRow| {
+        let cost = row
+            .usd_per_million_tokens
+            .map_or(String::new(), |c| format!("{} per million generated tokens ({} to {})", c.value, c.lo, c.hi));
+        let place = row.region.as_ref().map_or(String::new(), |r| format!(" in {r}"));
+        let doubts = match row.doubts.as_slice() {
+            [] => String::new(),
+            doubts => format!("; doubtful: {}", doubts.join(", ")),
+        };
+        format!("{}:{}{place}, {} at batch {}: {cost}{doubts}", row.provider, row.instance_type, row.quant, row.batch)
+    };
+    let mut lines = Vec::new();
+    match priced(Basis::Measured) {
+        Some(row) => lines.push(format!("Cheapest measured: {}.", text(row))),
+        None => lines.push(
+            "Nothing measured has a price: --as provider:type or --price-per-hour gives this machine one.".into(),
+        ),
+    }
+    if let Some(row) = priced(Basis::Projected) {
+        let tied = rows.iter().filter(|r| r.tied_with_first).count();
+        let ties = match (rows.first().map(|r| r.basis), tied) {
+            (Some(Basis::Projected), n) if n > 0 => format!(" {n} others cannot be told from it."),
+            _ => String::new(),
+        };
+        lines.push(format!("Cheapest projected, not measured: {}.{ties}", text(row)));
+    }
+    lines
+}
