@@ -1,6 +1,8 @@
 //! NVML without a card: a shared library that plays scripts stands in for the driver's, so that the real calls are made.
 //! The energy of every script is known.
 
+mod support;
+
 use nvml_wrapper::Nvml;
 use sizewell::device::{inventory, nvidia};
 use sizewell::power::nvml::NvmlPower;
@@ -8,8 +10,6 @@ use sizewell::power::window::{EnergyWindow, combine, evaluate};
 use sizewell::power::{PowerError, PowerSource, Reading, Throttle};
 use sizewell::record::environment::Partition;
 use sizewell::units::{Bytes, Seconds, Watts};
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// The fake, and the one test at a time that it plays for.
@@ -21,32 +21,16 @@ struct Fake {
     _one: MutexGuard<'static, ()>,
 }
 
-fn library() -> &'static PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake_nvml/library.rs");
-        let library = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("libfake-nvml.so");
-        let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
-        let built = Command::new(rustc)
-            .args(["--edition", "2024", "--crate-type", "cdylib", "-O", "-o"])
-            .args([library.as_os_str(), source.as_ref()])
-            .status()
-            .unwrap();
-        assert!(built.success());
-        library
-    })
-}
-
 impl Fake {
     /// Plays `script` from 100 s on.
     fn play(script: u32) -> Self {
         static ONE: Mutex<()> = Mutex::new(());
         static OPENED: OnceLock<Nvml> = OnceLock::new();
         let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let nvml = OPENED.get_or_init(|| nvidia::open(library()).unwrap());
+        let nvml = OPENED.get_or_init(|| nvidia::open(support::fake_nvml::library()).unwrap());
         // SAFETY: the library stays loaded for as long as NVML is open, which is for good.
         let set = unsafe {
-            let handle = libloading::Library::new(library()).unwrap();
+            let handle = libloading::Library::new(support::fake_nvml::library()).unwrap();
             let set = *handle.get::<unsafe extern "C" fn(u32, u64)>(b"fake_set").unwrap();
             std::mem::forget(handle);
             set

@@ -1,19 +1,21 @@
 //! `sizewell ceilings`.
 
 use super::measure_args::MeasureArgs;
-use super::measuring::{measure_card, measure_ceilings, new_record};
+use super::measuring::{measure_card, measure_ceilings};
+use super::setup::new_record;
 use super::talk::Talk;
 use super::{Exit, output, usage};
-use crate::device::{cpu, cuda};
+use crate::device::{DeviceId, DeviceListError, cpu};
 use crate::engine::candle::threads;
+use crate::power;
 use crate::record::{RunFolder, RunStatus};
 use crate::report::content;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `ceilings`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Device to measure: `cpu`, `cuda:0`, `cuda` for every card, or `all`.
+    /// Device to measure: `cpu`, `cuda:0`, `cuda` for every card, `all`, or several with commas between.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
     /// Threads that work together; one for each physical core by default.
@@ -30,40 +32,47 @@ pub struct Args {
     json: bool,
 }
 
-/// Whether the CPU is among the devices that `name` means, and which cards are.
-fn devices(name: &str) -> anyhow::Result<(bool, Vec<usize>)> {
-    let every = || cuda::count().map(|count| (0..count).collect::<Vec<usize>>());
-    match (name, name.strip_prefix("cuda:").map(str::parse)) {
-        ("cpu", _) => Ok((true, Vec::new())),
-        ("cuda", _) => Ok((false, every()?)),
-        // Without a card, everything there is is the CPU.
-        ("all", _) => Ok((true, every().unwrap_or_default())),
-        (_, Some(Ok(index))) => Ok((false, vec![index])),
-        _ => usage(format!("--device {name}: it is cpu, cuda:0 (or another number), cuda or all")),
-    }
-}
-
 /// Measures and shows the ceilings.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let count = args.threads.unwrap_or_else(cpu::default_threads);
     if count == 0 || !(args.time > 0.0 && args.time.is_finite()) {
         return usage("--threads and --time must be above 0");
     }
-    let (cpu, cards) = devices(&args.device)?;
+    let (devices, remark) = match DeviceId::list(&args.device) {
+        Err(error @ DeviceListError::Unknown(_)) => return usage(format!("--device {error}")),
+        other => other?,
+    };
+    if let Some(why) = remark {
+        talk.say(format!("the CPU only: {why}"));
+    }
     // SAFETY: nothing has started a thread yet, and candle has not run.
     unsafe { threads::configure(count, None) };
     let mut record = new_record(&MeasureArgs::default(), count);
+    (_, record.power) = power::open(Path::new("/"), DeviceId::Cpu);
     let folder = match &args.output {
         Some(path) => Some(RunFolder::create(path, &record)?),
         None => None,
     };
-    if cpu {
-        record.ceilings = measure_ceilings(count, args.time, talk);
-    }
-    for index in cards {
-        let measured = measure_card(index, args.time, talk)?;
-        record.ceilings.extend(measured.ceilings);
-        record.ceilings_absent.extend(measured.absent.into_iter().map(|why| format!("cuda:{index}: {why}")));
+    let (alone, mut failed) = (devices.len() == 1, false);
+    for device in devices {
+        match device {
+            DeviceId::Cpu => record.ceilings.extend(measure_ceilings(count, args.time, talk)),
+            DeviceId::Cuda(index) => {
+                let measured = match measure_card(index, args.time, talk) {
+                    Ok(measured) => measured,
+                    Err(error) if alone => return Err(error.into()),
+                    // The others are measured all the same.
+                    Err(error) => {
+                        talk.warn(format!("{device}: {error}"));
+                        record.ceilings_absent.push(format!("{device}: {error}"));
+                        failed = true;
+                        continue;
+                    }
+                };
+                record.ceilings.extend(measured.ceilings);
+                record.ceilings_absent.extend(measured.absent.into_iter().map(|why| format!("{device}: {why}")));
+            }
+        }
     }
     record.status = RunStatus::Complete;
     record.finished_at = Some(jiff::Timestamp::now());
@@ -75,5 +84,5 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         true => output::json(&record.ceilings)?,
         false => output::table(&content::ceilings(&record))?,
     }
-    Ok(Exit::Done)
+    Ok(if failed { Exit::Failed } else { Exit::Done })
 }

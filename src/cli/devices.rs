@@ -1,7 +1,7 @@
 //! `sizewell devices`.
 
 use super::{Exit, output};
-use crate::device::inventory;
+use crate::device::{DeviceId, inventory};
 use crate::power;
 use crate::report::table::{DASH, Table};
 use crate::units::Quantity;
@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let devices = inventory::devices();
     let environment = inventory::environment(Vec::new(), crate::device::cpu::default_threads(), None);
-    let (_, power) = power::open(Path::new("/"), "cpu");
+    let (_, power) = power::open(Path::new("/"), DeviceId::Cpu);
     if args.json {
         output::json(&serde_json::json!({ "devices": devices, "environment": environment, "power": power }))?;
         return Ok(Exit::Done);

@@ -1,7 +1,8 @@
 //! What `run` and `profile` have in common on the command line.
 
 use super::usage;
-use crate::device::cpu;
+use crate::device::{DeviceId, DeviceListError, cpu};
+use crate::power::limit::PowerLimit;
 use crate::units::Usd;
 use crate::workload::sweep::Grid;
 use crate::workload::{Quant, Sweep};
@@ -14,9 +15,14 @@ pub struct MeasureArgs {
     /// Preset, GGUF file, folder with config.json and safetensors, or hub id `owner/name`.
     #[arg(long, short, value_name = "MODEL")]
     pub model: Option<String>,
-    /// Device to run on: `cpu`, or `cuda:0` (`sizewell devices` lists them).
+    /// Device to run on: `cpu`, `cuda:0` (`sizewell devices` lists them), `cuda` for every card, `all`, or several with
+    /// commas between. Each is measured alone, in a run of its own.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: String,
+    /// Measure at each of these power limits of the card, such as 100%,80%,60% (of its default) or 250W; each is a run of
+    /// its own. Needs root and a card that nobody else uses; the limit that was there comes back, even after a crash.
+    #[arg(long, value_delimiter = ',', value_name = "LIMIT,...", conflicts_with = "resume")]
+    pub power_limit: Vec<PowerLimit>,
     /// Sweep and limits: quick, standard, thorough, or a .toml file.
     #[arg(long, short, value_name = "NAME|FILE", conflicts_with = "quick")]
     pub workload: Option<String>,
@@ -119,15 +125,20 @@ impl MeasureArgs {
         }
     }
 
+    /// The devices, and why there are fewer than asked for.
+    pub fn devices(&self) -> anyhow::Result<(Vec<DeviceId>, Option<String>)> {
+        let (devices, remark) = match DeviceId::list(&self.device) {
+            Err(error @ DeviceListError::Unknown(_)) => return usage(format!("--device {error}")),
+            other => other?,
+        };
+        if !self.power_limit.is_empty() && devices.contains(&DeviceId::Cpu) {
+            return usage("--power-limit is for cards: name them with --device cuda:0, or cuda for all of them");
+        }
+        Ok((devices, remark))
+    }
+
     /// Checks what only another part of the program would notice later.
     pub fn check(&self) -> anyhow::Result<()> {
-        match self.device.as_str() {
-            "cpu" => {}
-            device if device.strip_prefix("cuda:").is_some_and(|index| index.parse::<usize>().is_ok()) => {}
-            other => {
-                return usage(format!("--device {other}: it is cpu, cuda:0 or another number; each device is a run"));
-            }
-        }
         if let Some(list) = &self.pin {
             self.pinned(list)?;
         }

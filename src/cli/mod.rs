@@ -8,11 +8,13 @@ mod measure_args;
 mod measuring;
 mod models;
 mod output;
+mod power_guard;
 mod profile;
 mod progress;
 mod rank;
 mod report;
 mod run;
+mod setup;
 pub mod talk;
 
 use clap::{Parser, Subcommand};
@@ -106,6 +108,9 @@ enum Command {
     Completions(completions::CompletionArgs),
     /// Print the manual page.
     Man,
+    /// Hold the power limit of a card for another process of this program.
+    #[command(name = crate::power::limit::GUARD_VERB, hide = true)]
+    PowerGuard(power_guard::Args),
 }
 
 impl Cli {
@@ -123,6 +128,7 @@ impl Cli {
             Command::Models(verb) => models::run(verb, &talk),
             Command::Completions(args) => completions::completions(args),
             Command::Man => completions::man(),
+            Command::PowerGuard(args) => power_guard::run(args),
         }
     }
 }

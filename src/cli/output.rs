@@ -1,7 +1,8 @@
 //! Writing results to stdout.
 
+use crate::record::Run;
 use crate::report::table::Table;
-use crate::report::terminal;
+use crate::report::{content, terminal};
 use std::io::{IsTerminal, Write};
 
 /// Width for output that no terminal limits.
@@ -25,4 +26,17 @@ pub fn table(table: &Table) -> anyhow::Result<()> {
 /// Writes JSON.
 pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     text(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// Writes what one run is as JSON; of several, an array.
+pub fn one_or_all(values: &[serde_json::Value]) -> anyhow::Result<()> {
+    match values {
+        [one] => json(one),
+        all => json(&all),
+    }
+}
+
+/// Writes several runs side by side; nothing for one.
+pub fn comparison(runs: &[&Run]) -> anyhow::Result<()> {
+    content::series(runs).map_or(Ok(()), |side_by_side| table(&side_by_side))
 }

@@ -3,6 +3,7 @@
 use super::measure_args::MeasureArgs;
 use super::talk::Talk;
 use super::{Exit, measuring, output};
+use crate::record::Run;
 use crate::report::{content, json};
 
 /// Arguments of `profile`.
@@ -17,14 +18,17 @@ pub struct Args {
 
 /// Measures and shows the cases.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    let measured = measuring::measure(&args.measure, None, talk)?;
-    match args.json {
-        true => output::json(&json::run(&measured.run))?,
-        false => {
-            output::table(&content::cases(&measured.run))?;
-            output::text(&format!("\n{}\n", measured.run.path.display()))?;
+    let series = measuring::measure(&args.measure, None, talk)?;
+    let runs: Vec<&Run> = series.measured.iter().map(|measured| &measured.run).collect();
+    if args.json {
+        output::one_or_all(&runs.iter().map(|run| json::run(run)).collect::<Vec<_>>())?;
+    } else {
+        for run in &runs {
+            output::table(&content::cases(run))?;
+            output::text(&format!("\n{}\n", run.path.display()))?;
         }
+        output::comparison(&runs)?;
     }
-    measured.speak(talk);
-    Ok(measured.exit())
+    series.speak(talk);
+    Ok(series.exit())
 }

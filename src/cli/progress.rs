@@ -27,6 +27,11 @@ pub fn stop_on_signal() {
     });
 }
 
+/// Whether a stop was asked for.
+pub fn stop_was_asked() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
+
 /// Shows a sweep.
 pub struct Progress {
     bar: Option<ProgressBar>,

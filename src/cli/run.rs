@@ -4,7 +4,9 @@ use super::catalog::load_catalog;
 use super::measure_args::MeasureArgs;
 use super::talk::Talk;
 use super::{Exit, measuring, output, report, usage};
+use crate::record::Run;
 use crate::report::{content, json};
+use crate::sizing::Ranking;
 use std::path::PathBuf;
 
 /// The model that is measured when none is named: the smallest preset, so that any machine can.
@@ -33,33 +35,45 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if let (Some((provider, name)), None) = (&machine.instance, machine.usd_per_h) {
         catalog.check_type(provider, name).or_else(usage)?;
     }
-    let measured = measuring::measure(&args.measure, Some(DEFAULT_MODEL), talk)?;
-    let rankings = report::rankings(&measured.run, &catalog, &machine);
-    // Files first: whoever reads the screen may leave early.
-    for name in ["report.html", "report.md"] {
-        let path = measured.run.path.join(name);
-        report::write(&measured.run, rankings.clone(), &path)?;
-        talk.say(format!("wrote {}", path.display()));
-    }
-    report::write_plots(&measured.run, rankings.clone(), &measured.run.path.join("plots"))?;
-    if args.json {
-        output::json(
-            &serde_json::json!({ "run": json::run(&measured.run), "rankings": rankings.as_ref().ok(), "no_ranking": rankings.as_ref().err() }),
-        )?;
-    } else {
-        if !measured.run.record.ceilings.is_empty() {
-            output::table(&content::ceilings(&measured.run.record))?;
+    let series = measuring::measure(&args.measure, Some(DEFAULT_MODEL), talk)?;
+    let runs: Vec<&Run> = series.measured.iter().map(|measured| &measured.run).collect();
+    let mut shown = Vec::new();
+    for run in &runs {
+        let rankings = report::rankings(run, &catalog, &machine);
+        // Files first: whoever reads the screen may leave early.
+        for name in ["report.html", "report.md"] {
+            let path = run.path.join(name);
+            report::write(run, rankings.clone(), &path)?;
+            talk.say(format!("wrote {}", path.display()));
         }
-        output::table(&content::cases(&measured.run))?;
-        match rankings.as_ref().map(|all| all.first()) {
-            Ok(Some(first)) => {
-                output::table(&content::ranking(first, SHOWN))?;
-                output::text(&format!("\n{}\n", first.headline.join("\n")))?;
-            }
-            Ok(None) => {}
-            Err(why) => talk.warn(format!("no ranking: {why}")),
+        report::write_plots(run, rankings.clone(), &run.path.join("plots"))?;
+        match args.json {
+            true => shown.push(serde_json::json!({
+                "run": json::run(run), "rankings": rankings.as_ref().ok(), "no_ranking": rankings.as_ref().err()
+            })),
+            false => show(run, &rankings, talk)?,
         }
     }
-    measured.speak(talk);
-    Ok(measured.exit())
+    match args.json {
+        true => output::one_or_all(&shown)?,
+        false => output::comparison(&runs)?,
+    }
+    series.speak(talk);
+    Ok(series.exit())
+}
+
+fn show(run: &Run, rankings: &Result<Vec<Ranking>, String>, talk: &Talk) -> anyhow::Result<()> {
+    if !run.record.ceilings.is_empty() {
+        output::table(&content::ceilings(&run.record))?;
+    }
+    output::table(&content::cases(run))?;
+    match rankings.as_ref().map(|all| all.first()) {
+        Ok(Some(first)) => {
+            output::table(&content::ranking(first, SHOWN))?;
+            output::text(&format!("\n{}\n", first.headline.join("\n")))?;
+        }
+        Ok(None) => {}
+        Err(why) => talk.warn(format!("no ranking: {why}")),
+    }
+    Ok(())
 }

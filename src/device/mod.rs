@@ -4,7 +4,10 @@ pub mod activity;
 pub mod ceilings;
 pub mod cpu;
 pub mod cuda;
+pub mod id;
 pub mod instance;
 pub mod inventory;
 pub mod memory;
 pub mod nvidia;
+
+pub use id::{DeviceId, DeviceListError};

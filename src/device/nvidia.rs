@@ -99,10 +99,42 @@ pub fn partition(card: &Device<'_>) -> Option<Partition> {
     }
 }
 
+/// Numbers by which NVML knows this process, besides its own: in a container it may list those of the host.
+static ALIASES: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
 /// Processes other than this one that compute on the card. `None` where NVML does not say.
-pub fn foreign_processes(card: &Device<'_>) -> Option<usize> {
-    let own = std::process::id();
-    supported(card.running_compute_processes()).map(|all| all.iter().filter(|process| process.pid != own).count())
+pub fn foreign_processes(card: &Device<'_>) -> Option<Vec<u32>> {
+    let aliases = ALIASES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    Some(foreign(pids(card)?, std::process::id(), &aliases))
+}
+
+fn pids(card: &Device<'_>) -> Option<Vec<u32>> {
+    Some(supported(card.running_compute_processes())?.iter().map(|process| process.pid).collect())
+}
+
+fn foreign(pids: Vec<u32>, own: u32, aliases: &[u32]) -> Vec<u32> {
+    pids.into_iter().filter(|pid| *pid != own && !aliases.contains(pid)).collect()
+}
+
+/// Lets `open` begin to compute on `cuda:index`, and learns from the process that appears what NVML calls this one.
+pub fn while_opening<T>(index: u32, open: impl FnOnce() -> T) -> T {
+    let card = nvml().ok().and_then(|nvml| nvml.device_by_index(index_in_nvml(nvml, index)).ok());
+    let before = card.as_ref().and_then(pids);
+    let opened = open();
+    if let (Some(before), Some(after)) = (before, card.as_ref().and_then(pids)) {
+        let mut aliases = ALIASES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        aliases.extend(alias(&before, &after, std::process::id()));
+    }
+    opened
+}
+
+/// The one process that is new, where none of them has the number of this one.
+fn alias(before: &[u32], after: &[u32], own: u32) -> Option<u32> {
+    let mut new = after.iter().copied().filter(|pid| !before.contains(pid));
+    match (new.next(), new.next()) {
+        (Some(one), None) if !after.contains(&own) => Some(one),
+        _ => None,
+    }
 }
 
 /// The number that NVML gives to `cuda:index`. NVML counts every card in the order of the bus; CUDA counts the visible
@@ -111,4 +143,20 @@ pub fn index_in_nvml(nvml: &Nvml, index: u32) -> u32 {
     let cards = super::cuda::list().unwrap_or_default();
     let Some(card) = cards.get(index as usize) else { return index };
     nvml.device_by_pci_bus_id(card.pci_bus_id.as_str()).and_then(|found| found.index()).unwrap_or(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_not_foreign_to_itself_whatever_it_is_called() {
+        assert_eq!(foreign(vec![7, 9], 7, &[]), [9]);
+        assert_eq!(foreign(vec![31_007, 9], 7, &[31_007]), [9]);
+        // It came when this one opened the card.
+        assert_eq!(alias(&[9], &[9, 31_007], 7), Some(31_007));
+        assert_eq!(alias(&[9], &[9, 7], 7), None);
+        // Which of two it is cannot be told, and nothing new is nobody.
+        assert_eq!((alias(&[], &[1, 2], 7), alias(&[9], &[9], 7)), (None, None));
+    }
 }

@@ -200,6 +200,11 @@ impl Running<'_, '_> {
         if !peak_is_own {
             summary.absent.push(("peak_device_bytes".into(), "it is the peak since the program started".into()));
         }
+        let used = power.iter().filter_map(|row| row.memory_used).max_by(|a, b| a.0.total_cmp(&b.0));
+        summary.metrics.peak_used = used;
+        if used.is_none() {
+            summary.absent.push(("peak_used_bytes".into(), "no meter counts the device's memory".into()));
+        }
         self.add_roofs(&mut summary, &prepared);
         summary.invalid = doubts(measured, steady, activity, &self.bench.limits);
         energy::add(&mut summary, windows, self.bench.idle.clone());

@@ -1,6 +1,7 @@
 //! (4) Energy: sources that count joules or read watts, and the window that a case's energy is taken over.
 
 pub mod fake;
+pub mod limit;
 pub mod nvml;
 pub mod rapl;
 pub mod sampler;
@@ -9,6 +10,7 @@ pub mod window;
 
 pub use sensor::Sensor;
 
+use crate::device::DeviceId;
 use crate::record::run::PowerRecord;
 use crate::units::{Bytes, Joules, Seconds, Watts};
 use std::path::Path;
@@ -91,12 +93,12 @@ pub trait PowerSource: Send {
     fn read(&mut self) -> Result<Vec<Reading>, PowerError>;
 }
 
-/// The best source for `device` (`cpu` or `cuda:N`) of this machine, under `root` (`/` but for tests), and what the
+/// The best source for `device` of this machine, under `root` (`/` but for tests), and what the
 /// record says of it.
-pub fn open(root: &Path, device: &str) -> (Option<Box<dyn PowerSource>>, PowerRecord) {
-    let opened: Result<Box<dyn PowerSource>, PowerError> = match device.strip_prefix("cuda:") {
-        Some(index) => nvml::NvmlPower::open(index.parse().unwrap_or(0)).map(|source| Box::new(source) as _),
-        None => rapl::Rapl::open(root).map(|source| Box::new(source) as _),
+pub fn open(root: &Path, device: DeviceId) -> (Option<Box<dyn PowerSource>>, PowerRecord) {
+    let opened: Result<Box<dyn PowerSource>, PowerError> = match device {
+        DeviceId::Cuda(index) => nvml::NvmlPower::open(index as u32).map(|source| Box::new(source) as _),
+        DeviceId::Cpu => rapl::Rapl::open(root).map(|source| Box::new(source) as _),
     };
     match opened {
         Ok(source) => {

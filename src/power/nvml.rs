@@ -93,7 +93,7 @@ impl NvmlPower {
             temperature_c: optional(card.temperature(TemperatureSensor::Gpu))?.map(f64::from),
             throttle: optional(card.current_throttle_reasons())?.map(reasons).unwrap_or_default(),
             memory_used: optional(card.memory_info())?.map(|memory| Bytes(memory.used as f64)),
-            foreign_processes: nvidia::foreign_processes(card),
+            foreign_processes: nvidia::foreign_processes(card).map(|others| others.len()),
         };
         Ok(())
     }

@@ -144,8 +144,11 @@ metrics! {
     requests_per_s: estimate RequestsPerSecond, "requests_per_s", "requests", Higher;
     /// Reading or making the weights; the same for all cases of one load.
     load: value Seconds, "load_s", "load time", Lower;
-    /// Highest memory of the device while the case ran. On the CPU: peak resident set of the process.
+    /// Highest memory of the engine on the device while the case ran: of its buffers on a card; on the CPU, the peak
+    /// resident set of the process.
     peak_device: value Bytes, "peak_device_bytes", "peak memory", Lower;
+    /// Highest memory in use on the card while the case was measured, by whomever: as NVML counts it.
+    peak_used: value Bytes, "peak_used_bytes", "memory in use", Lower;
     /// Weights as stored.
     weights: value Bytes, "weight_bytes", "weights", Neutral;
     /// Key-value cache of the case.

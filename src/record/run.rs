@@ -115,6 +115,9 @@ pub struct PowerRecord {
     /// Power of the device before the run, with nothing to do; absent where it was not waited for.
     #[serde(default)]
     pub idle_w: Option<Watts>,
+    /// The power limit that was set for this run (`--power-limit`); absent where the card kept its own.
+    #[serde(default)]
+    pub limit_w: Option<Watts>,
 }
 
 /// A power sensor.

@@ -1,23 +1,32 @@
 //! A libnvidia-ml that plays scripts: built by tests/nvml.rs with rustc alone, opened like the real one. Time is what the
 //! test says it is (`fake_set`), so that minutes of a trace take no time.
 //!
+//! In a program of its own, which no test can call into, the time is real and the environment says the rest:
+//! FAKE_NVML_SCRIPT the script, FAKE_NVML_LIMIT a file that holds the power limit in milliwatts for all processes,
+//! FAKE_NVML_UNPRIVILEGED that the limit may not be set.
+//!
 //! Each script is a true power over time; the meters show of it what the sensor of that card would.
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
 use std::ffi::{c_char, c_double, c_int, c_longlong, c_uint, c_ulonglong, c_void};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Instant;
 
 const OK: c_uint = 0;
 const INVALID: c_uint = 2;
 const NOT_SUPPORTED: c_uint = 3;
+const NO_PERMISSION: c_uint = 4;
 const INSUFFICIENT_SIZE: c_uint = 7;
 const LOST: c_uint = 15;
 
 static SCRIPT: AtomicUsize = AtomicUsize::new(0);
 /// Microseconds.
 static NOW: AtomicU64 = AtomicU64::new(0);
-/// Milliwatts that a caller has set as the limit of card 0; 0 is the default.
-static LIMIT: AtomicU64 = AtomicU64::new(0);
+/// The limit of a card that nobody has set, in milliwatts.
+const DEFAULT_LIMIT: u64 = 350_000;
+/// Set by the environment, in programs.
+static REAL: OnceLock<Option<Instant>> = OnceLock::new();
 
 /// A card of a script.
 struct Card {
@@ -125,21 +134,49 @@ static SCRIPTS: &[&[Card]] = &[
 ];
 
 fn now() -> f64 {
-    NOW.load(SeqCst) as f64 / 1e6
+    match REAL.get().copied().flatten() {
+        Some(begin) => 100.0 + begin.elapsed().as_secs_f64(),
+        None => NOW.load(SeqCst) as f64 / 1e6,
+    }
+}
+
+/// The file of the limit, which all processes see.
+fn limit_file() -> Option<std::path::PathBuf> {
+    std::env::var_os("FAKE_NVML_LIMIT").map(Into::into)
+}
+
+/// The limit that somebody has set, in milliwatts.
+fn limit() -> Option<u64> {
+    limit_file().and_then(|file| std::fs::read_to_string(file).ok()).and_then(|text| text.trim().parse().ok())
+}
+
+/// What power is cut at, in watts: scripts without a limit do as they like.
+fn cap() -> f64 {
+    limit().map_or(f64::INFINITY, |milliwatts| milliwatts as f64 / 1000.0)
+}
+
+/// The power of a card at a time, in watts: no more than its limit.
+fn power(card: &Card, t: f64, limit: f64) -> f64 {
+    (card.power)(t).min(limit)
 }
 
 /// What the card's sensor makes of the true power at a time.
 fn seen(card: &Card, t: f64) -> f64 {
+    let limit = cap();
     match card.part_time {
         // The first quarter of each 100 ms, held for the rest.
         true => mean(card, (t / 0.1).floor() * 0.1, 0.025),
-        false => (card.power)(t),
+        false => power(card, t, limit),
     }
 }
 
 /// Mean of the true power from `from` on.
 fn mean(card: &Card, from: f64, length: f64) -> f64 {
-    (0..50).map(|i| (card.power)(from + length * (i as f64 + 0.5) / 50.0)).sum::<f64>() / 50.0
+    mean_below(card, from, length, cap())
+}
+
+fn mean_below(card: &Card, from: f64, length: f64, limit: f64) -> f64 {
+    (0..50).map(|i| power(card, from + length * (i as f64 + 0.5) / 50.0, limit)).sum::<f64>() / 50.0
 }
 
 /// Joules up to a time, as the card counts them.
@@ -147,13 +184,14 @@ fn counted(card: &Card, t: f64) -> f64 {
     let step = card.counter_period;
     let from = if t >= card.reset_at { card.reset_at } else { 0.0 };
     let steps = ((t - from) / step).floor() as u64;
-    (0..steps).map(|i| step * mean_seen(card, from + i as f64 * step, step)).sum()
+    let limit = cap();
+    (0..steps).map(|i| step * mean_seen(card, from + i as f64 * step, step, limit)).sum()
 }
 
-fn mean_seen(card: &Card, from: f64, length: f64) -> f64 {
+fn mean_seen(card: &Card, from: f64, length: f64, limit: f64) -> f64 {
     match card.part_time {
-        true => seen(card, from + 1e-9),
-        false => mean(card, from, length),
+        true => mean_below(card, ((from + 1e-9) / 0.1).floor() * 0.1, 0.025, limit),
+        false => mean_below(card, from, length, limit),
     }
 }
 
@@ -197,14 +235,13 @@ pub extern "C" fn fake_set(script: c_uint, now_us: c_ulonglong) {
     NOW.store(now_us, SeqCst);
 }
 
-/// The limit in force on card 0, in milliwatts.
-#[unsafe(no_mangle)]
-pub extern "C" fn fake_limit() -> c_uint {
-    LIMIT.load(SeqCst) as c_uint
-}
-
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlInit_v2() -> c_uint {
+    let script = std::env::var("FAKE_NVML_SCRIPT").ok().and_then(|text| text.parse().ok());
+    if let Some(script) = script {
+        SCRIPT.store(script, SeqCst);
+    }
+    REAL.get_or_init(|| script.map(|_| Instant::now()));
     OK
 }
 #[unsafe(no_mangle)]
@@ -270,11 +307,7 @@ pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(handle: *mut c_void, out: *m
 }
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetEnforcedPowerLimit(handle: *mut c_void, out: *mut c_uint) -> c_uint {
-    let limit = match LIMIT.load(SeqCst) {
-        0 => 350_000,
-        set => set as c_uint,
-    };
-    call!(handle, _card => unsafe { put(out, limit) })
+    call!(handle, _card => unsafe { put(out, limit().unwrap_or(DEFAULT_LIMIT) as c_uint) })
 }
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetPowerManagementLimit(handle: *mut c_void, out: *mut c_uint) -> c_uint {
@@ -282,7 +315,7 @@ pub unsafe extern "C" fn nvmlDeviceGetPowerManagementLimit(handle: *mut c_void, 
 }
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetPowerManagementDefaultLimit(handle: *mut c_void, out: *mut c_uint) -> c_uint {
-    call!(handle, _card => unsafe { put(out, 350_000) })
+    call!(handle, _card => unsafe { put(out, DEFAULT_LIMIT as c_uint) })
 }
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetPowerManagementLimitConstraints(
@@ -295,8 +328,16 @@ pub unsafe extern "C" fn nvmlDeviceGetPowerManagementLimitConstraints(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceSetPowerManagementLimit(handle: *mut c_void, limit: c_uint) -> c_uint {
     call!(handle, _card => {
-        LIMIT.store(limit as u64, SeqCst);
-        OK
+        match limit_file() {
+            _ if std::env::var_os("FAKE_NVML_UNPRIVILEGED").is_some() => NO_PERMISSION,
+            // Whole, as others read it at any moment.
+            Some(file) => {
+                let new = file.with_extension("new");
+                let written = std::fs::write(&new, limit.to_string()).and_then(|()| std::fs::rename(&new, &file));
+                written.map_or(INVALID, |()| OK)
+            }
+            None => NOT_SUPPORTED,
+        }
     })
 }
 #[unsafe(no_mangle)]

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod fake_cuda;
+pub mod fake_nvml;
 pub mod http;
 pub mod record;
 pub mod recorded;

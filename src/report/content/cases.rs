@@ -9,7 +9,10 @@ use crate::units::Quantity;
 /// One line for each case: what was measured, or why not.
 pub fn cases(run: &Run) -> Table {
     let mut table = Table::new(
-        "Cases",
+        run.record.engine.hardware.as_ref().map_or("Cases".to_string(), |card| {
+            let limit = run.record.power.limit_w.map_or(String::new(), |limit| format!(" at {limit}"));
+            format!("Cases on {} ({card}{limit})", run.record.engine.device)
+        }),
         &[
             "quant",
             ">batch",
@@ -137,7 +140,7 @@ pub fn summary(run: &Run) -> Vec<String> {
     let name = run.record.model.as_ref().map_or("no model".to_string(), |m| m.name.clone());
     lines.push(format!(
         "{name} on {}: {} of {} cases measured{}.",
-        run.record.environment.cpu.model,
+        run.record.engine.hardware.as_ref().unwrap_or(&run.record.environment.cpu.model),
         ok.len(),
         run.cases.len(),
         if doubtful > 0 { format!(", {doubtful} of them doubtful") } else { String::new() }
@@ -157,7 +160,8 @@ pub fn summary(run: &Run) -> Vec<String> {
         lines.push(format!("Fastest prefill: {rate} ({}).", row.key.case));
     }
     if let Some(read) = roof(&run.record.ceilings, &run.record.engine.device, CeilingKind::ReadBandwidth) {
-        lines.push(format!("This machine reads memory at {}.", CeilingKind::ReadBandwidth.human(read)));
+        let device = if run.record.engine.hardware.is_some() { "This card" } else { "This machine" };
+        lines.push(format!("{device} reads memory at {}.", CeilingKind::ReadBandwidth.human(read)));
     }
     lines
 }

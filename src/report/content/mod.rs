@@ -3,10 +3,12 @@
 mod cases;
 mod origin;
 mod ranking;
+mod series;
 
 pub use cases::{cases, energy, loads, summary};
 pub use origin::{ceilings, environment};
 pub use ranking::{excluded, excluded_offers, offer_name, ranking, shown};
+pub use series::series;
 
 use super::table::DASH;
 use crate::record::{Distribution, Estimate};

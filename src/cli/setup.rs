@@ -1,0 +1,267 @@
+//! What one run is of: a model on one device, at one power limit; with its folder and its record.
+
+use super::measure_args::MeasureArgs;
+use super::talk::Talk;
+use super::usage;
+use crate::device::cuda::{self, Card, CudaError};
+use crate::device::{DeviceId, inventory, nvidia};
+use crate::engine::Engine;
+use crate::engine::candle::cpu::dot::cpu_level;
+use crate::engine::candle::cuda::CudaEngine;
+use crate::engine::candle::{CANDLE_VERSION, CandleEngine, source};
+use crate::measure::overhead;
+use crate::power::limit::{LimitGuard, PowerLimit};
+use crate::power::{self, PowerSource};
+use crate::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION};
+use crate::record::{RunFolder, RunRecord, RunStatus};
+use crate::units::Watts;
+use crate::workload::Sweep;
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Everything that one run is made with.
+pub struct Setup {
+    /// Where it goes.
+    pub folder: RunFolder,
+    /// What run.json says so far.
+    pub record: RunRecord,
+    /// What is measured.
+    pub device: DeviceId,
+    /// The system under test.
+    pub engine: Box<dyn Engine>,
+    /// The meter, where there is one.
+    pub power: Option<Box<dyn PowerSource>>,
+    /// Holds the power limit of a run that is continued; that of a series is held by the series.
+    pub limit: Option<LimitGuard>,
+}
+
+/// One run of a series.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// The device.
+    pub device: DeviceId,
+    /// The power limit that is in force by now, as asked and in watts.
+    pub limit: Option<(PowerLimit, Watts)>,
+}
+
+impl Part {
+    /// The name of its folder within that of a series.
+    fn folder_name(&self) -> String {
+        let device = self.device.to_string().replace(':', "-");
+        match &self.limit {
+            Some((asked, _)) => format!("{device}-{}", asked.to_string().replace('%', "pct")),
+            None => device,
+        }
+    }
+}
+
+/// Where the runs of a series go.
+pub struct Place {
+    /// The folder of the one run, or of all of them; found when the first begins, unless the user named it.
+    pub base: Option<PathBuf>,
+    /// There are several runs, each in a folder within.
+    pub several: bool,
+}
+
+impl Place {
+    fn of(&mut self, part: &Part, hostname: &str, model: &str) -> PathBuf {
+        let base = self.base.get_or_insert_with(|| default_folder(hostname, model));
+        match self.several {
+            true => base.join(part.folder_name()),
+            false => base.clone(),
+        }
+    }
+}
+
+/// Begins a run.
+pub fn start(
+    args: &MeasureArgs,
+    model: &str,
+    part: Part,
+    place: &mut Place,
+    engine_threads: usize,
+    talk: &Talk,
+) -> anyhow::Result<Setup> {
+    let sweep = args.sweep()?;
+    let model = source::open(model, args.seed, talk.shows_progress())?;
+    let sweep = with_native_levels(sweep, args, &model);
+    let mut record = new_record(args, engine_threads);
+    let card = open_card(part.device)?;
+    if let Some(card) = &card {
+        record.engine = cuda_engine(card);
+    }
+    let (power, power_record) = power::open(Path::new("/"), part.device);
+    record.power = PowerRecord { limit_w: part.limit.map(|(_, watts)| watts), ..power_record };
+    record.model = Some(ModelRecord {
+        name: model.name.clone(),
+        kind: model.kind.to_string(),
+        location: model.location.clone(),
+        synthetic: model.synthetic,
+        hash: model.hash.clone(),
+        parameters: model.shape.parameters(),
+        shape: model.shape.clone(),
+    });
+    record.workload = Some(sweep);
+    record.overhead = overhead::measure();
+    let path = place.of(&part, &record.environment.hostname, &model.name);
+    let folder = RunFolder::create(&path, &record)?;
+    let hardware = record.engine.hardware.as_ref().unwrap_or(&record.environment.cpu.model);
+    let limit = part.limit.map_or(String::new(), |(_, watts)| format!(" at {watts}"));
+    talk.say(format!("{} on {hardware}{limit}, into {}", model.name, path.display()));
+    if args.device == "cpu" && cuda::count().is_ok_and(|cards| cards > 0) {
+        talk.say("this machine has an NVIDIA card, which --device cuda:0 would use");
+    }
+    if let Some(overhead) = record.overhead {
+        talk.say(format!("the measuring loop costs {} a token", overhead.per_token_s));
+    }
+    let engine = engine_of(card, model);
+    Ok(Setup { folder, record, device: part.device, engine, power, limit: None })
+}
+
+fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError> {
+    let open = |index| nvidia::while_opening(index as u32, || Card::open(index)).map(Arc::new);
+    device.card().map(open).transpose()
+}
+
+fn engine_of(card: Option<Arc<Card>>, model: source::OpenedModel) -> Box<dyn Engine> {
+    match card {
+        Some(card) => Box::new(CudaEngine::new(card, model)),
+        None => Box::new(CandleEngine::new(model)),
+    }
+}
+
+/// What computes on a card.
+fn cuda_engine(card: &Card) -> EngineRecord {
+    let (major, minor) = card.facts.capability;
+    let gemm = match cuda::blas::Blas::open(card) {
+        Ok(_) => "cuBLASLt",
+        Err(_) => "the project's own kernel",
+    };
+    EngineRecord {
+        name: "candle".to_string(),
+        version: CANDLE_VERSION.to_string(),
+        device: format!("cuda:{}", card.facts.index),
+        hardware: Some(card.facts.name.clone()),
+        kernels: format!("fused PTX kernels on compute capability {major}.{minor}, matrix products by {gemm}"),
+        compute_type: "16-bit activations and KV cache, f32 residual".to_string(),
+    }
+}
+
+/// A quantized file cannot be run at higher precision: where the user named no levels, those of the workload that the
+/// file can be are kept, and its own is added.
+fn with_native_levels(mut sweep: Sweep, args: &MeasureArgs, model: &source::OpenedModel) -> Sweep {
+    if args.quant.is_empty()
+        && let Some(native) = model.weights.native_quant()
+        && !sweep.quant.iter().all(|quant| model.weights.check_quant(*quant).is_ok())
+    {
+        sweep.quant.retain(|quant| model.weights.check_quant(*quant).is_ok());
+        if !sweep.quant.contains(&native) {
+            sweep.quant.insert(0, native);
+        }
+    }
+    sweep
+}
+
+/// A record of this machine and program, with nothing measured yet.
+pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
+    let mut environment = inventory::environment(std::env::args().collect(), engine_threads, args.pin.clone());
+    if let Ok(machine) = args.machine() {
+        if let Some((provider, instance_type)) = machine.instance {
+            environment.instance.provider = Some(provider);
+            environment.instance.instance_type = Some(instance_type);
+            environment.instance.known_from = "--as".to_string();
+        }
+        environment.instance.usd_per_hour = machine.usd_per_h.map(|price| price.0);
+    }
+    RunRecord {
+        schema_version: SCHEMA_VERSION,
+        status: RunStatus::Running,
+        started_at: Timestamp::now(),
+        finished_at: None,
+        environment,
+        engine: EngineRecord {
+            name: "candle".to_string(),
+            version: CANDLE_VERSION.to_string(),
+            device: "cpu".to_string(),
+            hardware: None,
+            kernels: format!("{:?}", cpu_level()).to_lowercase(),
+            compute_type: "f32 activations and KV cache".to_string(),
+        },
+        model: None,
+        workload: None,
+        seed: args.seed,
+        arrival: "closed_batch".to_string(),
+        metric_definitions: "vLLM and MLPerf: TPOT = (E2E - TTFT) / (n - 1), ITL = pooled gaps (METHODOLOGY.md)"
+            .to_string(),
+        ceilings: Vec::new(),
+        ceilings_absent: Vec::new(),
+        power: PowerRecord::default(),
+        loads: Vec::new(),
+        overhead: None,
+    }
+}
+
+/// Continues the run in a folder.
+pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow::Result<Setup> {
+    let asked =
+        !args.quant.is_empty() || !args.batch.is_empty() || !args.prompt.is_empty() || !args.gen_tokens.is_empty();
+    let limits = args.max_time.is_some() || args.precision.is_some();
+    if asked || limits || args.workload.is_some() || args.quick || args.model.is_some() {
+        return usage("--resume continues what the folder says: leave out --model, --workload, axes and limits");
+    }
+    let (folder, mut record) = RunFolder::resume(path)?;
+    for warning in &folder.warnings {
+        talk.warn(warning);
+    }
+    let Some(known) = &record.model else { return usage(format!("{} holds ceilings only", path.display())) };
+    let here = inventory::environment(Vec::new(), engine_threads, args.pin.clone());
+    let there = &record.environment;
+    if (&here.cpu.model, here.cpu.engine_threads) != (&there.cpu.model, there.cpu.engine_threads) {
+        anyhow::bail!(
+            "{} was begun on {} with {} threads; here it is {} with {}: cases of both cannot stand in one run",
+            path.display(),
+            there.cpu.model,
+            there.cpu.engine_threads,
+            here.cpu.model,
+            here.cpu.engine_threads
+        );
+    }
+    let name = known.location.clone().unwrap_or(known.name.clone());
+    let model = source::open(&name, record.seed, talk.shows_progress())?;
+    if model.hash != known.hash {
+        anyhow::bail!("{name} is not the model that the run was begun with (its hash differs)");
+    }
+    talk.say(format!("continuing {}: {} cases are done", path.display(), folder.done.len()));
+    record.status = RunStatus::Running;
+    let device: DeviceId = record.engine.device.parse()?;
+    let limit = match (record.power.limit_w, device.card()) {
+        (Some(watts), Some(index)) => {
+            let mut guard = LimitGuard::start(&std::env::current_exe()?, index)?;
+            guard.set(watts)?;
+            Some(guard)
+        }
+        _ => None,
+    };
+    let card = open_card(device)?;
+    let hardware = card.as_ref().map(|card| card.facts.name.clone());
+    if hardware != record.engine.hardware {
+        let names = [&hardware, &record.engine.hardware].map(|name| name.as_deref().unwrap_or("the CPU").to_string());
+        anyhow::bail!("{} was begun on {}; {} is {} here", path.display(), names[1], record.engine.device, names[0]);
+    }
+    let (power, _) = power::open(Path::new("/"), device);
+    let engine = engine_of(card, model);
+    Ok(Setup { folder, record, device, engine, power, limit })
+}
+
+/// `results/DATE-HOST-MODEL`, with a number behind it where that is taken.
+pub fn default_folder(hostname: &str, model: &str) -> PathBuf {
+    let date = super::today();
+    let plain: String = format!("{date}-{hostname}-{model}")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .collect();
+    let base = Path::new("results").join(plain);
+    let numbered = (2..).map(|n| PathBuf::from(format!("{}-{n}", base.display())));
+    std::iter::once(base.clone()).chain(numbered).find(|path| !path.exists()).unwrap_or(base)
+}
