@@ -16,7 +16,7 @@ fn export(run: &Run, extension: &str) -> String {
     let catalog = Catalog::embedded().unwrap();
     let rankings = [Quant::F16, Quant::Int8]
         .map(|quant| rank(run, &catalog, &RankRequest { quants: vec![quant], ..RankRequest::on(today) }));
-    let report = Report { run, rankings: rankings.into_iter().collect(), today };
+    let report = Report { run, rankings: rankings.into_iter().collect(), power: &[], today };
     exporter(extension).unwrap().export(&report)
 }
 
@@ -70,7 +70,8 @@ fn a_run_without_anything_measured_still_has_a_report() {
     let mut run = recorded::run();
     run.cases.retain(|row| row.metrics.ttft.is_none());
     run.record.ceilings.clear();
-    let report = Report { run: &run, rankings: Err("no case was measured".into()), today: date(2026, 11, 23) };
+    let report =
+        Report { run: &run, rankings: Err("no case was measured".into()), power: &[], today: date(2026, 11, 23) };
     for extension in ["html", "md"] {
         let text = exporter(extension).unwrap().export(&report);
         assert!(text.contains("No ranking: no case was measured"), "{text}");

@@ -70,14 +70,14 @@ pub fn rankings(run: &Run, catalog: &Catalog, machine: &MachinePrice) -> Result<
 pub fn write(run: &Run, rankings: Result<Vec<Ranking>, String>, path: &Path) -> anyhow::Result<()> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     let exporter = exporter(extension).or_else(usage)?;
-    let text = exporter.export(&Report { run, rankings, today: today() });
+    let text = exporter.export(&Report { run, rankings, power: &run.power()?, today: today() });
     std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Writes every plot into a folder, one SVG file each.
 pub fn write_plots(run: &Run, rankings: Result<Vec<Ranking>, String>, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    for plot in (Report { run, rankings, today: today() }).plots() {
+    for plot in (Report { run, rankings, power: &run.power()?, today: today() }).plots() {
         let path = folder.join(format!("{}.svg", plot.name));
         std::fs::write(&path, plot.svg).with_context(|| format!("{} cannot be written", path.display()))?;
     }

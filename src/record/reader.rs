@@ -2,7 +2,7 @@
 
 use super::case_row::CaseRow;
 use super::run::{RunRecord, SCHEMA_VERSION};
-use super::sample::SampleRow;
+use super::sample::{PowerRow, SampleRow};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,15 @@ impl Run {
     /// Reads samples.csv.
     pub fn samples(&self) -> Result<Vec<SampleRow>, ReadError> {
         read_rows(&self.path.join("samples.csv"), SampleRow::from_fields)
+    }
+
+    /// Reads power.csv; empty where there is none, as in a run that another program made.
+    pub fn power(&self) -> Result<Vec<PowerRow>, ReadError> {
+        let path = self.path.join("power.csv");
+        match path.exists() {
+            true => read_rows(&path, PowerRow::from_fields),
+            false => Ok(Vec::new()),
+        }
     }
 }
 

@@ -63,12 +63,8 @@ impl SampleRow {
 
     /// Reads a row from fields by name; the error names the column.
     pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
-        let text =
-            |name: &str| fields.get(name).map(String::as_str).ok_or_else(|| format!("column `{name}` is missing"));
-        let seconds = |name: &str, text: &str| match text.parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(Seconds(value)),
-            _ => Err(format!("column `{name}`: `{text}` is not a number of seconds")),
-        };
+        let text = |name: &str| text(fields, name);
+        let seconds = |name: &str, text: &str| number(name, text).map(Seconds);
         Ok(Self {
             case_id: text("case_id")?.to_string(),
             iteration: text("iteration")?.parse().map_err(|e| format!("column `iteration`: {e}"))?,
@@ -139,6 +135,40 @@ impl PowerRow {
             self.throttle.clone(),
         ]
     }
+
+    /// Reads a row from fields by name; the error names the column.
+    pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
+        let text = |name: &str| text(fields, name);
+        let number = |name: &str| match text(name)? {
+            "" => Ok(None),
+            text => number(name, text).map(Some),
+        };
+        Ok(Self {
+            case_id: text("case_id")?.to_string(),
+            window: text("window")?.parse().map_err(|e| format!("column `window`: {e}"))?,
+            time: Seconds(number("time_s")?.ok_or("column `time_s` is empty")?),
+            zone: text("zone")?.to_string(),
+            energy: number("energy_j")?.map(Joules),
+            power: number("power_w")?.map(Watts),
+            sm_clock_mhz: number("sm_clock_mhz")?,
+            temperature_c: number("temperature_c")?,
+            memory_used: number("memory_used_bytes")?.map(Bytes),
+            throttle: text("throttle_reasons")?.to_string(),
+        })
+    }
+}
+
+/// The field called `name`.
+fn text<'a>(fields: &'a HashMap<String, String>, name: &str) -> Result<&'a str, String> {
+    fields.get(name).map(String::as_str).ok_or_else(|| format!("column `{name}` is missing"))
+}
+
+/// The number in a field.
+fn number(name: &str, text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err(format!("column `{name}`: `{text}` is not a number")),
+    }
 }
 
 #[cfg(test)]
@@ -161,5 +191,28 @@ mod tests {
         let fields: HashMap<String, String> =
             SampleRow::HEADER.into_iter().map(String::from).zip(row.fields()).collect();
         assert_eq!(SampleRow::from_fields(&fields), Ok(row));
+    }
+
+    #[test]
+    fn readings_are_read_back_and_what_is_absent_stays_so() {
+        let full = PowerRow {
+            case_id: "a".into(),
+            window: 2,
+            time: Seconds(0.25),
+            zone: "gpu0".into(),
+            energy: Some(Joules(12.5)),
+            power: Some(Watts(250.0)),
+            sm_clock_mhz: Some(1980.0),
+            temperature_c: Some(61.0),
+            memory_used: Some(Bytes(2e9)),
+            throttle: "power_cap thermal".into(),
+        };
+        for row in [full, PowerRow { zone: "package-0".into(), ..PowerRow::default() }] {
+            let mut fields: HashMap<String, String> =
+                PowerRow::HEADER.into_iter().map(String::from).zip(row.fields()).collect();
+            assert_eq!(PowerRow::from_fields(&fields), Ok(row));
+            fields.insert("power_w".into(), "inf".into());
+            assert!(PowerRow::from_fields(&fields).unwrap_err().contains("power_w"));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The report as one HTML file that needs nothing else: no network, no script, plots inline. Everything that came from
 //! a user or a file is escaped by the template.
 
-use super::plot::{Plot, cost, curves, roofline};
+use super::plot::{Plot, cost, curves, roofline, trace};
 use super::table::{Align, Table};
 use super::{Exporter, Report, content};
 use crate::sizing::Ranking;
@@ -123,6 +123,19 @@ fn speed(report: &Report<'_>) -> Markup {
     }
 }
 
+/// Power and memory over time, case by case.
+fn traces(report: &Report<'_>) -> Markup {
+    let plots = trace::all(report.run, report.power);
+    html! {
+        @if !plots.is_empty() {
+            details {
+                summary { "Power and memory over time, case by case" }
+                div class="plots" { @for plot in &plots { (figure(plot)) } }
+            }
+        }
+    }
+}
+
 fn no_energy(report: &Report<'_>) -> String {
     let first = report.run.cases.iter().find_map(|row| row.why_absent("energy_j"));
     first.map(str::to_string).or(report.run.record.power.reason.clone()).unwrap_or("no case has an energy".to_string())
@@ -133,6 +146,7 @@ fn tables(report: &Report<'_>) -> Markup {
     html! {
         (table(&content::cases(run)))
         @if let Some(energy) = content::energy(run) { (table(&energy)) }
+        (traces(report))
         (table(&content::loads(run)))
         (table(&content::ceilings(&run.record)))
         (table(&content::environment(run)))

@@ -10,7 +10,7 @@ pub mod rank_csv;
 pub mod table;
 pub mod terminal;
 
-use crate::record::Run;
+use crate::record::{PowerRow, Run};
 use crate::sizing::Ranking;
 use jiff::civil::Date;
 use plot::Plot;
@@ -21,6 +21,8 @@ pub struct Report<'a> {
     pub run: &'a Run,
     /// One ranking for each level of quantization, the baseline first; or why there is none.
     pub rankings: Result<Vec<Ranking>, String>,
+    /// The readings of power and memory while its cases were measured.
+    pub power: &'a [PowerRow],
     /// The day of the report, which ages of prices are counted to.
     pub today: Date,
 }
@@ -32,6 +34,7 @@ impl Report<'_> {
         plots.extend(plot::roofline::plot(self.run));
         let rankings = self.rankings.iter().flatten();
         plots.extend(rankings.filter_map(plot::cost::plot));
+        plots.extend(plot::trace::all(self.run, self.power));
         plots
     }
 }

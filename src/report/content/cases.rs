@@ -95,11 +95,21 @@ fn case_notes(run: &Run) -> Vec<String> {
     notes
 }
 
-/// Energy of each case, where there is any.
+/// Energy of each case, where there is any, and the memory that the meter saw.
 pub fn energy(run: &Run) -> Option<Table> {
     let mut table = Table::new(
-        format!("Energy ({})", run.record.power.source),
-        &["quant", ">batch", ">prompt", ">energy", ">power", ">per token", ">net per token", ">tokens per joule"],
+        format!("Energy and memory ({})", run.record.power.source),
+        &[
+            "quant",
+            ">batch",
+            ">prompt",
+            ">energy",
+            ">power",
+            ">per token",
+            ">net per token",
+            ">tokens per joule",
+            ">memory in use",
+        ],
     );
     for row in run.cases.iter().filter(|row| row.metrics.energy.is_some()) {
         let (case, m) = (row.key.case, &row.metrics);
@@ -112,6 +122,7 @@ pub fn energy(run: &Run) -> Option<Table> {
             estimate(m.energy_per_token),
             estimate(m.net_energy_per_token),
             estimate(m.tokens_per_j),
+            quantity(m.peak_used),
         ]);
     }
     (!table.rows.is_empty()).then_some(table)

@@ -148,6 +148,14 @@ pub fn log_ticks(low: f64, high: f64) -> Vec<f64> {
         .collect()
 }
 
+/// Four to six round values from 0 to `high`.
+pub fn linear_ticks(high: f64) -> Vec<f64> {
+    let rough = high / 5.0;
+    let magnitude = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|s| s * magnitude).find(|s| *s >= rough).unwrap_or(magnitude);
+    (0..=10).map(|i| i as f64 * step).take_while(|v| *v <= high).collect()
+}
+
 /// A range that holds all `values` with some room, from 0 where `from_zero`.
 pub fn range(values: impl Iterator<Item = f64>, from_zero: bool) -> Option<(f64, f64)> {
     let values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
@@ -168,6 +176,12 @@ mod tests {
         assert_eq!([0.01, 1.0, 250.0, 20_000.0, 1.5e9].map(tick), ["0.01", "1", "250", "20k", "1.5G"]);
         assert_eq!(log_ticks(0.9, 12.0), [1.0, 2.0, 5.0, 10.0]);
         assert_eq!(log_ticks(1.0, 1e5).len(), 6);
+    }
+
+    #[test]
+    fn axes_have_round_steps() {
+        assert_eq!(linear_ticks(108.0), [0.0, 25.0, 50.0, 75.0, 100.0]);
+        assert_eq!(linear_ticks(0.9).len(), 5);
     }
 
     #[test]

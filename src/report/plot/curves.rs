@@ -1,7 +1,7 @@
 //! Curves against batch size: latency, throughput, throughput per watt.
 
 use super::Plot;
-use super::canvas::{self, GRID, INK, LEGEND_WIDTH, WIDTH, colour, text, tick};
+use super::canvas::{self, GRID, INK, LEGEND_WIDTH, WIDTH, colour, linear_ticks, text, tick};
 use crate::record::{CaseRow, Outcome, Run};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -203,24 +203,5 @@ impl Frame {
         let middle = (LEFT + Self::right()) / 2;
         area.draw(&Text::new("batch (sequences that run together)".to_string(), (middle, bottom + 38), style))?;
         Ok(())
-    }
-}
-
-/// Four to six round values from 0 to `high`.
-fn linear_ticks(high: f64) -> Vec<f64> {
-    let rough = high / 5.0;
-    let magnitude = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|s| s * magnitude).find(|s| *s >= rough).unwrap_or(magnitude);
-    (0..=10).map(|i| i as f64 * step).take_while(|v| *v <= high).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn axes_have_round_steps() {
-        assert_eq!(linear_ticks(108.0), [0.0, 25.0, 50.0, 75.0, 100.0]);
-        assert_eq!(linear_ticks(0.9).len(), 5);
     }
 }

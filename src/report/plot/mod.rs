@@ -5,6 +5,7 @@ mod canvas;
 pub mod cost;
 pub mod curves;
 pub mod roofline;
+pub mod trace;
 
 /// A finished plot.
 #[derive(Debug, Clone, PartialEq, Eq)]
