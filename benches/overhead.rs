@@ -12,6 +12,7 @@
 mod record;
 
 use sizewell::device::activity::ActivityMonitor;
+use sizewell::engine::candle::ops::Kernels;
 use sizewell::engine::candle::{CandleEngine, source, threads};
 use sizewell::engine::{Engine, EngineError, Generated, Prepared, Step};
 use sizewell::measure::Silent;
@@ -128,7 +129,7 @@ fn main() {
     // SAFETY: this is the first thing that happens: no other thread is there.
     unsafe { threads::configure(cores, None) };
     let opened = source::open(model, 0, false).unwrap_or_else(|error| panic!("{error}"));
-    let mut engine = Timed { inner: CandleEngine::new(opened), iterations: 0, inside: Duration::ZERO };
+    let mut engine = Timed { inner: CandleEngine::new(opened, Kernels::Own), iterations: 0, inside: Duration::ZERO };
     let record = workload(record::record());
     // The first loads the weights and warms up longer.
     recorded(&mut engine, &record, 1);

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use sizewell::device::cuda::{self, Card};
 use sizewell::engine::candle::cuda::{Compute, CudaDecoder, CudaEngine};
 use sizewell::engine::candle::decoder::{Decoder, Logits};
+use sizewell::engine::candle::ops;
 use sizewell::engine::candle::source::{self, OpenedModel};
 use sizewell::engine::{Engine, EngineError};
 use sizewell::workload::{Architecture, Case, ModelShape, Quant};
@@ -49,7 +50,9 @@ fn prompts(batch: usize, seq: usize, vocab: usize) -> Vec<u32> {
 /// Logits after the prompt and after two more steps, by the CPU, fed with the tokens that the card chose.
 fn on_cpu(model: &mut OpenedModel, quant: Quant, prompts: &[u32], batch: usize, chosen: &[Vec<u32>]) -> Vec<Vec<f32>> {
     let divisors = model.weights.rope_divisors().unwrap();
-    let mut decoder = Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, &mut |_, _| ()).unwrap();
+    let mut decoder =
+        Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, ops::Compute::own(), &mut |_, _| ())
+            .unwrap();
     let seq = prompts.len() / batch;
     decoder.allocate(batch, seq + chosen.len()).unwrap();
     let mut input = Tensor::from_vec(prompts.to_vec(), (batch, seq), &Device::Cpu).unwrap();

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral, quantized_llama, qwen2, qwen3};
 use sizewell::engine::candle::decoder::{Decoder, Logits};
+use sizewell::engine::candle::ops::Compute;
 use sizewell::engine::candle::source::{self, OpenedModel};
 use sizewell::workload::{Architecture, ModelShape, Quant, RopeScaling};
 use std::path::Path;
@@ -29,7 +30,7 @@ fn open(path: &Path) -> OpenedModel {
 
 fn load(model: &mut OpenedModel, quant: Quant) -> Decoder {
     let divisors = model.weights.rope_divisors().unwrap();
-    Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, &mut |_, _| ()).unwrap()
+    Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, Compute::own(), &mut |_, _| ()).unwrap()
 }
 
 /// Logits after each of `tokens`, from position `from` on, by a judge that is fed a prompt and then single tokens.
@@ -263,5 +264,42 @@ fn lower_precision_stays_close_and_says_what_it_stored() {
         assert!(error > 0.0 && error < tolerance, "{quant}: {error}");
         assert_eq!(encodings.iter().map(|(_, count)| count).sum::<usize>(), 3 * 7 + 2);
         assert_eq!(encodings, shape.encodings(quant), "{quant}");
+    }
+}
+
+/// Logits after a prompt, a second piece of it and single tokens, by `compute`.
+fn logits(path: &Path, quant: Quant, compute: Compute) -> Vec<Tensor> {
+    let mut model = open(path);
+    let divisors = model.weights.rope_divisors().unwrap();
+    let mut decoder =
+        Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, compute, &mut |_, _| ()).unwrap();
+    decoder.allocate(2, 40).unwrap();
+    let text = [tokens(40, 120), tokens(40, 97)];
+    let mut past = 0;
+    [21, 29, 30, 31]
+        .map(|end: usize| {
+            let input: Vec<u32> = text.iter().flat_map(|row| row[past..end].to_vec()).collect();
+            let input = Tensor::from_vec(input, (2, end - past), &Device::Cpu).unwrap();
+            past = end;
+            decoder.forward(&input, Logits::Last).unwrap().to_dtype(DType::F32).unwrap()
+        })
+        .to_vec()
+}
+
+#[test]
+fn candles_own_kernels_give_the_same_logits() {
+    use Architecture::*;
+    for (architecture, window) in [(Llama, None), (Mistral, Some(9)), (Qwen2, None), (Qwen3, None)] {
+        let shape = ModelShape { sliding_window: window, ..shape(architecture) };
+        let folder = tempfile::tempdir().unwrap();
+        write_folder(folder.path(), &shape, &tensors(&shape), DType::F32, 1);
+        for (quant, tolerance) in [(Quant::F32, 1e-4), (Quant::F16, 2e-2), (Quant::Int8, 4e-2)] {
+            let own = logits(folder.path(), quant, Compute::own());
+            let candle = logits(folder.path(), quant, Compute::candle(&Device::Cpu, quant));
+            for (own, candle) in own.iter().zip(&candle) {
+                let error = relative_error(candle, own);
+                assert!(error < tolerance, "{architecture:?} {quant}: {error}");
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use candle_core::DType;
 use candle_core::quantized::GgmlDType;
 use proptest::prelude::*;
 use sizewell::engine::candle::decoder::{Decoder, Logits};
+use sizewell::engine::candle::ops::Compute;
 use sizewell::engine::candle::source;
 use sizewell::workload::{Architecture, Quant};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -55,8 +56,9 @@ fn load(path: &Path) -> Result<(), String> {
     let mut model = source::open(path.to_str().unwrap(), 0, false).map_err(|e| e.to_string())?;
     let quant = model.weights.native_quant().unwrap_or(Quant::F32);
     let divisors = model.weights.rope_divisors().map_err(|e| e.to_string())?;
-    let mut decoder = Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, &mut |_, _| ())
-        .map_err(|e| e.to_string())?;
+    let mut decoder =
+        Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, Compute::own(), &mut |_, _| ())
+            .map_err(|e| e.to_string())?;
     decoder.allocate(1, 4).map_err(|e| e.to_string())?;
     let tokens = candle_core::Tensor::new(&[[0u32, 0]], &candle_core::Device::Cpu).unwrap();
     decoder.forward(&tokens, Logits::Last).map(|_| ()).map_err(|e| e.to_string())

@@ -2,12 +2,30 @@
 
 use super::usage;
 use crate::device::{DeviceId, DeviceListError, cpu};
+use crate::engine::candle::ops::Kernels;
 use crate::power::limit::PowerLimit;
 use crate::units::Usd;
 use crate::workload::sweep::Grid;
 use crate::workload::{Quant, Sweep};
+use clap::ValueEnum;
 use rust_decimal::Decimal;
 use std::path::PathBuf;
+
+/// Kernels on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KernelsArg {
+    Own,
+    Candle,
+}
+
+impl From<KernelsArg> for Kernels {
+    fn from(arg: KernelsArg) -> Self {
+        match arg {
+            KernelsArg::Own => Self::Own,
+            KernelsArg::Candle => Self::Candle,
+        }
+    }
+}
 
 /// What to measure, how long, and where it goes.
 #[derive(Debug, Clone, clap::Args)]
@@ -19,6 +37,10 @@ pub struct MeasureArgs {
     /// commas between. Each is measured alone, in a run of its own.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: String,
+    /// Whose kernels compute: this project's, or candle's own, one operation after the other (on cards in builds with
+    /// --features cuda only).
+    #[arg(long, value_enum, default_value = "own", conflicts_with = "resume")]
+    pub kernels: KernelsArg,
     /// Measure at each of these power limits of the card, such as 100%,80%,60% (of its default) or 250W; each is a run of
     /// its own. Needs root and a card that nobody else uses; the limit that was there comes back, even after a crash.
     #[arg(long, value_delimiter = ',', value_name = "LIMIT,...", conflicts_with = "resume")]

@@ -5,10 +5,11 @@ use super::talk::Talk;
 use super::usage;
 use crate::device::cuda::{self, Card, CudaError};
 use crate::device::{DeviceId, inventory, nvidia};
-use crate::engine::Engine;
 use crate::engine::candle::cpu::dot::cpu_level;
 use crate::engine::candle::cuda::CudaEngine;
+use crate::engine::candle::ops::Kernels;
 use crate::engine::candle::{CANDLE_VERSION, CandleEngine, source};
+use crate::engine::{Engine, EngineError};
 use crate::measure::overhead;
 use crate::power::limit::{LimitGuard, PowerLimit};
 use crate::power::{self, PowerSource};
@@ -91,6 +92,10 @@ pub fn start(
     if let Some(card) = &card {
         record.engine = cuda_engine(card);
     }
+    let kernels = args.kernels.into();
+    if kernels == Kernels::Candle {
+        record.engine = by_candle(record.engine);
+    }
     let (power, power_record) = power::open(Path::new("/"), part.device);
     record.power = PowerRecord { limit_w: part.limit.map(|(_, watts)| watts), ..power_record };
     record.model = Some(ModelRecord {
@@ -104,18 +109,19 @@ pub fn start(
     });
     record.workload = Some(sweep);
     record.overhead = overhead::measure();
-    let path = place.of(&part, &record.environment.hostname, &model.name);
+    let name = model.name.clone();
+    let engine = engine_of(card, model, kernels)?;
+    let path = place.of(&part, &record.environment.hostname, &name);
     let folder = RunFolder::create(&path, &record)?;
     let hardware = record.engine.hardware.as_ref().unwrap_or(&record.environment.cpu.model);
     let limit = part.limit.map_or(String::new(), |(_, watts)| format!(" at {watts}"));
-    talk.say(format!("{} on {hardware}{limit}, into {}", model.name, path.display()));
+    talk.say(format!("{name} on {hardware}{limit}, into {}", path.display()));
     if args.device == "cpu" && cuda::count().is_ok_and(|cards| cards > 0) {
         talk.say("this machine has an NVIDIA card, which --device cuda:0 would use");
     }
     if let Some(overhead) = record.overhead {
         talk.say(format!("the measuring loop costs {} a token", overhead.per_token_s));
     }
-    let engine = engine_of(card, model);
     Ok(Setup { folder, record, device: part.device, engine, power, limit: None })
 }
 
@@ -124,10 +130,28 @@ fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError> {
     device.card().map(open).transpose()
 }
 
-fn engine_of(card: Option<Arc<Card>>, model: source::OpenedModel) -> Box<dyn Engine> {
-    match card {
-        Some(card) => Box::new(CudaEngine::new(card, model)),
-        None => Box::new(CandleEngine::new(model)),
+fn engine_of(
+    card: Option<Arc<Card>>,
+    model: source::OpenedModel,
+    kernels: Kernels,
+) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(match (card, kernels) {
+        (Some(card), Kernels::Own) => Box::new(CudaEngine::new(card, model)),
+        (Some(card), Kernels::Candle) => Box::new(CandleEngine::on_card(model, card)?),
+        (None, kernels) => Box::new(CandleEngine::new(model, kernels)),
+    })
+}
+
+/// The name of the engine that computes by candle's own kernels: what it measures is not mixed with the other's.
+const CANDLE_OPS: &str = "candle-ops";
+
+/// The engine record of candle's own kernels, from that of the project's.
+fn by_candle(own: EngineRecord) -> EngineRecord {
+    EngineRecord {
+        name: CANDLE_OPS.to_string(),
+        kernels: "candle's own, one operation after the other".to_string(),
+        compute_type: "activations and KV cache in the type of the weights, f32 for weights in blocks".to_string(),
+        ..own
     }
 }
 
@@ -250,7 +274,8 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
         anyhow::bail!("{} was begun on {}; {} is {} here", path.display(), names[1], record.engine.device, names[0]);
     }
     let (power, _) = power::open(Path::new("/"), device);
-    let engine = engine_of(card, model);
+    let kernels = if record.engine.name == CANDLE_OPS { Kernels::Candle } else { Kernels::Own };
+    let engine = engine_of(card, model, kernels)?;
     Ok(Setup { folder, record, device, engine, power, limit })
 }
 

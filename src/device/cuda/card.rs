@@ -5,11 +5,14 @@ use super::kernels::Loaded;
 use super::{Buffer, CudaError, During};
 use crate::units::{Bytes, Seconds};
 use cudarc::driver::result::device;
-use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags, CUresult};
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUevent_flags, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// The most bytes of a pool that were in use.
+const HIGHEST_USE: sys::CUmemPool_attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
 
 /// What the driver says of a card.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,14 +130,41 @@ impl Card {
             return Ok(());
         }
         self.synchronize()?;
+        let pool = self.pool()?;
+        // SAFETY: nothing of it is in use by work that has not ended.
+        unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().during("trimming the pool")
+    }
+
+    /// The most bytes that were in use at once in the driver's own pool, of whatever library of this process, since
+    /// [`Card::reset_pool_peak`].
+    pub fn pool_peak(&self) -> Result<Bytes, CudaError> {
+        let mut bytes: u64 = 0;
+        let pool = self.pool()?;
+        // SAFETY: this attribute is a number of 64 bits.
+        unsafe { sys::cuMemPoolGetAttribute(pool, HIGHEST_USE, (&raw mut bytes).cast()) }
+            .result()
+            .during("asking the pool")?;
+        Ok(Bytes(bytes as f64))
+    }
+
+    /// Starts a new peak.
+    pub fn reset_pool_peak(&self) -> Result<(), CudaError> {
+        let mut zero: u64 = 0;
+        let pool = self.pool()?;
+        // SAFETY: as above; 0 is the one value that may be set.
+        unsafe { sys::cuMemPoolSetAttribute(pool, HIGHEST_USE, (&raw mut zero).cast()) }
+            .result()
+            .during("asking the pool")
+    }
+
+    fn pool(&self) -> Result<sys::CUmemoryPool, CudaError> {
         self.context.bind_to_thread().during("using the card")?;
-        let device = self.context.cu_device();
         let mut pool = std::ptr::null_mut();
-        // SAFETY: the pool belongs to the device, and nothing of it is in use by work that has not ended.
-        unsafe {
-            cudarc::driver::sys::cuDeviceGetDefaultMemPool(&mut pool, device).result().during("finding the pool")?;
-            cudarc::driver::sys::cuMemPoolTrimTo(pool, 0).result().during("trimming the pool")
-        }
+        // SAFETY: the pool belongs to the device and lives as long.
+        unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, self.context.cu_device()) }
+            .result()
+            .during("finding the pool")?;
+        Ok(pool)
     }
 
     /// Time that the card takes for what `work` launches, by its own events.

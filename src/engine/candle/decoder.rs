@@ -3,6 +3,7 @@
 
 use super::cpu::attention::CachedAttention;
 use super::linear::Linear;
+use super::ops::{self, Compute, Kernels};
 use super::rope;
 use super::source::names::{BlockTensor, TensorName};
 use super::source::{ModelError, WeightSource};
@@ -68,6 +69,7 @@ struct Block {
 /// A decoder with its weights.
 pub struct Decoder {
     shape: ModelShape,
+    compute: Compute,
     embedding: Linear,
     blocks: Vec<Block>,
     output_norm: Norm,
@@ -97,6 +99,7 @@ struct Loader<'a> {
     weights: &'a mut dyn WeightSource,
     shape: &'a ModelShape,
     quant: Quant,
+    compute: &'a Compute,
     encodings: Vec<(Encoding, usize)>,
 }
 
@@ -104,11 +107,16 @@ impl Loader<'_> {
     fn matrix(&mut self, name: TensorName, rows: usize, cols: usize) -> std::result::Result<Linear, ModelError> {
         let (linear, encoding) = self.weights.matrix(name, rows, cols, self.quant)?;
         count_encoding(&mut self.encodings, encoding);
-        Ok(linear)
+        linear.prepared_for(self.compute).map_err(|e| ModelError::new(format!("{name:?}"), e))
+    }
+
+    fn vector(&mut self, name: TensorName, len: usize) -> std::result::Result<Tensor, ModelError> {
+        let vector = self.weights.vector(name, len)?;
+        self.compute.tensor(&vector).map_err(|e| ModelError::new(format!("{name:?}"), e))
     }
 
     fn norm(&mut self, name: TensorName, len: usize) -> std::result::Result<Norm, ModelError> {
-        Ok(Norm { weight: self.weights.vector(name, len)?, eps: self.shape.norm_eps as f32 })
+        Ok(Norm { weight: self.vector(name, len)?, eps: self.shape.norm_eps as f32 })
     }
 
     fn block(&mut self, index: usize) -> std::result::Result<Block, ModelError> {
@@ -120,7 +128,7 @@ impl Loader<'_> {
             Ok(Projection {
                 weight: self.matrix(at(weight), rows, hidden)?,
                 bias: match shape.qkv_bias {
-                    true => Some(self.weights.vector(at(bias), rows)?),
+                    true => Some(self.vector(at(bias), rows)?),
                     false => None,
                 },
             })
@@ -150,15 +158,16 @@ impl Loader<'_> {
 }
 
 impl Decoder {
-    /// Loads all weights at `quant`. `progress(done, blocks)` is told after each block.
+    /// Loads all weights at `quant` for `compute`. `progress(done, blocks)` is told after each block.
     pub fn load(
         shape: &ModelShape,
         weights: &mut dyn WeightSource,
         quant: Quant,
         rope_divisors: Option<Vec<f32>>,
+        compute: Compute,
         progress: &mut dyn FnMut(usize, usize),
     ) -> std::result::Result<Self, ModelError> {
-        let mut loader = Loader { weights, shape, quant, encodings: Vec::new() };
+        let mut loader = Loader { weights, shape, quant, compute: &compute, encodings: Vec::new() };
         let (vocab, hidden) = (shape.vocab_size, shape.hidden_size);
         let embedding = loader.matrix(TensorName::TokenEmbedding, vocab, hidden)?;
         let mut blocks = Vec::with_capacity(shape.layers);
@@ -176,6 +185,7 @@ impl Decoder {
             Tensor::zeros((0, shape.head_dim / 2), DType::F32, &Device::Cpu).map_err(|e| ModelError::new("rope", e))?;
         Ok(Self {
             shape: shape.clone(),
+            compute,
             embedding,
             blocks,
             output_norm,
@@ -195,10 +205,11 @@ impl Decoder {
             block.cache = None;
         }
         for block in &mut self.blocks {
-            let zeros = || Tensor::zeros(shape, DType::F32, &Device::Cpu);
+            let zeros = || Tensor::zeros(shape, self.compute.dtype, &self.compute.device);
             block.cache = Some((zeros()?, zeros()?));
         }
-        self.rope = rope::tables(&self.shape, self.rope_divisors.as_deref(), capacity)?;
+        let (cos, sin) = rope::tables(&self.shape, self.rope_divisors.as_deref(), capacity)?;
+        self.rope = (self.compute.tensor(&cos)?, self.compute.tensor(&sin)?);
         self.capacity = capacity;
         self.filled = 0;
         Ok(())
@@ -216,10 +227,19 @@ impl Decoder {
         if past + seq > self.capacity {
             bail!("{} positions do not fit a cache of {}", past + seq, self.capacity);
         }
-        let rope = (self.rope.0.narrow(0, past, seq)?, self.rope.1.narrow(0, past, seq)?);
+        let mask = match self.compute.kernels {
+            Kernels::Own => None,
+            Kernels::Candle => ops::mask(seq, past, self.shape.sliding_window, &self.compute.device)?,
+        };
+        let position = Position {
+            kernels: self.compute.kernels,
+            past,
+            rope: (self.rope.0.narrow(0, past, seq)?, self.rope.1.narrow(0, past, seq)?),
+            mask,
+        };
         let mut x = self.embedding.embed(tokens)?;
         for block in &mut self.blocks {
-            x = block.forward(&x, &self.shape, &rope, past)?;
+            x = block.forward(&x, &self.shape, &position)?;
         }
         self.filled = past + seq;
         if logits == Logits::Last && seq > 1 {
@@ -249,6 +269,17 @@ impl Decoder {
     }
 }
 
+/// What all blocks of one pass share.
+struct Position {
+    kernels: Kernels,
+    /// Positions in the cache before these.
+    past: usize,
+    /// Cosines and sines of these.
+    rope: (Tensor, Tensor),
+    /// What each of them sees, for candle's kernels.
+    mask: Option<Tensor>,
+}
+
 impl Block {
     fn matrices(&self) -> impl Iterator<Item = &Linear> {
         [
@@ -263,16 +294,17 @@ impl Block {
         .into_iter()
     }
 
-    fn forward(&mut self, x: &Tensor, shape: &ModelShape, rope: &(Tensor, Tensor), past: usize) -> Result<Tensor> {
+    fn forward(&mut self, x: &Tensor, shape: &ModelShape, position: &Position) -> Result<Tensor> {
         let normed = self.attention_norm.forward(x)?;
-        let x = (x + self.attend(&normed, shape, rope, past)?)?;
+        let x = (x + self.attend(&normed, shape, position)?)?;
         let normed = self.feed_forward_norm.forward(&x)?;
         let gated = (silu(&self.gate.forward(&normed)?)? * self.up.forward(&normed)?)?;
         x + self.down.forward(&gated)?
     }
 
     /// Attention of `(batch, seq, hidden)`, the new keys and values written into the cache first.
-    fn attend(&mut self, x: &Tensor, shape: &ModelShape, (cos, sin): &(Tensor, Tensor), past: usize) -> Result<Tensor> {
+    fn attend(&mut self, x: &Tensor, shape: &ModelShape, position: &Position) -> Result<Tensor> {
+        let Position { kernels, past, rope: (cos, sin), mask } = position;
         let (batch, seq, _) = x.dims3()?;
         let heads = |t: Tensor, count| t.reshape((batch, seq, count, shape.head_dim));
         let normed = |t: Tensor, norm: &Option<Norm>| match norm {
@@ -287,11 +319,16 @@ impl Block {
         let Some((keys, values)) = &self.cache else {
             bail!("no cache has been allocated");
         };
-        keys.slice_set(&k.transpose(1, 2)?.contiguous()?, 2, past)?;
-        values.slice_set(&v.transpose(1, 2)?.contiguous()?, 2, past)?;
-        let attention =
-            CachedAttention { past, scale: 1.0 / (shape.head_dim as f32).sqrt(), window: shape.sliding_window };
-        let y = q.apply_op3_no_bwd(keys, values, &attention)?;
+        keys.slice_set(&k.transpose(1, 2)?.contiguous()?, 2, *past)?;
+        values.slice_set(&v.transpose(1, 2)?.contiguous()?, 2, *past)?;
+        let window = shape.sliding_window;
+        let y = match kernels {
+            Kernels::Own => {
+                let attention = CachedAttention { past: *past, scale: 1.0 / (shape.head_dim as f32).sqrt(), window };
+                q.apply_op3_no_bwd(keys, values, &attention)?
+            }
+            Kernels::Candle => ops::attention(&q, (keys, values), *past, window, mask.as_ref())?,
+        };
         self.attention_output.forward(&y)
     }
 }

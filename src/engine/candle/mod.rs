@@ -1,29 +1,35 @@
-//! The candle engine: one decoder for the Llama family, on the CPU; [`cuda`] has it on NVIDIA cards.
+//! The candle engine: one decoder for the Llama family, on the CPU by the project's kernels, or by candle's own ones on
+//! the CPU or a card; [`cuda`] has it on NVIDIA cards by the project's kernels.
 
 pub mod cpu;
 pub mod cuda;
 pub mod decoder;
+mod generate;
 pub mod greedy;
 pub mod linear;
+pub mod ops;
 mod rope;
 pub mod source;
 pub mod threads;
 
 use super::{Engine, EngineError, Generated, Prepared, Step};
+use crate::device::cuda::Card;
 use crate::device::memory;
 use crate::units::Bytes;
 use crate::workload::{Case, Encoding, ModelShape, Quant};
-use candle_core::{Device, Tensor};
-use decoder::{Decoder, Logits};
-use greedy::greedy;
+use candle_core::Device;
+use decoder::Decoder;
+use ops::{Compute, Kernels};
 use source::OpenedModel;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// The version of candle that the engine is built on, as in Cargo.lock.
 pub const CANDLE_VERSION: &str = env!("SIZEWELL_CANDLE_VERSION");
 
-/// Bytes of one number of the key-value cache: the CPU engine computes in `f32`.
-const CACHE_ELEMENT_BYTES: usize = 4;
+/// What to do where candle cannot compute on cards.
+const NO_BACKEND: &str =
+    "candle's own kernels for cards are not in this program: build it with --features cuda (scripts/cuda-toolkit)";
 
 /// Memory that is left to the rest of the system before a case is refused.
 const RESERVE: Bytes = Bytes((256 << 20) as f64);
@@ -31,14 +37,27 @@ const RESERVE: Bytes = Bytes((256 << 20) as f64);
 /// The engine, with at most one level of weights in memory.
 pub struct CandleEngine {
     model: OpenedModel,
+    kernels: Kernels,
+    device: Device,
+    /// The card that `device` is.
+    card: Option<Arc<Card>>,
     loaded: Option<(Quant, Decoder)>,
     on_load: Box<dyn FnMut(usize, usize) + Send>,
 }
 
 impl CandleEngine {
-    /// An engine for `model`, with nothing loaded yet.
-    pub fn new(model: OpenedModel) -> Self {
-        Self { model, loaded: None, on_load: Box::new(|_, _| ()) }
+    /// An engine for `model` on the CPU, with nothing loaded yet.
+    pub fn new(model: OpenedModel, kernels: Kernels) -> Self {
+        Self { model, kernels, device: Device::Cpu, card: None, loaded: None, on_load: Box::new(|_, _| ()) }
+    }
+
+    /// An engine by candle's own kernels on `card`: an error in a program without candle's CUDA backend.
+    pub fn on_card(model: OpenedModel, card: Arc<Card>) -> Result<Self, EngineError> {
+        if !candle_core::utils::cuda_is_available() {
+            return Err(EngineError::Unsupported(NO_BACKEND.to_string()));
+        }
+        let device = Device::new_cuda(card.facts.index).map_err(failed)?;
+        Ok(Self { device, card: Some(card), ..Self::new(model, Kernels::Candle) })
     }
 
     /// The model.
@@ -48,37 +67,66 @@ impl CandleEngine {
 
     fn load(&mut self, quant: Quant) -> Result<(), EngineError> {
         self.loaded = None;
-        memory::return_freed_memory();
+        match &self.card {
+            Some(card) => card.trim()?,
+            None => memory::return_freed_memory(),
+        }
         self.model.weights.check_quant(quant).map_err(EngineError::Unsupported)?;
         let model = |e: source::ModelError| EngineError::Model(e.to_string());
         let divisors = self.model.weights.rope_divisors().map_err(model)?;
         if let Some(count) = divisors.as_ref().map(Vec::len).filter(|n| *n != self.model.shape.head_dim / 2) {
             return Err(EngineError::Model(format!("rope_freqs.weight has {count} numbers, not half a head")));
         }
+        let compute = self.compute(quant);
         let weights = self.model.weights.as_mut();
         let on_load = self.on_load.as_mut();
         let shape = &self.model.shape;
-        let decoder =
-            Device::Cpu.with_context(|| Decoder::load(shape, weights, quant, divisors, on_load)).map_err(model)?;
+        let decoder = Device::Cpu
+            .with_context(|| Decoder::load(shape, weights, quant, divisors, compute, on_load))
+            .map_err(model)?;
         self.loaded = Some((quant, decoder));
         Ok(())
     }
 
+    fn compute(&self, quant: Quant) -> Compute {
+        match self.kernels {
+            Kernels::Own => Compute::own(),
+            Kernels::Candle => Compute::candle(&self.device, quant),
+        }
+    }
+
     /// About what a case needs beyond what is loaded already: weights, candle's repacked copy of them, cache,
-    /// activations of the prefill.
-    fn check_memory(&self, case: &Case) -> Result<(), EngineError> {
+    /// activations of the prefill; and what there is.
+    fn memory(&self, case: &Case) -> (Bytes, Bytes) {
         let shape = &self.model.shape;
-        let resident = self.loaded.as_ref().map_or(0.0, |(quant, _)| resident_bytes(shape, *quant));
-        let available = Bytes(memory::available().0 + resident);
+        let on_card = self.card.is_some();
+        let weights = |quant| if on_card { shape.weight_bytes(quant).0 } else { resident_bytes(shape, quant) };
+        let free = match self.card.as_ref().map(|card| card.memory()) {
+            Some(memory) => memory.map_or(Bytes(f64::INFINITY), |(free, _)| free),
+            None => memory::available(),
+        };
+        let available = Bytes(free.0 + self.loaded.as_ref().map_or(0.0, |(quant, _)| weights(*quant)));
+        let element = self.compute(case.quant).dtype.size_in_bytes();
+        let prompt = case.prompt_tokens as f64;
+        // candle's kernels keep the scores of all heads at once, and copies of them.
+        let scores = if self.kernels == Kernels::Candle { 3.0 * shape.heads as f64 * prompt * prompt } else { 0.0 };
         let activations = 4.0
             * case.batch as f64
-            * (case.prompt_tokens as f64 * (6 * shape.hidden_size + 3 * shape.intermediate_size) as f64
+            * (prompt * (6 * shape.hidden_size + 3 * shape.intermediate_size) as f64
+                + scores
                 + shape.vocab_size as f64);
-        let cache = shape.kv_bytes(case.batch, case.context(), CACHE_ELEMENT_BYTES).0;
-        let needed = Bytes(resident_bytes(shape, case.quant) + cache + activations) + RESERVE;
-        match needed.0 <= available.0 {
-            true => Ok(()),
-            false => Err(EngineError::DoesNotFit { needed, available }),
+        let cache = shape.kv_bytes(case.batch, case.context(), element).0;
+        (Bytes(weights(case.quant) + cache + activations) + RESERVE, available)
+    }
+
+    /// An error of candle while `case` was run: a full card is known by the driver's word for it.
+    fn explained(&self, error: EngineError, case: &Case) -> EngineError {
+        match &error {
+            EngineError::Failed(why) if why.contains("OUT_OF_MEMORY") || why.contains("out of memory") => {
+                let (needed, available) = self.memory(case);
+                EngineError::DoesNotFit { needed, available }
+            }
+            _ => error,
         }
     }
 
@@ -117,34 +165,6 @@ fn failed(error: candle_core::Error) -> EngineError {
     EngineError::Failed(error.to_string())
 }
 
-/// Prefills `prompts` and decodes greedily until each sequence has `gen_tokens` tokens.
-fn generate(
-    decoder: &mut Decoder,
-    prompts: &[Vec<u32>],
-    gen_tokens: usize,
-    step: &mut (dyn FnMut() -> ControlFlow<()> + Send),
-) -> Result<Generated, EngineError> {
-    let batch = prompts.len();
-    let flat: Vec<u32> = prompts.concat();
-    let shape = (batch, flat.len() / batch.max(1));
-    let mut tokens = vec![Vec::with_capacity(gen_tokens); batch];
-    let mut finite = true;
-    let mut input = Tensor::from_vec(flat, shape, &Device::Cpu).map_err(failed)?;
-    for _ in 0..gen_tokens {
-        let logits = decoder.forward(&input, Logits::Last).map_err(failed)?;
-        let picked = greedy(&logits).map_err(failed)?;
-        finite &= picked.finite;
-        for (sequence, token) in tokens.iter_mut().zip(&picked.tokens) {
-            sequence.push(*token);
-        }
-        if step().is_break() {
-            return Err(EngineError::Stopped);
-        }
-        input = Tensor::from_vec(picked.tokens, (batch, 1), &Device::Cpu).map_err(failed)?;
-    }
-    Ok(Generated { tokens, finite })
-}
-
 impl Engine for CandleEngine {
     fn prepare(&mut self, case: &Case) -> Result<Prepared, EngineError> {
         let shape = &self.model.shape;
@@ -154,24 +174,30 @@ impl Engine for CandleEngine {
                 case.prompt_tokens, case.gen_tokens, shape.max_context
             )));
         }
-        self.check_memory(case)?;
+        let (needed, available) = self.memory(case);
+        if needed.0 > available.0 {
+            return Err(EngineError::DoesNotFit { needed, available });
+        }
         let loaded = self.loaded.as_ref().is_none_or(|(quant, _)| *quant != case.quant);
         if loaded {
-            self.load(case.quant)?;
+            self.load(case.quant).map_err(|error| self.explained(error, case))?;
         }
+        let element = self.compute(case.quant).dtype.size_in_bytes();
         let shape = self.model.shape.clone();
         let notes = self.notes();
         let Some((_, decoder)) = &mut self.loaded else {
             return Err(EngineError::Failed("no weights are loaded".to_string()));
         };
         // The last token is generated but never fed back.
-        decoder.allocate(case.batch, case.context() - 1).map_err(failed)?;
+        let allocated = decoder.allocate(case.batch, case.context() - 1).map_err(failed);
+        let (weight_bytes, decode_weight_bytes) = (decoder.matrix_bytes(), decoder.decode_matrix_bytes());
+        allocated.map_err(|error| self.explained(error, case))?;
         Ok(Prepared {
             loaded,
-            weight_bytes: decoder.matrix_bytes(),
-            decode_weight_bytes: decoder.decode_matrix_bytes(),
-            cache_bytes: shape.kv_bytes(case.batch, case.context() - 1, CACHE_ELEMENT_BYTES),
-            cache_element_bytes: CACHE_ELEMENT_BYTES,
+            weight_bytes,
+            decode_weight_bytes,
+            cache_bytes: shape.kv_bytes(case.batch, case.context() - 1, element),
+            cache_element_bytes: element,
             notes,
         })
     }
@@ -181,11 +207,21 @@ impl Engine for CandleEngine {
             return Err(EngineError::Failed("iterate was called before prepare".to_string()));
         };
         decoder.reset();
-        Device::Cpu.with_context(|| generate(decoder, prompts, case.gen_tokens, step))
+        let device = &self.device;
+        let generated = device.with_context(|| generate::generate(decoder, device, prompts, case.gen_tokens, step));
+        generated.map_err(|error| self.explained(error, case))
     }
 
     fn synchronize(&mut self) -> Result<(), EngineError> {
-        Device::Cpu.synchronize().map_err(failed)
+        self.device.synchronize().map_err(failed)
+    }
+
+    fn peak_device_memory(&mut self) -> Option<Bytes> {
+        self.card.as_ref().and_then(|card| card.pool_peak().ok())
+    }
+
+    fn reset_peak_device_memory(&mut self) -> bool {
+        self.card.as_ref().is_some_and(|card| card.reset_pool_peak().is_ok())
     }
 
     fn vocab_size(&self) -> usize {
@@ -206,7 +242,9 @@ impl Engine for CandleEngine {
         decoder.allocate(1, ids.len() + tokens).ok()?;
         let mut go_on = || ControlFlow::Continue(());
         let prompts = [ids.clone()];
-        let generated = Device::Cpu.with_context(|| generate(decoder, &prompts, tokens, &mut go_on)).ok()?;
+        let device = &self.device;
+        let generated =
+            device.with_context(|| generate::generate(decoder, device, &prompts, tokens, &mut go_on)).ok()?;
         ids.extend_from_slice(&generated.tokens[0]);
         tokenizer.decode(&ids, true).ok()
     }

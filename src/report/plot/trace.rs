@@ -16,6 +16,8 @@ const LEFT: i32 = 74;
 const RIGHT: i32 = (WIDTH - LEGEND_WIDTH) as i32;
 /// Points of a line; more readings than that are averaged.
 const MOST_POINTS: usize = 240;
+/// What memory is counted in.
+const GIB: f64 = (1u64 << 30) as f64;
 /// Seconds on the axis between two windows.
 const GAP: f64 = 0.5;
 
@@ -45,7 +47,7 @@ fn plot(row: &CaseRow, readings: &[&PowerRow]) -> Option<Plot> {
     let line = |value: fn(&PowerRow) -> Option<f64>| lines(readings, &starts, value);
     let panels = [
         Panel { unit: "power, W", lines: line(|reading| reading.power.map(|power| power.0)) },
-        Panel { unit: "memory in use, GB", lines: line(|reading| reading.memory_used.map(|used| used.0 / 1e9)) },
+        Panel { unit: "memory in use, GiB", lines: line(|reading| reading.memory_used.map(|used| used.0 / GIB)) },
     ];
     let panels: Vec<Panel> = panels.into_iter().filter(|panel| !panel.lines.is_empty()).collect();
     if panels.is_empty() {
@@ -202,7 +204,7 @@ fn marks(
         area.draw(&PathElement::new(vec![(x, top - 8), (x, top - 2)], style))?;
     }
     let words = format!("held back: {}", reasons.join(", "));
-    area.draw(&Text::new(words, (LEFT + 110, top - 12), text(12, style)))?;
+    area.draw(&Text::new(words, (LEFT + 110, top - 16), text(12, style)))?;
     Ok(())
 }
 
