@@ -165,6 +165,14 @@ fn what_is_missing_is_said_with_what_to_do() {
     assert!(String::from_utf8_lossy(&third.stderr).contains("shows 2 cards"));
     let wrong = sizewell(&[], &["ceilings", "--device", "gpu"]).unwrap();
     assert_eq!(wrong.status.code(), Some(2));
+    // candle's own kernels come with a feature only.
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run");
+    let arguments = ["profile", "--model", "smollm2-135m", "--device", "cuda:0", "--kernels", "candle", "-o"];
+    let candle = sizewell(&[], &[&arguments[..], &[output.to_str().unwrap()]].concat()).unwrap();
+    let stderr = String::from_utf8_lossy(&candle.stderr);
+    assert!(candle.status.code() == Some(1) && stderr.contains("build it with --features cuda"), "{stderr}");
+    assert!(!output.exists());
     let devices = sizewell(&[("FAKE_CUDA_CARDS", "2"), ("FAKE_CUDA_SM", "61")], &["devices", "--json"]).unwrap();
     let listed: serde_json::Value = serde_json::from_slice(&devices.stdout).unwrap();
     assert_eq!(listed["devices"][2]["id"], "cuda:1");

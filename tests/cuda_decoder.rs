@@ -49,18 +49,30 @@ fn prompts(batch: usize, seq: usize, vocab: usize) -> Vec<u32> {
 
 /// Logits after the prompt and after two more steps, by the CPU, fed with the tokens that the card chose.
 fn on_cpu(model: &mut OpenedModel, quant: Quant, prompts: &[u32], batch: usize, chosen: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    by_decoder(model, quant, ops::Compute::own(), prompts, batch, chosen)
+}
+
+/// The same by the decoder on candle's tensors, wherever and with whichever kernels it computes.
+fn by_decoder(
+    model: &mut OpenedModel,
+    quant: Quant,
+    compute: ops::Compute,
+    prompts: &[u32],
+    batch: usize,
+    chosen: &[Vec<u32>],
+) -> Vec<Vec<f32>> {
     let divisors = model.weights.rope_divisors().unwrap();
+    let device = compute.device.clone();
     let mut decoder =
-        Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, ops::Compute::own(), &mut |_, _| ())
-            .unwrap();
+        Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, compute, &mut |_, _| ()).unwrap();
     let seq = prompts.len() / batch;
     decoder.allocate(batch, seq + chosen.len()).unwrap();
-    let mut input = Tensor::from_vec(prompts.to_vec(), (batch, seq), &Device::Cpu).unwrap();
+    let mut input = Tensor::from_vec(prompts.to_vec(), (batch, seq), &device).unwrap();
     let mut all = Vec::new();
     for tokens in chosen {
-        let logits = decoder.forward(&input, Logits::Last).unwrap();
+        let logits = decoder.forward(&input, Logits::Last).unwrap().to_dtype(DType::F32).unwrap();
         all.push(logits.flatten_all().unwrap().to_vec1::<f32>().unwrap());
-        input = Tensor::from_vec(tokens.clone(), (batch, 1), &Device::Cpu).unwrap();
+        input = Tensor::from_vec(tokens.clone(), (batch, 1), &device).unwrap();
     }
     all
 }
@@ -115,6 +127,30 @@ fn every_family_gives_the_logits_of_the_cpu() {
     for architecture in [Architecture::Llama, Architecture::Mistral, Architecture::Qwen2, Architecture::Qwen3] {
         compare(&card, &shape(architecture), Quant::F16, 2, 5, 3e-3);
         compare(&card, &shape(architecture), Quant::Bf16, 1, 5, 2e-2);
+    }
+}
+
+/// The second set of kernels: it is there on a real card only, in a build with candle's CUDA backend.
+#[test]
+fn candles_own_kernels_on_a_card_give_the_logits_of_the_cpu() {
+    if !candle_core::utils::cuda_is_available() || std::env::var_os(REAL).is_none() {
+        return eprintln!("skipped: needs --features cuda and {REAL}=1 on a machine with a card");
+    }
+    let device = Device::new_cuda(0).unwrap();
+    let shape = ModelShape { hidden_size: 256, heads: 4, kv_heads: 2, head_dim: 64, ..shape(Architecture::Llama) };
+    let folder = tempfile::tempdir().unwrap();
+    write_folder(folder.path(), &shape, &tensors(&shape), DType::F32, 1);
+    let mut model = open(folder.path());
+    let prompts = prompts(2, 19, shape.vocab_size);
+    let chosen = [vec![3, 5], vec![7, 11], vec![13, 17]];
+    for (quant, tolerance) in [(Quant::F16, 3e-3), (Quant::Bf16, 2e-2), (Quant::Int8, 6e-2), (Quant::Int4, 1e-1)] {
+        let compute = ops::Compute::candle(&device, quant);
+        let card = by_decoder(&mut model, quant, compute, &prompts, 2, &chosen);
+        for (step, (card, cpu)) in card.iter().zip(on_cpu(&mut model, quant, &prompts, 2, &chosen)).enumerate() {
+            let off = difference(card, &cpu);
+            assert!(off < tolerance, "{quant} step {step}: {off}");
+            eprintln!("candle's kernels, {quant} step {step}: {off}");
+        }
     }
 }
 

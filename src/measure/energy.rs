@@ -3,7 +3,7 @@
 use super::summary::Summary;
 use crate::power::PowerError;
 use crate::power::window::{EnergyWindow, combine};
-use crate::record::{Estimate, InvalidReason};
+use crate::record::Estimate;
 use crate::units::{Joules, JoulesPerToken, Quantity, TokensPerJoule, Watts};
 
 /// Columns that are absent together.
@@ -44,9 +44,6 @@ pub fn add(summary: &mut Summary, windows: Vec<CaseWindow>, idle: Result<Watts, 
             metrics.net_energy_per_token = Some(within(JoulesPerToken(net.0 / tokens), error));
         }
         Err(why) => absent(summary, &["net_energy_j", "net_energy_per_token_j"], &why),
-    }
-    if window.throttle.iter().any(|reason| reason.spoils()) && !summary.invalid.contains(&InvalidReason::Throttled) {
-        summary.invalid.push(InvalidReason::Throttled);
     }
 }
 
@@ -93,16 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_window_voids_all_and_heat_is_a_doubt() {
+    fn one_bad_window_voids_all() {
         let mut summary = Summary::default();
         let bad = CaseWindow { energy: Err(PowerError("gpu_lost: x".into())), tokens: 1.0 };
         add(&mut summary, vec![CaseWindow { energy: Ok(window(1.0)), tokens: 1.0 }, bad], Err("no idle".into()));
         assert_eq!(summary.metrics.energy, None);
         assert_eq!(summary.absent.len(), TAGS.len());
-        let hot = EnergyWindow { throttle: vec![Throttle::Thermal], ..window(1.0) };
         let mut summary = Summary::default();
-        add(&mut summary, vec![CaseWindow { energy: Ok(hot), tokens: 1.0 }], Err("no idle".into()));
-        assert_eq!(summary.invalid, [InvalidReason::Throttled]);
+        add(&mut summary, vec![CaseWindow { energy: Ok(window(1.0)), tokens: 1.0 }], Err("no idle".into()));
         assert_eq!(summary.absent[0], ("net_energy_j".to_string(), "no idle".to_string()));
     }
 }

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::energy::{self, CaseWindow};
 use super::steady::SteadyState;
 use super::stopping::{Progress, assess};
-use super::summary::{Summary, doubts, summarise};
+use super::summary::{Summary, device_doubts, doubts, summarise};
 use super::{Observer, Phase};
 use crate::device::activity::ActivityMonitor;
 use crate::device::memory;
@@ -206,7 +206,10 @@ impl Running<'_, '_> {
             summary.absent.push(("peak_used_bytes".into(), "no meter counts the device's memory".into()));
         }
         self.add_roofs(&mut summary, &prepared);
+        // Other work for the CPU does not slow a card down, and where it does, the samples show it.
+        let activity = activity.filter(|_| self.key.device == "cpu");
         summary.invalid = doubts(measured, steady, activity, &self.bench.limits);
+        summary.invalid.extend(device_doubts(&power));
         energy::add(&mut summary, windows, self.bench.idle.clone());
         let row = CaseRow {
             key: self.key.clone(),

@@ -4,8 +4,9 @@ use super::bootstrap::{RESAMPLES, clustered_median_interval, median, median_inte
 use super::percentile::percentile;
 use super::steady::drifts;
 use crate::device::activity::Activity;
+use crate::power::Throttle;
 use crate::record::metric::Metrics;
-use crate::record::{Distribution, Estimate, InvalidReason, SampleRow};
+use crate::record::{Distribution, Estimate, InvalidReason, PowerRow, SampleRow};
 use crate::units::{Quantity, RequestsPerSecond, Seconds, TokensPerSecond};
 use crate::workload::{Case, Limits};
 
@@ -91,7 +92,18 @@ pub fn summarise(case: &Case, samples: &[SampleRow], seed: u64) -> Summary {
     summary
 }
 
-/// What speaks against relying on the samples of a case.
+/// What the readings of the device say against relying on a case.
+pub fn device_doubts(readings: &[PowerRow]) -> Vec<InvalidReason> {
+    let spoiled = |row: &PowerRow| row.throttle.split(' ').any(|name| Throttle::spoiling().any(|t| t.name() == name));
+    let reasons = [
+        (readings.iter().any(spoiled), InvalidReason::Throttled),
+        (readings.iter().any(|row| row.foreign_processes.is_some_and(|n| n > 0)), InvalidReason::ForeignProcess),
+    ];
+    reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
+}
+
+/// What speaks against relying on the samples of a case. `activity` is absent for what other loads of the CPU do not
+/// slow down.
 pub fn doubts(
     samples: &[SampleRow],
     warmed_up: bool,
@@ -176,6 +188,21 @@ mod tests {
         assert_eq!(
             doubts(&samples(10, |_| 1.0), true, Some(busy), &limits),
             [InvalidReason::ForeignLoad, InvalidReason::StolenCpu, InvalidReason::Throttled]
+        );
+    }
+
+    #[test]
+    fn heat_and_strangers_are_doubts_and_a_power_cap_is_not() {
+        let reading = |throttle: &str, others| PowerRow {
+            throttle: throttle.to_string(),
+            foreign_processes: others,
+            ..PowerRow::default()
+        };
+        assert_eq!(device_doubts(&[reading("power_cap clocks_set", Some(0)), reading("", None)]), []);
+        assert_eq!(device_doubts(&[reading("", None), reading("power_cap thermal", None)]), [InvalidReason::Throttled]);
+        assert_eq!(
+            device_doubts(&[reading("power_brake", Some(1))]),
+            [InvalidReason::Throttled, InvalidReason::ForeignProcess]
         );
     }
 }

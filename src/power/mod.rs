@@ -72,6 +72,11 @@ impl Throttle {
         }
     }
 
+    /// The reasons that [`Throttle::spoils`] holds for.
+    pub fn spoiling() -> impl Iterator<Item = Self> {
+        [Self::PowerCap, Self::Thermal, Self::PowerBrake, Self::ClocksSet].into_iter().filter(|reason| reason.spoils())
+    }
+
     /// Whether speed under it says nothing of the device: a power cap is part of what one buys, heat is not.
     pub fn spoils(self) -> bool {
         matches!(self, Self::Thermal | Self::PowerBrake)

@@ -106,6 +106,7 @@ fn rows(zones: &[String], readings: &[(Seconds, Vec<Reading>)]) -> Vec<PowerRow>
                 sm_clock_mhz: now.state.sm_clock_mhz,
                 temperature_c: now.state.temperature_c,
                 memory_used: now.state.memory_used,
+                foreign_processes: now.state.foreign_processes,
                 throttle: names.join(" "),
             });
         }

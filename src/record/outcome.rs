@@ -101,9 +101,11 @@ pub enum InvalidReason {
     TooFewSamples,
     /// Other processes used the CPU.
     ForeignLoad,
+    /// Other processes computed on the card.
+    ForeignProcess,
     /// The hypervisor gave the CPU to somebody else.
     StolenCpu,
-    /// The CPU throttled.
+    /// The device throttled.
     Throttled,
 }
 
@@ -112,6 +114,7 @@ named_variants!(InvalidReason {
     Noisy = "noisy",
     TooFewSamples = "too_few_samples",
     ForeignLoad = "foreign_load",
+    ForeignProcess = "foreign_process",
     StolenCpu = "stolen_cpu",
     Throttled = "throttled",
 });
@@ -124,8 +127,13 @@ impl InvalidReason {
             Self::Noisy => "the interval of the median is wide: raise --max-time, or use a quieter machine",
             Self::TooFewSamples => "an iteration takes too long for the time limit: raise --max-time",
             Self::ForeignLoad => "other processes used the CPU: stop them and run again",
+            Self::ForeignProcess => {
+                "other processes computed on the card (nvidia-smi lists them): stop them and run again"
+            }
             Self::StolenCpu => "the hypervisor took CPU time away: use a dedicated instance, or run again",
-            Self::Throttled => "the CPU lowered its clock for heat or power: cool it, or accept the throttled speed",
+            Self::Throttled => {
+                "the device lowered its clock for heat or its power supply: cool it, or accept the throttled speed"
+            }
         }
     }
 }

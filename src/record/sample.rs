@@ -100,13 +100,15 @@ pub struct PowerRow {
     pub temperature_c: Option<f64>,
     /// Memory in use on the device.
     pub memory_used: Option<Bytes>,
+    /// Processes of others that computed on the device.
+    pub foreign_processes: Option<usize>,
     /// Why the clock was not at its highest, separated by spaces.
     pub throttle: String,
 }
 
 impl PowerRow {
     /// The header of power.csv.
-    pub const HEADER: [&'static str; 10] = [
+    pub const HEADER: [&'static str; 11] = [
         "case_id",
         "window",
         "time_s",
@@ -116,6 +118,7 @@ impl PowerRow {
         "sm_clock_mhz",
         "temperature_c",
         "memory_used_bytes",
+        "foreign_processes",
         "throttle_reasons",
     ];
 
@@ -132,6 +135,7 @@ impl PowerRow {
             number(self.sm_clock_mhz, 0),
             number(self.temperature_c, 0),
             number(self.memory_used.map(|m| m.0), 0),
+            number(self.foreign_processes.map(|n| n as f64), 0),
             self.throttle.clone(),
         ]
     }
@@ -153,6 +157,7 @@ impl PowerRow {
             sm_clock_mhz: number("sm_clock_mhz")?,
             temperature_c: number("temperature_c")?,
             memory_used: number("memory_used_bytes")?.map(Bytes),
+            foreign_processes: number("foreign_processes")?.map(|count| count as usize),
             throttle: text("throttle_reasons")?.to_string(),
         })
     }
@@ -205,6 +210,7 @@ mod tests {
             sm_clock_mhz: Some(1980.0),
             temperature_c: Some(61.0),
             memory_used: Some(Bytes(2e9)),
+            foreign_processes: Some(1),
             throttle: "power_cap thermal".into(),
         };
         for row in [full, PowerRow { zone: "package-0".into(), ..PowerRow::default() }] {
