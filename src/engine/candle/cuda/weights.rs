@@ -4,8 +4,9 @@ use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::candle::linear::{Linear, Parts};
 use crate::engine::candle::source::ModelError;
 use candle_core::quantized::GgmlDType;
-use candle_core::{DType, Tensor};
+use candle_core::{CpuStorage, DType, Storage, Tensor};
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 /// How the numbers of a matrix are stored, as `kernels/embed.cu` and `kernels/gemv.cu` read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +98,7 @@ impl Packed {
         let wrong = |e: candle_core::Error| ModelError::new("weights", e);
         match linear.parts() {
             Parts::Dense(tensor) => {
-                let bits = compute.bits(tensor).map_err(wrong)?;
-                let quants = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+                let quants = dense_bytes(tensor, compute).map_err(wrong)?;
                 Ok(Self { rows, cols, kind: Kind::Dense, quants, scales: Vec::new() })
             }
             Parts::Blocks(tensor) => {
@@ -141,6 +141,32 @@ impl Packed {
             bytes,
         })
     }
+}
+
+/// A matrix of floats as the bytes of its 16-bit form; where it has that form already, copied once.
+fn dense_bytes(tensor: &Tensor, compute: Compute) -> candle_core::Result<Vec<u8>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Ok(match (&*storage, layout.contiguous_offsets(), compute) {
+        (Storage::Cpu(CpuStorage::F16(values)), Some((from, to)), Compute::F16) => {
+            bytes_of(&values[from..to], f16::to_bits)
+        }
+        (Storage::Cpu(CpuStorage::BF16(values)), Some((from, to)), Compute::Bf16) => {
+            bytes_of(&values[from..to], bf16::to_bits)
+        }
+        _ => bytes_of(&compute.bits(tensor)?, |bits| bits),
+    })
+}
+
+/// Numbers as bytes, by all threads.
+fn bytes_of<T: Copy + Sync>(values: &[T], bits: impl Fn(T) -> u16 + Sync) -> Vec<u8> {
+    const EACH: usize = 1 << 18;
+    let mut bytes = vec![0; values.len() * 2];
+    bytes.par_chunks_mut(2 * EACH).zip(values.par_chunks(EACH)).for_each(|(bytes, values)| {
+        for (bytes, value) in bytes.chunks_exact_mut(2).zip(values) {
+            bytes.copy_from_slice(&bits(*value).to_le_bytes());
+        }
+    });
+    bytes
 }
 
 /// The numbers and the scales of GGUF blocks.
