@@ -100,6 +100,7 @@ fn a_limit_that_cannot_be_is_refused_before_anything_is_measured() {
         let run = machine.profile(arguments).envs(settings.iter().copied()).output().unwrap();
         assert_eq!(run.status.code(), Some(code), "{}", stderr(&run));
         assert!(stderr(&run).contains(why), "{}", stderr(&run));
+        assert!(!stderr(&run).contains("warning"), "{}", stderr(&run));
         assert!(!machine.output().exists());
         assert_eq!(machine.limit(), 350_000);
     };

@@ -196,6 +196,7 @@ fn set(card: &mut Device<'_>, milliwatts: u32) -> Result<(), PowerError> {
 pub struct LimitGuard {
     /// What the card takes.
     pub range: LimitRange,
+    card: usize,
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -214,18 +215,23 @@ impl LimitGuard {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(failed("it has no input or output".to_string()));
         };
-        let nothing = LimitRange { found: Watts(0.0), default: Watts(0.0), least: Watts(0.0), most: Watts(0.0) };
-        let mut guard = Self { range: nothing, child, input: Some(input), output: BufReader::new(output) };
-        let answer = guard.answer()?;
-        let numbers: Vec<Watts> = answer
-            .strip_prefix("ready ")
-            .unwrap_or("")
-            .split(' ')
-            .filter_map(|number| Some(Watts(number.parse::<f64>().ok()? / 1000.0)))
-            .collect();
-        let [found, default, least, most] = numbers[..] else { return Err(failed(answer)) };
-        guard.range = LimitRange { found, default, least, most };
-        Ok(guard)
+        let mut output = BufReader::new(output);
+        let numbers = match read_answer(&mut output) {
+            Some(Ok(answer)) => numbers(&answer).ok_or_else(|| failed(answer)),
+            Some(Err(error)) => Err(error),
+            None => Err(failed("it says nothing".to_string())),
+        };
+        match numbers {
+            Ok([found, default, least, most]) => {
+                let range = LimitRange { found, default, least, most };
+                Ok(Self { range, card, child, input: Some(input), output })
+            }
+            Err(error) => {
+                drop(input);
+                let _ = child.wait();
+                Err(error)
+            }
+        }
     }
 
     /// Sets a limit, until another is set or the guard ends.
@@ -256,20 +262,33 @@ impl LimitGuard {
         }
     }
 
-    /// The next line of the guard; one that begins with `error` is an error.
     fn answer(&mut self) -> Result<String, PowerError> {
-        let mut line = String::new();
-        match self.output.read_line(&mut line) {
-            Ok(1..) => match line.trim_end().strip_prefix("error ") {
-                Some(why) => Err(PowerError(why.to_string())),
-                None => Ok(line.trim_end().to_string()),
-            },
-            _ => Err(PowerError(format!(
-                "the guard of the power limit was ended; to restore it: nvidia-smi -pl {:.0}",
-                self.range.found.0
-            ))),
-        }
+        read_answer(&mut self.output).unwrap_or_else(|| {
+            Err(PowerError(format!(
+                "the guard of the power limit was ended; to restore it: nvidia-smi -i CARD -pl {:.0} (cuda:{})",
+                self.range.found.0, self.card
+            )))
+        })
     }
+}
+
+/// The next line of a guard: one that begins with `error` is an error. `None` when the guard has ended.
+fn read_answer(output: &mut impl BufRead) -> Option<Result<String, PowerError>> {
+    let mut line = String::new();
+    match output.read_line(&mut line) {
+        Ok(1..) => Some(match line.trim_end().strip_prefix("error ") {
+            Some(why) => Err(PowerError(why.to_string())),
+            None => Ok(line.trim_end().to_string()),
+        }),
+        _ => None,
+    }
+}
+
+/// The limits that a guard begins with.
+fn numbers(answer: &str) -> Option<[Watts; 4]> {
+    let parts = answer.strip_prefix("ready ")?.split(' ');
+    let watts: Option<Vec<Watts>> = parts.map(|mw| Some(Watts(mw.parse::<f64>().ok()? / 1000.0))).collect();
+    watts?.try_into().ok()
 }
 
 impl Drop for LimitGuard {
