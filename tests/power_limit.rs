@@ -6,7 +6,7 @@ mod support;
 use sizewell::device::cuda;
 use sizewell::record::Run;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::{fake_cuda, fake_nvml, tiny};
 
@@ -75,22 +75,51 @@ fn each_limit_is_a_run_and_the_old_limit_comes_back() {
     assert!(screen.contains("Side by side") && screen.contains("210 W"), "{screen}");
 }
 
+/// A run at 60 % that would take long, with the limit in force.
+fn limited(machine: &Machine) -> Child {
+    let arguments = ["--device", "cuda:0", "--power-limit", "60%", "--max-time", "60"];
+    let child = machine.profile(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    within(60, &mut || machine.limit() == 210_000);
+    child
+}
+
+fn within(seconds: u64, done: &mut dyn FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while !done() {
+        assert!(Instant::now() < end, "not within {seconds} s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn send(signal: &str, process: u32) {
+    assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+}
+
 #[test]
 fn a_program_that_is_killed_leaves_no_limit_behind() {
     let Some(machine) = Machine::new() else { return };
-    let arguments = ["--device", "cuda:0", "--power-limit", "60%", "--max-time", "60"];
-    let mut child = machine.profile(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let within = |seconds: u64, done: &mut dyn FnMut() -> bool| {
-        let end = Instant::now() + Duration::from_secs(seconds);
-        while !done() {
-            assert!(Instant::now() < end, "not within {seconds} s");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    within(60, &mut || machine.limit() == 210_000);
+    let mut child = limited(&machine);
     child.kill().unwrap();
     child.wait().unwrap();
     within(20, &mut || machine.limit() == 350_000);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_guard_that_ignores_signals_and_is_killed_leaves_no_limit_behind_either() {
+    let Some(machine) = Machine::new() else { return };
+    let mut child = limited(&machine);
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let guard: u32 = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+    send("-TERM", guard);
+    send("-INT", guard);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(machine.limit(), 210_000);
+    send("-KILL", guard);
+    // A clean stop: the program puts the limit back itself.
+    send("-TERM", child.id());
+    child.wait().unwrap();
+    assert_eq!(machine.limit(), 350_000);
 }
 
 #[test]

@@ -257,19 +257,30 @@ impl LimitGuard {
         let _ = self.child.wait();
         match answer {
             Ok(text) if text == "restored" => Ok(()),
-            Ok(text) => Err(PowerError(text)),
-            Err(error) => Err(error),
+            // Without its guard the limit is this process's to restore.
+            _ => restore_here(self.card, self.range.found),
         }
     }
 
     fn answer(&mut self) -> Result<String, PowerError> {
-        read_answer(&mut self.output).unwrap_or_else(|| {
-            Err(PowerError(format!(
-                "the guard of the power limit was ended; to restore it: nvidia-smi -i CARD -pl {:.0} (cuda:{})",
-                self.range.found.0, self.card
-            )))
-        })
+        let gone = || Err(PowerError("the guard of the power limit has gone".to_string()));
+        read_answer(&mut self.output).unwrap_or_else(gone)
     }
+}
+
+/// Sets a limit again from this process.
+fn restore_here(index: usize, found: Watts) -> Result<(), PowerError> {
+    let set_it = || -> Result<(), PowerError> {
+        let nvml = nvidia::nvml().map_err(PowerError)?;
+        let mut card = nvml
+            .device_by_index(nvidia::index_in_nvml(nvml, index as u32))
+            .map_err(|e| PowerError(format!("the card cannot be opened: {e}")))?;
+        set(&mut card, (found.0 * 1000.0).round() as u32)
+    };
+    set_it().map_err(|PowerError(why)| {
+        let by_hand = format!("nvidia-smi -i CARD -pl {:.0}", found.0);
+        PowerError(format!("the power limit of cuda:{index} is not what it was ({found}): {why}; by hand: {by_hand}"))
+    })
 }
 
 /// The next line of a guard: one that begins with `error` is an error. `None` when the guard has ended.
