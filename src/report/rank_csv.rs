@@ -1,8 +1,8 @@
 //! A ranking as CSV: ranked rows first, then what was left out with the reason.
 
-use crate::sizing::Ranking;
+use crate::sizing::{Interval, Ranking};
 
-const HEADER: [&str; 27] = [
+const HEADER: [&str; 30] = [
     "status",
     "rank",
     "provider",
@@ -30,6 +30,9 @@ const HEADER: [&str; 27] = [
     "price_source",
     "reason",
     "remarks",
+    "joules_per_token",
+    "joules_per_token_lo",
+    "joules_per_token_hi",
 ];
 
 /// The ranking as text. Decimals are exact; what is absent is empty.
@@ -39,6 +42,8 @@ pub fn export(ranking: &Ranking) -> anyhow::Result<String> {
     let money = |cost: Option<crate::units::Usd>| cost.map_or(String::new(), |c| c.0.normalize().to_string());
     for (index, row) in ranking.rows.iter().enumerate() {
         let cost = row.usd_per_million_tokens;
+        let energy =
+            |part: fn(&Interval) -> f64| row.joules_per_token.as_ref().map_or(String::new(), |e| part(e).to_string());
         writer.write_record([
             "ranked".to_string(),
             cost.map_or(String::new(), |_| (index + 1).to_string()),
@@ -67,6 +72,9 @@ pub fn export(ranking: &Ranking) -> anyhow::Result<String> {
             row.price_source.clone().unwrap_or_default(),
             row.why_no_cost.clone().unwrap_or_default(),
             row.doubts.iter().chain(&row.remarks).cloned().collect::<Vec<_>>().join(";"),
+            energy(|e| e.value),
+            energy(|e| e.lo),
+            energy(|e| e.hi),
         ])?;
     }
     for item in &ranking.excluded {

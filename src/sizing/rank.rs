@@ -2,6 +2,7 @@
 //! left out, with the reason.
 
 use super::cost::{self, CostInterval};
+use super::energy;
 use super::headline::headline;
 use super::interval::Interval;
 use super::project::{Reference, Times, measured_times};
@@ -48,6 +49,8 @@ pub struct RankRow {
     pub usd_per_million_tokens: Option<CostInterval>,
     /// Of a thousand requests.
     pub usd_per_thousand_requests: Option<CostInterval>,
+    /// Of a generated token, in joules: measured, or from the board power of a card; absent where neither is known.
+    pub joules_per_token: Option<Interval>,
     /// Why there is no cost.
     pub why_no_cost: Option<String>,
     /// Days since the price was seen.
@@ -209,6 +212,8 @@ struct Candidate<'a> {
     row: &'a CaseRow,
     times: Times,
     replicas: usize,
+    /// Power of the board that it is projected to.
+    board_w: Option<f64>,
 }
 
 impl Candidate<'_> {
@@ -234,8 +239,9 @@ impl<'a> Ranker<'a> {
         let recorded = environment.instance.usd_per_hour.map(Usd).filter(|_| self.request.machine.instance.is_none());
         let hourly = self.request.machine.usd_per_h.or(recorded);
         let instance = self.instance();
-        let candidates =
-            cases.iter().filter_map(|row| Some(Candidate { row, times: measured_times(row)?, replicas: 1 }));
+        let candidates = cases
+            .iter()
+            .filter_map(|row| Some(Candidate { row, times: measured_times(row)?, replicas: 1, board_w: None }));
         let Some(best) = self.best(candidates.collect()) else {
             let offer = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
             let quant = cases.first().map_or(Quant::F16, |row| row.key.case.quant);
@@ -364,7 +370,10 @@ impl<'a> Ranker<'a> {
                 None => reference.on_same_cpu(offer),
             });
             match times {
-                Ok(times) => candidates.push(Candidate { row, times, replicas }),
+                Ok(times) => {
+                    let board_w = accelerator.and_then(|accelerator| accelerator.tdp_w);
+                    candidates.push(Candidate { row, times, replicas, board_w });
+                }
                 Err(error) => {
                     first_error.get_or_insert(error);
                 }
@@ -428,12 +437,21 @@ impl<'a> Ranker<'a> {
             requests_per_s,
             usd_per_million_tokens: cost(1e6 / case.gen_tokens as f64),
             usd_per_thousand_requests: cost(1e3),
+            joules_per_token: self.joules_per_token(candidate, basis),
             why_no_cost: None,
             price_age_days: None,
             price_source: None,
             tied_with_first: false,
             doubts: candidate.row.invalid.iter().map(|reason| format!("the measurement is {reason}")).collect(),
             remarks: Vec::new(),
+        }
+    }
+
+    fn joules_per_token(&self, candidate: &Candidate<'_>, basis: Basis) -> Option<Interval> {
+        let case = candidate.row.key.case;
+        match basis {
+            Basis::Measured => energy::measured(candidate.row),
+            _ => Some(energy::projected(candidate.board_w?, candidate.times, case.batch, case.gen_tokens)),
         }
     }
 
