@@ -25,7 +25,7 @@ pub fn parse_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Data
 }
 
 /// Adds `did you mean` to serde's "unknown field `x`, expected one of `a`, `b`".
-fn with_nearest_key(message: &str) -> String {
+pub fn with_nearest_key(message: &str) -> String {
     let message = message.trim().replace('\n', " ");
     let is_unknown = message.contains("unknown field") || message.contains("unknown variant");
     let mut quoted = message.split('`').skip(1).step_by(2);

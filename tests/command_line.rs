@@ -114,7 +114,7 @@ fn rank_and_report_read_what_profile_wrote() {
     assert!(csv.lines().any(|line| line.contains("aws,m7a.large") && line.contains("measured")), "{csv}");
     let out = run(&["rank", path, "--json", "--market", "all", "--provider", "aws"]);
     let value: serde_json::Value = serde_json::from_str(&stdout(&out)).unwrap();
-    assert_eq!(value["prompt_tokens"], 8);
+    assert_eq!(value["prompt_tokens"], 8.0);
     let out = run(&["rank", path, "--explain"]);
     assert!(stdout(&out).contains("Not ranked") && stdout(&out).contains("hyperstack:"), "{}", stdout(&out));
     let report = work.path().join("again.md");

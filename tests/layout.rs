@@ -15,8 +15,8 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("engine", &["units", "workload", "device"] as &[_]),
         ("power", &["units", "record", "device"] as &[_]),
         ("measure", &["units", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
-        ("catalog", &["units", "workload", "record"] as &[_]),
-        ("sizing", &["units", "workload", "record", "catalog"] as &[_]),
+        ("catalog", &["units", "data_file", "workload", "record"] as &[_]),
+        ("sizing", &["units", "data_file", "workload", "record", "catalog"] as &[_]),
         ("report", &["units", "workload", "record", "catalog", "sizing"] as &[_]),
     ])
 }

@@ -2,14 +2,14 @@
 
 use crate::units::{Bytes, BytesPerSecond, OpsPerSecond};
 use crate::workload::Quant;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Memory that a card of a nominal size really offers, where what the driver reports was not seen: the smallest share
 /// among the cards of the catalog where both are known (22.5 of 24 GiB).
 const USABLE_SHARE: f64 = 0.93;
 
 /// A row of accelerators.csv.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accelerator {
     /// `vendor/model-form-memory`, such as `nvidia/h100-sxm-80`.
@@ -28,6 +28,10 @@ pub struct Accelerator {
     pub memory_mib: Option<f64>,
     /// Peak memory bandwidth in GB/s.
     pub memory_bandwidth_gb_per_s: Option<f64>,
+    /// Width of the memory bus.
+    pub memory_bus_bits: Option<f64>,
+    /// Data rate of a pin of the memory bus in Gbit/s.
+    pub memory_gbit_per_s_per_pin: Option<f64>,
     /// Peak in `f32` in TFLOP/s.
     pub fp32_tflops: Option<f64>,
     /// Dense peak in `f16` in TFLOP/s.
@@ -50,6 +54,8 @@ pub struct Accelerator {
     pub tdp_w: Option<f64>,
     /// Other names, separated by semicolons.
     pub aliases: String,
+    /// `conflict` where sources differ by more than 5 %.
+    pub flags: String,
     /// What to know about the figures, such as sources that differ.
     pub note: String,
     /// Where the figures are from.

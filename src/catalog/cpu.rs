@@ -1,10 +1,10 @@
 //! CPU generations that cloud families are made of.
 
 use crate::record::environment::CpuRecord;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A row of cpus.csv.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CpuModel {
     /// `vendor/generation`, such as `amd/genoa`.

@@ -12,6 +12,7 @@ mod power_guard;
 mod profile;
 mod progress;
 mod rank;
+mod rank_args;
 mod report;
 mod run;
 mod setup;
@@ -124,7 +125,7 @@ impl Cli {
             Command::Profile(args) => profile::run(args, &talk),
             Command::Rank(args) => rank::run(args, &talk),
             Command::Report(args) => report::run(args, &talk),
-            Command::Catalog(verb) => catalog::run(verb),
+            Command::Catalog(verb) => catalog::run(verb, &talk),
             Command::Models(verb) => models::run(verb, &talk),
             Command::Completions(args) => completions::completions(args),
             Command::Man => completions::man(),

@@ -1,73 +1,28 @@
 //! `sizewell rank`.
 
 use super::catalog::load_catalog;
+use super::rank_args::RankArgs;
 use super::talk::Talk;
-use super::{Exit, output, today, usage};
-use crate::catalog::Market;
-use crate::record::Run;
+use super::{Exit, output, usage};
+use crate::record::{Outcome, Run};
 use crate::report::{content, rank_csv};
-use crate::sizing::{MachinePrice, RankRequest, Slo, rank};
-use crate::workload::Quant;
+use crate::sizing::{Interval, rank_runs};
 use clap::ValueEnum;
-use rust_decimal::Decimal;
 use std::path::PathBuf;
 
 /// Form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     Table,
     Csv,
     Json,
 }
 
-/// Markets on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MarketArg {
-    #[value(name = "on_demand", alias = "on-demand")]
-    OnDemand,
-    Spot,
-    All,
-}
-
 /// Arguments of `rank`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the run.
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
-    /// Quantization levels to rank together; the highest precision up to 16 bits by default.
-    #[arg(long, value_delimiter = ',', value_name = "LEVEL,...")]
-    quant: Vec<Quant>,
-    /// Prompt length of the requests, one that was measured.
-    #[arg(long, value_name = "N")]
-    prompt: Option<usize>,
-    /// Generated tokens of the requests, as measured.
-    #[arg(long, value_name = "N")]
-    gen_tokens: Option<usize>,
-    /// Limits that medians must keep, such as ttft=500ms,tpot=50ms,e2e=2s.
-    #[arg(long, value_name = "LIMITS", default_value = "")]
-    slo: Slo,
-    /// How the hardware is bought.
-    #[arg(long, value_enum, default_value = "on_demand")]
-    market: MarketArg,
-    /// Only this provider.
-    #[arg(long, value_name = "NAME")]
-    provider: Option<String>,
-    /// Only this region.
-    #[arg(long, value_name = "NAME")]
-    region: Option<String>,
-    /// Every region of a type, not only its cheapest.
-    #[arg(long)]
-    all_regions: bool,
-    /// The instance that the measured machine is, such as aws:m7a.large.
-    #[arg(long = "as", value_name = "PROVIDER:TYPE")]
-    instance: Option<String>,
-    /// What an hour of the measured machine costs, in USD.
-    #[arg(long, value_name = "USD")]
-    price_per_hour: Option<Decimal>,
-    /// Prices from this folder instead of those that the program carries.
-    #[arg(long, value_name = "DIR")]
-    catalog: Option<PathBuf>,
+    #[command(flatten)]
+    what: RankArgs,
     /// Rows of the table.
     #[arg(long, default_value_t = 20, value_name = "N")]
     top: usize,
@@ -82,46 +37,41 @@ pub struct Args {
     json: bool,
 }
 
-impl Args {
-    fn request(&self) -> anyhow::Result<RankRequest> {
-        let instance = match &self.instance {
-            Some(text) => Some(MachinePrice::parse_instance(text).or_else(usage)?),
-            None => None,
-        };
-        if self.price_per_hour.is_some_and(|price| price <= Decimal::ZERO) {
-            return usage("--price-per-hour must be above 0");
+/// The runs of folders: those with measured cases, and the cold start that any of them measured.
+pub fn read_runs(folders: &[PathBuf]) -> anyhow::Result<(Vec<Run>, Option<Interval>)> {
+    let mut profiles = Vec::new();
+    let mut starts: Vec<f64> = Vec::new();
+    for folder in folders {
+        let run = Run::read(folder)?;
+        let cold = run.cold_starts()?;
+        if cold.is_empty() || run.cases.iter().any(|row| row.outcome == Outcome::Ok) {
+            profiles.push(run);
         }
-        Ok(RankRequest {
-            quants: self.quant.clone(),
-            prompt_tokens: self.prompt,
-            gen_tokens: self.gen_tokens,
-            slo: self.slo,
-            markets: match self.market {
-                MarketArg::OnDemand => vec![Market::OnDemand],
-                MarketArg::Spot => vec![Market::Spot],
-                MarketArg::All => vec![Market::OnDemand, Market::Spot],
-            },
-            provider: self.provider.clone(),
-            region: self.region.clone(),
-            all_regions: self.all_regions,
-            machine: MachinePrice { instance, usd_per_h: self.price_per_hour.map(crate::units::Usd) },
-            today: today(),
-        })
+        starts.extend(cold);
     }
+    if profiles.is_empty() {
+        return usage("none of the folders has measured cases: give one of `sizewell run` or `sizewell profile` too");
+    }
+    starts.sort_by(f64::total_cmp);
+    let median = starts.get(starts.len() / 2).copied();
+    Ok((profiles, median.map(|median| Interval::new(median, starts[0], starts[starts.len() - 1]))))
 }
 
-/// Ranks a run.
+/// Ranks runs.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    let request = args.request()?;
-    let run = Run::read(&args.run)?;
-    let catalog = load_catalog(args.catalog.as_deref())?;
-    let ranking = rank(&run, &catalog, &request).or_else(usage)?;
+    let (runs, cold) = read_runs(&args.what.runs)?;
+    let request = args.what.request(cold)?;
+    let catalog = load_catalog(args.what.catalog.as_deref())?;
+    let runs: Vec<&Run> = runs.iter().collect();
+    let ranking = rank_runs(&runs, &catalog, &request).or_else(usage)?;
     match args.format {
         _ if args.json => output::json(&ranking)?,
         Format::Json => output::json(&ranking)?,
         Format::Csv => output::text(&rank_csv::export(&ranking)?)?,
         Format::Table => {
             output::table(&content::ranking(&ranking, args.top))?;
+            output::text("\n")?;
+            output::table(&content::components(&ranking, args.top))?;
             if !ranking.excluded.is_empty() {
                 let table = match args.explain {
                     true => content::excluded_offers(&ranking.excluded),
@@ -135,6 +85,12 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     }
     if ranking.rows.is_empty() {
         talk.warn("nothing is left to rank: every offer was filtered out or excluded");
+    }
+    let stale = ranking.rows.iter().filter(|row| row.stale).count();
+    if stale > 0 {
+        talk.warn(format!(
+            "{stale} prices are older than 30 days (spot: 1) or of unknown age; see `sizewell catalog update`"
+        ));
     }
     Ok(Exit::Done)
 }

@@ -3,6 +3,7 @@
 
 pub mod case_row;
 pub mod ceiling;
+pub mod coldstart;
 pub mod environment;
 pub mod folder;
 pub mod metric;

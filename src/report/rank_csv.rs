@@ -1,13 +1,16 @@
 //! A ranking as CSV: ranked rows first, then what was left out with the reason.
 
-use crate::sizing::{Interval, Ranking};
+use crate::sizing::cost::Component;
+use crate::sizing::{CostInterval, Interval, RankRow, Ranking};
+use crate::units::Usd;
 
-const HEADER: [&str; 30] = [
+const HEADER: [&str; 50] = [
     "status",
     "rank",
     "provider",
     "instance_type",
     "region",
+    "zone",
     "market",
     "hardware",
     "replicas",
@@ -18,74 +21,120 @@ const HEADER: [&str; 30] = [
     "basis",
     "method",
     "usd_per_h",
+    "usd_per_request",
+    "usd_per_request_lo",
+    "usd_per_request_hi",
+    "usd_per_thousand_requests",
     "usd_per_million_tokens",
     "usd_per_million_tokens_lo",
     "usd_per_million_tokens_hi",
-    "usd_per_thousand_requests",
+    "usd_per_million_input_tokens",
+    "usd_per_million_output_tokens",
+    "instances",
+    "utilisation",
+    "usd_per_month",
+    "usd_per_user_month",
+    "compute_usd",
+    "idle_usd",
+    "storage_usd",
+    "egress_usd",
+    "energy_usd",
+    "facility_usd",
+    "cold_starts_usd",
+    "interruptions_usd",
+    "failures_usd",
     "ttft_s",
     "tpot_s",
+    "e2e_s",
     "requests_per_s",
+    "joules_per_token",
+    "g_co2e_per_thousand_requests",
     "tied_with_first",
+    "on_front",
     "price_age_days",
     "price_source",
     "reason",
     "remarks",
-    "joules_per_token",
-    "joules_per_token_lo",
-    "joules_per_token_hi",
 ];
+/// Columns after which reason and remarks stand.
+const REASON: usize = 48;
 
-/// The ranking as text. Decimals are exact; what is absent is empty.
+/// The ranking as text. Decimals are exact; what is absent is empty. Energies have their ends behind a second pair of
+/// columns, `joules_per_token_lo` and `_hi`.
 pub fn export(ranking: &Ranking) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(HEADER)?;
-    let money = |cost: Option<crate::units::Usd>| cost.map_or(String::new(), |c| c.0.normalize().to_string());
+    writer.write_record(HEADER.iter().chain(&["joules_per_token_lo", "joules_per_token_hi"]))?;
     for (index, row) in ranking.rows.iter().enumerate() {
-        let cost = row.usd_per_million_tokens;
-        let energy =
-            |part: fn(&Interval) -> f64| row.joules_per_token.as_ref().map_or(String::new(), |e| part(e).to_string());
-        writer.write_record([
-            "ranked".to_string(),
-            cost.map_or(String::new(), |_| (index + 1).to_string()),
-            row.provider.clone(),
-            row.instance_type.clone(),
-            row.region.clone().unwrap_or_default(),
-            row.market.map_or(String::new(), |m| m.name().to_string()),
-            row.hardware.clone(),
-            row.replicas.to_string(),
-            row.quant.to_string(),
-            row.batch.to_string(),
-            ranking.prompt_tokens.to_string(),
-            ranking.gen_tokens.to_string(),
-            row.basis.to_string(),
-            row.method.to_string(),
-            money(row.usd_per_h),
-            money(cost.map(|c| c.value)),
-            money(cost.map(|c| c.lo)),
-            money(cost.map(|c| c.hi)),
-            money(row.usd_per_thousand_requests.map(|c| c.value)),
-            row.ttft_s.value.to_string(),
-            row.tpot_s.value.to_string(),
-            row.requests_per_s.value.to_string(),
-            row.tied_with_first.to_string(),
-            row.price_age_days.map_or(String::new(), |d| d.to_string()),
-            row.price_source.clone().unwrap_or_default(),
-            row.why_no_cost.clone().unwrap_or_default(),
-            row.doubts.iter().chain(&row.remarks).cloned().collect::<Vec<_>>().join(";"),
-            energy(|e| e.value),
-            energy(|e| e.lo),
-            energy(|e| e.hi),
-        ])?;
+        writer.write_record(record(ranking, index, row))?;
     }
     for item in &ranking.excluded {
-        let mut record = vec![String::new(); HEADER.len()];
+        let mut record = vec![String::new(); HEADER.len() + 2];
         let (provider, name) = item.offer.split_once(':').unwrap_or(("", &item.offer));
         record[0] = if item.reason.starts_with("does not fit") { "does_not_fit" } else { "excluded" }.to_string();
         record[2] = provider.to_string();
         record[3] = name.to_string();
-        record[8] = item.quant.to_string();
-        record[25] = item.reason.clone();
+        record[9] = item.quant.to_string();
+        record[REASON] = item.reason.to_string();
         writer.write_record(&record)?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+fn record(ranking: &Ranking, index: usize, row: &RankRow) -> Vec<String> {
+    fn or_empty<T: ToString>(value: Option<T>) -> String {
+        value.map_or(String::new(), |v| v.to_string())
+    }
+    let money = |cost: Option<Usd>| or_empty(cost.map(|c| c.0.normalize()));
+    let value = |cost: Option<CostInterval>| money(cost.map(|c| c.value));
+    let energy = |part: fn(&Interval) -> f64| or_empty(row.joules_per_token.as_ref().map(part));
+    let (request, tokens) = (row.usd_per_request, row.usd_per_million_tokens);
+    let mut record = vec![
+        "ranked".to_string(),
+        or_empty(request.map(|_| index + 1)),
+        row.provider.to_string(),
+        row.instance_type.to_string(),
+        or_empty(row.region.as_ref()),
+        or_empty(row.zone.as_ref()),
+        or_empty(row.market.map(|m| m.name())),
+        row.hardware.to_string(),
+        row.replicas.to_string(),
+        row.quant.to_string(),
+        row.batch.to_string(),
+        ranking.prompt_tokens.to_string(),
+        ranking.gen_tokens.to_string(),
+        row.basis.to_string(),
+        row.method.to_string(),
+        money(row.usd_per_h),
+        value(request),
+        money(request.map(|c| c.lo)),
+        money(request.map(|c| c.hi)),
+        value(row.usd_per_thousand_requests),
+        value(tokens),
+        money(tokens.map(|c| c.lo)),
+        money(tokens.map(|c| c.hi)),
+        value(row.usd_per_million_input_tokens),
+        value(row.usd_per_million_output_tokens),
+        or_empty(row.fleet.map(|f| f.instances)),
+        or_empty(row.fleet.map(|f| f.utilisation)),
+        value(row.usd_per_month),
+        value(row.usd_per_user_month),
+    ];
+    record.extend(Component::ALL.map(|component| value(row.components.map(|parts| parts.of(component)))));
+    record.extend([
+        row.ttft_s.value.to_string(),
+        row.tpot_s.value.to_string(),
+        row.e2e_s.value.to_string(),
+        row.requests_per_s.value.to_string(),
+        energy(|e| e.value),
+        or_empty(row.g_co2e_per_thousand_requests.map(|g| g.value)),
+        row.tied_with_first.to_string(),
+        row.on_front.to_string(),
+        or_empty(row.price_age_days),
+        or_empty(row.price_source.as_ref()),
+        or_empty(row.why_no_cost.as_ref()),
+        row.doubts.iter().chain(&row.remarks).map(|text| text.to_string()).collect::<Vec<_>>().join(";"),
+        energy(|e| e.lo),
+        energy(|e| e.hi),
+    ]);
+    record
 }

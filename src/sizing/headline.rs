@@ -1,6 +1,6 @@
 //! What a ranking comes to, in a sentence or two.
 
-use super::rank::RankRow;
+use super::row::RankRow;
 use crate::record::Basis;
 
 /// What is cheapest, measured and projected; a projected winner is announced as such (law 8).

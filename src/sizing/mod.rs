@@ -1,14 +1,27 @@
 //! (7) What fits, how fast it would be elsewhere, what it costs, and which offer is cheapest. Pure: files in, tables out.
 
 pub mod cost;
+pub mod demand;
 pub mod energy;
+pub mod filter;
 pub mod fit;
+mod front;
 mod headline;
 pub mod interval;
+pub mod lengths;
+pub mod money;
+pub mod own;
+pub mod points;
+pub mod pricing;
 pub mod project;
 pub mod rank;
 pub mod request;
+pub mod row;
+pub mod speed;
 
+pub use front::Swap;
 pub use interval::Interval;
-pub use rank::{Excluded, RankRow, Ranking, rank};
-pub use request::{MachinePrice, RankRequest, Slo};
+pub use money::CostInterval;
+pub use rank::{Ranking, rank, rank_runs};
+pub use request::{Freshness, MachinePrice, RankRequest, Service, Slo};
+pub use row::{Excluded, RankRow};

@@ -9,12 +9,13 @@
 
 use super::fit;
 use super::interval::Interval;
-use crate::catalog::{Accelerator, Offer};
+use super::points::Point;
+use crate::catalog::{Accelerator, Shape};
 use crate::record::ceiling::{arithmetic_roof, roof};
 use crate::record::environment::CpuRecord;
 use crate::record::{CaseRow, CeilingKind, RunRecord};
 use crate::units::{Bytes, Seconds};
-use crate::workload::{Case, ModelShape};
+use crate::workload::{Case, ModelShape, Quant};
 
 /// Seconds x GHz that a GPU takes to launch the kernels of one layer, as fitted to the public measurements above.
 const LAYER_LAUNCH_GHZ_S: f64 = 135e-6;
@@ -45,9 +46,9 @@ pub struct Times {
 }
 
 impl Times {
-    /// For a whole request.
-    pub fn e2e(&self, gen_tokens: usize) -> Interval {
-        let steps = (gen_tokens - 1) as f64;
+    /// For a whole request that generates so many tokens (in the mean).
+    pub fn e2e(&self, gen_tokens: f64) -> Interval {
+        let steps = (gen_tokens - 1.0).max(0.0);
         self.ttft.plus(self.tpot.map(|t| t * steps))
     }
 }
@@ -90,10 +91,54 @@ impl Work {
     }
 }
 
+/// Why nothing is said of a device. The words are made only where they are shown: a ranking asks for thousands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refusal<'a> {
+    /// candle has no backend for it.
+    NoBackend(&'a Accelerator),
+    /// candle's kernels need a newer one.
+    TooOld(&'a Accelerator),
+    /// A figure is not published.
+    Unknown(&'static str),
+    /// No arithmetic rate at this level is published.
+    NoRate(Quant),
+    /// Weights and cache are too large.
+    DoesNotFit {
+        /// With the reserve.
+        needed: Bytes,
+        /// What there is.
+        memory: Bytes,
+        /// Where.
+        place: &'a str,
+    },
+    /// Another size of CPU than can be told from so many vCPUs.
+    TooFar(f64),
+}
+
+impl std::fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoBackend(accelerator) => write!(f, "candle has no backend for {}", accelerator.name),
+            Self::TooOld(accelerator) => write!(f, "{} is too old for candle's CUDA kernels", accelerator.name),
+            Self::Unknown(figure) => write!(f, "its {figure} is not known"),
+            Self::NoRate(quant) => write!(f, "no rate in {quant} is published for it"),
+            Self::DoesNotFit { needed, memory, place } => {
+                write!(f, "does not fit: {needed} with the reserve, {memory} in {place}")
+            }
+            Self::TooFar(vcpus) => write!(
+                f,
+                "its number of vCPUs is too far from the {vcpus} that were measured (1 to {MOST_CORE_RATIO} times)"
+            ),
+        }
+    }
+}
+
 /// A measured case as something to project from.
 pub struct Reference<'a> {
     shape: &'a ModelShape,
     case: Case,
+    /// The same at the greatest lengths that are asked about: what has to fit.
+    largest: Case,
     measured: Times,
     /// Share of the roof that the prefill reached, at most 1.
     prefill_share: f64,
@@ -118,12 +163,10 @@ pub fn measured_times(row: &CaseRow) -> Option<Times> {
 }
 
 impl<'a> Reference<'a> {
-    /// A measured row of a run; the error says what the run lacks.
-    pub fn new(record: &'a RunRecord, row: &CaseRow) -> Result<Self, String> {
+    /// A measured point of a run; the error says what the run lacks.
+    pub fn new(record: &'a RunRecord, point: &Point) -> Result<Self, String> {
         let shape = &record.model.as_ref().ok_or("the run has no model")?.shape;
-        let measured = measured_times(row).ok_or("the case has no TTFT or TPOT")?;
-        let case = row.key.case;
-        let device = row.key.device.as_str();
+        let (case, measured, device) = (point.case, point.times, point.device.as_str());
         let roofs = (
             roof(&record.ceilings, device, CeilingKind::ReadBandwidth),
             arithmetic_roof(&record.ceilings, device, case.quant),
@@ -137,6 +180,7 @@ impl<'a> Reference<'a> {
         Ok(Self {
             shape,
             case,
+            largest: Case { prompt_tokens: point.longest - case.gen_tokens.min(point.longest), ..case },
             measured,
             prefill_share: (work.prefill_bound(roofs) / measured.ttft.value).min(1.0),
             decode_share: (work.decode_bound(roofs) / measured.tpot.value).min(1.0),
@@ -144,32 +188,30 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// Times on one accelerator of `offer`; the error says why none can be given.
-    pub fn on_accelerator(&self, offer: &Offer, accelerator: &Accelerator) -> Result<Times, String> {
+    /// Times on one accelerator, or on a `share` of one; the error says why none can be given.
+    ///
+    /// A share has its part of the memory. Its speed lies between that of the whole card, when nobody else is on it, and
+    /// its part of that.
+    pub fn on_accelerator(&self, accelerator: &'a Accelerator, share: f64) -> Result<Times, Refusal<'a>> {
         if accelerator.vendor != "NVIDIA" {
-            return Err(format!("candle has no backend for {}", accelerator.name));
+            return Err(Refusal::NoBackend(accelerator));
         }
         if ["Kepler", "Maxwell", "Pascal"].iter().any(|old| accelerator.architecture.starts_with(old)) {
-            return Err(format!("{} is too old for candle's CUDA kernels", accelerator.name));
+            return Err(Refusal::TooOld(accelerator));
         }
-        if offer.accelerator_count < 1.0 {
-            return Err("it is a share of a GPU, whose speed does not follow from the whole".to_string());
-        }
-        let memory = accelerator.memory().ok_or("its memory is not known")?;
+        let memory = accelerator.memory().ok_or(Refusal::Unknown("memory"))? * share;
         self.check_fit(memory, GPU_CACHE_ELEMENT, fit::GPU_RESERVE, &accelerator.name)?;
-        let bandwidth = accelerator.bandwidth().ok_or("its memory bandwidth is not known")?;
-        let arithmetic = accelerator
-            .arithmetic(self.case.quant)
-            .ok_or_else(|| format!("no rate in {} is published for it", self.case.quant))?;
+        let bandwidth = accelerator.bandwidth().ok_or(Refusal::Unknown("memory bandwidth"))?;
+        let arithmetic = accelerator.arithmetic(self.case.quant).ok_or(Refusal::NoRate(self.case.quant))?;
         let roofs = Roofs { bandwidth: bandwidth.0, arithmetic: arithmetic.0 };
         let work = Work::of(self.shape, &self.case, GPU_CACHE_ELEMENT);
         let launch =
             self.shape.layers as f64 * LAYER_LAUNCH_GHZ_S / accelerator.clock_ghz().unwrap_or(ASSUMED_CLOCK_GHZ);
-        let project = |bound: f64, share: f64, measured: Interval, (low, high): (f64, f64)| {
-            let time = bound / share + launch;
+        let project = |bound: f64, reached: f64, measured: Interval, (low, high): (f64, f64)| {
+            let time = bound / reached + launch;
             // What the measurement is uncertain by comes on top. No projection beats the uncalibrated roof.
             let (low, high) = (low * measured.lo / measured.value, high * measured.hi / measured.value);
-            Interval::new(time, (time * low).max(bound).min(time), time * high)
+            Interval::new(time / share, (time * low).max(bound).min(time), time * high / share)
         };
         Ok(Times {
             ttft: project(work.prefill_bound(roofs), self.prefill_share, self.measured.ttft, PREFILL_FACTORS),
@@ -178,17 +220,14 @@ impl<'a> Reference<'a> {
     }
 
     /// Times on an instance of the same CPU generation; the error says why none can be given.
-    pub fn on_same_cpu(&self, offer: &Offer) -> Result<Times, String> {
-        let (Some(vcpus), Some(memory)) = (offer.vcpus, offer.memory) else {
-            return Err("its size is not known".to_string());
+    pub fn on_same_cpu(&self, shape: &Shape) -> Result<Times, Refusal<'a>> {
+        let (Some(vcpus), Some(memory)) = (shape.vcpus, shape.memory) else {
+            return Err(Refusal::Unknown("size"));
         };
         self.check_fit(memory, 4, fit::HOST_RESERVE, "the host")?;
         let ratio = vcpus / self.vcpus;
         if !(1.0..=MOST_CORE_RATIO).contains(&ratio) {
-            return Err(format!(
-                "its number of vCPUs is too far from the {} that were measured (1 to {MOST_CORE_RATIO} times)",
-                self.vcpus
-            ));
+            return Err(Refusal::TooFar(self.vcpus));
         }
         let scaled = |time: Interval| {
             Interval::new(time.value / ratio.sqrt(), time.lo / ratio / SAME_CPU_FACTOR, time.hi * SAME_CPU_FACTOR)
@@ -196,11 +235,8 @@ impl<'a> Reference<'a> {
         Ok(Times { ttft: scaled(self.measured.ttft), tpot: scaled(self.measured.tpot) })
     }
 
-    fn check_fit(&self, memory: Bytes, element: usize, reserve: Bytes, place: &str) -> Result<(), String> {
-        let needed = fit::needed(self.shape, &self.case, element, reserve);
-        match needed.0 <= memory.0 {
-            true => Ok(()),
-            false => Err(format!("does not fit: {needed} with the reserve, {memory} in {place}")),
-        }
+    fn check_fit(&self, memory: Bytes, element: usize, reserve: Bytes, place: &'a str) -> Result<(), Refusal<'a>> {
+        let needed = fit::needed(self.shape, &self.largest, element, reserve);
+        if needed.0 <= memory.0 { Ok(()) } else { Err(Refusal::DoesNotFit { needed, memory, place }) }
     }
 }

@@ -1,480 +1,506 @@
 //! Offers in the order of what a request costs on them, with what each figure is based on, and the offers that were
 //! left out, with the reason.
 
-use super::cost::{self, CostInterval};
+use super::cost::{Breakdown, HOURS_PER_MONTH, carbon};
+use super::demand::{Load, Usage};
 use super::energy;
+use super::filter::{self, Age, Filter};
+use super::front::{self, Swap};
 use super::headline::headline;
 use super::interval::Interval;
-use super::project::{Reference, Times, measured_times};
+use super::lengths::Lengths;
+use super::points::{self, Point, Points, Wanted};
+use super::pricing::{Listing, Placed, Pricer};
 use super::request::RankRequest;
-use crate::catalog::{Catalog, Market, Offer};
-use crate::record::{Basis, CaseRow, Outcome, Run};
+use super::row::{Excluded, RankRow};
+use super::speed::{Speed, Speeds, copies};
+use crate::catalog::{Catalog, Market, Offer, Shape};
+use crate::record::{Basis, Run};
 use crate::units::Usd;
-use crate::workload::{Case, Quant};
+use crate::workload::Quant;
+use rust_decimal::Decimal;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// One line of a ranking.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RankRow {
-    /// Provider, or `this machine`.
-    pub provider: String,
-    /// Instance type, or the host's name.
-    pub instance_type: String,
-    /// Region.
-    pub region: Option<String>,
-    /// Market.
-    pub market: Option<Market>,
-    /// What runs the model: `2x NVIDIA L4`, a CPU.
-    pub hardware: String,
-    /// Price of an hour.
-    pub usd_per_h: Option<Usd>,
-    /// Copies of the model that run side by side, one on each accelerator.
-    pub replicas: usize,
-    /// Precision.
-    pub quant: Quant,
-    /// Sequences that run together in each copy.
-    pub batch: usize,
-    /// Measured or projected.
-    pub basis: Basis,
-    /// How the figures came about.
-    pub method: &'static str,
-    /// To the first token.
-    pub ttft_s: Interval,
-    /// Per further token.
-    pub tpot_s: Interval,
-    /// All copies together.
-    pub requests_per_s: Interval,
-    /// Of a million generated tokens, their share of the prompts included.
-    pub usd_per_million_tokens: Option<CostInterval>,
-    /// Of a thousand requests.
-    pub usd_per_thousand_requests: Option<CostInterval>,
-    /// Of a generated token, in joules: measured, or from the board power of a card; absent where neither is known.
-    pub joules_per_token: Option<Interval>,
-    /// Why there is no cost.
-    pub why_no_cost: Option<String>,
-    /// Days since the price was seen.
-    pub price_age_days: Option<i64>,
-    /// Where the price was seen.
-    pub price_source: Option<String>,
-    /// Its cost cannot be told from the cheapest's: the intervals overlap.
-    pub tied_with_first: bool,
-    /// What speaks against the figures: doubts of the measurement that they are from.
-    pub doubts: Vec<String>,
-    /// What to know of the price: its flags.
-    pub remarks: Vec<String>,
-}
-
-/// An offer that was not ranked.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Excluded {
-    /// `provider:type`.
-    pub offer: String,
-    /// Precision that it was excluded for.
-    pub quant: Quant,
-    /// Why.
-    pub reason: String,
-}
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// A ranking.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ranking {
-    /// Prompt length of the requests.
-    pub prompt_tokens: usize,
-    /// Tokens that each request generates.
-    pub gen_tokens: usize,
+    /// Prompt length of the requests, in the mean.
+    pub prompt_tokens: f64,
+    /// Tokens that each request generates, in the mean.
+    pub gen_tokens: f64,
+    /// The lengths themselves.
+    pub lengths: Lengths,
     /// Precisions that were ranked.
     pub quants: Vec<Quant>,
+    /// How much of the paid time is used.
+    pub usage: Usage,
     /// Cheapest first; rows without a price last.
     pub rows: Vec<RankRow>,
+    /// How much dearer the first may become before the second is cheaper.
+    pub swap: Option<Swap>,
     /// What was left out.
     pub excluded: Vec<Excluded>,
     /// In a sentence or two: what is cheapest, and on what basis.
     pub headline: Vec<String>,
     /// Hash of the catalog that the prices are from.
     pub catalog_hash: String,
+    /// Where that is.
+    pub catalog_origin: String,
 }
 
 /// Ranks what `run` measured, and the offers of `catalog`. The error says what the run lacks.
 pub fn rank(run: &Run, catalog: &Catalog, request: &RankRequest) -> Result<Ranking, String> {
-    check_filters(catalog, request)?;
-    let cases = select(run, request)?;
-    let mut ranker = Ranker { run, catalog, request, rows: Vec::new(), excluded: Vec::new() };
-    for quant in &cases.quants {
-        let rows: Vec<&CaseRow> = cases.rows.iter().copied().filter(|row| row.key.case.quant == *quant).collect();
-        ranker.add_measured(&rows)?;
-        ranker.add_offers(*quant, &rows);
+    rank_runs(&[run], catalog, request)
+}
+
+/// Ranks what several runs measured; the offers are projected from the first of them.
+pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Result<Ranking, String> {
+    let [first, others @ ..] = runs else { return Err("there is no run to rank".to_string()) };
+    filter::check_names(catalog, request)?;
+    same_engine_and_model(first, others)?;
+    let chosen = points::select(first, &request.wanted, &request.quants)?;
+    let mut all = vec![(*first, chosen)];
+    for run in others {
+        let wanted = Wanted { lengths: Some(all[0].1.lengths.clone()), ..Wanted::default() };
+        all.push((
+            run,
+            points::select(run, &wanted, &all[0].1.quants).map_err(|e| format!("{}: {e}", run.path.display()))?,
+        ));
     }
-    let Ranker { mut rows, mut excluded, .. } = ranker;
-    if !request.all_regions {
-        rows = cheapest_regions(rows);
-    }
-    rows.sort_by(|a, b| match (&a.usd_per_million_tokens, &b.usd_per_million_tokens) {
-        (Some(a), Some(b)) => a.value.cmp(&b.value),
-        (a, b) => b.is_some().cmp(&a.is_some()),
-    });
-    if let Some(first) = rows.first().and_then(|row| row.usd_per_million_tokens) {
-        for row in rows.iter_mut().skip(1) {
-            row.tied_with_first = row.usd_per_million_tokens.is_some_and(|cost| cost.overlaps(&first));
+    let mut ranker = Ranker::new(catalog, request, &all);
+    for quant in &all[0].1.quants {
+        for (run, points) in &all {
+            ranker.add_measured(run, points, *quant)?;
+        }
+        if request.only != Some(Basis::Measured) {
+            ranker.add_offers(first, &all[0].1, *quant);
         }
     }
+    let Ranker { mut rows, mut excluded, .. } = ranker;
+    front::sort(&mut rows);
+    front::mark_ties(&mut rows);
+    front::mark_front(&mut rows);
     excluded.sort();
-    excluded.dedup();
+    let Points { lengths, quants, .. } = all.swap_remove(0).1;
     Ok(Ranking {
-        prompt_tokens: cases.prompt_tokens,
-        gen_tokens: cases.gen_tokens,
+        prompt_tokens: lengths.mean_prompt(),
+        gen_tokens: lengths.mean_gen(),
+        lengths,
         headline: headline(&rows),
-        quants: cases.quants,
+        quants,
+        usage: request.service.usage.clone(),
+        swap: front::swap(&rows),
         rows,
         excluded,
         catalog_hash: catalog.hash.clone(),
+        catalog_origin: catalog.origin.clone(),
     })
 }
 
-/// A provider or region that no offer has is a slip of the pen.
-fn check_filters(catalog: &Catalog, request: &RankRequest) -> Result<(), String> {
-    let check = |what: &str, wanted: &Option<String>, of: fn(&Offer) -> &str| -> Result<(), String> {
-        let Some(wanted) = wanted else { return Ok(()) };
-        let known: BTreeSet<&str> = catalog.offers.iter().map(of).collect();
-        match known.iter().any(|name| name.eq_ignore_ascii_case(wanted)) {
-            true => Ok(()),
-            false => {
-                let known: Vec<&str> = known.into_iter().collect();
-                Err(format!("the catalog has no {what} `{wanted}`; it has {}", known.join(", ")))
-            }
+/// Engines and models are not mixed in one ranking.
+fn same_engine_and_model(first: &Run, others: &[&Run]) -> Result<(), String> {
+    let of = |run: &Run| (run.record.engine.name.clone(), run.record.model.as_ref().map(|m| m.name.clone()));
+    match others.iter().find(|run| of(run) != of(first)) {
+        None => Ok(()),
+        Some(other) => {
+            let words = |run: &Run| {
+                let (engine, model) = of(run);
+                format!("{} is {} on {engine}", run.path.display(), model.unwrap_or("no model".into()))
+            };
+            Err(format!("{}, {}: rank them apart", words(first), words(other)))
         }
-    };
-    check("provider", &request.provider, |offer| &offer.provider)?;
-    check("region", &request.region, |offer| &offer.region)
-}
-
-/// The measured cases that a request is about.
-struct Selected<'a> {
-    prompt_tokens: usize,
-    gen_tokens: usize,
-    quants: Vec<Quant>,
-    rows: Vec<&'a CaseRow>,
-}
-
-fn select<'a>(run: &'a Run, request: &RankRequest) -> Result<Selected<'a>, String> {
-    let ok: Vec<&CaseRow> = run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
-    if ok.is_empty() {
-        return Err("the run has no measured case: nothing can be ranked".to_string());
     }
-    let mut lengths: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for row in &ok {
-        let Case { prompt_tokens, gen_tokens, .. } = row.key.case;
-        *lengths.entry((prompt_tokens, gen_tokens)).or_default() += 1;
-    }
-    let wanted = |(prompt, generated): &(usize, usize)| {
-        request.prompt_tokens.is_none_or(|p| p == *prompt) && request.gen_tokens.is_none_or(|g| g == *generated)
-    };
-    let Some(((prompt_tokens, gen_tokens), _)) =
-        lengths.iter().filter(|(length, _)| wanted(length)).max_by_key(|(_, count)| **count)
-    else {
-        let known: Vec<String> = lengths.keys().map(|(p, g)| format!("--prompt {p} --gen-tokens {g}")).collect();
-        return Err(format!("these lengths were not measured; the run has {}", known.join(", ")));
-    };
-    let rows: Vec<&CaseRow> = ok
-        .into_iter()
-        .filter(|row| (row.key.case.prompt_tokens, row.key.case.gen_tokens) == (*prompt_tokens, *gen_tokens))
-        .collect();
-    let mut measured: Vec<Quant> = rows.iter().map(|row| row.key.case.quant).collect();
-    measured.sort();
-    measured.dedup();
-    let quants = match request.quants.as_slice() {
-        [] => {
-            // f32 is a reference for quality, not something that one serves.
-            let baseline = measured.iter().find(|q| **q != Quant::F32).or(measured.first());
-            baseline.copied().into_iter().collect()
-        }
-        asked => {
-            if let Some(missing) = asked.iter().find(|q| !measured.contains(q)) {
-                let known: Vec<&str> = measured.iter().map(|q| q.name()).collect();
-                return Err(format!("{missing} was not measured at these lengths; the run has {}", known.join(", ")));
-            }
-            asked.to_vec()
-        }
-    };
-    Ok(Selected { prompt_tokens: *prompt_tokens, gen_tokens: *gen_tokens, quants, rows })
 }
 
 struct Ranker<'a> {
-    run: &'a Run,
     catalog: &'a Catalog,
     request: &'a RankRequest,
+    filter: Filter<'a>,
+    pricer: Pricer<'a>,
+    gen_tokens: f64,
+    prompt_tokens: f64,
+    /// Types that were measured: they are not projected.
+    measured: HashSet<(String, String)>,
     rows: Vec<RankRow>,
     excluded: Vec<Excluded>,
 }
 
-/// A case with its times somewhere.
-struct Candidate<'a> {
-    row: &'a CaseRow,
-    times: Times,
-    replicas: usize,
-    /// Power of the board that it is projected to.
-    board_w: Option<f64>,
+/// Where a row's figures are from.
+struct Figures<'a> {
+    placed: &'a Placed,
+    point: &'a Point,
+    basis: Basis,
+    hardware: Arc<str>,
 }
 
-impl Candidate<'_> {
-    /// `replicas x batch / E2E`.
-    fn requests_per_s(&self) -> Interval {
-        let case = self.row.key.case;
-        self.times.e2e(case.gen_tokens).under((self.replicas * case.batch) as f64)
-    }
+/// Where the measured machine is bought: what the user said, or what was recognised.
+fn instance_of(run: &Run, request: &RankRequest) -> Option<(String, String)> {
+    let known = &run.record.environment.instance;
+    let recognised = || Some((known.provider.clone()?, known.instance_type.clone()?));
+    request.machine.instance.clone().or_else(recognised)
+}
+
+/// What the user gives for a price of the measured machine. A type that is named now outweighs a price that was given
+/// then.
+fn hourly_of(run: &Run, request: &RankRequest) -> Option<Usd> {
+    let recorded = run.record.environment.instance.usd_per_hour.map(Usd);
+    request.machine.usd_per_h.or(recorded.filter(|_| request.machine.instance.is_none()))
 }
 
 impl<'a> Ranker<'a> {
-    /// Where the measured machine is bought: what the user said, or what was recognised.
-    fn instance(&self) -> Option<(String, String)> {
-        let known = &self.run.record.environment.instance;
-        let recognised = || Some((known.provider.clone()?, known.instance_type.clone()?));
-        self.request.machine.instance.clone().or_else(recognised)
+    fn new(catalog: &'a Catalog, request: &'a RankRequest, all: &[(&Run, Points)]) -> Self {
+        let (run, points) = &all[0];
+        let quant = points.quants.first().copied().unwrap_or(Quant::F16);
+        let weights = run.record.model.as_ref().map_or(0.0, |model| model.shape.weight_bytes(quant).0);
+        let gen_tokens = points.lengths.mean_gen();
+        Self {
+            catalog,
+            request,
+            filter: Filter::new(catalog, request),
+            pricer: Pricer::new(catalog, &request.service, gen_tokens, weights),
+            gen_tokens,
+            prompt_tokens: points.lengths.mean_prompt(),
+            measured: all.iter().filter_map(|(run, _)| instance_of(run, request)).collect(),
+            rows: Vec::new(),
+            excluded: Vec::new(),
+        }
+    }
+
+    fn exclude(&mut self, offer: String, quant: Quant, reason: impl Into<Arc<str>>) {
+        self.excluded.push(Excluded { offer, quant, reason: reason.into() });
+    }
+
+    /// The listings that a request's markets make of an offer.
+    fn listings<'o>(&self, offer: &'o Offer) -> impl Iterator<Item = Listing<'o>> + use<'o, 'a> {
+        let service = &self.request.service;
+        let discounted = matches!(offer.market, Market::OnDemand | Market::Reserved1y | Market::Reserved3y);
+        let off = |share: f64| Decimal::ONE - Decimal::from_f64_retain(share).unwrap_or_default().round_dp(9);
+        let own = self.request.wants(offer.market).then(|| Listing {
+            offer,
+            market: offer.market,
+            factor: if discounted && service.discount > 0.0 { off(service.discount) } else { Decimal::ONE },
+        });
+        let request = self.request;
+        let committed = service
+            .commitments
+            .iter()
+            .filter(move |(market, _)| offer.market == Market::OnDemand && request.wants(*market))
+            .map(move |(market, share)| Listing { offer, market: *market, factor: off(*share) });
+        own.into_iter().chain(committed)
     }
 
     /// Rows of the machine that was measured: at the user's price, at the offers of its type, or without a price.
-    fn add_measured(&mut self, cases: &[&'a CaseRow]) -> Result<(), String> {
-        let environment = &self.run.record.environment;
-        // A type that is named now outweighs a price that was given then.
-        let recorded = environment.instance.usd_per_hour.map(Usd).filter(|_| self.request.machine.instance.is_none());
-        let hourly = self.request.machine.usd_per_h.or(recorded);
-        let instance = self.instance();
-        let candidates = cases
-            .iter()
-            .filter_map(|row| Some(Candidate { row, times: measured_times(row)?, replicas: 1, board_w: None }));
-        let Some(best) = self.best(candidates.collect()) else {
+    fn add_measured(&mut self, run: &Run, points: &Points, quant: Quant) -> Result<(), String> {
+        let environment = &run.record.environment;
+        let hourly = hourly_of(run, self.request);
+        let instance = instance_of(run, self.request);
+        let hardware = run.record.engine.hardware.clone().unwrap_or(environment.cpu.model.clone());
+        let of_quant = of_quant(points, quant);
+        let Some(speed) = Speeds::new(run, self.catalog, self.request.slo, of_quant).measured(&hardware) else {
             let offer = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
-            let quant = cases.first().map_or(Quant::F16, |row| row.key.case.quant);
-            self.excluded.push(Excluded { offer, quant, reason: "no measured batch keeps the limits".to_string() });
+            self.exclude(offer, quant, "no measured batch keeps the limits");
             return Ok(());
         };
-        let hardware = self.run.record.engine.hardware.clone().unwrap_or(environment.cpu.model.clone());
-        let offers: Vec<&Offer> = match (&instance, hourly) {
+        let speed = Arc::new(speed);
+        let offers: Vec<&'a Offer> = match (&instance, hourly) {
             (Some((provider, name)), None) => {
-                self.offers().filter(|o| o.provider == *provider && o.instance_type == *name).collect()
+                let catalog: &'a Catalog = self.catalog;
+                let is = |o: &&Offer| &*o.shape.provider == provider && &*o.shape.instance_type == name;
+                catalog.offers.iter().filter(is).filter(|offer| self.filter.admits(offer)).collect()
             }
             _ => Vec::new(),
         };
         if let (Some((provider, name)), None, true) = (&self.request.machine.instance, hourly, offers.is_empty()) {
             self.catalog.check_type(provider, name)?;
         }
-        for offer in &offers {
-            let mut row = self.row(&best, Basis::Measured, "measured", hardware.clone(), Some(offer.usd_per_h));
-            self.describe(&mut row, offer);
-            row.doubts.extend(self.mismatch(offer));
-            self.rows.push(row);
-        }
-        if offers.is_empty() {
-            let mut row = self.row(&best, Basis::Measured, "measured", hardware, hourly);
-            let (provider, name) = instance.unwrap_or(("this machine".to_string(), environment.hostname.clone()));
-            (row.provider, row.instance_type) = (provider, name);
-            if hourly.is_none() {
-                let why = "its price is not known: --as provider:type or --price-per-hour gives it one";
-                row.why_no_cost = Some(why.to_string());
+        let before = self.rows.len();
+        for offer in offers {
+            // Each card of an instance can run a copy; only one was measured.
+            let cards = if run.record.engine.device == "cpu" { 1 } else { copies(&offer.shape) };
+            let Some(placed) = Placed::new(speed.clone(), cards, &self.request.service.usage) else { continue };
+            let hardware: Arc<str> =
+                if cards > 1 { format!("{cards}x {hardware}").into() } else { hardware.as_str().into() };
+            let figures =
+                Figures { placed: &placed, point: &points.points[speed.point], basis: Basis::Measured, hardware };
+            let listings: Vec<Listing<'_>> = self.listings(offer).collect();
+            for listing in listings {
+                if let Some(mut row) = self.offer_row(&figures, &listing) {
+                    row.doubts.extend(mismatch(run, offer).into_iter().map(Arc::from));
+                    self.rows.push(row);
+                }
             }
-            self.rows.push(row);
         }
+        if self.rows.len() > before {
+            if !self.request.all_regions {
+                let rows = self.rows.split_off(before);
+                self.rows.extend(cheapest_regions(rows));
+            }
+            return Ok(());
+        }
+        let Some(placed) = Placed::new(speed.clone(), 1, &self.request.service.usage) else {
+            self.exclude("this machine".to_string(), quant, "its rate cannot be computed with");
+            return Ok(());
+        };
+        let figures = Figures {
+            placed: &placed,
+            point: &points.points[speed.point],
+            basis: Basis::Measured,
+            hardware: hardware.as_str().into(),
+        };
+        let breakdown = hourly.and_then(|usd| self.pricer.at(usd, &placed));
+        let mut row = self.row(&figures, breakdown);
+        row.usd_per_h = hourly;
+        let (provider, name) = instance.unwrap_or(("this machine".to_string(), environment.hostname.clone()));
+        (row.provider, row.instance_type) = (provider.into(), name.into());
+        if hourly.is_none() {
+            row.why_no_cost =
+                Some("its price is not known: --as provider:type or --price-per-hour gives it one".into());
+        }
+        self.rows.push(row);
         Ok(())
     }
 
-    /// What speaks against the measured machine being of the type that it is priced as.
-    fn mismatch(&self, offer: &Offer) -> Vec<String> {
-        let threads = self.run.record.environment.cpu.threads as f64;
-        let size = offer.vcpus.filter(|vcpus| *vcpus != threads);
-        let size = size.map(|vcpus| format!("the machine has {threads} CPU threads, {} has {vcpus}", offer.name()));
-        let on_cpu = self.run.record.engine.device == "cpu";
-        let unused = offer.accelerator.as_ref().filter(|_| on_cpu);
-        let unused = unused.map(|card| format!("the run did not use the {card} that is paid for"));
-        let idle = Some(offer.accelerator_count).filter(|count| !on_cpu && *count > 1.0);
-        let idle = idle.map(|count| format!("the run used one card, {count} are paid for"));
-        size.into_iter().chain(unused).chain(idle).collect()
+    /// Projects every other offer, and hardware of one's own, from the points of one level.
+    fn add_offers(&mut self, run: &Run, points: &Points, quant: Quant) {
+        let mut speeds = Speeds::new(run, self.catalog, self.request.slo, of_quant(points, quant));
+        let mut places: HashMap<*const Shape, Result<Arc<Placed>, Arc<str>>> = HashMap::new();
+        let mut left_out: HashSet<(*const Shape, Arc<str>)> = HashSet::new();
+        let mut kept: Vec<(f64, Arc<Placed>, Listing<'a>)> = Vec::new();
+        let mut cheapest: HashMap<(*const Shape, Market), usize> = HashMap::new();
+        let catalog: &'a Catalog = self.catalog;
+        for offer in &catalog.offers {
+            if !self.filter.admits(offer) {
+                continue;
+            }
+            for listing in self.listings(offer) {
+                let shape = Arc::as_ptr(&offer.shape);
+                let placed = match self.refusal(offer) {
+                    Some(why) => Err(why),
+                    None => places.entry(shape).or_insert_with(|| self.place(&mut speeds, &offer.shape)).clone(),
+                };
+                let placed = match placed {
+                    Ok(placed) => placed,
+                    Err(why) if why.is_empty() => continue,
+                    Err(why) => {
+                        if left_out.insert((shape, why.clone())) {
+                            self.excluded.push(Excluded { offer: offer.name(), quant, reason: why });
+                        }
+                        continue;
+                    }
+                };
+                let about = self.pricer.about(&listing, &placed).unwrap_or(f64::INFINITY);
+                if self.request.all_regions {
+                    kept.push((about, placed, listing));
+                    continue;
+                }
+                match cheapest.get(&(shape, listing.market)) {
+                    Some(index) if kept[*index].0 <= about => {}
+                    Some(index) => kept[*index] = (about, placed, listing),
+                    None => {
+                        cheapest.insert((shape, listing.market), kept.len());
+                        kept.push((about, placed, listing));
+                    }
+                }
+            }
+        }
+        self.rows.reserve(kept.len());
+        for (_, placed, listing) in kept {
+            let hardware = hardware_name(&placed, &listing.offer.shape);
+            let point = &points.points[placed.speed.point];
+            let figures = Figures { placed: &placed, point, basis: Basis::Projected, hardware };
+            if let Some(row) = self.offer_row(&figures, &listing) {
+                self.rows.push(row);
+            }
+        }
+        self.add_own(&mut speeds, points, quant);
     }
 
-    /// Offers that the request's filters let through.
-    fn offers(&self) -> impl Iterator<Item = &'a Offer> + use<'a> {
-        let request = self.request.clone();
-        self.catalog.offers.iter().filter(move |offer| {
-            let market = match request.markets.as_slice() {
-                [] => offer.market == Market::OnDemand,
-                some => some.contains(&offer.market),
+    /// Why an offer is not ranked whatever its speed; empty where it stands among the measured ones.
+    fn refusal(&self, offer: &Offer) -> Option<Arc<str>> {
+        let is_measured = |(provider, name): &(String, String)| {
+            *provider == *offer.shape.provider && *name == *offer.shape.instance_type
+        };
+        if self.measured.iter().any(is_measured) {
+            return Some("".into());
+        }
+        if let Some(why) = offer.unrankable() {
+            return Some(why.into());
+        }
+        match filter::age(offer, self.request.freshness, self.request.today) {
+            Age::TooOld(why) => Some(why.into()),
+            Age::Fresh | Age::Stale => None,
+        }
+    }
+
+    fn place(&self, speeds: &mut Speeds<'_>, shape: &Shape) -> Result<Arc<Placed>, Arc<str>> {
+        let speed = speeds.on(shape)?;
+        let placed = Placed::new(speed, copies(shape), &self.request.service.usage);
+        placed.map(Arc::new).ok_or_else(|| "its rate cannot be computed with".into())
+    }
+
+    fn add_own(&mut self, speeds: &mut Speeds<'_>, points: &Points, quant: Quant) {
+        for own in &self.request.own {
+            let shape = super::own::shape(own);
+            let name = shape.name();
+            let (placed, hour) = match (self.place(speeds, &shape), own.hour()) {
+                (Ok(placed), Some(hour)) => (placed, hour),
+                (Err(why), _) => {
+                    self.exclude(name, quant, why);
+                    continue;
+                }
+                (_, None) => {
+                    self.exclude(name, quant, "its amounts are beyond what can be computed");
+                    continue;
+                }
             };
-            let is =
-                |wanted: &Option<String>, have: &str| wanted.as_deref().is_none_or(|w| w.eq_ignore_ascii_case(have));
-            market
-                && is(&request.provider, &offer.provider)
-                && (is(&request.region, &offer.region) || offer.region == "any")
-        })
-    }
-
-    /// Projects every other offer from the cases of one level.
-    fn add_offers(&mut self, quant: Quant, cases: &[&'a CaseRow]) {
-        let references: Vec<(&CaseRow, Result<Reference<'a>, String>)> =
-            cases.iter().map(|row| (*row, Reference::new(&self.run.record, row))).collect();
-        let here = self.instance();
-        let cpu = self.catalog.cpu_of(&self.run.record.environment.cpu).map(|cpu| cpu.id.clone());
-        // Speed depends on the type, price on the offer: each type is projected once.
-        let mut projected: HashMap<String, Result<(Candidate<'_>, &'static str, String), String>> = HashMap::new();
-        for offer in self.offers() {
-            if here.as_ref().is_some_and(|(p, n)| *p == offer.provider && *n == offer.instance_type) {
-                continue;
-            }
-            let name = offer.name();
-            if let Some(reason) = offer.unrankable() {
-                self.excluded.push(Excluded { offer: name, quant, reason: reason.to_string() });
-                continue;
-            }
-            let result =
-                projected.entry(name.clone()).or_insert_with(|| self.project(offer, cpu.as_deref(), &references));
-            match result {
-                Ok((candidate, method, hardware)) => {
-                    let mut row =
-                        self.row(candidate, Basis::Projected, method, hardware.clone(), Some(offer.usd_per_h));
-                    self.describe(&mut row, offer);
-                    self.rows.push(row);
-                }
-                Err(reason) => self.excluded.push(Excluded { offer: name, quant, reason: reason.clone() }),
-            }
+            let figures = Figures {
+                hardware: hardware_name(&placed, &shape),
+                point: &points.points[placed.speed.point],
+                placed: &placed,
+                basis: Basis::Projected,
+            };
+            let mut row = self.row(&figures, self.pricer.own(&hour, &placed));
+            (row.provider, row.instance_type) = ("own".into(), own.name.as_str().into());
+            row.market = Some(Market::OnPrem);
+            row.usd_per_h = Some(hour.busy());
+            row.price_source = Some(own.source.as_str().into()).filter(|s: &Arc<str>| !s.is_empty());
+            row.g_co2e_per_thousand_requests = super::own::carbon(own, &placed, row.joules_per_token, self.gen_tokens);
+            self.rows.push(row);
         }
     }
 
-    /// The best case of a type, how it was projected, and what it runs on.
-    fn project<'b>(
-        &self,
-        offer: &Offer,
-        cpu: Option<&str>,
-        references: &[(&'b CaseRow, Result<Reference<'a>, String>)],
-    ) -> Result<(Candidate<'b>, &'static str, String), String> {
-        let accelerator = self.catalog.accelerator(offer);
-        let replicas = (offer.accelerator_count.floor() as usize).max(1);
-        let (method, hardware) = match accelerator {
-            Some(accelerator) => (self.method_to_accelerators(), format!("{replicas}x {}", accelerator.name)),
-            None if self.run.record.engine.device != "cpu" => {
-                return Err("it has no GPU, and the run was on one: CPUs are not projected from GPUs".to_string());
-            }
-            None => {
-                let generation = offer.cpu.as_deref().unwrap_or("CPU");
-                if cpu.is_none_or(|cpu| Some(cpu) != offer.cpu.as_deref()) {
-                    let measured = cpu.unwrap_or("one that the catalog does not name");
-                    return Err(format!(
-                        "its CPU is {generation}, the measured one {measured}: CPUs are not projected across"
-                    ));
-                }
-                ("same CPU generation", format!("{} vCPU {generation}", offer.vcpus.unwrap_or(0.0)))
+    /// The row of an offer; an offer whose cost cannot be computed is left out with the reason.
+    fn offer_row(&mut self, figures: &Figures<'_>, listing: &Listing<'_>) -> Option<RankRow> {
+        let offer = listing.offer;
+        let breakdown = match self.pricer.cost(listing, figures.placed) {
+            Ok(breakdown) => breakdown,
+            Err(why) => {
+                self.exclude(offer.name(), figures.point.case.quant, why);
+                return None;
             }
         };
-        let mut first_error = None;
-        let mut candidates = Vec::new();
-        for (row, reference) in references {
-            let times = reference.as_ref().map_err(String::clone).and_then(|reference| match accelerator {
-                Some(accelerator) => reference.on_accelerator(offer, accelerator),
-                None => reference.on_same_cpu(offer),
-            });
-            match times {
-                Ok(times) => {
-                    let board_w = accelerator.and_then(|accelerator| accelerator.tdp_w);
-                    candidates.push(Candidate { row, times, replicas, board_w });
-                }
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
+        let mut row = self.row(figures, Some(breakdown));
+        row.provider = offer.shape.provider.clone();
+        row.instance_type = offer.shape.instance_type.clone();
+        row.region = Some(offer.region.clone());
+        row.zone = offer.zone.clone();
+        row.market = Some(listing.market);
+        row.usd_per_h = listing.usd_per_h();
+        row.price_age_days = offer.age_days(self.request.today);
+        row.price_source = Some(self.catalog.source(&offer.source).into());
+        row.stale = filter::age(offer, self.request.freshness, self.request.today) == Age::Stale;
+        row.remarks = offer.flags.iter().chain(&offer.shape.flags).cloned().collect();
+        row.remarks.extend(self.pricer.gaps(offer).into_iter().map(Arc::from));
+        if listing.factor != Decimal::ONE {
+            let off = ((Decimal::ONE - listing.factor) * Decimal::ONE_HUNDRED).normalize();
+            row.remarks.push(format!("{off} % off the list, as given").into());
         }
-        match self.best(candidates) {
-            Some(best) => Ok((best, method, hardware)),
-            None => Err(first_error.unwrap_or("no batch keeps the limits".to_string())),
-        }
+        let pue = self.catalog.providers.get(&*offer.shape.provider).and_then(|p| p.pue);
+        let grid = self.catalog.carbon_of(&offer.shape.provider, &offer.region).map(|c| c.g_co2e_per_kwh);
+        row.g_co2e_per_thousand_requests = row
+            .joules_per_token
+            .zip(pue.zip(grid))
+            .map(|(joules, (pue, grid))| carbon::operation_g(joules.map(|j| j * self.gen_tokens * 1e3), pue, grid));
+        Some(row)
     }
 
-    /// What projections to accelerators are made from.
-    fn method_to_accelerators(&self) -> &'static str {
-        match self.run.record.engine.device.as_str() {
-            "cpu" => "share of the roof, from a CPU",
-            _ => "share of the roof, from another GPU",
-        }
-    }
-
-    /// The candidate with the most requests per second among those that keep the limits.
-    fn best<'b>(&self, candidates: Vec<Candidate<'b>>) -> Option<Candidate<'b>> {
-        let slo = self.request.slo;
-        let keeps = |candidate: &Candidate<'_>| {
-            let within = |limit: Option<crate::units::Seconds>, time: f64| limit.is_none_or(|limit| time <= limit.0);
-            let times = candidate.times;
-            within(slo.ttft, times.ttft.value)
-                && within(slo.tpot, times.tpot.value)
-                && within(slo.e2e, times.e2e(candidate.row.key.case.gen_tokens).value)
-        };
-        candidates
-            .into_iter()
-            .filter(keeps)
-            .max_by(|a, b| a.requests_per_s().value.total_cmp(&b.requests_per_s().value))
-    }
-
-    fn row(
-        &self,
-        candidate: &Candidate<'_>,
-        basis: Basis,
-        method: &'static str,
-        hardware: String,
-        usd_per_h: Option<Usd>,
-    ) -> RankRow {
-        let case = candidate.row.key.case;
-        let requests_per_s = candidate.requests_per_s();
-        let cost = |units: f64| cost::of_requests(usd_per_h?, requests_per_s, units);
+    fn row(&self, figures: &Figures<'_>, breakdown: Option<Breakdown>) -> RankRow {
+        let Figures { placed, point, basis, hardware } = figures;
+        let (speed, service) = (&placed.speed, &self.request.service);
+        let total = breakdown.and_then(|b| b.total());
+        let times = |units: f64| total.and_then(|cost| cost.times(units));
+        let prefill = (speed.times.ttft.value / speed.e2e.value).clamp(0.0, 1.0);
+        let demand = service.usage.demand();
+        let month = placed.fleet.requests_per_s * HOURS_PER_MONTH * 3600.0;
+        let users = demand.and_then(|demand| match demand.load {
+            Load::Users { users, .. } => Some(users),
+            Load::Rates(_) => None,
+        });
         RankRow {
-            provider: String::new(),
-            instance_type: String::new(),
+            provider: "".into(),
+            instance_type: "".into(),
             region: None,
+            zone: None,
             market: None,
-            hardware,
-            usd_per_h,
-            replicas: candidate.replicas,
-            quant: case.quant,
-            batch: case.batch,
-            basis,
-            method,
-            ttft_s: candidate.times.ttft,
-            tpot_s: candidate.times.tpot,
-            requests_per_s,
-            usd_per_million_tokens: cost(1e6 / case.gen_tokens as f64),
-            usd_per_thousand_requests: cost(1e3),
-            joules_per_token: self.joules_per_token(candidate, basis),
+            hardware: hardware.clone(),
+            usd_per_h: None,
+            replicas: placed.copies,
+            quant: point.case.quant,
+            batch: point.case.batch,
+            basis: *basis,
+            method: speed.method,
+            ttft_s: speed.times.ttft,
+            tpot_s: speed.times.tpot,
+            e2e_s: speed.e2e,
+            requests_per_s: placed.rate,
+            fleet: demand.map(|_| placed.fleet),
+            components: breakdown,
+            usd_per_request: total,
+            usd_per_thousand_requests: times(1e3),
+            usd_per_million_tokens: times(1e6 / self.gen_tokens),
+            usd_per_million_input_tokens: times(1e6 * prefill / self.prompt_tokens),
+            usd_per_million_output_tokens: times(1e6 * (1.0 - prefill) / self.gen_tokens),
+            usd_per_month: demand.and_then(|_| times(month)),
+            usd_per_user_month: users.and_then(|users| times(month / users)),
+            joules_per_token: self.joules_per_token(speed, point, *basis),
+            g_co2e_per_thousand_requests: None,
             why_no_cost: None,
             price_age_days: None,
             price_source: None,
+            stale: false,
             tied_with_first: false,
-            doubts: candidate.row.invalid.iter().map(|reason| format!("the measurement is {reason}")).collect(),
+            on_front: false,
+            doubts: point.doubts.clone(),
             remarks: Vec::new(),
         }
     }
 
-    fn joules_per_token(&self, candidate: &Candidate<'_>, basis: Basis) -> Option<Interval> {
-        let case = candidate.row.key.case;
+    fn joules_per_token(&self, speed: &Speed, point: &Point, basis: Basis) -> Option<Interval> {
         match basis {
-            Basis::Measured => energy::measured(candidate.row),
-            _ => Some(energy::projected(candidate.board_w?, candidate.times, case.batch, case.gen_tokens)),
+            Basis::Measured => point.joules_per_token,
+            _ => Some(energy::projected(speed.board_w?, speed.times, point.case.batch, point.gen_tokens)),
         }
     }
+}
 
-    fn describe(&self, row: &mut RankRow, offer: &Offer) {
-        row.provider = offer.provider.clone();
-        row.instance_type = offer.instance_type.clone();
-        row.region = Some(offer.region.clone());
-        row.market = Some(offer.market);
-        row.price_age_days = offer.age_days(self.request.today);
-        row.price_source = Some(offer.source.clone());
-        row.remarks = offer.flags.clone();
+fn of_quant(points: &Points, quant: Quant) -> Vec<(usize, &Point)> {
+    points.points.iter().enumerate().filter(|(_, point)| point.case.quant == quant).collect()
+}
+
+fn hardware_name(placed: &Placed, shape: &Shape) -> Arc<str> {
+    let name = &placed.speed.hardware;
+    match shape.accelerator_count {
+        0.0 => name.clone(),
+        share if share < 1.0 => format!("{share} of a {name}").into(),
+        _ => format!("{}x {name}", placed.copies).into(),
     }
+}
+
+/// What speaks against the measured machine being of the type that it is priced as.
+fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
+    let threads = run.record.environment.cpu.threads as f64;
+    let size = offer.shape.vcpus.filter(|vcpus| *vcpus != threads);
+    let size = size.map(|vcpus| format!("the machine has {threads} CPU threads, {} has {vcpus}", offer.name()));
+    let on_cpu = run.record.engine.device == "cpu";
+    let unused = offer.shape.accelerator.as_ref().filter(|_| on_cpu);
+    let unused = unused.map(|card| format!("the run did not use the {card} that is paid for"));
+    let several = Some(offer.shape.accelerator_count).filter(|count| !on_cpu && *count > 1.0);
+    let several =
+        several.map(|count| format!("one card was measured; that {count} run side by side as fast is assumed"));
+    size.into_iter().chain(unused).chain(several).collect()
 }
 
 /// The cheapest region of each type, market and level.
 fn cheapest_regions(rows: Vec<RankRow>) -> Vec<RankRow> {
     let mut cheapest: Vec<RankRow> = Vec::new();
-    let mut at: HashMap<(String, String, Option<Market>, Quant), usize> = HashMap::new();
+    let mut at: HashMap<(Arc<str>, Arc<str>, Option<Market>, Quant), usize> = HashMap::new();
     for row in rows {
         let key = (row.provider.clone(), row.instance_type.clone(), row.market, row.quant);
         match at.get(&key) {
             Some(&index) => {
-                if row.usd_per_h < cheapest[index].usd_per_h {
+                if row.usd_per_request.map(|c| c.value) < cheapest[index].usd_per_request.map(|c| c.value) {
                     cheapest[index] = row;
                 }
             }

@@ -1,7 +1,13 @@
 //! What a ranking is asked for.
 
+use super::cost::own::Own;
+use super::cost::spot::SpotTerms;
+use super::demand::Usage;
+use super::interval::Interval;
+use super::points::Wanted;
 use crate::catalog::Market;
-use crate::units::{Seconds, Usd};
+use crate::record::Basis;
+use crate::units::{Bytes, Seconds, Usd};
 use crate::workload::Quant;
 use jiff::civil::Date;
 use std::str::FromStr;
@@ -75,27 +81,88 @@ impl MachinePrice {
     }
 }
 
+/// How old prices may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Freshness {
+    /// Older prices are left out; without it they are ranked with a warning from 30 days on (spot: 1).
+    pub max_age_days: Option<i64>,
+    /// Old prices are ranked whatever their age, those that are known to be out of date too.
+    pub allow_stale: bool,
+}
+
+/// What is known of the service beyond the model's speed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// How much of the paid time is used.
+    pub usage: Usage,
+    /// Interruptions of spot instances.
+    pub spot: SpotTerms,
+    /// Seconds that a cold start takes, where it was measured or given.
+    pub cold_s: Option<Interval>,
+    /// Seconds that a serverless worker is kept after a request, where it is not what the provider has by default.
+    pub keep_warm_s: Option<f64>,
+    /// Bytes of an answer; `None` is 4 a token and 500 of headers.
+    pub response_bytes: Option<f64>,
+    /// Disk of an instance in GB; `None` is the weights.
+    pub disk_gb: Option<f64>,
+    /// Share of requests that fail and are paid all the same.
+    pub failure_share: f64,
+    /// Share that is taken off list prices (on demand and reserved).
+    pub discount: f64,
+    /// Markets that are priced as a share off the on-demand price.
+    pub commitments: Vec<(Market, f64)>,
+}
+
+/// Seconds that a replacement of a spot instance takes where nothing was measured: image, weights and warm-up.
+pub const ASSUMED_WARM_S: f64 = 300.0;
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            usage: Usage::Share(1.0),
+            spot: SpotTerms { warm_s: ASSUMED_WARM_S, lost_s: 0.0, fallback: 0.0 },
+            cold_s: None,
+            keep_warm_s: None,
+            response_bytes: None,
+            disk_gb: None,
+            failure_share: 0.0,
+            discount: 0.0,
+            commitments: Vec::new(),
+        }
+    }
+}
+
 /// A ranking to make.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankRequest {
     /// Quantization levels to rank; empty is the highest precision that was measured, at most 16 bits.
     pub quants: Vec<Quant>,
-    /// Prompt length; `None` is the one that most cases have.
-    pub prompt_tokens: Option<usize>,
-    /// Generated tokens; `None` as above.
-    pub gen_tokens: Option<usize>,
+    /// Lengths of the requests.
+    pub wanted: Wanted,
     /// Limits that a row must keep.
     pub slo: Slo,
     /// Markets to rank; empty is on demand only.
     pub markets: Vec<Market>,
-    /// Only this provider.
-    pub provider: Option<String>,
-    /// Only this region.
-    pub region: Option<String>,
+    /// Only these providers.
+    pub providers: Vec<String>,
+    /// Only these regions.
+    pub regions: Vec<String>,
+    /// Only these accelerators.
+    pub gpus: Vec<String>,
+    /// Least memory of an accelerator, or of a host without one.
+    pub least_memory: Option<Bytes>,
+    /// Only figures of this basis.
+    pub only: Option<Basis>,
     /// Every region of a type, rather than its cheapest.
     pub all_regions: bool,
     /// The machine that was measured.
     pub machine: MachinePrice,
+    /// Hardware of one's own, to rank beside the offers.
+    pub own: Vec<Own>,
+    /// What is known of the service.
+    pub service: Service,
+    /// How old prices may be.
+    pub freshness: Freshness,
     /// The day that ages are counted to.
     pub today: Date,
 }
@@ -105,16 +172,26 @@ impl RankRequest {
     pub fn on(today: Date) -> Self {
         Self {
             quants: Vec::new(),
-            prompt_tokens: None,
-            gen_tokens: None,
+            wanted: Wanted::default(),
             slo: Slo::default(),
             markets: Vec::new(),
-            provider: None,
-            region: None,
+            providers: Vec::new(),
+            regions: Vec::new(),
+            gpus: Vec::new(),
+            least_memory: None,
+            only: None,
             all_regions: false,
             machine: MachinePrice::default(),
+            own: Vec::new(),
+            service: Service::default(),
+            freshness: Freshness::default(),
             today,
         }
+    }
+
+    /// Whether a market is among those that were asked for.
+    pub fn wants(&self, market: Market) -> bool {
+        if self.markets.is_empty() { market == Market::OnDemand } else { self.markets.contains(&market) }
     }
 }
 

@@ -7,7 +7,7 @@ mod series;
 
 pub use cases::{cases, energy, loads, summary};
 pub use origin::{ceilings, environment};
-pub use ranking::{excluded, excluded_offers, offer_name, ranking, shown};
+pub use ranking::{components, excluded, excluded_offers, offer_name, ranking, shown};
 pub use series::series;
 
 use super::table::DASH;

@@ -2,11 +2,13 @@
 
 use crate::record::Basis;
 use crate::report::table::{DASH, Table};
-use crate::sizing::cost::CostInterval;
-use crate::sizing::{Excluded, Interval, RankRow, Ranking};
+use crate::sizing::cost::Component;
+use crate::sizing::demand::{Load, Usage};
+use crate::sizing::{CostInterval, Excluded, Interval, RankRow, Ranking};
 use crate::units::Quantity;
-use crate::units::{RequestsPerSecond, Seconds};
+use crate::units::{Fraction, RequestsPerSecond, Seconds};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 fn interval_seconds(interval: Interval) -> String {
     Seconds(interval.value).human()
@@ -26,65 +28,158 @@ pub fn offer_name(row: &RankRow) -> String {
     format!("{}:{}{region}{market}", row.provider, row.instance_type)
 }
 
+/// How much of the paid time is used, in words.
+fn usage(usage: &Usage) -> String {
+    match usage {
+        Usage::Share(share) if *share >= 1.0 => "busy all the time".to_string(),
+        Usage::Share(share) => format!("busy {} % of the time", crate::units::digits(share * 100.0)),
+        Usage::Demand(demand) => {
+            let load = match &demand.load {
+                Load::Users { users, think_s } => format!("{users} users who think for {}", Seconds(*think_s).human()),
+                Load::Rates(rates) => {
+                    let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+                    let peak = rates.iter().copied().fold(0.0, f64::max);
+                    match peak > mean * 1.000_001 {
+                        true => {
+                            format!("{} at the peak, {} in the mean", RequestsPerSecond(peak), RequestsPerSecond(mean))
+                        }
+                        false => RequestsPerSecond(mean).human(),
+                    }
+                }
+            };
+            let spare = match demand.spare {
+                0 => String::new(),
+                n => format!(", {n} spare"),
+            };
+            let scaled = if demand.autoscale { ", as many as the hour needs" } else { "" };
+            format!("{load}, loaded to {} % at most{spare}{scaled}", crate::units::digits(demand.headroom * 100.0))
+        }
+    }
+}
+
+/// A mean number of tokens: whole where it is.
+fn tokens(mean: f64) -> String {
+    if mean.fract() == 0.0 { mean.to_string() } else { format!("{mean:.1}") }
+}
+
+fn title(ranking: &Ranking) -> String {
+    let quants: Vec<&str> = ranking.quants.iter().map(|quant| quant.name()).collect();
+    let mean = if ranking.lengths.bins.len() > 1 { " in the mean" } else { "" };
+    format!(
+        "Cost of a request in {}: {} prompt and {} generated tokens{mean}, {}",
+        quants.join(", "),
+        tokens(ranking.prompt_tokens),
+        tokens(ranking.gen_tokens),
+        usage(&ranking.usage)
+    )
+}
+
+fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
+    match (row.usd_per_request.is_some(), row.tied_with_first || index == 0) {
+        (false, _) => DASH.to_string(),
+        (true, true) if ranking.rows.iter().any(|r| r.tied_with_first) => "1=".to_string(),
+        _ => (index + 1).to_string(),
+    }
+}
+
+fn price_age(row: &RankRow) -> String {
+    let mark = if row.stale { " !" } else { "" };
+    match (row.price_age_days, row.price_source.is_some()) {
+        (Some(days), _) => format!("{days} d{mark}"),
+        (None, true) => format!("unknown{mark}"),
+        (None, false) => DASH.to_string(),
+    }
+}
+
 /// The first `most` rows of a ranking, and every measured one wherever it stands.
 pub fn ranking(ranking: &Ranking, most: usize) -> Table {
-    let quants: Vec<&str> = ranking.quants.iter().map(|quant| quant.name()).collect();
-    let mut spare = vec!["requests", "TPOT", "TTFT", "batch", "hardware"];
-    if quants.len() == 1 {
-        spare.insert(3, "quant");
+    let demand = ranking.rows.iter().any(|row| row.fleet.is_some());
+    let mut columns = vec![">#", "offer", "hardware", "quant", ">batch", "basis", ">$/h"];
+    if demand {
+        columns.extend([">instances", ">used", ">$/month"]);
     }
-    let mut table = Table::new(
-        format!(
-            "Cost of a request in {}: {} prompt and {} generated tokens, busy all the time",
-            quants.join(", "),
-            ranking.prompt_tokens,
-            ranking.gen_tokens
-        ),
-        &[
-            ">#",
-            "offer",
-            "hardware",
-            "quant",
-            ">batch",
-            "basis",
-            ">$/h",
-            ">$/M tokens",
-            "from - to",
-            ">TTFT",
-            ">TPOT",
-            ">requests",
-            ">price age",
-        ],
-    )
-    .spare(&spare);
+    columns.extend([">$/1k requests", ">$/M tokens", "from - to", ">TTFT", ">TPOT", ">E2E", ">requests", ">price age"]);
+    let mut spare = vec!["requests", "E2E", "TPOT", "TTFT", "$/1k requests", "batch", "used", "hardware"];
+    if ranking.quants.len() == 1 {
+        spare.insert(5, "quant");
+    }
+    let mut table = Table::new(title(ranking), &columns).spare(&spare);
     for (index, row) in shown(ranking, most) {
-        let place = match (row.usd_per_million_tokens.is_some(), row.tied_with_first || index == 0) {
-            (false, _) => DASH.to_string(),
-            (true, true) if ranking.rows.iter().any(|r| r.tied_with_first) => "1=".to_string(),
-            _ => (index + 1).to_string(),
-        };
         let [value, range] = cost(row.usd_per_million_tokens);
-        table.push(vec![
-            place,
-            offer_name(row),
-            row.hardware.clone(),
+        let money = |cost: Option<CostInterval>| cost.map_or(DASH.to_string(), |c| c.value.to_string());
+        let mut cells = vec![
+            place(ranking, index, row),
+            if row.on_front { format!("{} ^", offer_name(row)) } else { offer_name(row) },
+            row.hardware.to_string(),
             row.quant.to_string(),
             row.batch.to_string(),
-            if row.doubts.is_empty() { row.basis.to_string() } else { format!("{} *", row.basis) },
+            if row.doubts.is_empty() { row.basis.to_string() } else { format!("{}*", row.basis) },
             row.usd_per_h.map_or(DASH.to_string(), |p| p.to_string().trim_start_matches('$').to_string()),
+        ];
+        if demand {
+            let fleet = row.fleet;
+            cells.push(fleet.map_or(DASH.to_string(), |f| f.instances.to_string()));
+            cells.push(fleet.map_or(DASH.to_string(), |f| Fraction(f.utilisation).human()));
+            cells.push(money(row.usd_per_month));
+        }
+        cells.extend([
+            money(row.usd_per_thousand_requests),
             value,
             range,
             interval_seconds(row.ttft_s),
             interval_seconds(row.tpot_s),
+            interval_seconds(row.e2e_s),
             RequestsPerSecond(row.requests_per_s.value).human(),
-            match (row.price_age_days, row.price_source.is_some()) {
-                (Some(days), _) => format!("{days} d"),
-                (None, true) => "unknown".to_string(),
-                (None, false) => DASH.to_string(),
-            },
+            price_age(row),
         ]);
+        table.push(cells);
     }
     table.notes = ranking_notes(ranking, most);
+    table
+}
+
+/// Whether a component of a row is not known, which is another thing than nothing.
+fn is_gap(row: &RankRow, component: Component) -> bool {
+    let remark = match component {
+        Component::Storage => "disk_price_not_known",
+        Component::Egress => "egress_price_not_known",
+        _ => return false,
+    };
+    row.provider.as_ref() == "this machine" || row.remarks.iter().any(|known| &**known == remark)
+}
+
+/// What the cost of a thousand requests is made of, for the rows of [`ranking`].
+pub fn components(ranking: &Ranking, most: usize) -> Table {
+    let rows: Vec<(usize, &RankRow)> =
+        shown(ranking, most).into_iter().filter(|(_, row)| row.components.is_some()).collect();
+    let has =
+        |c: &Component| rows.iter().any(|(_, row)| row.components.is_some_and(|b| b.of(*c) != CostInterval::ZERO));
+    let used: Vec<Component> = Component::ALL.into_iter().filter(has).collect();
+    let names: Vec<String> = used.iter().map(|c| format!(">{}", c.name().replace('_', " "))).collect();
+    let mut columns = vec![">#", "offer"];
+    columns.extend(names.iter().map(String::as_str));
+    columns.extend([">all", "from - to"]);
+    let mut table = Table::new("What a thousand requests cost, by component", &columns);
+    for (index, row) in rows {
+        let Some(parts) = row.components else { continue };
+        let thousand = |cost: CostInterval| cost.times(1e3).map_or(DASH.to_string(), |c| c.value.to_string());
+        let mut cells = vec![place(ranking, index, row), offer_name(row)];
+        cells.extend(used.iter().map(|c| if is_gap(row, *c) { DASH.to_string() } else { thousand(parts.of(*c)) }));
+        cells.extend(cost(row.usd_per_thousand_requests));
+        table.push(cells);
+    }
+    let gaps: BTreeSet<&str> = ranking
+        .rows
+        .iter()
+        .flat_map(|row| row.remarks.iter().map(|r| &**r))
+        .filter(|remark| remark.ends_with("_price_not_known"))
+        .collect();
+    if !gaps.is_empty() {
+        let gaps: Vec<String> = gaps.iter().map(|gap| gap.trim_end_matches("_price_not_known").to_string()).collect();
+        table
+            .notes
+            .push(format!("where a provider's price of {} is not known, it is not in the sum", gaps.join(" and ")));
+    }
     table
 }
 
@@ -114,7 +209,7 @@ fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
         notes.push("1= cannot be told from the first: the intervals overlap".to_string());
     }
     let doubts: BTreeSet<&str> =
-        shown(ranking, most).iter().flat_map(|(_, row)| row.doubts.iter().map(String::as_str)).collect();
+        shown(ranking, most).iter().flat_map(|(_, row)| row.doubts.iter().map(|d| &**d)).collect();
     if !doubts.is_empty() {
         notes.push(format!("* doubtful: {}", doubts.into_iter().collect::<Vec<_>>().join("; ")));
     }
@@ -125,11 +220,29 @@ fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
                 .to_string(),
         );
     }
-    notes.extend(ranking.rows.iter().find_map(|row| row.why_no_cost.clone()).map(|why| format!("this machine: {why}")));
+    notes.extend(
+        ranking.rows.iter().find_map(|row| row.why_no_cost.clone()).map(|why: Arc<str>| format!("this machine: {why}")),
+    );
+    if ranking.rows.iter().any(|row| row.on_front) {
+        notes.push("^ no cheaper row is faster to the last token: the front of cost against latency".to_string());
+    }
+    if let Some(swap) = &ranking.swap {
+        let tied = if swap.tied { " (and may be even now: their intervals overlap)" } else { "" };
+        notes.push(format!(
+            "{} is as cheap as {} once the hardware of the latter costs {:.2} times as much{tied}",
+            swap.second, swap.first, swap.multiple
+        ));
+    }
     let ages: Vec<i64> = ranking.rows.iter().filter_map(|row| row.price_age_days).collect();
     if let (Some(least), Some(most)) = (ages.iter().min(), ages.iter().max()) {
-        let warning = if *most > 30 { ": check them before you buy" } else { "" };
-        notes.push(format!("prices are {least} to {most} days old{warning}"));
+        notes.push(format!("prices are {least} to {most} days old ({} catalog)", ranking.catalog_origin));
+    }
+    let stale = ranking.rows.iter().filter(|row| row.stale).count();
+    if stale > 0 {
+        notes.push(format!(
+            "! {stale} prices are older than 30 days (spot: 1) or of unknown age: `sizewell catalog update` fetches \
+             newer ones, --max-age 30 leaves old ones out"
+        ));
     }
     let left_out = ranking.rows.len() - shown(ranking, most).len();
     if left_out > 0 {
@@ -146,8 +259,8 @@ pub fn excluded(excluded: &[Excluded]) -> Table {
     let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for item in excluded {
         // Sizes differ from type to type; the reason is the same.
-        let reason = item.reason.split(':').next().unwrap_or("").to_string();
-        let reason = if reason == "does not fit" { reason } else { item.reason.clone() };
+        let reason = item.reason.split(':').next().unwrap_or("");
+        let reason = if reason == "does not fit" { reason } else { &item.reason }.to_string();
         let offers = reasons.entry(reason).or_default();
         if !offers.contains(&item.offer.as_str()) {
             offers.push(&item.offer);
@@ -167,7 +280,7 @@ pub fn excluded(excluded: &[Excluded]) -> Table {
 pub fn excluded_offers(excluded: &[Excluded]) -> Table {
     let mut table = Table::new("Not ranked", &["offer", "quant", "reason"]);
     for item in excluded {
-        table.push(vec![item.offer.clone(), item.quant.to_string(), item.reason.clone()]);
+        table.push(vec![item.offer.clone(), item.quant.to_string(), item.reason.to_string()]);
     }
     table
 }

@@ -1,0 +1,68 @@
+//! Shapes: what an instance type is made of. Prices refer to them.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+/// What accelerators of a type are counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CountUnit {
+    /// Whole cards, or a share of one.
+    Device,
+    /// Partitions of a card.
+    Slice,
+    /// Chips of a TPU.
+    Chip,
+    /// Cores of a chip: `v5p-8` has 8 cores on 4 chips.
+    Core,
+}
+
+/// A row of shapes/PROVIDER.csv.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShapeRow {
+    /// The provider's name of the type.
+    pub instance_type: String,
+    /// Id in accelerators.csv; any other text is the provider's name of one that the catalog does not know.
+    pub accelerator: String,
+    /// How many; a fraction is a share of one.
+    pub accelerator_count: Option<f64>,
+    /// What is counted.
+    pub count_unit: Option<CountUnit>,
+    /// Id in cpus.csv, where the type always has the same CPU.
+    pub cpu: String,
+    /// Virtual CPUs.
+    pub vcpus: Option<f64>,
+    /// Memory of the host.
+    pub memory_gib: Option<f64>,
+    /// `x86_64` or `arm64`.
+    pub arch: String,
+    /// Disk that is in the price.
+    pub local_disk_gib: Option<f64>,
+    /// Id in sources.csv.
+    pub source: String,
+    /// When it was read.
+    pub observed_at: Option<Date>,
+    /// See instance-catalog/README.md; separated by semicolons.
+    pub flags: String,
+}
+
+impl ShapeRow {
+    /// What is wrong with the numbers of the row.
+    pub fn fault(&self) -> Option<String> {
+        let sizes = [
+            ("accelerator_count", self.accelerator_count),
+            ("vcpus", self.vcpus),
+            ("memory_gib", self.memory_gib),
+            ("local_disk_gib", self.local_disk_gib),
+        ];
+        for (name, value) in sizes {
+            if let Some(value) = value.filter(|v| !(v.is_finite() && *v > 0.0)) {
+                return Some(format!("{name} is {value}; it must be above 0, or empty"));
+            }
+        }
+        let counted = self.accelerator_count.is_some();
+        (counted == self.accelerator.is_empty())
+            .then(|| "accelerator and accelerator_count must both be given, or neither".to_string())
+    }
+}

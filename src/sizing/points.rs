@@ -1,0 +1,261 @@
+//! Measured times of the requests that are asked about: at the measured lengths as they are, between them by straight
+//! lines, beyond them not at all.
+
+use super::energy;
+use super::interval::Interval;
+use super::lengths::Lengths;
+use super::project::Times;
+use crate::record::{CaseRow, Outcome, Run};
+use crate::workload::{Case, Quant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One quantization level and batch size, with its times for the requests that are asked about.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// Level and batch, and the lengths (the mean ones of a histogram).
+    pub case: Case,
+    /// Tokens of the longest request, prompt and generated.
+    pub longest: usize,
+    /// Generated tokens in the mean.
+    pub gen_tokens: f64,
+    /// The device it was measured on.
+    pub device: String,
+    /// Times of a request (the mean one of a histogram).
+    pub times: Times,
+    /// Joules of a generated token, where there was a meter.
+    pub joules_per_token: Option<Interval>,
+    /// Whether no case had just these lengths.
+    pub interpolated: bool,
+    /// Doubts of the cases that it is from.
+    pub doubts: Vec<Arc<str>>,
+}
+
+impl Point {
+    /// To the last token.
+    pub fn e2e(&self) -> Interval {
+        self.times.e2e(self.gen_tokens)
+    }
+}
+
+/// What was measured of the requests that are asked about.
+#[derive(Debug, Clone)]
+pub struct Points {
+    /// The lengths, as asked or as chosen.
+    pub lengths: Lengths,
+    /// Levels, in the order of precision.
+    pub quants: Vec<Quant>,
+    /// One for each level and batch size.
+    pub points: Vec<Point>,
+}
+
+fn times(row: &CaseRow) -> Option<Times> {
+    super::project::measured_times(row)
+}
+
+/// A straight line through two intervals at `x`.
+fn between(x: f64, (x0, a): (f64, Interval), (x1, b): (f64, Interval)) -> Interval {
+    if x1 <= x0 {
+        return a;
+    }
+    let share = ((x - x0) / (x1 - x0)).clamp(0.0, 1.0);
+    let mix = |a: f64, b: f64| a + (b - a) * share;
+    Interval::new(mix(a.value, b.value), mix(a.lo, b.lo), mix(a.hi, b.hi))
+}
+
+/// The curve at `x`, straight between its points and level beyond their ends.
+fn along(curve: &[(f64, Interval)], x: f64) -> Option<Interval> {
+    let after = curve.iter().position(|(at, _)| *at >= x).unwrap_or(curve.len());
+    let low = curve.get(after.saturating_sub(1))?;
+    let high = curve.get(after.min(curve.len() - 1))?;
+    Some(between(x, *low, *high))
+}
+
+/// What one level and batch size took over the measured lengths.
+struct Curves<'a> {
+    rows: Vec<(&'a CaseRow, Times)>,
+}
+
+impl Curves<'_> {
+    /// Times of requests of these lengths; `None` where they lie outside of what was measured.
+    fn at(&self, prompt: usize, generated: usize) -> Option<(Times, bool)> {
+        let exact = self
+            .rows
+            .iter()
+            .find(|(row, _)| (row.key.case.prompt_tokens, row.key.case.gen_tokens) == (prompt, generated));
+        if let Some((_, times)) = exact {
+            return Some((*times, false));
+        }
+        let case = |row: &CaseRow| row.key.case;
+        let mut ttft: Vec<(f64, Interval)> =
+            self.rows.iter().map(|(row, t)| (case(row).prompt_tokens as f64, t.ttft)).collect();
+        // A time per token is that of the middle of its context.
+        let mut tpot: Vec<(f64, Interval)> = self
+            .rows
+            .iter()
+            .map(|(row, t)| (case(row).prompt_tokens as f64 + case(row).gen_tokens as f64 / 2.0, t.tpot))
+            .collect();
+        for curve in [&mut ttft, &mut tpot] {
+            curve.sort_by(|a, b| a.0.total_cmp(&b.0));
+            curve.dedup_by(|a, b| a.0 == b.0);
+        }
+        let (first, last) = (ttft.first()?.0, ttft.last()?.0);
+        let longest = self.rows.iter().map(|(row, _)| case(row).context()).max()?;
+        let within = (first..=last).contains(&(prompt as f64)) && prompt + generated <= longest;
+        let middle = prompt as f64 + generated as f64 / 2.0;
+        within.then_some(())?;
+        Some((Times { ttft: along(&ttft, prompt as f64)?, tpot: along(&tpot, middle)? }, true))
+    }
+
+    /// Times of the mean request of a histogram: its E2E is the mean of theirs.
+    fn mean(&self, lengths: &Lengths) -> Option<(Times, bool)> {
+        if let [(prompt, generated, _)] = lengths.bins.as_slice() {
+            return self.at(*prompt, *generated);
+        }
+        let zero = Interval::exact(0.0);
+        let (mut ttft, mut decode, mut interpolated) = (zero, zero, false);
+        for (prompt, generated, share) in &lengths.bins {
+            let (times, between) = self.at(*prompt, *generated)?;
+            let steps = (*generated - 1) as f64;
+            ttft = ttft.plus(times.ttft.map(|t| t * share));
+            decode = decode.plus(times.tpot.map(|t| t * steps * share));
+            interpolated |= between;
+        }
+        let steps = (lengths.mean_gen() - 1.0).max(f64::MIN_POSITIVE);
+        let tpot = if steps > 1e-9 { decode.map(|t| t / steps) } else { zero };
+        Some((Times { ttft, tpot }, interpolated))
+    }
+}
+
+/// The lengths that most cases have.
+fn usual(rows: &[&CaseRow]) -> Option<(usize, usize)> {
+    let mut lengths: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for row in rows {
+        let Case { prompt_tokens, gen_tokens, .. } = row.key.case;
+        *lengths.entry((prompt_tokens, gen_tokens)).or_default() += 1;
+    }
+    lengths.into_iter().max_by_key(|(_, count)| *count).map(|(lengths, _)| lengths)
+}
+
+/// What is asked for: lengths as a file has them, or as numbers of which one may be missing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Wanted {
+    /// A histogram, which outweighs the numbers.
+    pub lengths: Option<Lengths>,
+    /// Prompt length; `None` is that of most cases.
+    pub prompt_tokens: Option<usize>,
+    /// Generated tokens; `None` as above.
+    pub gen_tokens: Option<usize>,
+}
+
+impl Wanted {
+    fn lengths(&self, rows: &[&CaseRow]) -> Option<Lengths> {
+        if let Some(lengths) = &self.lengths {
+            return Some(lengths.clone());
+        }
+        let fits = |row: &&&CaseRow| {
+            let Case { prompt_tokens, gen_tokens, .. } = row.key.case;
+            self.prompt_tokens.is_none_or(|p| p == prompt_tokens) && self.gen_tokens.is_none_or(|g| g == gen_tokens)
+        };
+        let fitting: Vec<&CaseRow> = rows.iter().filter(fits).copied().collect();
+        let (prompt, generated) = usual(&fitting).or_else(|| usual(rows))?;
+        Some(Lengths::of(self.prompt_tokens.unwrap_or(prompt), self.gen_tokens.unwrap_or(generated)))
+    }
+}
+
+/// The points of a run; the error says what it lacks.
+pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, String> {
+    let ok: Vec<&CaseRow> = run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
+    let Some(lengths) = wanted.lengths(&ok) else {
+        return Err("the run has no measured case: nothing can be ranked".to_string());
+    };
+    let mut groups: BTreeMap<(Quant, usize), Curves<'_>> = BTreeMap::new();
+    for row in &ok {
+        if let Some(times) = times(row) {
+            let Case { quant, batch, .. } = row.key.case;
+            groups.entry((quant, batch)).or_insert(Curves { rows: Vec::new() }).rows.push((row, times));
+        }
+    }
+    let mut points = Vec::new();
+    for ((quant, batch), curves) in &groups {
+        let Some((times, interpolated)) = curves.mean(&lengths) else { continue };
+        points.push(point(*quant, *batch, curves, times, interpolated, &lengths));
+    }
+    if points.is_empty() {
+        let mut known: Vec<String> = ok
+            .iter()
+            .map(|row| format!("--prompt {} --gen-tokens {}", row.key.case.prompt_tokens, row.key.case.gen_tokens))
+            .collect();
+        known.sort();
+        known.dedup();
+        return Err(format!(
+            "these lengths were not measured and do not lie between measured ones; the run has {}",
+            known.join(", ")
+        ));
+    }
+    let mut measured: Vec<Quant> = points.iter().map(|point| point.case.quant).collect();
+    measured.dedup();
+    let quants = match quants {
+        [] => {
+            // f32 is a reference for quality, not something that one serves.
+            let baseline = measured.iter().find(|q| **q != Quant::F32).or(measured.first());
+            baseline.copied().into_iter().collect()
+        }
+        asked => {
+            if let Some(missing) = asked.iter().find(|q| !measured.contains(q)) {
+                let known: Vec<&str> = measured.iter().map(|q| q.name()).collect();
+                return Err(format!("{missing} was not measured at these lengths; the run has {}", known.join(", ")));
+            }
+            asked.to_vec()
+        }
+    };
+    Ok(Points { lengths, quants, points })
+}
+
+fn point(
+    quant: Quant,
+    batch: usize,
+    curves: &Curves<'_>,
+    times: Times,
+    interpolated: bool,
+    lengths: &Lengths,
+) -> Point {
+    let case = Case {
+        quant,
+        batch,
+        prompt_tokens: (lengths.mean_prompt().round() as usize).max(1),
+        gen_tokens: (lengths.mean_gen().round() as usize).max(1),
+    };
+    let same =
+        |row: &CaseRow| (row.key.case.prompt_tokens, row.key.case.gen_tokens) == (case.prompt_tokens, case.gen_tokens);
+    let used: Vec<&CaseRow> = curves.rows.iter().map(|(row, _)| *row).filter(|row| interpolated || same(row)).collect();
+    let mut doubts: Vec<Arc<str>> = Vec::new();
+    for reason in used.iter().flat_map(|row| &row.invalid) {
+        let doubt: Arc<str> = format!("the measurement is {reason}").into();
+        if !doubts.contains(&doubt) {
+            doubts.push(doubt);
+        }
+    }
+    let energies: Vec<Interval> = used.iter().filter_map(|row| energy::measured(row)).collect();
+    let joules_per_token = (!energies.is_empty()).then(|| {
+        let least = energies.iter().map(|e| e.lo).fold(f64::INFINITY, f64::min);
+        let most = energies.iter().map(|e| e.hi).fold(0.0, f64::max);
+        Interval::new(energies.iter().map(|e| e.value).sum::<f64>() / energies.len() as f64, least, most)
+    });
+    let device = curves.rows.first().map_or(String::new(), |(row, _)| row.key.device.clone());
+    let longest = lengths.bins.iter().map(|(prompt, generated, _)| prompt + generated).max().unwrap_or(1);
+    Point { case, longest, gen_tokens: lengths.mean_gen(), device, times, joules_per_token, interpolated, doubts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_are_straight_between_points_and_level_beyond() {
+        let curve = [(100.0, Interval::exact(1.0)), (200.0, Interval::exact(3.0))];
+        let at = |x: f64| along(&curve, x).unwrap().value;
+        assert_eq!((at(50.0), at(100.0), at(150.0), at(200.0), at(900.0)), (1.0, 1.0, 2.0, 3.0, 3.0));
+        assert_eq!(along(&[], 1.0), None);
+    }
+}

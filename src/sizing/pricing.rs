@@ -1,0 +1,222 @@
+//! What a request costs on one offer: the market's terms, disks, traffic and failures on top of speed and use.
+
+use super::cost::component::{Breakdown, Component};
+use super::cost::own::OwnHour;
+use super::cost::rented::{self, Hours};
+use super::cost::serverless::{self, ServerlessTerms};
+use super::cost::{spot, traffic};
+use super::demand::{Fleet, Usage};
+use super::interval::Interval;
+use super::money::CostInterval;
+use super::request::Service;
+use super::speed::Speed;
+use crate::catalog::facts::{Adder, AdderKind, IdleBilling};
+use crate::catalog::{Catalog, Market, Offer, Shape};
+use crate::units::Usd;
+use rust_decimal::Decimal;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Bytes of an answer: text is about 4 bytes a token, headers and frame 500.
+const BYTES_PER_TOKEN: f64 = 4.0;
+const BYTES_PER_ANSWER: f64 = 500.0;
+
+/// A speed on whole instances of a type.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// How fast a copy is.
+    pub speed: Arc<Speed>,
+    /// Copies of the model in an instance.
+    pub copies: usize,
+    /// Requests a second of an instance.
+    pub rate: Interval,
+    /// Instances, and what they are used.
+    pub fleet: Fleet,
+    /// Hours of an instance that a request takes, at the value and at both ends.
+    pub hours: [Hours; 3],
+}
+
+impl Placed {
+    /// `None` where the rate is not above 0.
+    pub fn new(speed: Arc<Speed>, copies: usize, usage: &Usage) -> Option<Self> {
+        let rate = speed.requests_per_s.map(|rate| rate * copies as f64);
+        let fleet = usage.fleet(rate.value, speed.e2e.value)?;
+        let hours = rented::hours_interval(rate, speed.e2e, usage)?;
+        Some(Self { speed, copies, rate, fleet, hours })
+    }
+
+    /// Hours of an instance a request, waiting included.
+    pub fn hours_in_all(&self) -> f64 {
+        self.hours[0].busy + self.hours[0].idle
+    }
+}
+
+/// An offer in the market that it is priced in, which may be one that follows from another.
+#[derive(Debug, Clone)]
+pub struct Listing<'a> {
+    /// The offer.
+    pub offer: &'a Offer,
+    /// The market.
+    pub market: Market,
+    /// What its price is multiplied by.
+    pub factor: Decimal,
+}
+
+impl Listing<'_> {
+    /// Price of an hour in that market.
+    pub fn usd_per_h(&self) -> Option<Usd> {
+        let usd = self.offer.usd_per_h()?;
+        if self.factor == Decimal::ONE { Some(usd) } else { usd.0.checked_mul(self.factor).map(Usd) }
+    }
+}
+
+/// Disks and traffic of a provider in a region.
+struct Extras<'a> {
+    disk: Option<Usd>,
+    egress: Vec<&'a Adder>,
+}
+
+/// Prices requests on offers.
+pub struct Pricer<'a> {
+    catalog: &'a Catalog,
+    service: &'a Service,
+    /// Disk of an instance.
+    disk_gb: f64,
+    /// Bytes of an answer.
+    answer_bytes: f64,
+    /// On-demand prices of types and regions, which stand in for spot ones.
+    on_demand: HashMap<(*const Shape, Arc<str>), Usd>,
+    extras: HashMap<(Arc<str>, Arc<str>), Extras<'a>>,
+}
+
+impl<'a> Pricer<'a> {
+    /// For requests that generate `gen_tokens` in the mean, of a model whose weights take `weight_bytes`.
+    pub fn new(catalog: &'a Catalog, service: &'a Service, gen_tokens: f64, weight_bytes: f64) -> Self {
+        let regular = catalog.offers.iter().filter(|offer| {
+            service.spot.fallback > 0.0 && offer.market == Market::OnDemand && offer.unrankable().is_none()
+        });
+        let on_demand =
+            regular.filter_map(|o| Some(((Arc::as_ptr(&o.shape), o.region.clone()), o.usd_per_h()?))).collect();
+        Self {
+            catalog,
+            service,
+            disk_gb: service.disk_gb.unwrap_or(weight_bytes / 1e9),
+            answer_bytes: service.response_bytes.unwrap_or(BYTES_PER_TOKEN * gen_tokens + BYTES_PER_ANSWER),
+            on_demand,
+            extras: HashMap::new(),
+        }
+    }
+
+    /// About what a request costs, without disks, traffic and failures: for comparing regions and for sorting.
+    pub fn about(&self, listing: &Listing<'_>, placed: &Placed) -> Option<f64> {
+        if listing.market == Market::Serverless {
+            return Some(self.serverless(listing, placed).ok()?.total()?.value.to_f64());
+        }
+        Some(listing.usd_per_h()?.to_f64() * placed.hours_in_all())
+    }
+
+    /// What a request costs by component; the error says what is not known.
+    pub fn cost(&mut self, listing: &Listing<'_>, placed: &Placed) -> Result<Breakdown, String> {
+        let too_much = || "the amount is beyond what can be computed".to_string();
+        let mut breakdown = match listing.market {
+            Market::Serverless => self.serverless(listing, placed)?,
+            _ => {
+                let hourly = listing.usd_per_h().ok_or("its price is not one of an hour")?;
+                let mut breakdown = rented::cost(CostInterval::exact(hourly), placed.hours).ok_or_else(too_much)?;
+                if listing.market == Market::Spot {
+                    self.add_interruptions(listing.offer, hourly, placed, &mut breakdown)?;
+                }
+                breakdown
+            }
+        };
+        self.add_extras(listing, placed, &mut breakdown).ok_or_else(too_much)?;
+        breakdown.with_failures(self.service.failure_share).ok_or_else(too_much)
+    }
+
+    /// What a request costs on hardware of one's own.
+    pub fn own(&self, hour: &OwnHour, placed: &Placed) -> Option<Breakdown> {
+        hour.cost(placed.hours)?.with_failures(self.service.failure_share)
+    }
+
+    /// What a request costs at a price that the user gave.
+    pub fn at(&self, hourly: Usd, placed: &Placed) -> Option<Breakdown> {
+        rented::cost(CostInterval::exact(hourly), placed.hours)?.with_failures(self.service.failure_share)
+    }
+
+    fn add_interruptions(
+        &self,
+        offer: &Offer,
+        hourly: Usd,
+        placed: &Placed,
+        breakdown: &mut Breakdown,
+    ) -> Result<(), String> {
+        let regular = self.on_demand.get(&(Arc::as_ptr(&offer.shape), offer.region.clone())).copied();
+        let surcharge = spot::surcharge_per_h(hourly, regular, offer.interruption, &self.service.spot)
+            .ok_or("what stands in for it has no on-demand price in the region")?;
+        let cost =
+            surcharge.times(placed.hours_in_all()).and_then(|cost| breakdown.add(Component::Interruptions, cost));
+        cost.ok_or("the amount is beyond what can be computed".to_string())
+    }
+
+    fn add_extras(&mut self, listing: &Listing<'_>, placed: &Placed, breakdown: &mut Breakdown) -> Option<()> {
+        let (provider, region) = (&listing.offer.shape.provider, &listing.offer.region);
+        let catalog = self.catalog;
+        let extras = self.extras.entry((provider.clone(), region.clone())).or_insert_with(|| Extras {
+            disk: catalog.adders_of(provider, region, AdderKind::Disk).first().map(|adder| Usd(adder.usd)),
+            egress: catalog.adders_of(provider, region, AdderKind::Egress),
+        });
+        // Serverless images are kept by the provider; disks that come with an instance are in its price.
+        let has_disk = listing.offer.shape.local_disk.is_some_and(|disk| disk.0 / 1e9 >= self.disk_gb);
+        if let Some(disk) = extras.disk.filter(|_| listing.market != Market::Serverless && !has_disk) {
+            let hourly = traffic::disk_per_h(self.disk_gb, disk)?;
+            breakdown.add(Component::Storage, CostInterval::exact(hourly).times(placed.hours_in_all())?)?;
+        }
+        let rate = self.service.usage.mean_rate(placed.speed.e2e.value);
+        if let Some(egress) = traffic::egress_per_request(self.answer_bytes, rate, &extras.egress) {
+            breakdown.add(Component::Egress, CostInterval::exact(egress))?;
+        }
+        Some(())
+    }
+
+    /// What of an offer's cost is not known and is left out of it.
+    pub fn gaps(&self, offer: &Offer) -> Vec<&'static str> {
+        let known = |kind| !self.catalog.adders_of(&offer.shape.provider, &offer.region, kind).is_empty();
+        let disk = offer.market != Market::Serverless && !known(AdderKind::Disk);
+        let disk = disk.then_some("disk_price_not_known");
+        disk.into_iter().chain((!known(AdderKind::Egress)).then_some("egress_price_not_known")).collect()
+    }
+
+    fn serverless(&self, listing: &Listing<'_>, placed: &Placed) -> Result<Breakdown, String> {
+        let terms = self.serverless_terms(listing)?;
+        // Only requests that overlap share a batch, so that a step takes no longer than with the whole of it.
+        let speed = &placed.speed;
+        let batch = (speed.requests_per_s.value * speed.e2e.value).round().max(1.0) as usize;
+        serverless::cost(&terms, speed.e2e, batch, self.service.usage.mean_rate(speed.e2e.value))
+    }
+
+    /// How a serverless offer is billed.
+    pub fn serverless_terms(&self, listing: &Listing<'_>) -> Result<ServerlessTerms, String> {
+        let hourly = listing.usd_per_h().ok_or("its price is not one of a time")?;
+        let usd_per_s = hourly.times(1.0 / 3600.0).ok_or("its price cannot be computed with")?;
+        let provider = self.catalog.providers.get(&*listing.offer.shape.provider);
+        let by_default =
+            self.catalog.adders_of(&listing.offer.shape.provider, &listing.offer.region, AdderKind::IdleTimeout);
+        let by_default = by_default.first().map_or(0.0, |adder| Usd(adder.usd).to_f64());
+        let idle = provider.and_then(|p| p.bills_idle);
+        let bills_setup = provider.and_then(|p| p.bills_setup).unwrap_or(true);
+        Ok(ServerlessTerms {
+            usd_per_s,
+            cold_s: if bills_setup { self.service.cold_s } else { Some(Interval::exact(0.0)) },
+            keep_warm_s: match idle {
+                Some(IdleBilling::No) => 0.0,
+                _ => self.service.keep_warm_s.unwrap_or(by_default),
+            },
+            always_on: idle == Some(IdleBilling::Always),
+            increment_s: listing
+                .offer
+                .billing_increment_s
+                .or(provider.and_then(|p| p.billing_increment_s))
+                .unwrap_or(0.0),
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! How fast the model would be on the hardware of each type: measured points carried over, once for each kind of
+//! hardware however many offers have it.
+
+use super::interval::Interval;
+use super::points::Point;
+use super::project::{Reference, Refusal, Times};
+use super::request::Slo;
+use crate::catalog::shape::CountUnit;
+use crate::catalog::{Catalog, Shape};
+use crate::record::Run;
+use crate::units::Seconds;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The best that hardware can do within the limits.
+#[derive(Debug, Clone)]
+pub struct Speed {
+    /// Index of the point that it follows from.
+    pub point: usize,
+    /// Times there.
+    pub times: Times,
+    /// To the last token.
+    pub e2e: Interval,
+    /// Requests a second of one copy of the model.
+    pub requests_per_s: Interval,
+    /// What it runs on, without the number.
+    pub hardware: Arc<str>,
+    /// How the figures came about.
+    pub method: &'static str,
+    /// Power of the board of one accelerator.
+    pub board_w: Option<f64>,
+}
+
+/// Kinds of hardware that are equally fast.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    /// An accelerator, or this share of one.
+    Accelerator(Arc<str>, u64),
+    /// So many vCPUs and bytes of a CPU.
+    Cpu(Option<Arc<str>>, u64, u64),
+}
+
+/// The speeds of everything in a catalog at one quantization level.
+pub struct Speeds<'a> {
+    run: &'a Run,
+    catalog: &'a Catalog,
+    slo: Slo,
+    points: Vec<(usize, &'a Point)>,
+    references: Vec<Result<Reference<'a>, String>>,
+    cpu: Option<String>,
+    known: HashMap<Key, Result<Arc<Speed>, Arc<str>>>,
+}
+
+/// The share of a card that one copy of the model gets: all of it, or what the type has.
+fn share(shape: &Shape) -> f64 {
+    shape.accelerator_count.min(1.0)
+}
+
+/// Copies of the model that run side by side, one on each whole accelerator.
+pub fn copies(shape: &Shape) -> usize {
+    (shape.accelerator_count.floor() as usize).max(1)
+}
+
+impl<'a> Speeds<'a> {
+    /// From the points of one level (with their indices).
+    pub fn new(run: &'a Run, catalog: &'a Catalog, slo: Slo, points: Vec<(usize, &'a Point)>) -> Self {
+        let references = points.iter().map(|(_, point)| Reference::new(&run.record, point)).collect();
+        let cpu = catalog.cpu_of(&run.record.environment.cpu).map(|cpu| cpu.id.clone());
+        Self { run, catalog, slo, points, references, cpu, known: HashMap::new() }
+    }
+
+    /// The best measured point within the limits, as it is.
+    pub fn measured(&self, hardware: &str) -> Option<Speed> {
+        let all = self.points.iter().enumerate().map(|(place, (_, point))| (place, point.times));
+        let (place, times) = self.best(all)?;
+        let method = match self.points[place].1.interpolated {
+            true => "between measured lengths",
+            false => "measured",
+        };
+        Some(self.speed(place, times, hardware.into(), method, None))
+    }
+
+    /// Projected to a shape, or why not.
+    pub fn on(&mut self, shape: &Shape) -> Result<Arc<Speed>, Arc<str>> {
+        let key = match &shape.accelerator {
+            Some(id) => Key::Accelerator(id.clone(), share(shape).to_bits()),
+            None => {
+                let bits = |value: Option<f64>| value.unwrap_or(0.0).to_bits();
+                Key::Cpu(shape.cpu.clone(), bits(shape.vcpus), bits(shape.memory.map(|m| m.0)))
+            }
+        };
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let speed = self.project(shape).map(Arc::new).map_err(Arc::from);
+        self.known.insert(key, speed.clone());
+        speed
+    }
+
+    fn project(&self, shape: &Shape) -> Result<Speed, String> {
+        let on_cpu = self.run.record.engine.device == "cpu";
+        if let Some(id) = &shape.accelerator {
+            let Some(accelerator) = self.catalog.accelerators.get(&**id) else {
+                return Err(format!("its accelerator `{id}` is not in accelerators.csv"));
+            };
+            if shape.count_unit != CountUnit::Device {
+                return Err("its accelerators are not counted in devices".to_string());
+            }
+            let share = share(shape);
+            let method = match (on_cpu, share < 1.0) {
+                (true, false) => "share of the roof, from a CPU",
+                (false, false) => "share of the roof, from another GPU",
+                (_, true) => "share of the roof of a share of a card",
+            };
+            let times = |reference: &Reference<'a>| reference.on_accelerator(accelerator, share);
+            return self.fastest(times, accelerator.name.as_str().into(), method, accelerator.tdp_w);
+        }
+        if !on_cpu {
+            return Err("it has no GPU, and the run was on one: CPUs are not projected from GPUs".to_string());
+        }
+        let generation = shape.cpu.as_deref().unwrap_or("CPU");
+        if self.cpu.is_none() || self.cpu.as_deref() != shape.cpu.as_deref() {
+            let measured = self.cpu.as_deref().unwrap_or("one that the catalog does not name");
+            return Err(format!("its CPU is {generation}, the measured one {measured}: CPUs are not projected across"));
+        }
+        let hardware = format!("{} vCPU {generation}", shape.vcpus.unwrap_or(0.0));
+        self.fastest(|reference| reference.on_same_cpu(shape), hardware.into(), "same CPU generation", None)
+    }
+
+    fn fastest(
+        &self,
+        times: impl Fn(&Reference<'a>) -> Result<Times, Refusal<'a>>,
+        hardware: Arc<str>,
+        method: &'static str,
+        board_w: Option<f64>,
+    ) -> Result<Speed, String> {
+        let mut refusal = None;
+        let mut candidates = Vec::with_capacity(self.points.len());
+        for (place, reference) in self.references.iter().enumerate() {
+            match reference {
+                Ok(reference) => match times(reference) {
+                    Ok(times) => candidates.push((place, times)),
+                    Err(why) => {
+                        refusal.get_or_insert(why);
+                    }
+                },
+                Err(why) => return Err(why.clone()),
+            }
+        }
+        match self.best(candidates.into_iter()) {
+            Some((place, times)) => Ok(self.speed(place, times, hardware, method, board_w)),
+            None => Err(refusal.map_or("no batch keeps the limits".to_string(), |why| why.to_string())),
+        }
+    }
+
+    /// The one with the most requests per second among those that keep the limits.
+    fn best(&self, candidates: impl Iterator<Item = (usize, Times)>) -> Option<(usize, Times)> {
+        let within = |limit: Option<Seconds>, time: f64| limit.is_none_or(|limit| time <= limit.0);
+        let mut best: Option<(f64, usize, Times)> = None;
+        for (place, times) in candidates {
+            let point = self.points[place].1;
+            let e2e = times.e2e(point.gen_tokens).value;
+            let keeps = within(self.slo.ttft, times.ttft.value)
+                && within(self.slo.tpot, times.tpot.value)
+                && within(self.slo.e2e, e2e);
+            let rate = point.case.batch as f64 / e2e;
+            if keeps && best.as_ref().is_none_or(|(most, ..)| rate > *most) {
+                best = Some((rate, place, times));
+            }
+        }
+        best.map(|(_, place, times)| (place, times))
+    }
+
+    fn speed(
+        &self,
+        place: usize,
+        times: Times,
+        hardware: Arc<str>,
+        method: &'static str,
+        board_w: Option<f64>,
+    ) -> Speed {
+        let (index, point) = self.points[place];
+        let e2e = times.e2e(point.gen_tokens);
+        Speed {
+            point: index,
+            times,
+            e2e,
+            requests_per_s: e2e.under(point.case.batch as f64),
+            hardware,
+            method,
+            board_w,
+        }
+    }
+}
