@@ -191,3 +191,8 @@ impl PriceRow {
         }
     }
 }
+
+/// An exact decimal of a number as lists write it, which may be written as 1e-05.
+pub fn decimal(number: &str) -> Option<Decimal> {
+    number.parse().ok().or_else(|| Decimal::from_scientific(number).ok())
+}

@@ -1,5 +1,6 @@
 //! `sizewell catalog`.
 
+mod change;
 mod check;
 mod list;
 mod place;
@@ -16,6 +17,10 @@ pub enum Verb {
     List(list::Args),
     /// Say what is wrong with it: prices against each other, their peers and the calendar.
     Check(check::Args),
+    /// Fetch live prices from public lists into a new snapshot.
+    Update(change::UpdateArgs),
+    /// Take a price list of your own into a new snapshot.
+    Import(change::ImportArgs),
 }
 
 /// Runs a verb.
@@ -23,5 +28,7 @@ pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
     match verb {
         Verb::List(args) => list::run(args),
         Verb::Check(args) => check::run(args, talk),
+        Verb::Update(args) => change::update(args, talk),
+        Verb::Import(args) => change::import(args, talk),
     }
 }

@@ -1,0 +1,165 @@
+//! Taking new prices of one provider into a catalog: whole, and only if the result passes the check.
+
+use super::check;
+use super::facts::{Provider, Source};
+use super::finding::Severity;
+use super::price::{Market, PriceRow};
+use super::shape::ShapeRow;
+use super::tables::{Row, Tables};
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+/// A list with fewer on-demand rows than this share of what the provider had in the same regions is taken for broken.
+const LEAST_SHARE: f64 = 0.5;
+/// A list of which a larger share is out of line with its peers is taken for one in other units.
+const MOST_ANOMALIES: f64 = 0.3;
+
+/// Prices of one provider, as fetched or imported.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The prices.
+    pub prices: Vec<PriceRow>,
+    /// Shapes of types that the catalog did not have.
+    pub shapes: Vec<ShapeRow>,
+    /// Where they are from.
+    pub source: Source,
+    /// The provider, where the catalog may not have it.
+    pub provider: Option<Provider>,
+    /// Rows that were passed over, by reason.
+    pub skipped: BTreeMap<String, usize>,
+}
+
+/// What became of a provider.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The provider.
+    pub provider: String,
+    /// The list.
+    pub list: String,
+    /// New prices.
+    pub rows: usize,
+    /// Of those, with a flag that keeps them out of rankings.
+    pub flagged: usize,
+    /// Rows that were passed over, by reason.
+    pub skipped: BTreeMap<String, usize>,
+    /// Why nothing was taken; the provider keeps what it had.
+    pub error: Option<String>,
+    /// The day.
+    pub on: Option<Date>,
+}
+
+impl Outcome {
+    /// Nothing was taken.
+    pub fn failed(provider: &str, list: &str, why: String) -> Self {
+        Self {
+            provider: provider.to_string(),
+            list: list.to_string(),
+            rows: 0,
+            flagged: 0,
+            skipped: BTreeMap::new(),
+            error: Some(why),
+            on: None,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.error {
+            return write!(f, "{}: {why}; keeps the prices that it had", self.provider);
+        }
+        write!(f, "{}: {} prices from {}", self.provider, self.rows, self.list)?;
+        if self.flagged > 0 {
+            write!(f, ", {} of them flagged and not ranked", self.flagged)?;
+        }
+        for (reason, count) in &self.skipped {
+            write!(f, "; {count} rows passed over: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts the prices in the place of those of the same markets and regions, flags what is out of line, and checks. Where
+/// the check fails, `tables` stays as it was.
+pub fn adopt(tables: &mut Tables, provider: &str, fetched: Fetched, today: Date) -> Outcome {
+    let list = fetched.source.what.clone();
+    let skipped = fetched.skipped.clone();
+    match merged(tables, provider, fetched, today) {
+        Ok((new, rows, flagged)) => {
+            *tables = new;
+            Outcome { provider: provider.into(), list, rows, flagged, skipped, error: None, on: Some(today) }
+        }
+        Err(why) => Outcome { skipped, ..Outcome::failed(provider, &list, why) },
+    }
+}
+
+fn row<T>(value: T) -> Row<T> {
+    Row { line: 0, value }
+}
+
+fn merged(tables: &Tables, provider: &str, fetched: Fetched, today: Date) -> Result<(Tables, usize, usize), String> {
+    let prices = newest_of_each(fetched.prices);
+    let rows = prices.len();
+    if rows == 0 {
+        return Err("the list was read without an error and holds no price".to_string());
+    }
+    let markets: BTreeSet<Market> = prices.iter().map(|price| price.market).collect();
+    let regions: BTreeSet<String> = prices.iter().map(|price| price.region.clone()).collect();
+    let replaced = |price: &PriceRow| {
+        markets.contains(&price.market) && (regions.contains(&price.region) || price.region == "any")
+    };
+    let mut new = tables.clone();
+    let old = new.prices.entry(provider.to_string()).or_default();
+    let had = old.iter().filter(|r| replaced(&r.value) && r.value.market == Market::OnDemand).count();
+    let has = prices.iter().filter(|price| price.market == Market::OnDemand).count();
+    if markets.contains(&Market::OnDemand) && (has as f64) < LEAST_SHARE * had as f64 {
+        return Err(format!("{has} on-demand prices in place of {had}: the list is taken for incomplete"));
+    }
+    old.retain(|row| !replaced(&row.value));
+    old.extend(prices.into_iter().map(row));
+    old.sort_by(|a, b| a.value.key().cmp(&b.value.key()));
+    let shapes = new.shapes.entry(provider.to_string()).or_default();
+    let known: BTreeSet<String> = shapes.iter().map(|row| row.value.instance_type.clone()).collect();
+    shapes.extend(fetched.shapes.into_iter().filter(|shape| !known.contains(&shape.instance_type)).map(row));
+    shapes.sort_by(|a, b| a.value.instance_type.cmp(&b.value.instance_type));
+    new.sources.retain(|row| row.value.id != fetched.source.id);
+    new.sources.push(row(fetched.source));
+    if let Some(described) = fetched.provider
+        && !new.providers.iter().any(|row| row.value.provider == described.provider)
+    {
+        new.providers.push(row(described));
+    }
+    let flagged = check::flag_anomalies(&mut new, provider);
+    if flagged as f64 > MOST_ANOMALIES * rows as f64 && rows > 10 {
+        return Err(format!(
+            "{flagged} of {rows} prices are out of line with their peers: other units, or another list"
+        ));
+    }
+    // Through the files and back, so that what is written is what was checked.
+    let files = new.write().map_err(|e| e.to_string())?;
+    let mine = |file: &str| file.ends_with(&format!("/{provider}.csv"));
+    let findings = check::check("new", &files, today);
+    match findings.into_iter().find(|f| f.severity == Severity::Error && mine(&f.file)) {
+        Some(finding) => Err(finding.to_string()),
+        None => Ok((new, rows, flagged)),
+    }
+}
+
+/// One price of each key; lists repeat themselves, and the later row is the newer one.
+fn newest_of_each(prices: Vec<PriceRow>) -> Vec<PriceRow> {
+    let mut at: HashMap<String, usize> = HashMap::new();
+    let mut kept: Vec<PriceRow> = Vec::new();
+    for price in prices {
+        let key = format!("{:?}", price.key());
+        match at.get(&key) {
+            Some(index) => kept[*index] = price,
+            None => {
+                at.insert(key, kept.len());
+                kept.push(price);
+            }
+        }
+    }
+    kept
+}

@@ -1,0 +1,182 @@
+//! What gpuhunt publishes: a zip with a CSV file a provider, under the address of its newest version.
+
+use super::Context;
+use crate::catalog::adopt::Fetched;
+use crate::catalog::alias::Match;
+use crate::catalog::facts::Source;
+use crate::catalog::price::{Market, PriceRow, Unit, decimal};
+use crate::catalog::shape::{CountUnit, ShapeRow};
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+
+/// Most bytes of the zip, and of a file in it.
+const MOST_ZIP: u64 = 256 << 20;
+const MOST_FILE: u64 = 1 << 30;
+
+/// Providers of the catalog and what gpuhunt calls them, older names behind newer ones.
+pub const FILES: [(&str, &[&str]); 11] = [
+    ("aws", &["aws"]),
+    ("azure", &["azure"]),
+    ("crusoe", &["crusoe"]),
+    ("digitalocean", &["digitalocean"]),
+    ("gcp", &["gcp"]),
+    ("jarvislabs", &["jarvislabs"]),
+    ("lambda", &["lambdalabs"]),
+    ("nebius", &["nebius"]),
+    ("oci", &["oci"]),
+    ("runpod", &["runpod"]),
+    ("verda", &["verda", "datacrunch"]),
+];
+
+/// The zip, fetched once for all providers, and its version.
+#[derive(Default)]
+pub struct Zip(Option<Result<(String, Vec<u8>), String>>);
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    instance_name: String,
+    location: String,
+    price: String,
+    cpu: Option<f64>,
+    memory: Option<f64>,
+    gpu_count: Option<f64>,
+    #[serde(default)]
+    gpu_name: String,
+    gpu_memory: Option<f64>,
+    #[serde(default)]
+    spot: String,
+}
+
+impl Zip {
+    fn get(&mut self, context: &Context<'_>) -> Result<(String, &[u8]), String> {
+        let fetched = self.0.get_or_insert_with(|| {
+            let version = context.http.text(&format!("{}/v2/version", context.endpoint), 4096)?.trim().to_string();
+            let is_version =
+                !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+            if !is_version || version.contains("..") {
+                return Err(format!(
+                    "{}/v2/version: `{}` is not a version",
+                    context.endpoint,
+                    version.escape_default()
+                ));
+            }
+            let url = format!("{}/v2/{version}/catalog.zip", context.endpoint);
+            let mut bytes = Vec::new();
+            context.http.get(&url, MOST_ZIP)?.read_to_end(&mut bytes).map_err(|e| format!("{url}: {e}"))?;
+            Ok((version, bytes))
+        });
+        match fetched {
+            Ok((version, bytes)) => Ok((version.clone(), bytes)),
+            Err(why) => Err(why.clone()),
+        }
+    }
+}
+
+/// The day of a version such as `20260508`, as far as it is one.
+fn day(version: &str) -> Option<jiff::civil::Date> {
+    let digits: String = version.chars().take(8).collect();
+    jiff::civil::Date::strptime("%Y%m%d", &digits).ok()
+}
+
+pub(super) fn fetch(context: &Context<'_>, zip: &mut Zip) -> Result<Fetched, String> {
+    let (version, bytes) = zip.get(context)?;
+    let what = |why: String| format!("gpuhunt {version}: {why}");
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| what(e.to_string()))?;
+    let names = FILES.iter().find(|(provider, _)| *provider == context.provider).map_or(&[][..], |(_, names)| *names);
+    let file = names.iter().map(|name| format!("{name}.csv")).find(|name| archive.index_for_name(name).is_some());
+    let file = file.ok_or_else(|| what(format!("there is no list of {} in it", context.provider)))?;
+    let mut text = String::new();
+    let entry = archive.by_name(&file).map_err(|e| what(e.to_string()))?;
+    entry.take(MOST_FILE).read_to_string(&mut text).map_err(|e| what(format!("{file}: {e}")))?;
+    let seen = day(&version).filter(|day| *day <= context.today).unwrap_or(context.today);
+    read(&text, context, &version, seen).map_err(|why| what(format!("{file}: {why}")))
+}
+
+/// GCP's locations are zones.
+fn place(location: &str, provider: &str) -> (String, String) {
+    match location.rsplit_once('-') {
+        Some((region, letter)) if provider == "gcp" && letter.len() == 1 && region.contains('-') => {
+            (region.to_string(), location.to_string())
+        }
+        _ => (location.to_string(), String::new()),
+    }
+}
+
+fn read(text: &str, context: &Context<'_>, version: &str, seen: jiff::civil::Date) -> Result<Fetched, String> {
+    let source = format!("gpuhunt-{}", context.provider);
+    let mut fetched = Fetched {
+        prices: Vec::new(),
+        shapes: Vec::new(),
+        source: Source {
+            id: source.clone(),
+            what: format!("gpuhunt's published catalog {version} of {}", context.provider),
+            licence: "MPL-2.0".to_string(),
+        },
+        provider: None,
+        skipped: BTreeMap::new(),
+    };
+    let mut new: BTreeMap<String, ShapeRow> = BTreeMap::new();
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    for (index, line) in reader.deserialize::<Line>().enumerate() {
+        let line = line.map_err(|e| format!("line {}: {e}", index + 2))?;
+        let (region, zone) = place(&line.location, context.provider);
+        if !context.wants(&region) {
+            continue;
+        }
+        let mut skip = |why: &str| *fetched.skipped.entry(why.to_string()).or_default() += 1;
+        let Some(usd) = decimal(&line.price).filter(|usd| *usd > Decimal::ZERO) else {
+            skip("a price of 0, or none");
+            continue;
+        };
+        let gpus = line.gpu_count.unwrap_or(0.0);
+        if !context.shapes.contains_key(&line.instance_name) {
+            if gpus <= 0.0 || line.gpu_name.is_empty() {
+                skip("types that the catalog has no shape of");
+                continue;
+            }
+            new.entry(line.instance_name.clone()).or_insert_with(|| shape(&line, gpus, context, &source, seen));
+        }
+        fetched.prices.push(PriceRow {
+            instance_type: line.instance_name,
+            region,
+            zone,
+            market: if line.spot.eq_ignore_ascii_case("true") { Market::Spot } else { Market::OnDemand },
+            usd: Some(usd.normalize()),
+            unit: Unit::Hour,
+            billing_increment_s: None,
+            min_charge_s: None,
+            tenancy: "shared".to_string(),
+            os: "linux".to_string(),
+            observed_at: Some(seen),
+            source: source.clone(),
+            interruption_band: None,
+            flags: String::new(),
+        });
+    }
+    fetched.shapes = new.into_values().collect();
+    Ok(fetched)
+}
+
+fn shape(line: &Line, gpus: f64, context: &Context<'_>, source: &str, seen: jiff::civil::Date) -> ShapeRow {
+    let found = context.aliases.resolve(&line.gpu_name, line.gpu_memory, &line.instance_name);
+    let assumed = matches!(found, Match::Assumed(_));
+    ShapeRow {
+        instance_type: line.instance_name.clone(),
+        accelerator: match found {
+            Match::Known(id) | Match::Assumed(id) => id,
+            Match::Unknown => line.gpu_name.clone(),
+        },
+        accelerator_count: Some(gpus),
+        count_unit: Some(CountUnit::Device),
+        cpu: String::new(),
+        vcpus: line.cpu.filter(|v| *v > 0.0),
+        memory_gib: line.memory.filter(|v| *v > 0.0),
+        arch: "x86_64".to_string(),
+        local_disk_gib: None,
+        source: source.to_string(),
+        observed_at: Some(seen),
+        flags: if assumed { "form_factor_assumed".to_string() } else { String::new() },
+    }
+}

@@ -1,0 +1,149 @@
+//! `sizewell catalog update` and `import`: a new snapshot in the place of the old one.
+
+use super::place;
+use crate::catalog::adopt::{self, Outcome};
+use crate::catalog::finding::Severity;
+use crate::catalog::import::{self, Mapping};
+use crate::catalog::load::{embedded_files, folder_files, prefix};
+use crate::catalog::snapshot;
+use crate::catalog::tables::Tables;
+use crate::catalog::update::{self, List, Request, http};
+use crate::cli::talk::Talk;
+use crate::cli::{Exit, output, today, usage};
+use crate::data_file::parse_toml;
+use anyhow::Context;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Arguments of `catalog update`.
+#[derive(Debug, clap::Args)]
+pub struct UpdateArgs {
+    /// Lists to ask, in this order.
+    #[arg(long, value_delimiter = ',', value_name = "LIST,...", value_parser = ["azure", "aws", "gpuhunt", "skypilot"])]
+    from: Vec<String>,
+    /// Only these providers.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    provider: Vec<String>,
+    /// Only these regions; those that the catalog has by default.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    region: Vec<String>,
+    /// Longest time of one answer, in seconds. AWS's lists have hundreds of megabytes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    timeout: u64,
+    /// Another address of a list, such as aws=https://mirror.example.
+    #[arg(long, value_name = "LIST=URL")]
+    endpoint: Vec<String>,
+    /// Folder of the snapshot, rather than that of the user.
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `catalog import`.
+#[derive(Debug, clap::Args)]
+pub struct ImportArgs {
+    /// The price list, as CSV.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What its columns are, as TOML: see instance-catalog/README.md.
+    #[arg(long, value_name = "FILE")]
+    mapping: PathBuf,
+    /// Folder of the snapshot, rather than that of the user.
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
+}
+
+/// The tables to start from: the snapshot that is there, or what the program carries.
+fn tables(folder: &Path) -> anyhow::Result<Tables> {
+    let (origin, files) = match folder.join("accelerators.csv").exists() {
+        true => (folder.display().to_string(), folder_files(folder)?),
+        false => ("embedded".to_string(), embedded_files()),
+    };
+    let (tables, findings) = Tables::read(&prefix(&origin), &files);
+    match findings.into_iter().find(|finding| finding.severity == Severity::Error) {
+        None => Ok(tables),
+        Some(finding) => anyhow::bail!("{finding}"),
+    }
+}
+
+fn folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    match named.or_else(place::fetched) {
+        Some(folder) => Ok(folder),
+        None => usage("there is no home directory to keep prices in: name a folder with --catalog"),
+    }
+}
+
+/// Fetches prices. Exit status 1 where no provider could be updated.
+pub fn update(args: UpdateArgs, talk: &Talk) -> anyhow::Result<Exit> {
+    let named = |name: &str| List::ALL.into_iter().find(|list| list.name() == name);
+    let mut endpoints = BTreeMap::new();
+    for text in &args.endpoint {
+        let parts = text.split_once('=').and_then(|(name, url)| Some((named(name)?, url)));
+        let Some((list, url)) = parts else {
+            return usage(format!("--endpoint: `{text}` is not like aws=https://mirror.example"));
+        };
+        http::check_endpoint(url).or_else(|why| usage(format!("--endpoint: {why}")))?;
+        endpoints.insert(list, url.to_string());
+    }
+    let lists: Vec<List> = match args.from.is_empty() {
+        true => List::ALL.to_vec(),
+        false => args.from.iter().filter_map(|name| named(name)).collect(),
+    };
+    if let Some(unknown) = args.provider.iter().find(|p| !lists.iter().any(|l| l.providers().contains(&p.as_str()))) {
+        let mut known: Vec<&str> = lists.iter().flat_map(|list| list.providers()).collect();
+        known.sort_unstable();
+        known.dedup();
+        return usage(format!("none of the lists has prices of `{unknown}`; there are {}", known.join(", ")));
+    }
+    let folder = folder(args.catalog)?;
+    let mut tables = tables(&folder)?;
+    let request = Request {
+        lists,
+        providers: args.provider,
+        regions: args.region,
+        endpoints,
+        timeout: Duration::from_secs(args.timeout.max(1)),
+        today: today(),
+    };
+    let outcomes = update::update(&mut tables, &request, |line| talk.say(line));
+    let taken = outcomes.iter().filter(|outcome| outcome.error.is_none()).count();
+    write(&folder, &tables, &outcomes, talk)?;
+    if args.json {
+        output::json(&outcomes)?;
+    }
+    if taken == 0 {
+        anyhow::bail!("no provider could be updated; rankings use the prices that were there");
+    }
+    Ok(Exit::Done)
+}
+
+/// Takes a list of the user.
+pub fn import(args: ImportArgs, talk: &Talk) -> anyhow::Result<Exit> {
+    let name = args.mapping.display().to_string();
+    let read =
+        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
+    let mapping: Mapping = parse_toml(&name, &read(&args.mapping)?)?;
+    let folder = folder(args.catalog)?;
+    let mut tables = tables(&folder)?;
+    let fetched = import::read(&mapping, &read(&args.file)?, &tables, today())
+        .map_err(|why| anyhow::anyhow!("{}: {why}", args.file.display()))?;
+    let outcome = adopt::adopt(&mut tables, &mapping.provider, fetched, today());
+    if let Some(why) = &outcome.error {
+        anyhow::bail!("{}: {why}", args.file.display());
+    }
+    talk.say(outcome.to_string());
+    write(&folder, &tables, &[outcome], talk)?;
+    Ok(Exit::Done)
+}
+
+fn write(folder: &Path, tables: &Tables, outcomes: &[Outcome], talk: &Talk) -> anyhow::Result<()> {
+    if outcomes.iter().all(|outcome| outcome.error.is_some()) {
+        return Ok(());
+    }
+    snapshot::write(folder, tables, outcomes).context("the snapshot cannot be written; the old one is as it was")?;
+    talk.say(format!("wrote {}; rankings use it from now on", folder.display()));
+    Ok(())
+}
