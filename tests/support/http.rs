@@ -25,6 +25,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Close the connection after this many bytes of the body.
     pub cut_at: Option<usize>,
+    /// Wait this long in the middle of the body.
+    pub pause: Option<std::time::Duration>,
 }
 
 impl Answer {
@@ -104,6 +106,13 @@ fn serve(stream: TcpStream, answer: impl FnOnce(&Request) -> Answer) -> std::io:
     }
     let mut stream = stream;
     stream.write_all(format!("{head}\r\n").as_bytes())?;
-    stream.write_all(&answer.body[..answer.cut_at.unwrap_or(answer.body.len()).min(answer.body.len())])?;
+    let body = &answer.body[..answer.cut_at.unwrap_or(answer.body.len()).min(answer.body.len())];
+    let (first, second) = body.split_at(body.len() / 2);
+    stream.write_all(first)?;
+    if let Some(pause) = answer.pause {
+        stream.flush()?;
+        std::thread::sleep(pause);
+    }
+    stream.write_all(second)?;
     stream.flush()
 }

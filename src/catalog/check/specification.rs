@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 /// Rates of half the width over rates of the whole one, where both are dense. Twice is usual; sparse rates make it four.
 const HALVED: std::ops::RangeInclusive<f64> = 0.9..=2.6;
+/// Rates of equal width over each other.
+const SAME: std::ops::RangeInclusive<f64> = 0.9..=1.1;
 
 pub(super) fn check(prefix: &str, tables: &Tables) -> Vec<Finding> {
     let file = format!("{prefix}accelerators.csv");
@@ -25,11 +27,11 @@ pub(super) fn check(prefix: &str, tables: &Tables) -> Vec<Finding> {
         }
         let over = |halved: Option<f64>, whole: Option<f64>| halved.zip(whole).map(|(h, w)| h / w);
         let conflict = card.flags.split(';').any(|flag| flag == "conflict");
-        for (names, ratio) in [
-            ("fp8 to fp16", over(card.fp8_tflops, card.fp16_tflops)),
-            ("fp16 to bf16", over(card.fp16_tflops, card.bf16_tflops)),
+        for (names, ratio, usual) in [
+            ("fp8 to fp16", over(card.fp8_tflops, card.fp16_tflops), &HALVED),
+            ("fp16 to bf16", over(card.fp16_tflops, card.bf16_tflops), &SAME),
         ] {
-            if let Some(ratio) = ratio.filter(|r| !HALVED.contains(r) && !conflict) {
+            if let Some(ratio) = ratio.filter(|r| !usual.contains(r) && !conflict) {
                 let message = format!("{names} is {ratio:.2}: one of the two is not a dense rate");
                 say("sparse_rate", message, "halve the sparse rate, or flag the row `conflict`");
             }
