@@ -8,6 +8,7 @@ mod measure_args;
 mod measuring;
 mod models;
 mod output;
+mod plan;
 mod power_guard;
 mod profile;
 mod progress;
@@ -97,6 +98,8 @@ enum Command {
     Profile(profile::Args),
     /// Rank offers by what a request costs on them.
     Rank(rank::Args),
+    /// How many of which instances a demand takes, and what a month of them costs.
+    Plan(plan::Args),
     /// Write the report of a run.
     Report(report::Args),
     /// The prices that rankings use.
@@ -124,6 +127,7 @@ impl Cli {
             Command::Ceilings(args) => ceilings::run(args, &talk),
             Command::Profile(args) => profile::run(args, &talk),
             Command::Rank(args) => rank::run(args, &talk),
+            Command::Plan(args) => plan::run(args, &talk),
             Command::Report(args) => report::run(args, &talk),
             Command::Catalog(verb) => catalog::run(verb, &talk),
             Command::Models(verb) => models::run(verb, &talk),

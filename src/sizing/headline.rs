@@ -10,7 +10,7 @@ pub(super) fn headline(rows: &[RankRow]) -> Vec<String> {
         let cost = row
             .usd_per_million_tokens
             .map_or(String::new(), |c| format!("{} per million generated tokens ({} to {})", c.value, c.lo, c.hi));
-        let place = row.region.as_ref().map_or(String::new(), |r| format!(" in {r}"));
+        let place = row.region.as_ref().filter(|r| &***r != "any").map_or(String::new(), |r| format!(" in {r}"));
         let doubts = match row.doubts.as_slice() {
             [] => String::new(),
             doubts => format!("; doubtful: {}", doubts.join(", ")),

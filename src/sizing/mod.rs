@@ -11,6 +11,7 @@ pub mod interval;
 pub mod lengths;
 pub mod money;
 pub mod own;
+pub mod plan;
 pub mod points;
 pub mod pricing;
 pub mod project;

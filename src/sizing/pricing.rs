@@ -187,36 +187,37 @@ impl<'a> Pricer<'a> {
     }
 
     fn serverless(&self, listing: &Listing<'_>, placed: &Placed) -> Result<Breakdown, String> {
-        let terms = self.serverless_terms(listing)?;
+        let hourly = listing.usd_per_h().ok_or("its price is not one of a time")?;
+        let terms = serverless_terms(self.catalog, self.service, listing.offer, hourly)?;
         // Only requests that overlap share a batch, so that a step takes no longer than with the whole of it.
         let speed = &placed.speed;
         let batch = (speed.requests_per_s.value * speed.e2e.value).round().max(1.0) as usize;
         serverless::cost(&terms, speed.e2e, batch, self.service.usage.mean_rate(speed.e2e.value))
     }
+}
 
-    /// How a serverless offer is billed.
-    pub fn serverless_terms(&self, listing: &Listing<'_>) -> Result<ServerlessTerms, String> {
-        let hourly = listing.usd_per_h().ok_or("its price is not one of a time")?;
-        let usd_per_s = hourly.times(1.0 / 3600.0).ok_or("its price cannot be computed with")?;
-        let provider = self.catalog.providers.get(&*listing.offer.shape.provider);
-        let by_default =
-            self.catalog.adders_of(&listing.offer.shape.provider, &listing.offer.region, AdderKind::IdleTimeout);
-        let by_default = by_default.first().map_or(0.0, |adder| Usd(adder.usd).to_f64());
-        let idle = provider.and_then(|p| p.bills_idle);
-        let bills_setup = provider.and_then(|p| p.bills_setup).unwrap_or(true);
-        Ok(ServerlessTerms {
-            usd_per_s,
-            cold_s: if bills_setup { self.service.cold_s } else { Some(Interval::exact(0.0)) },
-            keep_warm_s: match idle {
-                Some(IdleBilling::No) => 0.0,
-                _ => self.service.keep_warm_s.unwrap_or(by_default),
-            },
-            always_on: idle == Some(IdleBilling::Always),
-            increment_s: listing
-                .offer
-                .billing_increment_s
-                .or(provider.and_then(|p| p.billing_increment_s))
-                .unwrap_or(0.0),
-        })
-    }
+/// How a serverless offer is billed, at `usd_per_h`.
+pub fn serverless_terms(
+    catalog: &Catalog,
+    service: &Service,
+    offer: &Offer,
+    usd_per_h: Usd,
+) -> Result<ServerlessTerms, String> {
+    let usd_per_s = usd_per_h.times(1.0 / 3600.0).ok_or("its price cannot be computed with")?;
+    let provider = catalog.providers.get(&*offer.shape.provider);
+    let by_default = catalog.adders_of(&offer.shape.provider, &offer.region, AdderKind::IdleTimeout);
+    let by_default = by_default.first().map_or(0.0, |adder| Usd(adder.usd).to_f64());
+    let idle = provider.and_then(|p| p.bills_idle);
+    let bills_setup = provider.and_then(|p| p.bills_setup).unwrap_or(true);
+    let increment = offer.billing_increment_s.or(provider.and_then(|p| p.billing_increment_s));
+    Ok(ServerlessTerms {
+        usd_per_s,
+        cold_s: if bills_setup { service.cold_s } else { Some(Interval::exact(0.0)) },
+        keep_warm_s: match idle {
+            Some(IdleBilling::No) => 0.0,
+            _ => service.keep_warm_s.unwrap_or(by_default),
+        },
+        always_on: idle == Some(IdleBilling::Always),
+        increment_s: increment.unwrap_or(0.0),
+    })
 }

@@ -2,11 +2,13 @@
 
 mod cases;
 mod origin;
+mod plan;
 mod ranking;
 mod series;
 
 pub use cases::{cases, energy, loads, summary};
 pub use origin::{ceilings, environment};
+pub use plan::{bought, options, warm};
 pub use ranking::{components, excluded, excluded_offers, offer_name, ranking, shown};
 pub use series::series;
 

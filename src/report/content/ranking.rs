@@ -62,7 +62,7 @@ fn tokens(mean: f64) -> String {
     if mean.fract() == 0.0 { mean.to_string() } else { format!("{mean:.1}") }
 }
 
-fn title(ranking: &Ranking) -> String {
+pub(super) fn title(ranking: &Ranking) -> String {
     let quants: Vec<&str> = ranking.quants.iter().map(|quant| quant.name()).collect();
     let mean = if ranking.lengths.bins.len() > 1 { " in the mean" } else { "" };
     format!(
@@ -74,7 +74,7 @@ fn title(ranking: &Ranking) -> String {
     )
 }
 
-fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
+pub(super) fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
     match (row.usd_per_request.is_some(), row.tied_with_first || index == 0) {
         (false, _) => DASH.to_string(),
         (true, true) if ranking.rows.iter().any(|r| r.tied_with_first) => "1=".to_string(),
@@ -89,6 +89,11 @@ fn price_age(row: &RankRow) -> String {
         (None, true) => format!("unknown{mark}"),
         (None, false) => DASH.to_string(),
     }
+}
+
+/// The name and place of a row, with a mark where it is on the front of cost against latency.
+pub(super) fn marked_name(row: &RankRow) -> String {
+    if row.on_front { format!("{} ^", offer_name(row)) } else { offer_name(row) }
 }
 
 /// The first `most` rows of a ranking, and every measured one wherever it stands.
@@ -109,7 +114,7 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
         let money = |cost: Option<CostInterval>| cost.map_or(DASH.to_string(), |c| c.value.to_string());
         let mut cells = vec![
             place(ranking, index, row),
-            if row.on_front { format!("{} ^", offer_name(row)) } else { offer_name(row) },
+            marked_name(row),
             row.hardware.to_string(),
             row.quant.to_string(),
             row.batch.to_string(),
@@ -203,7 +208,7 @@ pub fn shown(ranking: &Ranking, most: usize) -> Vec<(usize, &RankRow)> {
     shown
 }
 
-fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
+pub(super) fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
     let mut notes = Vec::new();
     if ranking.rows.iter().any(|row| row.tied_with_first) {
         notes.push("1= cannot be told from the first: the intervals overlap".to_string());

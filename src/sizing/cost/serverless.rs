@@ -2,7 +2,8 @@
 //!
 //! `C = p_s (t_exec / b + P_cold t_cold + t_idle)` with requests that come at random (a Poisson process of rate `l` on one
 //! worker): the next one comes later than the keep-warm time `k` in `e^(-l k)` of cases and then finds the worker cold, and
-//! `(1 - e^(-l k)) / l` seconds of waiting are paid for each request.
+//! `(1 - e^(-l k)) / l` seconds of waiting are paid for each request. Steps of billing are paid once for each time that a
+//! worker is up.
 
 use super::component::{Breakdown, Component};
 use crate::sizing::interval::Interval;
@@ -52,14 +53,16 @@ pub fn cost(
     let workers = (rate * exec_s.value / batch as f64).max(1.0).ceil();
     let each = rate / workers;
     let together = (each * exec_s.value).clamp(1.0, batch as f64);
-    add(Component::Compute, exec_s.map(|s| billed(s, terms.increment_s) / together))?;
+    add(Component::Compute, exec_s.map(|s| s / together))?;
     let busy = (each * exec_s.value / together).min(1.0);
     if terms.always_on {
         add(Component::Idle, Interval::exact((1.0 - busy) / each))?;
         return Ok(breakdown);
     }
     let gone = (-each * terms.keep_warm_s).exp();
-    add(Component::Idle, Interval::exact((1.0 - busy) * (1.0 - gone) / each))?;
+    let up = exec_s.value + terms.keep_warm_s;
+    let rounding = (billed(up, terms.increment_s) - up) * gone * (1.0 - busy);
+    add(Component::Idle, Interval::exact((1.0 - busy) * (1.0 - gone) / each + rounding))?;
     if gone * (1.0 - busy) > 1e-6 {
         let cold = terms
             .cold_s

@@ -1,0 +1,115 @@
+//! The tables of a plan.
+
+use crate::report::table::{DASH, Table};
+use crate::sizing::plan::{Plan, PlanOption, Warm};
+use crate::units::{Fraction, Quantity, RequestsPerSecond, Seconds};
+
+fn range(option: &PlanOption) -> String {
+    let (least, most) = option.instances_range;
+    if least == most { DASH.to_string() } else { format!("{least} - {most}") }
+}
+
+/// Types of instances, the cheapest `most` and every measured one.
+pub fn options(plan: &Plan, most: usize) -> Table {
+    let title = super::ranking::title(&plan.ranking).replacen("Cost of a request", "Instances", 1);
+    let mut table = Table::new(
+        title,
+        &[
+            ">#",
+            "offer",
+            "hardware",
+            "quant",
+            ">batch",
+            "basis",
+            ">instances",
+            "from - to",
+            ">used",
+            ">$/month",
+            "from to $",
+            ">$/1k requests",
+            ">TTFT",
+            ">E2E",
+        ],
+    )
+    .spare(&["E2E", "TTFT", "batch", "quant", "used", "hardware"]);
+    let shown = super::ranking::shown(&plan.ranking, most);
+    for option in plan.options.iter().filter(|option| shown.iter().any(|(index, _)| *index == option.place)) {
+        let row = &option.row;
+        let month = row.usd_per_month.unwrap_or_default();
+        table.push(vec![
+            super::ranking::place(&plan.ranking, option.place, row),
+            super::ranking::marked_name(row),
+            row.hardware.to_string(),
+            row.quant.to_string(),
+            row.batch.to_string(),
+            if row.doubts.is_empty() { row.basis.to_string() } else { format!("{}*", row.basis) },
+            option.fleet.instances.to_string(),
+            range(option),
+            Fraction(option.fleet.utilisation).human(),
+            month.value.to_string(),
+            format!("{} - {}", month.lo, month.hi),
+            row.usd_per_thousand_requests.map_or(DASH.to_string(), |c| c.value.to_string()),
+            Seconds(row.ttft_s.value).human(),
+            Seconds(row.e2e_s.value).human(),
+        ]);
+    }
+    table.notes = super::ranking::ranking_notes(&plan.ranking, most);
+    table.notes.push("instances from - to: at the upper and the lower end of what one sustains".to_string());
+    if let Some(user) = plan.options.first().and_then(|option| option.row.usd_per_user_month) {
+        table.notes.push(format!("{} per user and month on the first ({} to {})", user.value, user.lo, user.hi));
+    }
+    table
+}
+
+/// Serverless offers against instances that are kept.
+pub fn warm(plan: &Plan, most: usize) -> Option<Table> {
+    let first = plan.warm.first()?;
+    let unknown = |warm: &Warm| warm.note.as_deref().is_some_and(|note| note.starts_with("how long a cold start"));
+    let month = |warm: &Warm| warm.serverless_usd_per_month.map_or(f64::INFINITY, |usd| usd.to_f64());
+    let mut shown: Vec<&Warm> = plan.warm.iter().collect();
+    shown.sort_by(|a, b| month(a).total_cmp(&month(b)));
+    let left = shown.len().saturating_sub(most);
+    shown.truncate(most);
+    let mut table = Table::new(
+        format!("Serverless against {} kept warm ({} a month)", first.kept, first.kept_usd_per_month),
+        &["offer", "hardware", ">$/month", ">cheaper below", ">busy share of equal price", "note"],
+    );
+    for warm in &shown {
+        table.push(vec![
+            warm.serverless.clone(),
+            warm.hardware.to_string(),
+            warm.serverless_usd_per_month.map_or(DASH.to_string(), |usd| usd.to_string()),
+            warm.break_even_requests_per_s.map_or(DASH.to_string(), |rate| RequestsPerSecond(rate).human()),
+            Fraction(warm.break_even_utilisation).human(),
+            warm.note.clone().filter(|_| !unknown(warm)).unwrap_or(DASH.to_string()),
+        ]);
+    }
+    table.notes.push(
+        "requests are taken to come at random; a worker that is left waiting is kept as long as the provider does"
+            .to_string(),
+    );
+    Some(table)
+}
+
+/// Own hardware against rented.
+pub fn bought(plan: &Plan) -> Option<Table> {
+    plan.bought.first()?;
+    let mut table = Table::new(
+        "Bought against rented",
+        &["own", ">machines", ">to buy", ">$/month to run", "rented", ">$/month", ">equal after", "from - to"],
+    );
+    let month = |m: Option<f64>| m.map_or("never".to_string(), |m| format!("month {}", m.ceil()));
+    for bought in &plan.bought {
+        table.push(vec![
+            bought.own.clone(),
+            bought.machines.to_string(),
+            bought.capital.to_string(),
+            bought.running_usd_per_month.to_string(),
+            bought.rented.clone(),
+            bought.rented_usd_per_month.value.to_string(),
+            month(bought.break_even_month),
+            format!("{} - {}", month(bought.break_even_range.0), month(bought.break_even_range.1)),
+        ]);
+    }
+    Some(table)
+}
