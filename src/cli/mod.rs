@@ -2,6 +2,7 @@
 
 mod catalog;
 mod ceilings;
+mod coldstart;
 mod completions;
 mod devices;
 mod measure_args;
@@ -96,6 +97,8 @@ enum Command {
     Ceilings(ceilings::Args),
     /// Measure a model over batch sizes, prompt lengths and quantizations.
     Profile(profile::Args),
+    /// Measure what passes between starting a process and its first token.
+    Coldstart(coldstart::Args),
     /// Rank offers by what a request costs on them.
     Rank(rank::Args),
     /// How many of which instances a demand takes, and what a month of them costs.
@@ -112,6 +115,9 @@ enum Command {
     Completions(completions::CompletionArgs),
     /// Print the manual page.
     Man,
+    /// Start a model once and say how long each phase took, for another process of this program.
+    #[command(name = coldstart::PROBE_VERB, hide = true)]
+    ColdstartProbe(coldstart::ProbeArgs),
     /// Hold the power limit of a card for another process of this program.
     #[command(name = crate::power::limit::GUARD_VERB, hide = true)]
     PowerGuard(power_guard::Args),
@@ -126,6 +132,8 @@ impl Cli {
             Command::Devices(args) => devices::run(args),
             Command::Ceilings(args) => ceilings::run(args, &talk),
             Command::Profile(args) => profile::run(args, &talk),
+            Command::Coldstart(args) => coldstart::run(args, &talk),
+            Command::ColdstartProbe(args) => coldstart::probe(args),
             Command::Rank(args) => rank::run(args, &talk),
             Command::Plan(args) => plan::run(args, &talk),
             Command::Report(args) => report::run(args, &talk),

@@ -103,7 +103,7 @@ pub fn start(
         kind: model.kind.to_string(),
         location: model.location.clone(),
         synthetic: model.synthetic,
-        hash: model.hash.clone(),
+        hash: model.hash()?,
         parameters: model.shape.parameters(),
         shape: model.shape.clone(),
     });
@@ -125,12 +125,12 @@ pub fn start(
     Ok(Setup { folder, record, device: part.device, engine, power, limit: None })
 }
 
-fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError> {
+pub(super) fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError> {
     let open = |index| nvidia::while_opening(index as u32, || Card::open(index)).map(Arc::new);
     device.card().map(open).transpose()
 }
 
-fn engine_of(
+pub(super) fn engine_of(
     card: Option<Arc<Card>>,
     model: source::OpenedModel,
     kernels: Kernels,
@@ -156,7 +156,7 @@ fn by_candle(own: EngineRecord) -> EngineRecord {
 }
 
 /// What computes on a card.
-fn cuda_engine(card: &Card) -> EngineRecord {
+pub(super) fn cuda_engine(card: &Card) -> EngineRecord {
     let (major, minor) = card.facts.capability;
     let gemm = match cuda::blas::Blas::open(card) {
         Ok(_) => "cuBLASLt",
@@ -253,7 +253,7 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     }
     let name = known.location.clone().unwrap_or(known.name.clone());
     let model = source::open(&name, record.seed, talk.shows_progress())?;
-    if model.hash != known.hash {
+    if model.hash()? != known.hash {
         anyhow::bail!("{name} is not the model that the run was begun with (its hash differs)");
     }
     talk.say(format!("continuing {}: {} cases are done", path.display(), folder.done.len()));

@@ -9,5 +9,6 @@ pub mod instance;
 pub mod inventory;
 pub mod memory;
 pub mod nvidia;
+pub mod page_cache;
 
 pub use id::{DeviceId, DeviceListError};

@@ -4,7 +4,7 @@
 pub mod candle;
 pub mod fake;
 
-use crate::units::Bytes;
+use crate::units::{Bytes, Seconds};
 use crate::workload::Case;
 use std::ops::ControlFlow;
 use thiserror::Error;
@@ -90,6 +90,11 @@ pub trait Engine {
     /// Starts a new peak; `false` where the device's memory is the process's.
     fn reset_peak_device_memory(&mut self) -> bool {
         false
+    }
+
+    /// Time that copies to the device have taken so far; `None` where the weights stay on the host.
+    fn copy_time(&self) -> Option<Seconds> {
+        None
     }
 
     /// What the loaded weights make of `prompt`, greedily, so that a person can see that they work. `None` where

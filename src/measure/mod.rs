@@ -2,6 +2,7 @@
 
 pub mod bootstrap;
 pub mod clock;
+pub mod coldstart;
 pub mod energy;
 pub mod overhead;
 pub mod percentile;

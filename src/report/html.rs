@@ -1,7 +1,7 @@
 //! The report as one HTML file that needs nothing else: no network, no script, plots inline. Everything that came from
 //! a user or a file is escaped by the template.
 
-use super::plot::{Plot, cost, curves, roofline, trace};
+use super::plot::{Plot, cost, curves, front, roofline, stack, trace};
 use super::table::{Align, Table};
 use super::{Exporter, Report, content};
 use crate::sizing::Ranking;
@@ -104,7 +104,12 @@ fn levels(ranking: &Ranking) -> String {
 fn ranked(ranking: &Ranking) -> Markup {
     html! {
         @if let Some(plot) = cost::plot(ranking) { (figure(&plot)) }
+        div class="plots" {
+            @if let Some(plot) = front::plot(ranking) { (figure(&plot)) }
+            @if let Some(plot) = stack::plot(ranking) { (figure(&plot)) }
+        }
         (table(&content::ranking(ranking, 25)))
+        (table(&content::components(ranking, 25)))
     }
 }
 

@@ -26,6 +26,7 @@ impl Exporter for Markdown {
                     out.push_str(&table(&content::ranking(ranking, 20)));
                 }
                 if let Some(first) = rankings.first() {
+                    out.push_str(&table(&content::components(first, 20)));
                     out.push_str(&table(&content::excluded(&first.excluded)));
                 }
             }

@@ -33,7 +33,9 @@ impl Report<'_> {
         let mut plots = plot::curves::all(self.run);
         plots.extend(plot::roofline::plot(self.run));
         let rankings = self.rankings.iter().flatten();
-        plots.extend(rankings.filter_map(plot::cost::plot));
+        plots.extend(rankings.clone().filter_map(plot::cost::plot));
+        plots.extend(rankings.clone().filter_map(plot::front::plot));
+        plots.extend(rankings.filter_map(plot::stack::plot));
         plots.extend(plot::trace::all(self.run, self.power));
         plots
     }

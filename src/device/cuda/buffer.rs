@@ -66,10 +66,13 @@ impl Buffer {
             self.len()
         );
         self.stream.context().bind_to_thread().during("using the card")?;
+        let began = std::time::Instant::now();
         // SAFETY: the range was checked; the copy is waited for before the borrow ends.
         unsafe { result::memcpy_htod_async(self.address + offset as u64, values, self.stream.cu_stream()) }
             .during("copying to the card")?;
-        self.stream.synchronize().during("copying to the card")
+        let done = self.stream.synchronize().during("copying to the card");
+        self.allocated.uploading_ns.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        done
     }
 
     /// The first `count` values of it, when all work before is done.

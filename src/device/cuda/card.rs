@@ -8,7 +8,7 @@ use cudarc::driver::result::device;
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUevent_flags, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The most bytes of a pool that were in use.
@@ -55,9 +55,16 @@ pub struct Card {
 pub(super) struct Allocated {
     pub now: AtomicUsize,
     peak: AtomicUsize,
+    /// Time in copies to the card.
+    pub uploading_ns: AtomicU64,
 }
 
 impl Card {
+    /// Time that copies from the host have taken since the card was opened.
+    pub fn upload_time(&self) -> Seconds {
+        Seconds(self.allocated.uploading_ns.load(Ordering::Relaxed) as f64 * 1e-9)
+    }
+
     /// Opens card `index`.
     pub fn open(index: usize) -> Result<Self, CudaError> {
         let cards = count()?;

@@ -1,12 +1,14 @@
 //! The tables of a report.
 
 mod cases;
+mod coldstart;
 mod origin;
 mod plan;
 mod ranking;
 mod series;
 
 pub use cases::{cases, energy, loads, summary};
+pub use coldstart::cold_starts;
 pub use origin::{ceilings, environment};
 pub use plan::{bought, options, warm};
 pub use ranking::{components, excluded, excluded_offers, offer_name, ranking, shown};

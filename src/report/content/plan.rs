@@ -84,6 +84,14 @@ pub fn warm(plan: &Plan, most: usize) -> Option<Table> {
             warm.note.clone().filter(|_| !unknown(warm)).unwrap_or(DASH.to_string()),
         ]);
     }
+    if shown.iter().any(|warm| unknown(warm)) {
+        let note = "where there is a dash, how long a cold start takes is not known: --cold-start 20s says it, or a run of \
+                    `sizewell coldstart` among the folders";
+        table.notes.push(note.to_string());
+    }
+    if left > 0 {
+        table.notes.push(format!("{left} more in the JSON form"));
+    }
     table.notes.push(
         "requests are taken to come at random; a worker that is left waiting is kept as long as the provider does"
             .to_string(),

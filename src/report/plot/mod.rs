@@ -4,7 +4,9 @@
 mod canvas;
 pub mod cost;
 pub mod curves;
+pub mod front;
 pub mod roofline;
+pub mod stack;
 pub mod trace;
 
 /// A finished plot.

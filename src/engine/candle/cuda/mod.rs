@@ -13,7 +13,7 @@ pub use weights::Compute;
 use super::source::OpenedModel;
 use crate::device::cuda::{Card, CudaError};
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
-use crate::units::Bytes;
+use crate::units::{Bytes, Seconds};
 use crate::workload::{Case, Quant};
 use generate::Replay;
 use std::ops::ControlFlow;
@@ -134,6 +134,10 @@ impl Engine for CudaEngine {
 
     fn synchronize(&mut self) -> Result<(), EngineError> {
         Ok(self.card.synchronize()?)
+    }
+
+    fn copy_time(&self) -> Option<Seconds> {
+        Some(self.card.upload_time())
     }
 
     fn vocab_size(&self) -> usize {

@@ -39,7 +39,6 @@ pub fn open(path: &Path) -> Result<OpenedModel, ModelError> {
     let metadata = Metadata { values: &content.metadata, tensors: &tensors };
     let shape = metadata.shape().map_err(fail)?;
     shape.validate().map_err(fail)?;
-    let hash = super::hash_files(&[path.to_path_buf()])?;
     let tokenizer = tokenizer(&content).map_err(fail)?;
     let name = path.file_stem().map_or("model".into(), |stem| stem.to_string_lossy().into_owned());
     let paired = shape.architecture == Architecture::Llama || shape.architecture == Architecture::Mistral;
@@ -49,7 +48,7 @@ pub fn open(path: &Path) -> Result<OpenedModel, ModelError> {
         kind: "gguf",
         location: Some(super::location(path)),
         synthetic,
-        hash,
+        origin: super::Origin::Files(vec![path.to_path_buf()]),
         tokenizer,
         weights: Box::new(GgufWeights {
             path: path.to_path_buf(),

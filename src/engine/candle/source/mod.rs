@@ -76,12 +76,31 @@ pub struct OpenedModel {
     pub shape: ModelShape,
     /// Weights are random.
     pub synthetic: bool,
-    /// BLAKE3 of the weight files, or of the preset and seed.
-    pub hash: String,
+    /// What the weights are made of.
+    pub origin: Origin,
     /// Turns text into tokens, where the model has a vocabulary.
     pub tokenizer: Option<Tokenizer>,
     /// The weights.
     pub weights: Box<dyn WeightSource>,
+}
+
+/// What weights are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Files, those that say the sizes included.
+    Files(Vec<PathBuf>),
+    /// Random numbers that follow from this text.
+    Seed(String),
+}
+
+impl OpenedModel {
+    /// BLAKE3 of the weight files, or of the preset and seed. Reads the files.
+    pub fn hash(&self) -> Result<String, ModelError> {
+        match &self.origin {
+            Origin::Files(files) => hash_files(files),
+            Origin::Seed(text) => Ok(blake3::hash(text.as_bytes()).to_hex().to_string()),
+        }
+    }
 }
 
 /// Endings of names that mean a file, never a repository.

@@ -75,7 +75,7 @@ pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError
         location: Some(super::location(folder)),
         shape,
         synthetic: false,
-        hash: super::hash_files(&hashed)?,
+        origin: super::Origin::Files(hashed),
         tokenizer,
         weights: Box::new(SafetensorsWeights { folder: folder.to_path_buf(), shards, tensors, native }),
     })

@@ -28,7 +28,7 @@ pub fn open(preset: &Preset, seed: u64) -> OpenedModel {
         location: None,
         shape: preset.shape.clone(),
         synthetic: true,
-        hash: blake3::hash(identity.as_bytes()).to_hex().to_string(),
+        origin: super::Origin::Seed(identity),
         tokenizer: None,
         weights: Box::new(Synthetic { name: preset.name.clone(), seed }),
     }
