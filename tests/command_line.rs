@@ -40,6 +40,16 @@ fn a_wrong_command_line_is_status_2_with_the_way_out() {
         (vec!["run", "--quick", "--workload", "standard"], "cannot be used with"),
         (vec!["report", "nowhere", "-o", "x.docx"], ".html and .md"),
         (vec!["models", "show", "lama"], "presets"),
+        (vec!["plan", "nowhere"], "what is asked of the service"),
+        (vec!["rank", "results/example", "--rps", "0"], "out of range"),
+        (vec!["rank", "results/example", "--rps", "1", "--users", "2"], "cannot be used with"),
+        (vec!["rank", "results/example", "--utilisation", "1.5"], "out of range"),
+        (vec!["rank", "results/example", "--commit", "spot=3%"], "neither reserved_1y"),
+        (vec!["rank", "results/example", "--discount", "120%"], "not a share"),
+        (vec!["rank", "results/example", "--gpu", "h1000"], "no accelerator"),
+        (vec!["rank", "results/example", "--own", "Cargo.toml"], "Cargo.toml"),
+        (vec!["rank", "results/example", "--lengths", "Cargo.toml"], "no column"),
+        (vec!["rank", "results/example", "--max-age", "1", "--allow-stale"], "cannot be used with"),
         (vec!["models", "synth", "--model", "smollm2-135m", "-o", "Cargo.toml"], "exists"),
     ] {
         let out = run(&args);

@@ -39,18 +39,27 @@ pub struct Args {
 
 /// The runs of folders: those with measured cases, and the cold start that any of them measured.
 pub fn read_runs(folders: &[PathBuf]) -> anyhow::Result<(Vec<Run>, Option<Interval>)> {
-    let mut profiles = Vec::new();
+    let (mut profiles, mut started): (Vec<Run>, Vec<Run>) = Default::default();
     let mut starts: Vec<f64> = Vec::new();
     for folder in folders {
         let run = Run::read(folder)?;
         let cold = run.cold_starts()?;
-        if cold.is_empty() || run.cases.iter().any(|row| row.outcome == Outcome::Ok) {
-            profiles.push(run);
+        starts.extend(cold.iter());
+        match cold.is_empty() || run.cases.iter().any(|row| row.outcome == Outcome::Ok) {
+            true => profiles.push(run),
+            false => started.push(run),
         }
-        starts.extend(cold);
     }
     if profiles.is_empty() {
         return usage("none of the folders has measured cases: give one of `sizewell run` or `sizewell profile` too");
+    }
+    let model = |run: &Run| run.record.model.as_ref().map(|model| model.name.clone());
+    if let Some(other) = started.iter().find(|run| model(run) != model(&profiles[0])) {
+        return usage(format!(
+            "{} has starts of another model than {}",
+            other.path.display(),
+            profiles[0].path.display()
+        ));
     }
     starts.sort_by(f64::total_cmp);
     let median = starts.get(starts.len() / 2).copied();
