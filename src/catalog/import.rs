@@ -105,7 +105,7 @@ impl Line<'_> {
             "" => Ok(None),
             text => match text.replace(',', "").parse::<f64>() {
                 Ok(number) if number.is_finite() && number > 0.0 => Ok(Some(number)),
-                Ok(number) if number == 0.0 => Ok(None),
+                Ok(0.0) => Ok(None),
                 _ => {
                     Err(format!("line {}: `{text}` in {} is not a number", self.line, column.as_deref().unwrap_or("")))
                 }

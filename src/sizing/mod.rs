@@ -9,6 +9,7 @@ mod front;
 mod headline;
 pub mod interval;
 pub mod lengths;
+mod machine;
 pub mod money;
 pub mod own;
 pub mod plan;

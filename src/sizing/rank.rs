@@ -9,6 +9,7 @@ use super::front::{self, Swap};
 use super::headline::headline;
 use super::interval::Interval;
 use super::lengths::Lengths;
+use super::machine::{hourly_of, instance_of, mismatch, same_engine_and_model};
 use super::points::{self, Point, Points, Wanted};
 use super::pricing::{Listing, Placed, Pricer};
 use super::request::RankRequest;
@@ -16,7 +17,6 @@ use super::row::{Excluded, RankRow};
 use super::speed::{Speed, Speeds, copies};
 use crate::catalog::{Catalog, Market, Offer, Shape};
 use crate::record::{Basis, Run};
-use crate::units::Usd;
 use crate::workload::Quant;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -99,21 +99,6 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     })
 }
 
-/// Engines and models are not mixed in one ranking.
-fn same_engine_and_model(first: &Run, others: &[&Run]) -> Result<(), String> {
-    let of = |run: &Run| (run.record.engine.name.clone(), run.record.model.as_ref().map(|m| m.name.clone()));
-    match others.iter().find(|run| of(run) != of(first)) {
-        None => Ok(()),
-        Some(other) => {
-            let words = |run: &Run| {
-                let (engine, model) = of(run);
-                format!("{} is {} on {engine}", run.path.display(), model.unwrap_or("no model".into()))
-            };
-            Err(format!("{}, {}: rank them apart", words(first), words(other)))
-        }
-    }
-}
-
 struct Ranker<'a> {
     catalog: &'a Catalog,
     request: &'a RankRequest,
@@ -133,20 +118,6 @@ struct Figures<'a> {
     point: &'a Point,
     basis: Basis,
     hardware: Arc<str>,
-}
-
-/// Where the measured machine is bought: what the user said, or what was recognised.
-fn instance_of(run: &Run, request: &RankRequest) -> Option<(String, String)> {
-    let known = &run.record.environment.instance;
-    let recognised = || Some((known.provider.clone()?, known.instance_type.clone()?));
-    request.machine.instance.clone().or_else(recognised)
-}
-
-/// What the user gives for a price of the measured machine. A type that is named now outweighs a price that was given
-/// then.
-fn hourly_of(run: &Run, request: &RankRequest) -> Option<Usd> {
-    let recorded = run.record.environment.instance.usd_per_hour.map(Usd);
-    request.machine.usd_per_h.or(recorded.filter(|_| request.machine.instance.is_none()))
 }
 
 impl<'a> Ranker<'a> {
@@ -478,24 +449,11 @@ fn hardware_name(placed: &Placed, shape: &Shape) -> Arc<str> {
     }
 }
 
-/// What speaks against the measured machine being of the type that it is priced as.
-fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
-    let threads = run.record.environment.cpu.threads as f64;
-    let size = offer.shape.vcpus.filter(|vcpus| *vcpus != threads);
-    let size = size.map(|vcpus| format!("the machine has {threads} CPU threads, {} has {vcpus}", offer.name()));
-    let on_cpu = run.record.engine.device == "cpu";
-    let unused = offer.shape.accelerator.as_ref().filter(|_| on_cpu);
-    let unused = unused.map(|card| format!("the run did not use the {card} that is paid for"));
-    let several = Some(offer.shape.accelerator_count).filter(|count| !on_cpu && *count > 1.0);
-    let several =
-        several.map(|count| format!("one card was measured; that {count} run side by side as fast is assumed"));
-    size.into_iter().chain(unused).chain(several).collect()
-}
-
 /// The cheapest region of each type, market and level.
 fn cheapest_regions(rows: Vec<RankRow>) -> Vec<RankRow> {
     let mut cheapest: Vec<RankRow> = Vec::new();
-    let mut at: HashMap<(Arc<str>, Arc<str>, Option<Market>, Quant), usize> = HashMap::new();
+    type Kind = (Arc<str>, Arc<str>, Option<Market>, Quant);
+    let mut at: HashMap<Kind, usize> = HashMap::new();
     for row in rows {
         let key = (row.provider.clone(), row.instance_type.clone(), row.market, row.quant);
         match at.get(&key) {

@@ -14,6 +14,11 @@ const USUAL_REGION: std::ops::RangeInclusive<f64> = 0.6..=1.7;
 /// Fewer peers say nothing.
 const LEAST_PEERS: usize = 4;
 
+/// Whose prices are compared: of one card, bought in one way, from one class of providers.
+type Peers = (String, Market, ProviderClass);
+/// Provider, index of the row, price of one card.
+type Priced = (String, usize, f64);
+
 /// A price of a card that is out of line.
 pub(super) struct Outlier {
     pub provider: String,
@@ -33,7 +38,7 @@ fn median(values: &mut [f64]) -> f64 {
 pub(super) fn card_outliers(tables: &Tables) -> Vec<Outlier> {
     let classes: HashMap<&str, ProviderClass> =
         tables.providers.iter().map(|row| (row.value.provider.as_str(), row.value.class)).collect();
-    let mut groups: HashMap<(String, Market, ProviderClass), Vec<(String, usize, f64)>> = HashMap::new();
+    let mut groups: HashMap<Peers, Vec<Priced>> = HashMap::new();
     for (provider, rows) in &tables.prices {
         let Some(class) = classes.get(provider.as_str()) else { continue };
         let shapes: HashMap<&str, (&str, f64)> = tables

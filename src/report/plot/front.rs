@@ -43,7 +43,7 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
     );
     let svg = canvas::svg(HEIGHT, &title, &description, |area| {
         area.draw(&Text::new(title.clone(), (12, 18), text(17, BLACK)))?;
-        area.draw(&Text::new("line: no other is both cheaper and faster", (12, 40), text(13, INK)))?;
+        area.draw(&Text::new("line: no other is both cheaper and faster; circles are measured, squares and dots projected (ranges: see the table)", (12, 40), text(13, INK)))?;
         let centred = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
         let right = text(13, INK).pos(Pos::new(HPos::Right, VPos::Center));
         for time in log_ticks(t0, t1) {
@@ -58,14 +58,15 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         area.draw(&Text::new(words, ((LEFT + RIGHT) / 2, BOTTOM + 38), centred.clone()))?;
         for (row, time, cost) in rows.iter().rev() {
             let series = if row.basis == Basis::Measured { 0 } else { 1 };
-            match row.on_front {
+            match row.on_front || row.basis == Basis::Measured {
                 true => canvas::mark(area, series, (x(*time), y(*cost)))?,
                 false => area.draw(&Circle::new((x(*time), y(*cost)), 2, colour(series).mix(0.5).filled()))?,
             }
         }
         let line: Vec<(i32, i32)> = front.iter().map(|(_, time, cost)| (x(*time), y(*cost))).collect();
         area.draw(&PathElement::new(line, INK.stroke_width(2)))?;
-        for (row, time, cost) in front.iter().take(NAMED) {
+        let measured = rows.iter().filter(|(row, ..)| row.basis == Basis::Measured && !row.on_front);
+        for (row, time, cost) in front.iter().take(NAMED).copied().chain(measured.take(NAMED)) {
             let end = x(*time) > (LEFT + RIGHT) / 2;
             let pos = Pos::new(if end { HPos::Right } else { HPos::Left }, VPos::Bottom);
             let place = (x(*time) + if end { -8 } else { 8 }, y(*cost) - 6);

@@ -146,7 +146,8 @@ impl OwnHour {
     pub fn cost(&self, hours: [Hours; 3]) -> Option<Breakdown> {
         let mut breakdown = Breakdown::default();
         let waiting = Usd(self.capital.0 + self.idle_energy.0 + self.facility.0);
-        let parts: [(Component, Usd, fn(&Hours) -> f64); 4] = [
+        type Part = (Component, Usd, fn(&Hours) -> f64);
+        let parts: [Part; 4] = [
             (Component::Compute, self.capital, |h| h.busy),
             (Component::Energy, self.active_energy, |h| h.busy),
             (Component::Facility, self.facility, |h| h.busy),
