@@ -18,6 +18,17 @@ pub enum Match {
     Unknown,
 }
 
+impl Match {
+    /// What stands in a shape: the id, or the name of one that is not known; and the flags of the shape.
+    pub fn in_shape(self, name: &str) -> (String, String) {
+        match self {
+            Self::Known(id) => (id, String::new()),
+            Self::Assumed(id) => (id, "form_factor_assumed".to_string()),
+            Self::Unknown => (name.to_string(), String::new()),
+        }
+    }
+}
+
 /// The names of all accelerators.
 pub struct Aliases<'a>(HashMap<String, Vec<&'a Accelerator>>);
 

@@ -1,11 +1,11 @@
 //! A user's own price list: any CSV file, with a TOML file that says which column is what.
 
 use super::adopt::Fetched;
-use super::alias::{Aliases, Match};
+use super::alias::Aliases;
 use super::facts::{Provider, ProviderClass, Source};
 use super::price::decimal;
 use super::price::{Market, PriceRow, Unit};
-use super::shape::{CountUnit, ShapeRow};
+use super::shape::ShapeRow;
 use super::tables::Tables;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -268,30 +268,21 @@ fn shape(
 ) -> Result<ShapeRow, String> {
     let columns = &mapping.columns;
     let name = line.text(&columns.accelerator);
-    let found = match name {
-        "" => None,
-        name => Some(aliases.resolve(name, line.number(&columns.accelerator_memory_gib)?, &price.instance_type)),
+    let accelerator = match name {
+        "" => (String::new(), String::new()),
+        name => {
+            let memory = line.number(&columns.accelerator_memory_gib)?;
+            aliases.resolve(name, memory, &price.instance_type).in_shape(name)
+        }
     };
-    let assumed = matches!(found, Some(Match::Assumed(_)));
+    let count = line.number(&columns.accelerator_count)?.unwrap_or(1.0);
+    let sizes = (line.number(&columns.vcpus)?, line.number(&columns.memory_gib)?);
+    let shape = ShapeRow::listed(&price.instance_type, accelerator, count, sizes, source, Date::ZERO);
     Ok(ShapeRow {
-        instance_type: price.instance_type.clone(),
-        accelerator: match found {
-            None => String::new(),
-            Some(Match::Known(id) | Match::Assumed(id)) => id,
-            Some(Match::Unknown) => name.to_string(),
-        },
-        accelerator_count: match name {
-            "" => None,
-            _ => Some(line.number(&columns.accelerator_count)?.unwrap_or(1.0)),
-        },
-        count_unit: (!name.is_empty()).then_some(CountUnit::Device),
+        accelerator_count: (!name.is_empty()).then_some(count),
+        count_unit: shape.count_unit.filter(|_| !name.is_empty()),
         cpu: line.text(&columns.cpu).to_string(),
-        vcpus: line.number(&columns.vcpus)?,
-        memory_gib: line.number(&columns.memory_gib)?,
-        arch: "x86_64".to_string(),
-        local_disk_gib: None,
-        source: source.to_string(),
         observed_at: price.observed_at,
-        flags: if assumed { "form_factor_assumed".to_string() } else { String::new() },
+        ..shape
     })
 }

@@ -166,6 +166,26 @@ pub struct PriceRow {
 pub type PriceKey<'a> = (&'a str, &'a str, &'a str, Market, Unit, &'a str, &'a str);
 
 impl PriceRow {
+    /// The price of an hour of a shared Linux machine, as a list has it.
+    pub fn listed(instance_type: &str, region: &str, market: Market, usd: Decimal, source: &str, seen: Date) -> Self {
+        Self {
+            instance_type: instance_type.to_string(),
+            region: region.to_string(),
+            zone: String::new(),
+            market,
+            usd: Some(usd.normalize()),
+            unit: Unit::Hour,
+            billing_increment_s: None,
+            min_charge_s: None,
+            tenancy: "shared".to_string(),
+            os: "linux".to_string(),
+            observed_at: Some(seen),
+            source: source.to_string(),
+            interruption_band: None,
+            flags: String::new(),
+        }
+    }
+
     /// The key of the row within its provider.
     pub fn key(&self) -> PriceKey<'_> {
         (&self.instance_type, &self.region, &self.zone, self.market, self.unit, &self.tenancy, &self.os)

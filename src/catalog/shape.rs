@@ -48,6 +48,31 @@ pub struct ShapeRow {
 }
 
 impl ShapeRow {
+    /// A type with so many devices of an accelerator, as a list has it; sizes that are not above 0 are not known.
+    pub fn listed(
+        instance_type: &str,
+        (accelerator, flags): (String, String),
+        count: f64,
+        (vcpus, memory_gib): (Option<f64>, Option<f64>),
+        source: &str,
+        seen: Date,
+    ) -> Self {
+        Self {
+            instance_type: instance_type.to_string(),
+            accelerator,
+            accelerator_count: Some(count),
+            count_unit: Some(CountUnit::Device),
+            cpu: String::new(),
+            vcpus: vcpus.filter(|v| *v > 0.0),
+            memory_gib: memory_gib.filter(|v| *v > 0.0),
+            arch: "x86_64".to_string(),
+            local_disk_gib: None,
+            source: source.to_string(),
+            observed_at: Some(seen),
+            flags,
+        }
+    }
+
     /// What is wrong with the numbers of the row.
     pub fn fault(&self) -> Option<String> {
         let sizes = [

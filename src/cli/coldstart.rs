@@ -3,7 +3,7 @@
 
 use super::measure_args::{KernelsArg, MeasureArgs};
 use super::progress::{stop_on_signal, stop_was_asked};
-use super::setup::{cuda_engine, default_folder, engine_of, new_record, open_card};
+use super::setup::{cuda_engine, default_folder, engine_of, model_record, new_record, open_card};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::{DeviceId, page_cache};
@@ -13,7 +13,6 @@ use crate::engine::candle::threads;
 use crate::measure::clock::{Clock, SystemClock};
 use crate::measure::coldstart::{Phases, phases};
 use crate::record::coldstart::{ColdStartRow, PageCache};
-use crate::record::run::ModelRecord;
 use crate::record::{RunFolder, RunStatus};
 use crate::report::content;
 use crate::units::Seconds;
@@ -122,15 +121,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if let Some(card) = open_card(what.device)? {
         record.engine = cuda_engine(&card);
     }
-    record.model = Some(ModelRecord {
-        name: model.name.clone(),
-        kind: model.kind.to_string(),
-        location: model.location.clone(),
-        synthetic: model.synthetic,
-        hash: model.hash()?,
-        parameters: model.shape.parameters(),
-        shape: model.shape.clone(),
-    });
+    record.model = Some(model_record(&model)?);
     let path =
         folder.unwrap_or_else(|| default_folder(&record.environment.hostname, &format!("{}-coldstart", model.name)));
     let run = RunFolder::create(&path, &record)?;

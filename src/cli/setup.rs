@@ -98,15 +98,7 @@ pub fn start(
     }
     let (power, power_record) = power::open(Path::new("/"), part.device);
     record.power = PowerRecord { limit_w: part.limit.map(|(_, watts)| watts), ..power_record };
-    record.model = Some(ModelRecord {
-        name: model.name.clone(),
-        kind: model.kind.to_string(),
-        location: model.location.clone(),
-        synthetic: model.synthetic,
-        hash: model.hash()?,
-        parameters: model.shape.parameters(),
-        shape: model.shape.clone(),
-    });
+    record.model = Some(model_record(&model)?);
     record.workload = Some(sweep);
     record.overhead = overhead::measure();
     let name = model.name.clone();
@@ -123,6 +115,19 @@ pub fn start(
         talk.say(format!("the measuring loop costs {} a token", overhead.per_token_s));
     }
     Ok(Setup { folder, record, device: part.device, engine, power, limit: None })
+}
+
+/// What a record says of a model.
+pub(super) fn model_record(model: &source::OpenedModel) -> anyhow::Result<ModelRecord> {
+    Ok(ModelRecord {
+        name: model.name.clone(),
+        kind: model.kind.to_string(),
+        location: model.location.clone(),
+        synthetic: model.synthetic,
+        hash: model.hash()?,
+        parameters: model.shape.parameters(),
+        shape: model.shape.clone(),
+    })
 }
 
 pub(super) fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError> {

@@ -6,8 +6,8 @@
 use super::Context;
 use crate::catalog::adopt::Fetched;
 use crate::catalog::facts::Source;
-use crate::catalog::price::{Market, PriceRow, Unit, decimal};
-use crate::catalog::shape::{CountUnit, ShapeRow};
+use crate::catalog::price::{Market, PriceRow, decimal};
+use crate::catalog::shape::ShapeRow;
 use csv::StringRecord;
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -122,22 +122,7 @@ fn read(body: impl Read, context: &Context<'_>, fetched: &mut Fetched) -> Result
                 }
             }
         }
-        fetched.prices.push(PriceRow {
-            instance_type: name.to_string(),
-            region: field("Region Code").to_string(),
-            zone: String::new(),
-            market,
-            usd: Some(usd.normalize()),
-            unit: Unit::Hour,
-            billing_increment_s: None,
-            min_charge_s: None,
-            tenancy: "shared".to_string(),
-            os: "linux".to_string(),
-            observed_at: Some(context.today),
-            source: SOURCE.to_string(),
-            interruption_band: None,
-            flags: String::new(),
-        });
+        fetched.prices.push(PriceRow::listed(name, field("Region Code"), market, usd, SOURCE, context.today));
     }
     fetched.shapes.extend(new.into_values());
     columns.map(|_| ()).ok_or("there is no header in it".to_string())
@@ -180,19 +165,10 @@ fn price<'r>(field: &impl Fn(&str) -> &'r str) -> Option<(Market, Decimal)> {
 fn shape<'r>(field: &impl Fn(&str) -> &'r str, context: &Context<'_>) -> Option<ShapeRow> {
     let gpus: f64 = field("GPU").parse().ok().filter(|count| *count > 0.0)?;
     let name = field("Instance Type");
-    let arm = field("Physical Processor").contains("Graviton");
-    Some(ShapeRow {
-        instance_type: name.to_string(),
-        accelerator: format!("that of {}", name.split('.').next().unwrap_or(name)),
-        accelerator_count: Some(gpus),
-        count_unit: Some(CountUnit::Device),
-        cpu: String::new(),
-        vcpus: field("vCPU").parse().ok(),
-        memory_gib: field("Memory").strip_suffix(" GiB").and_then(|gib| gib.replace(',', "").parse().ok()),
-        arch: if arm { "arm64" } else { "x86_64" }.to_string(),
-        local_disk_gib: None,
-        source: SOURCE.to_string(),
-        observed_at: Some(context.today),
-        flags: String::new(),
-    })
+    let memory_gib = field("Memory").strip_suffix(" GiB").and_then(|gib| gib.replace(',', "").parse().ok());
+    let accelerator = (format!("that of {}", name.split('.').next().unwrap_or(name)), String::new());
+    let sizes = (field("vCPU").parse().ok(), memory_gib);
+    let shape = ShapeRow::listed(name, accelerator, gpus, sizes, SOURCE, context.today);
+    let arch = if field("Physical Processor").contains("Graviton") { "arm64" } else { "x86_64" };
+    Some(ShapeRow { arch: arch.to_string(), ..shape })
 }

@@ -5,7 +5,7 @@ use super::Context;
 use super::http::check_endpoint;
 use crate::catalog::adopt::Fetched;
 use crate::catalog::facts::Source;
-use crate::catalog::price::{Market, PriceRow, Unit, decimal};
+use crate::catalog::price::{Market, PriceRow, decimal};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 /// Most bytes of a page and most pages of a region: a server that never ends is not waited for.
 const MOST_BYTES: u64 = 64 << 20;
 const MOST_PAGES: usize = 500;
+const SOURCE: &str = "azure-retail";
 
 #[derive(Debug, Deserialize)]
 struct Page {
@@ -75,7 +76,7 @@ pub(super) fn fetch(context: &Context<'_>) -> Result<Fetched, String> {
         prices: prices.into_values().map(|(_, row)| row).collect(),
         shapes: Vec::new(),
         source: Source {
-            id: "azure-retail".to_string(),
+            id: SOURCE.to_string(),
             what: "Azure Retail Prices API (prices.azure.com)".to_string(),
             licence: "public list".to_string(),
         },
@@ -120,20 +121,6 @@ fn price(item: &Item, context: &Context<'_>) -> Result<Result<PriceRow, &'static
     };
     let usd = decimal(&item.retail_price.to_string()).and_then(|usd| usd.checked_div(Decimal::from(hours)));
     let Some(usd) = usd.filter(|usd| *usd > Decimal::ZERO) else { return Ok(Err("a price of 0")) };
-    Ok(Ok(PriceRow {
-        instance_type: name,
-        region: item.arm_region_name.clone(),
-        zone: String::new(),
-        market,
-        usd: Some(usd.round_dp(9).normalize()),
-        unit: Unit::Hour,
-        billing_increment_s: None,
-        min_charge_s: None,
-        tenancy: "shared".to_string(),
-        os: "linux".to_string(),
-        observed_at: Some(context.today),
-        source: "azure-retail".to_string(),
-        interruption_band: None,
-        flags: String::new(),
-    }))
+    let (region, usd) = (&item.arm_region_name, usd.round_dp(9));
+    Ok(Ok(PriceRow::listed(&name, region, market, usd, SOURCE, context.today)))
 }

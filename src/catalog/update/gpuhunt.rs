@@ -2,10 +2,9 @@
 
 use super::Context;
 use crate::catalog::adopt::Fetched;
-use crate::catalog::alias::Match;
 use crate::catalog::facts::Source;
-use crate::catalog::price::{Market, PriceRow, Unit, decimal};
-use crate::catalog::shape::{CountUnit, ShapeRow};
+use crate::catalog::price::{Market, PriceRow, decimal};
+use crate::catalog::shape::ShapeRow;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -138,22 +137,9 @@ fn read(text: &str, context: &Context<'_>, version: &str, seen: jiff::civil::Dat
             }
             new.entry(line.instance_name.clone()).or_insert_with(|| shape(&line, gpus, context, &source, seen));
         }
-        fetched.prices.push(PriceRow {
-            instance_type: line.instance_name,
-            region,
-            zone,
-            market: if line.spot.eq_ignore_ascii_case("true") { Market::Spot } else { Market::OnDemand },
-            usd: Some(usd.normalize()),
-            unit: Unit::Hour,
-            billing_increment_s: None,
-            min_charge_s: None,
-            tenancy: "shared".to_string(),
-            os: "linux".to_string(),
-            observed_at: Some(seen),
-            source: source.clone(),
-            interruption_band: None,
-            flags: String::new(),
-        });
+        let market = if line.spot.eq_ignore_ascii_case("true") { Market::Spot } else { Market::OnDemand };
+        let price = PriceRow::listed(&line.instance_name, &region, market, usd, &source, seen);
+        fetched.prices.push(PriceRow { zone, ..price });
     }
     fetched.shapes = new.into_values().collect();
     Ok(fetched)
@@ -161,22 +147,6 @@ fn read(text: &str, context: &Context<'_>, version: &str, seen: jiff::civil::Dat
 
 fn shape(line: &Line, gpus: f64, context: &Context<'_>, source: &str, seen: jiff::civil::Date) -> ShapeRow {
     let found = context.aliases.resolve(&line.gpu_name, line.gpu_memory, &line.instance_name);
-    let assumed = matches!(found, Match::Assumed(_));
-    ShapeRow {
-        instance_type: line.instance_name.clone(),
-        accelerator: match found {
-            Match::Known(id) | Match::Assumed(id) => id,
-            Match::Unknown => line.gpu_name.clone(),
-        },
-        accelerator_count: Some(gpus),
-        count_unit: Some(CountUnit::Device),
-        cpu: String::new(),
-        vcpus: line.cpu.filter(|v| *v > 0.0),
-        memory_gib: line.memory.filter(|v| *v > 0.0),
-        arch: "x86_64".to_string(),
-        local_disk_gib: None,
-        source: source.to_string(),
-        observed_at: Some(seen),
-        flags: if assumed { "form_factor_assumed".to_string() } else { String::new() },
-    }
+    let sizes = (line.cpu, line.memory);
+    ShapeRow::listed(&line.instance_name, found.in_shape(&line.gpu_name), gpus, sizes, source, seen)
 }

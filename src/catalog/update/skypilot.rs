@@ -5,8 +5,8 @@ use super::Context;
 use crate::catalog::adopt::Fetched;
 use crate::catalog::alias::Match;
 use crate::catalog::facts::Source;
-use crate::catalog::price::{Market, PriceRow, Unit, decimal};
-use crate::catalog::shape::{CountUnit, ShapeRow};
+use crate::catalog::price::{Market, PriceRow, decimal};
+use crate::catalog::shape::ShapeRow;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -181,42 +181,16 @@ fn apart(
 
 fn shape(line: &Line, context: &Context<'_>, source: &str) -> ShapeRow {
     let found = context.aliases.resolve(&line.accelerator, memory_gib(&line.gpu_info), &line.instance_type);
-    let assumed = matches!(found, Match::Assumed(_));
-    ShapeRow {
-        instance_type: line.instance_type.clone(),
-        accelerator: match found {
-            Match::Known(id) | Match::Assumed(id) => id,
-            Match::Unknown => line.accelerator.clone(),
-        },
-        accelerator_count: line.count.filter(|count| *count > 0.0).or(Some(1.0)),
-        count_unit: Some(CountUnit::Device),
-        cpu: String::new(),
-        vcpus: line.vcpus.filter(|v| *v > 0.0),
-        memory_gib: line.memory_gib.filter(|v| *v > 0.0),
-        arch: "x86_64".to_string(),
-        local_disk_gib: None,
-        source: source.to_string(),
-        observed_at: Some(context.today),
-        flags: if assumed { "form_factor_assumed".to_string() } else { String::new() },
-    }
+    let count = line.count.filter(|count| *count > 0.0).unwrap_or(1.0);
+    let sizes = (line.vcpus, line.memory_gib);
+    ShapeRow::listed(&line.instance_type, found.in_shape(&line.accelerator), count, sizes, source, context.today)
 }
 
 fn price(line: &Line, market: Market, usd: Decimal, composed: bool, source: &str, context: &Context<'_>) -> PriceRow {
     PriceRow {
-        instance_type: line.instance_type.clone(),
-        region: line.region.clone(),
         zone: if line.zone == line.region { String::new() } else { line.zone.clone() },
-        market,
-        usd: Some(usd.normalize()),
-        unit: Unit::Hour,
-        billing_increment_s: None,
-        min_charge_s: None,
-        tenancy: "shared".to_string(),
-        os: "linux".to_string(),
-        observed_at: Some(context.today),
-        source: source.to_string(),
-        interruption_band: None,
         flags: if composed { "composed_host_plus_gpu".to_string() } else { String::new() },
+        ..PriceRow::listed(&line.instance_type, &line.region, market, usd, source, context.today)
     }
 }
 
