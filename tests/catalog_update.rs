@@ -237,6 +237,25 @@ fn a_list_that_is_out_of_line_is_refused_or_flagged() {
     assert!(outcome.error.unwrap().contains("EUR"));
 }
 
+/// The host of a large machine makes its one card look dear: what was confirmed stays confirmed.
+#[test]
+fn a_confirmed_price_stays_confirmed_while_it_is_about_the_same() {
+    let at = |usd: &'static str| {
+        let list = aws_list(&[aws_line(&AwsLine { name: "g4dn.16xlarge", usd, ..AWS })]);
+        let server = aws_server(move || Answer::new(200, list.clone()));
+        let (mut tables, _) = Tables::read("", &embedded_files());
+        let keep = |row: &sizewell::catalog::tables::Row<PriceRow>| {
+            row.value.region != "us-east-1" || row.value.instance_type == "g4dn.16xlarge"
+        };
+        tables.prices.get_mut("aws").unwrap().retain(keep);
+        let outcome = run(&mut tables, &request(List::Aws, &server, "aws", "us-east-1"));
+        assert_eq!(outcome.error, None);
+        price(&tables, "aws", "g4dn.16xlarge", "us-east-1", Market::OnDemand).unwrap().flags.clone()
+    };
+    assert_eq!(at("4.3520000000"), "price_outlier_confirmed");
+    assert_eq!(at("9.3520000000"), "price_outlier;region_outlier");
+}
+
 #[test]
 fn skypilot_adds_hosts_and_accelerators_and_takes_0_for_unknown() {
     let list = "InstanceType,vCPUs,MemoryGiB,AcceleratorName,AcceleratorCount,GpuInfo,Price,SpotPrice,Region,AvailabilityZone\n\

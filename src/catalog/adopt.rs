@@ -7,6 +7,7 @@ use super::price::{Market, PriceRow};
 use super::shape::ShapeRow;
 use super::tables::{Row, Tables};
 use jiff::civil::Date;
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -15,6 +16,10 @@ use std::fmt;
 const LEAST_SHARE: f64 = 0.5;
 /// A list of which a larger share is out of line with its peers is taken for one in other units.
 const MOST_ANOMALIES: f64 = 0.3;
+
+/// New price over old one between which a confirmation still holds (0.75 and 1.25).
+const STILL_TRUE: (Decimal, Decimal) =
+    (Decimal::from_parts(75, 0, 0, false, 2), Decimal::from_parts(125, 0, 0, false, 2));
 
 /// Prices of one provider, as fetched or imported.
 #[derive(Debug, Clone)]
@@ -102,6 +107,7 @@ fn row<T>(value: T) -> Row<T> {
 fn merged(tables: &Tables, provider: &str, fetched: Fetched, today: Date) -> Result<(Tables, usize, usize), String> {
     let prices = newest_of_each(fetched.prices);
     let rows = prices.len();
+    let prices = confirmed(prices, tables.prices.get(provider).map_or(&[], Vec::as_slice));
     if rows == 0 {
         return Err("the list was read without an error and holds no price".to_string());
     }
@@ -132,6 +138,11 @@ fn merged(tables: &Tables, provider: &str, fetched: Fetched, today: Date) -> Res
         new.providers.push(row(described));
     }
     let flagged = check::flag_anomalies(&mut new, provider);
+    // New prices move the medians that others are held to.
+    let others: Vec<String> = new.prices.keys().filter(|name| *name != provider).cloned().collect();
+    for other in &others {
+        check::flag_anomalies(&mut new, other);
+    }
     if flagged as f64 > MOST_ANOMALIES * rows as f64 && rows > 10 {
         return Err(format!(
             "{flagged} of {rows} prices are out of line with their peers: other units, or another list"
@@ -145,6 +156,27 @@ fn merged(tables: &Tables, provider: &str, fetched: Fetched, today: Date) -> Res
         Some(finding) => Err(finding.to_string()),
         None => Ok((new, rows, flagged)),
     }
+}
+
+/// What was found to be true of a price that is out of line holds for the next one too, unless that is another by far.
+fn confirmed(mut prices: Vec<PriceRow>, old: &[Row<PriceRow>]) -> Vec<PriceRow> {
+    let known: HashMap<_, &PriceRow> = old
+        .iter()
+        .filter(|row| row.value.flags.contains("_confirmed"))
+        .map(|row| ((row.value.instance_type.as_str(), row.value.region.as_str(), row.value.market), &row.value))
+        .collect();
+    for price in &mut prices {
+        let Some(before) = known.get(&(price.instance_type.as_str(), price.region.as_str(), price.market)) else {
+            continue;
+        };
+        let ratio = price.usd_per_h().zip(before.usd_per_h()).and_then(|(new, old)| new.checked_div(old));
+        if ratio.is_some_and(|ratio| ratio > STILL_TRUE.0 && ratio < STILL_TRUE.1) {
+            for flag in before.flags.split(';').filter(|flag| flag.ends_with("_confirmed")) {
+                price.add_flag(flag);
+            }
+        }
+    }
+    prices
 }
 
 /// One price of each key; lists repeat themselves, and the later row is the newer one.

@@ -104,10 +104,6 @@ pub enum AdderKind {
     Egress,
     /// Seconds that a serverless instance waits before it is taken down; `usd` holds the seconds.
     IdleTimeout,
-    /// Least sum of a month.
-    IdleMinimum,
-    /// What a platform takes by the month.
-    PlatformFee,
 }
 
 /// A row of adders.csv.
@@ -123,7 +119,7 @@ pub struct Adder {
     /// How much, in USD a `unit` (seconds for [`AdderKind::IdleTimeout`]).
     #[serde(with = "rust_decimal::serde::str")]
     pub usd: Decimal,
-    /// `gb_month`, `gb`, `month`, `s`.
+    /// `gb_month`, `gb`, `s`.
     pub unit: String,
     /// Start of the tier in GB a month.
     pub tier_from_gb: Option<f64>,

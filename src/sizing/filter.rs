@@ -1,7 +1,6 @@
 //! Which offers a ranking is about, and why the others are not in it.
 
 use super::request::{Freshness, RankRequest};
-use crate::catalog::facts::ProviderClass;
 use crate::catalog::{Accelerator, Catalog, Offer};
 use jiff::civil::Date;
 use std::collections::BTreeSet;
@@ -79,11 +78,6 @@ impl<'a> Filter<'a> {
             Some(id) => self.request.gpus.is_empty() || self.gpus.contains(&&**id),
             None => self.request.gpus.is_empty(),
         }
-    }
-
-    /// Whether the provider bills by use.
-    pub fn class(&self, offer: &Offer) -> Option<ProviderClass> {
-        self.catalog.providers.get(&*offer.shape.provider).map(|provider| provider.class)
     }
 }
 

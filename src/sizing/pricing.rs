@@ -32,6 +32,9 @@ pub struct Placed {
     pub rate: Interval,
     /// Instances, and what they are used.
     pub fleet: Fleet,
+    /// Requests a second of the demand where the rate is highest and where it is lowest: users who are answered sooner
+    /// ask more.
+    pub demanded: (f64, f64),
     /// Hours of an instance that a request takes, at the value and at both ends.
     pub hours: [Hours; 3],
 }
@@ -42,7 +45,9 @@ impl Placed {
         let rate = speed.requests_per_s.map(|rate| rate * copies as f64);
         let fleet = usage.fleet(rate.value, speed.e2e.value)?;
         let hours = rented::hours_interval(rate, speed.e2e, usage)?;
-        Some(Self { speed, copies, rate, fleet, hours })
+        let fastest = usage.fleet(rate.hi, speed.e2e.lo)?.requests_per_s;
+        let slowest = usage.fleet(rate.lo, speed.e2e.hi)?.requests_per_s;
+        Some(Self { speed, copies, rate, fleet, demanded: (fastest, slowest), hours })
     }
 
     /// Hours of an instance a request, waiting included.

@@ -10,6 +10,7 @@ use super::headline::headline;
 use super::interval::Interval;
 use super::lengths::Lengths;
 use super::machine::{hourly_of, instance_of, mismatch, same_engine_and_model};
+use super::money::CostInterval;
 use super::points::{self, Point, Points, Wanted};
 use super::pricing::{Listing, Placed, Pricer};
 use super::request::RankRequest;
@@ -17,6 +18,7 @@ use super::row::{Excluded, RankRow};
 use super::speed::{Speed, Speeds, copies};
 use crate::catalog::{Catalog, Market, Offer, Shape};
 use crate::record::{Basis, Run};
+use crate::units::Usd;
 use crate::workload::Quant;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -384,7 +386,7 @@ impl<'a> Ranker<'a> {
         let times = |units: f64| total.and_then(|cost| cost.times(units));
         let prefill = (speed.times.ttft.value / speed.e2e.value).clamp(0.0, 1.0);
         let demand = service.usage.demand();
-        let month = placed.fleet.requests_per_s * HOURS_PER_MONTH * 3600.0;
+        let month = demand.and_then(|_| month(total?, placed));
         let users = demand.and_then(|demand| match demand.load {
             Load::Users { users, .. } => Some(users),
             Load::Rates(_) => None,
@@ -413,8 +415,8 @@ impl<'a> Ranker<'a> {
             usd_per_million_tokens: times(1e6 / self.gen_tokens),
             usd_per_million_input_tokens: times(1e6 * prefill / self.prompt_tokens),
             usd_per_million_output_tokens: times(1e6 * (1.0 - prefill) / self.gen_tokens),
-            usd_per_month: demand.and_then(|_| times(month)),
-            usd_per_user_month: users.and_then(|users| times(month / users)),
+            usd_per_month: month,
+            usd_per_user_month: users.and_then(|users| month?.times(1.0 / users)),
             joules_per_token: self.joules_per_token(speed, point, *basis),
             g_co2e_per_thousand_requests: None,
             why_no_cost: None,
@@ -434,6 +436,14 @@ impl<'a> Ranker<'a> {
             _ => Some(energy::projected(speed.board_w?, speed.times, point.case.batch, point.gen_tokens)),
         }
     }
+}
+
+/// What a month of the demand costs, each end of the cost with the requests that come there.
+fn month(request: CostInterval, placed: &Placed) -> Option<CostInterval> {
+    let of = |cost: Usd, requests_per_s: f64| cost.times(requests_per_s * HOURS_PER_MONTH * 3600.0);
+    let (fastest, slowest) = placed.demanded;
+    let value = of(request.value, placed.fleet.requests_per_s)?;
+    Some(CostInterval::new(value, of(request.lo, fastest)?, of(request.hi, slowest)?))
 }
 
 fn of_quant(points: &Points, quant: Quant) -> Vec<(usize, &Point)> {

@@ -50,8 +50,11 @@ pub fn flag_anomalies(tables: &mut Tables, provider: &str) -> usize {
         flags.extend(peers::region_outliers(rows).into_iter().map(|(index, _)| (index, "region_outlier")));
         flags.extend(rows.iter().enumerate().filter_map(|(index, row)| Some((index, tenancy_flag(&row.value)?))));
     }
-    let outliers = peers::card_outliers(tables);
-    flags.extend(outliers.into_iter().filter(|o| o.provider == provider).map(|o| (o.index, "price_outlier")));
+    let outliers = peers::card_outliers(tables).into_iter().filter(|outlier| outlier.provider == provider);
+    flags.extend(outliers.map(|outlier| (outlier.index, "price_outlier")));
+    // What is known to be out of line and true stays ranked.
+    let owned = |index: usize, flag: &str| tables.prices[provider][index].value.has_flag(&format!("{flag}_confirmed"));
+    flags.retain(|(index, flag)| !owned(*index, flag));
     flags.sort_unstable();
     if let Some(rows) = tables.prices.get_mut(provider) {
         for (index, flag) in &flags {

@@ -60,7 +60,12 @@ impl Client {
     fn once(&self, url: &str, most: u64) -> Result<Box<dyn Read>, Failure> {
         let mut at = url.to_string();
         for _ in 0..=MAX_REDIRECTS {
-            let fail = |e: ureq::Error| Failure::Busy(format!("{at}: {e}"), None);
+            let fail = |e: ureq::Error| {
+                // A name that is not known now is not known in a second: most likely there is no network.
+                let unknown = matches!(e, ureq::Error::HostNotFound) || e.to_string().contains("lookup address");
+                let why = format!("{at}: {e}");
+                if unknown { Failure::Final(why) } else { Failure::Busy(why, None) }
+            };
             let answer = self.agent.get(&at).call().map_err(fail)?;
             let status = answer.status().as_u16();
             match status {

@@ -25,7 +25,7 @@ pub fn options(plan: &Plan, most: usize) -> Table {
             "from - to",
             ">used",
             ">$/month",
-            "from to $",
+            "$ from - to",
             ">$/1k requests",
             ">TTFT",
             ">E2E",
@@ -72,7 +72,7 @@ pub fn warm(plan: &Plan, most: usize) -> Option<Table> {
     shown.truncate(most);
     let mut table = Table::new(
         format!("Serverless against {} kept warm ({} a month)", first.kept, first.kept_usd_per_month),
-        &["offer", "hardware", ">$/month", ">cheaper below", ">busy share of equal price", "note"],
+        &["offer", "hardware", ">$/month", ">cheaper below", ">break-even use", "note"],
     );
     for warm in &shown {
         table.push(vec![
@@ -84,6 +84,9 @@ pub fn warm(plan: &Plan, most: usize) -> Option<Table> {
             warm.note.clone().filter(|_| !unknown(warm)).unwrap_or(DASH.to_string()),
         ]);
     }
+    let kept =
+        "break-even use: busy for a larger share of the time, the kept instance's hour is cheaper than a worker's";
+    table.notes.push(kept.to_string());
     if shown.iter().any(|warm| unknown(warm)) {
         let note = "where there is a dash, how long a cold start takes is not known: --cold-start 20s says it, or a run of \
                     `sizewell coldstart` among the folders";

@@ -240,7 +240,8 @@ pub(super) fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
     }
     let ages: Vec<i64> = ranking.rows.iter().filter_map(|row| row.price_age_days).collect();
     if let (Some(least), Some(most)) = (ages.iter().min(), ages.iter().max()) {
-        notes.push(format!("prices are {least} to {most} days old ({} catalog)", ranking.catalog_origin));
+        let span = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        notes.push(format!("prices are {span} days old ({} catalog)", ranking.catalog_origin));
     }
     let stale = ranking.rows.iter().filter(|row| row.stale).count();
     if stale > 0 {

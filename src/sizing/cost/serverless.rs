@@ -3,7 +3,8 @@
 //! `C = p_s (t_exec / b + P_cold t_cold + t_idle)` with requests that come at random (a Poisson process of rate `l` on one
 //! worker): the next one comes later than the keep-warm time `k` in `e^(-l k)` of cases and then finds the worker cold, and
 //! `(1 - e^(-l k)) / l` seconds of waiting are paid for each request. Steps of billing are paid once for each time that a
-//! worker is up.
+//! worker is up. Where that comes to more than a worker that is up all the time (all of these providers keep one up if
+//! asked), it is the latter.
 
 use super::component::{Breakdown, Component};
 use crate::sizing::interval::Interval;
@@ -55,19 +56,33 @@ pub fn cost(
     let together = (each * exec_s.value).clamp(1.0, batch as f64);
     add(Component::Compute, exec_s.map(|s| s / together))?;
     let busy = (each * exec_s.value / together).min(1.0);
+    let always = (1.0 - busy) / each;
     if terms.always_on {
-        add(Component::Idle, Interval::exact((1.0 - busy) / each))?;
+        add(Component::Idle, Interval::exact(always))?;
         return Ok(breakdown);
     }
     let gone = (-each * terms.keep_warm_s).exp();
     let up = exec_s.value + terms.keep_warm_s;
     let rounding = (billed(up, terms.increment_s) - up) * gone * (1.0 - busy);
-    add(Component::Idle, Interval::exact((1.0 - busy) * (1.0 - gone) / each + rounding))?;
-    if gone * (1.0 - busy) > 1e-6 {
-        let cold = terms
-            .cold_s
-            .ok_or("how long a cold start takes is not known: --cold-start 20s, or a run of `sizewell coldstart`")?;
-        add(Component::ColdStarts, cold.map(|s| s * gone * (1.0 - busy)))?;
+    let idle = (1.0 - busy) * (1.0 - gone) / each + rounding;
+    let starts = gone * (1.0 - busy);
+    let cold = match (terms.cold_s, starts > 1e-6) {
+        (_, false) => None,
+        (Some(cold), true) => Some(cold.map(|s| s * starts)),
+        (None, true) => {
+            return Err(
+                "how long a cold start takes is not known: --cold-start 20s, or a run of `sizewell coldstart`".into()
+            );
+        }
+    };
+    if idle + cold.map_or(0.0, |cold| cold.value) >= always {
+        add(Component::Idle, Interval::exact(always))?;
+        return Ok(breakdown);
+    }
+    add(Component::Idle, Interval::exact(idle))?;
+    if let Some(cold) = cold {
+        // However long a start may take, the worker need not be let go.
+        add(Component::ColdStarts, cold.map(|s| s.min(always - idle)))?;
     }
     Ok(breakdown)
 }
@@ -98,6 +113,15 @@ mod tests {
         let cost = cost(&terms(20.0), Interval::exact(2.0), 8, Some(1e-6)).unwrap();
         let seconds = cost.total().unwrap().value.to_f64() / 0.00116;
         assert!((seconds - 27.0).abs() < 0.01, "{seconds}");
+    }
+
+    #[test]
+    fn no_worker_costs_more_than_one_that_is_always_up() {
+        // A request every ten seconds and no keep-warm time: starts of 20 s would be more than all the time.
+        let never_warm = ServerlessTerms { keep_warm_s: 0.0, ..terms(20.0) };
+        let seconds =
+            cost(&never_warm, Interval::exact(2.0), 1, Some(0.1)).unwrap().total().unwrap().value.to_f64() / 0.00116;
+        assert!((seconds - 10.0).abs() < 1e-6, "{seconds}");
     }
 
     #[test]
