@@ -249,6 +249,16 @@ mod tests {
 
     proptest! {
         #[test]
+        fn units_convert_back(value in 1e-3f64..1e3, seconds in 1e-3f64..1e5, factor in 1e-3f64..1e3) {
+            let power = (Watts(value) * Seconds(seconds)) / Seconds(seconds);
+            prop_assert!((power.0 / value - 1.0).abs() < 1e-12);
+            prop_assert!((Seconds::from_si(Seconds(value).si()).0 - value).abs() == 0.0);
+            let price = Usd(Decimal::from_f64_retain(value).unwrap().round_dp(9));
+            let back = price.times(factor).unwrap().times(1.0 / factor).unwrap();
+            prop_assert!((back.to_f64() / price.to_f64() - 1.0).abs() < 1e-9, "{price} {back}");
+        }
+
+        #[test]
         fn digits_stay_within_half_a_percent(value in 1e-6f64..1e9) {
             let shown: f64 = digits(value).parse().unwrap();
             prop_assert!((shown / value - 1.0).abs() <= 0.00502, "{value} -> {shown}");

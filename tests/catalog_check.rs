@@ -5,7 +5,7 @@ use sizewell::catalog::check::check;
 use sizewell::catalog::finding::{Finding, Severity};
 use sizewell::catalog::load::embedded_files;
 use sizewell::catalog::tables::Files;
-use sizewell::catalog::{Catalog, import};
+use sizewell::catalog::{Catalog, Market, import};
 use std::borrow::Cow;
 
 const TODAY: Date = date(2026, 11, 24);
@@ -24,6 +24,29 @@ fn changed(file: &str, change: impl Fn(&str) -> String) -> Files {
     files
 }
 
+/// Adders and carbon are money and grams too.
+#[test]
+fn what_comes_on_top_is_checked() {
+    const A: &str = "adders.csv";
+    let first = |from: &'static str, to: &'static str| move |text: &str| text.replacen(from, to, 1);
+    for (files, kind) in [
+        (changed(A, first(",gb,", ",mb,")), "wrong_unit"),
+        (changed(A, first("\naws,", "\nawz,")), "unknown_provider"),
+        (changed(A, first(",egress,0", ",egress,-0")), "negative_amount"),
+        (changed("carbon.csv", first("\naws,", "\nawz,")), "unknown_provider"),
+        (changed("prices/aws.csv", first("2026-07-20", "2027-07-20")), "from_the_future"),
+    ] {
+        let found = errors(&files);
+        assert!(found.iter().any(|finding| finding.kind == kind && finding.line > 0), "{kind}: {found:?}");
+    }
+    // A tier that is gone leaves a gap.
+    let gap = changed(A, |text| {
+        let tier = text.lines().find(|line| line.starts_with("aws,any,egress") || line.contains(",egress,")).unwrap();
+        text.replacen(&format!("{tier}\n"), "", 1)
+    });
+    assert!(errors(&gap).iter().any(|finding| finding.kind == "broken_tiers"), "{:?}", errors(&gap));
+}
+
 #[test]
 fn the_shipped_catalog_passes_its_own_check() {
     let findings = errors(&embedded_files());
@@ -37,6 +60,24 @@ fn the_shipped_catalog_passes_its_own_check() {
         let dated =
             offer.observed_at.is_some() || offer.flags.iter().any(|f| f.contains("as_of") || f.contains("stale"));
         assert!(dated, "{} has neither a date nor a flag that says so", offer.name());
+    }
+}
+
+/// What public lists get wrong about types: shares of a card, cards that cannot be bought on demand, larger types that are
+/// cheaper for having fewer cards.
+#[test]
+fn types_are_what_they_are() {
+    let catalog = Catalog::embedded().unwrap();
+    let of = |name: &'static str| catalog.offers.iter().filter(move |o| &*o.shape.instance_type == name);
+    let count = |name: &'static str| of(name).next().unwrap_or_else(|| panic!("{name}")).shape.accelerator_count;
+    assert_eq!((count("g6f.large"), count("g6f.2xlarge"), count("g6f.4xlarge")), (0.125, 0.25, 0.5));
+    assert_eq!((count("g2-standard-24"), count("g2-standard-32")), (2.0, 1.0));
+    let on_demand = |name: &'static str| of(name).filter(|o| o.market == Market::OnDemand);
+    assert!(on_demand("a3-highgpu-1g").all(|o| o.unrankable().is_some_and(|why| why.contains("flex-start"))));
+    assert!(of("a3-highgpu-1g").any(|o| o.market == Market::Spot && o.unrankable().is_none()));
+    for offer in &catalog.offers {
+        let whole = offer.shape.accelerator_count.fract() == 0.0 || offer.shape.accelerator_count < 1.0;
+        assert!(whole, "{} has {} cards", offer.name(), offer.shape.accelerator_count);
     }
 }
 

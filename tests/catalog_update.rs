@@ -293,19 +293,26 @@ fn zip(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[test]
-fn gpuhunt_is_fetched_once_and_one_provider_does_not_hold_up_another() {
+fn gpuhunt_lists_stand_alone_and_one_provider_does_not_hold_up_another() {
     let header =
         "instance_name,location,price,cpu,memory,gpu_count,gpu_name,gpu_memory,spot,disk_size,gpu_vendor,flags\n";
     let lambda = format!("{header}gpu_1x_h100_sxm5,us-east-1,4.29,26,225,1,H100,80.0,False,,nvidia,\n");
     let gcp = format!(
         "{header}g2-standard-4,us-central1-a,0.7068,4,16,1,L4,24.0,False,,nvidia,\n\
-         g2-standard-4,us-central1-a,0.2827,4,16,1,L4,24.0,True,,nvidia,\n"
+         g2-standard-4,us-central1-a,0.2827,4,16,1,L4,24.0,True,,nvidia,\n\
+         g2-standard-4,us-central1-a,0.3111,4,16,1,L4,24.0,False,,nvidia,gcp-dws-calendar-mode\n"
     );
-    let bytes = zip(&[("lambdalabs.csv", &lambda), ("gcp.csv", &gcp), ("oci.csv", "not,a,list\n1,2\n")]);
-    let server = Server::start(move |request, _| match request.path.as_str() {
-        "/v2/version" => Answer::new(200, "20261120-42\n"),
-        "/v2/20261120-42/catalog.zip" => Answer::new(200, bytes.clone()),
-        _ => Answer::new(404, ""),
+    let lists = [("lambdalabs", lambda), ("gcp", gcp), ("oci", "not,a,list\n1,2\n".to_string())];
+    let zips = lists.map(|(name, list)| (name, zip(&[(&format!("{name}.csv"), &list)])));
+    let server = Server::start(move |request, _| {
+        let of = |name: &str| zips.iter().find(|(zipped, _)| *zipped == name).map(|(_, zip)| zip.clone());
+        match request.path.split('/').collect::<Vec<_>>().as_slice() {
+            ["", "v3", name, "version"] if of(name).is_some() => Answer::new(200, "20261120-42\n"),
+            ["", "v3", name, "20261120-42", "catalog.zip"] => {
+                of(name).map_or(Answer::new(404, ""), |zip| Answer::new(200, zip))
+            }
+            _ => Answer::new(404, ""),
+        }
     });
     let mut tables = base(&[("lambda", "gpu_1x_h100_sxm5"), ("gcp", "g2-standard-4")]);
     let before = tables.prices["oci"].clone();
@@ -317,11 +324,11 @@ fn gpuhunt_is_fetched_once_and_one_provider_does_not_hold_up_another() {
     let outcomes = update(&mut tables, &request, |_| {});
     let error = |name: &str| outcomes.iter().find(|o| o.provider == name).unwrap().error.clone();
     assert_eq!((error("lambda"), error("gcp")), (None, None));
-    assert!(error("oci").is_some() && error("nebius").unwrap().contains("no list of nebius"), "{outcomes:?}");
+    assert!(error("oci").is_some() && error("nebius").unwrap().contains("404"), "{outcomes:?}");
     assert_eq!(tables.prices["oci"], before);
     let row = price(&tables, "gcp", "g2-standard-4", "us-central1", Market::OnDemand).unwrap();
     assert_eq!((row.zone.as_str(), row.observed_at), ("us-central1-a", Some(date(2026, 11, 20))));
-    assert_eq!(server.requests().len(), 2, "one version, one zip");
+    assert_eq!(server.requests().len(), 7, "a version and a zip of each, and no version of one");
     // What was adopted becomes a folder that is a catalog; a second snapshot takes the place of the first.
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("data/catalog");

@@ -212,7 +212,7 @@ fn ages_warn_or_exclude() {
     assert!(why(&usual, "hyperstack:n3-A100x1").contains("--allow-stale"));
     let young = aged(Freshness { max_age_days: Some(60), allow_stale: false });
     assert!(
-        why(&young, "aws:g6.xlarge").contains("127 days old")
+        young.excluded.iter().any(|item| item.offer == "aws:g6.xlarge" && item.reason.contains("127 days old"))
             && why(&young, "jarvislabs:1x_L4_28V_124G").contains("no date")
     );
     let all = aged(Freshness { max_age_days: None, allow_stale: true });
@@ -347,4 +347,96 @@ proptest! {
         prop_assert!(quick.value < base.value && dear.value > base.value);
         prop_assert!(base.lo <= base.value && base.value <= base.hi);
     }
+}
+
+#[test]
+fn a_month_is_of_all_requests_whether_they_succeed_or_not() {
+    let month = |failure_share: f64| {
+        let service = Service { usage: demand(vec![10.0], 0), failure_share, ..Service::default() };
+        measured(&ranked(&with(service))).usd_per_month.unwrap().value.0.round_dp(4)
+    };
+    assert_eq!(month(0.2), month(0.0), "the same five instances");
+}
+
+#[test]
+fn what_is_paid_all_day_does_not_follow_the_load() {
+    let day: Vec<f64> = std::iter::once(20_000.0).chain([1.0; 23]).collect();
+    let scaled = Demand { load: Load::Rates(day), headroom: 0.7, spare: 0, autoscale: true };
+    let service =
+        Service { usage: Usage::Demand(scaled), commitments: vec![(Market::Reserved1y, 0.0)], ..Service::default() };
+    let node = own::read(Path::new("instance-catalog/own/8xh100.toml")).unwrap();
+    let markets = vec![Market::OnDemand, Market::Reserved1y];
+    let ranking = ranked(&RankRequest { service, markets, own: vec![node], ..request() });
+    let of_market = |market: Market| {
+        let found = ranking.rows.iter().find(|row| row.name() == "aws:g6.xlarge" && row.market == Some(market));
+        found.unwrap().usd_per_month.unwrap().value.to_f64()
+    };
+    assert!(of_market(Market::Reserved1y) > 4.0 * of_market(Market::OnDemand));
+    let own = ranking.rows.iter().find(|row| row.market == Some(Market::OnPrem)).unwrap().fleet.unwrap();
+    assert_eq!(own.instances, own.mean_instances, "what one owns is there at night too");
+}
+
+#[test]
+fn the_measured_machine_is_ranked_by_the_same_rules_as_every_other() {
+    let machine = |name: &str| MachinePrice { instance: Some(("aws".into(), name.into())), usd_per_h: None };
+    let freshness = Freshness { max_age_days: Some(60), allow_stale: false };
+    let ranking = ranked(&RankRequest { machine: machine("c7a.large"), freshness, ..request() });
+    let row = of(&ranking, "aws:c7a.large");
+    assert!(row.usd_per_request.is_none() && row.why_no_cost.as_ref().unwrap().contains("left out"));
+    assert!(
+        ranking
+            .excluded
+            .iter()
+            .any(|item| item.offer == "aws:c7a.large" && item.region.is_some() && item.reason.contains("--max-age 60"))
+    );
+    // Within what was asked for, but older than such prices hold.
+    let freshness = Freshness { max_age_days: Some(3650), allow_stale: false };
+    let ranking = ranked(&RankRequest { machine: machine("c7a.large"), freshness, ..request() });
+    assert!(ranking.rows.iter().find(|row| row.name() == "aws:c7a.large").unwrap().stale);
+}
+
+#[test]
+fn what_a_filter_leaves_out_is_said() {
+    let ranking = ranked(&RankRequest { gpus: vec!["l4".into()], ..request() });
+    assert_eq!(why(&ranking, "aws:g5.xlarge"), "not asked for (--gpu)");
+    assert!(ranking.rows.iter().all(|row| row.basis == Basis::Measured || row.hardware.contains("L4")));
+}
+
+#[test]
+fn own_hardware_takes_the_power_that_was_measured() {
+    let mut node = own::read(Path::new("instance-catalog/own/8xh100.toml")).unwrap();
+    (node.accelerator, node.accelerator_count, node.active_w, node.idle_w) = (None, None, None, None);
+    (node.cpu, node.vcpus, node.memory_gib, node.host_w) =
+        (Some("amd/genoa".into()), Some(2.0), Some(16.0), Some(30.0));
+    let request = RankRequest { own: vec![node], ..request() };
+    let excluded = ranked(&request);
+    assert!(why(&excluded, "own:8x H100 node").contains("its power is not known"), "{:?}", excluded.excluded.last());
+    let mut run = recorded::run();
+    run.record.power.idle_w = Some(sizewell::units::Watts(20.0));
+    for row in &mut run.cases {
+        row.metrics.power =
+            Some(sizewell::record::Estimate { value: sizewell::units::Watts(70.0), lo: None, hi: None });
+    }
+    let ranking = rank(&run, catalog(), &request).unwrap();
+    let row = ranking.rows.iter().find(|row| row.market == Some(Market::OnPrem)).unwrap();
+    // 70 W measured and 30 W of the rest, PUE 1.3, 0.09 USD/kWh.
+    let energy = row.components.unwrap().of(Component::Energy).value.to_f64() * row.requests_per_s.value * 3600.0;
+    assert!((energy - 0.1 * 1.3 * 0.09).abs() < 1e-9, "{energy}");
+}
+
+#[test]
+fn serverless_pays_for_each_part_of_the_day() {
+    let at = |rates: Vec<f64>| {
+        let usage = Usage::Demand(Demand { load: Load::Rates(rates), headroom: 1.0, spare: 0, autoscale: false });
+        let service =
+            Service { usage, cold_s: Some(Interval::exact(20.0)), keep_warm_s: Some(30.0), ..Service::default() };
+        let ranking = ranked(&RankRequest { service, markets: vec![Market::Serverless], ..request() });
+        let row = ranking.rows.iter().find(|row| &*row.provider == "runpod-serverless-flex").unwrap();
+        (row.usd_per_request.unwrap().value.to_f64(), row.name())
+    };
+    let ((busy, name), (quiet, same)) = (at(vec![50.0]), at(vec![0.001]));
+    let (day, _) = at(vec![50.0, 0.001]);
+    assert_eq!(name, same);
+    let mean = (50.0 * busy + 0.001 * quiet) / 50.001;
+    assert!((day / mean - 1.0).abs() < 1e-6, "{day} against {mean}");
 }

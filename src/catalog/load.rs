@@ -1,12 +1,14 @@
 //! The catalog as a whole: read, joined, and identified by a hash.
 
 use super::accelerator::Accelerator;
+use super::alias::{Aliases, Match};
 use super::cpu::CpuModel;
 use super::facts::{Adder, AdderKind, CarbonRow, Provider, Source};
 use super::finding::{Finding, Severity};
 use super::join;
 use super::offer::Offer;
 use super::tables::{Files, Row, Tables};
+use crate::record::RunRecord;
 use crate::record::environment::CpuRecord;
 use include_dir::{Dir, include_dir};
 use jiff::civil::Date;
@@ -149,6 +151,22 @@ impl Catalog {
     /// The accelerator of an offer; `None` where it has none, or one that the catalog does not know.
     pub fn accelerator(&self, offer: &Offer) -> Option<&Accelerator> {
         self.accelerators.get(offer.shape.accelerator.as_deref()?)
+    }
+
+    /// The accelerator that goes by a name, where the name (with the memory, if that is known) says which one it is.
+    pub fn accelerator_named(&self, name: &str, memory_gib: Option<f64>) -> Option<&Accelerator> {
+        match Aliases::of(self.accelerators.values()).resolve(name, memory_gib, "") {
+            Match::Known(id) | Match::Assumed(id) => self.accelerators.get(&id),
+            Match::Unknown => None,
+        }
+    }
+
+    /// The card that a run was on; `None` where it was on the CPU, or on a card that the catalog does not name.
+    pub fn accelerator_of_run(&self, record: &RunRecord) -> Option<&Accelerator> {
+        let hardware = record.engine.hardware.as_deref().filter(|_| record.engine.device != "cpu")?;
+        let gpu = record.environment.gpus.iter().find(|gpu| gpu.name == hardware);
+        let memory = gpu.and_then(|gpu| gpu.memory_bytes).map(|bytes| bytes.0 / 1024f64.powi(3));
+        self.accelerator_named(hardware, memory)
     }
 
     /// Which generation of the catalog a machine's CPU is.

@@ -81,6 +81,10 @@ const UNRANKABLE: &[(&str, &str)] = &[
     ("region_outlier", "the price is out of line with that of the same type in other regions"),
     ("dedicated_tenancy", "the price is of a dedicated host"),
     ("licence_included", "the price includes the licence of an operating system"),
+    (
+        "spot_or_flexstart_only_list_price",
+        "it cannot be bought on demand: the provider has it as spot and flex-start only",
+    ),
     ("any_of_several_gpus", "it is not known which of several cards one gets"),
 ];
 

@@ -197,7 +197,11 @@ fn within(what: &str, value: f64, range: impl std::ops::RangeBounds<f64>) -> any
 }
 
 fn time(text: &Option<String>) -> anyhow::Result<Option<Seconds>> {
-    text.as_deref().map(|text| parse_seconds(text).or_else(usage)).transpose()
+    let read = |text: &str| match text.trim() {
+        "0" | "0s" | "0ms" => Ok(Seconds(0.0)),
+        text => parse_seconds(text).or_else(usage),
+    };
+    text.as_deref().map(read).transpose()
 }
 
 impl DemandArgs {
@@ -214,6 +218,9 @@ impl DemandArgs {
                 Load::Users { users, think_s: time(&self.think_time)?.map_or(0.0, |t| t.0) }
             }
             _ => {
+                if self.spare > 0 || self.autoscale {
+                    return usage("--spare and --autoscale are about a demand: give --rps, --day or --users too");
+                }
                 let share = self.utilisation.unwrap_or(1.0);
                 within("--utilisation", share, f64::MIN_POSITIVE..=1.0)?;
                 return Ok(Usage::Share(share));

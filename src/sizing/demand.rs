@@ -110,6 +110,24 @@ impl Usage {
         }
     }
 
+    /// The same with the instances of the peak all day.
+    pub fn all_day(&self) -> Self {
+        match self {
+            Self::Demand(demand) => Self::Demand(Demand { autoscale: false, ..demand.clone() }),
+            share => share.clone(),
+        }
+    }
+
+    /// The same demand `factor` times as large.
+    pub fn scaled(&self, factor: f64) -> Self {
+        let Self::Demand(demand) = self else { return self.clone() };
+        let load = match &demand.load {
+            Load::Rates(rates) => Load::Rates(rates.iter().map(|rate| rate * factor).collect()),
+            Load::Users { users, think_s } => Load::Users { users: users * factor, think_s: *think_s },
+        };
+        Self::Demand(Demand { load, ..demand.clone() })
+    }
+
     /// Requests a second in the mean; `None` where only a share is known.
     pub fn mean_rate(&self, e2e_s: f64) -> Option<f64> {
         let rates = self.demand()?.load.rates(e2e_s);

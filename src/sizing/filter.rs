@@ -2,6 +2,7 @@
 
 use super::request::{Freshness, RankRequest};
 use crate::catalog::{Accelerator, Catalog, Offer};
+use crate::units::Bytes;
 use jiff::civil::Date;
 use std::collections::BTreeSet;
 
@@ -56,21 +57,31 @@ impl<'a> Filter<'a> {
 
     /// Whether an offer is among those that were asked for, its market aside.
     pub fn admits(&self, offer: &Offer) -> bool {
+        self.rejects(offer).is_none()
+    }
+
+    /// The option that an offer does not meet, its market aside.
+    pub fn rejects(&self, offer: &Offer) -> Option<&'static str> {
         let request = self.request;
         let one_of =
             |wanted: &[String], have: &str| wanted.is_empty() || wanted.iter().any(|w| w.eq_ignore_ascii_case(have));
-        one_of(&request.providers, &offer.shape.provider)
-            && (&*offer.region == "any" || one_of(&request.regions, &offer.region))
-            && self.admits_accelerator(offer)
-            && request.least_memory.is_none_or(|least| {
-                let gpu = self.catalog.accelerator(offer).and_then(Accelerator::memory);
-                let memory = if offer.shape.accelerator.is_some() {
+        let enough = |least: Bytes| {
+            let memory = match offer.shape.accelerator {
+                Some(_) => {
+                    let gpu = self.catalog.accelerator(offer).and_then(Accelerator::memory);
                     gpu.map(|m| m * offer.shape.accelerator_count.min(1.0))
-                } else {
-                    offer.shape.memory
-                };
-                memory.is_some_and(|memory| memory.0 >= least.0)
-            })
+                }
+                None => offer.shape.memory,
+            };
+            memory.is_some_and(|memory| memory.0 >= least.0)
+        };
+        let met = [
+            ("--provider", one_of(&request.providers, &offer.shape.provider)),
+            ("--region", &*offer.region == "any" || one_of(&request.regions, &offer.region)),
+            ("--gpu", self.admits_accelerator(offer)),
+            ("--min-memory", request.least_memory.is_none_or(enough)),
+        ];
+        met.into_iter().find(|(_, met)| !met).map(|(option, _)| option)
     }
 
     fn admits_accelerator(&self, offer: &Offer) -> bool {
@@ -96,7 +107,7 @@ pub enum Age {
 pub fn age(offer: &Offer, freshness: Freshness, today: Date) -> Age {
     let days = offer.age_days(today);
     if freshness.allow_stale {
-        return if offer.outdated() || days.is_none_or(|d| d > offer.market.fresh_days()) {
+        return if offer.outdated() || days.is_none_or(|d| !(0..=offer.market.fresh_days()).contains(&d)) {
             Age::Stale
         } else {
             Age::Fresh
@@ -110,8 +121,7 @@ pub fn age(offer: &Offer, freshness: Freshness, today: Date) -> Age {
         (Some(days), Some(most)) if days > most => {
             Age::TooOld(format!("its price is {days} days old (--max-age {most})"))
         }
-        (Some(days), None) if days <= offer.market.fresh_days() => Age::Fresh,
-        (Some(_), Some(_)) => Age::Fresh,
+        (Some(days), _) if (0..=offer.market.fresh_days()).contains(&days) => Age::Fresh,
         _ => Age::Stale,
     }
 }

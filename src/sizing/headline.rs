@@ -5,7 +5,9 @@ use crate::record::Basis;
 
 /// What is cheapest, measured and projected; a projected winner is announced as such (law 8).
 pub(super) fn headline(rows: &[RankRow]) -> Vec<String> {
-    let priced = |basis: Basis| rows.iter().find(|r| r.basis == basis && r.usd_per_million_tokens.is_some());
+    let priced = |basis: Basis| {
+        rows.iter().find(|r| r.basis == basis && r.usd_per_million_tokens.is_some() && !r.is_incomplete())
+    };
     let text = |row: &RankRow| {
         let cost = row
             .usd_per_million_tokens

@@ -31,12 +31,19 @@ pub struct Placed {
     /// Requests a second of an instance.
     pub rate: Interval,
     /// Instances, and what they are used.
-    pub fleet: Fleet,
+    fleet: Fleet,
+    /// The same of hardware that is paid whether it is used or not, and so does not follow the load over the day.
+    committed: (Fleet, [Hours; 3]),
     /// Requests a second of the demand where the rate is highest and where it is lowest: users who are answered sooner
     /// ask more.
     pub demanded: (f64, f64),
     /// Hours of an instance that a request takes, at the value and at both ends.
-    pub hours: [Hours; 3],
+    hours: [Hours; 3],
+}
+
+/// Hardware that is paid for the whole term, in use or not.
+fn is_committed(market: Option<Market>) -> bool {
+    matches!(market, Some(Market::Reserved1y | Market::Reserved3y | Market::OnPrem))
 }
 
 impl Placed {
@@ -47,12 +54,26 @@ impl Placed {
         let hours = rented::hours_interval(rate, speed.e2e, usage)?;
         let fastest = usage.fleet(rate.hi, speed.e2e.lo)?.requests_per_s;
         let slowest = usage.fleet(rate.lo, speed.e2e.hi)?.requests_per_s;
-        Some(Self { speed, copies, rate, fleet, demanded: (fastest, slowest), hours })
+        let all_day = usage.all_day();
+        let committed =
+            (all_day.fleet(rate.value, speed.e2e.value)?, rented::hours_interval(rate, speed.e2e, &all_day)?);
+        Some(Self { speed, copies, rate, fleet, committed, demanded: (fastest, slowest), hours })
+    }
+
+    /// Instances that are bought in a market, and what they are used.
+    pub fn fleet(&self, market: Option<Market>) -> Fleet {
+        if is_committed(market) { self.committed.0 } else { self.fleet }
+    }
+
+    /// Hours of an instance that a request takes in a market.
+    pub fn hours(&self, market: Option<Market>) -> [Hours; 3] {
+        if is_committed(market) { self.committed.1 } else { self.hours }
     }
 
     /// Hours of an instance a request, waiting included.
-    pub fn hours_in_all(&self) -> f64 {
-        self.hours[0].busy + self.hours[0].idle
+    pub fn hours_in_all(&self, market: Option<Market>) -> f64 {
+        let [hours, ..] = self.hours(market);
+        hours.busy + hours.idle
     }
 }
 
@@ -117,7 +138,7 @@ impl<'a> Pricer<'a> {
         if listing.market == Market::Serverless {
             return Some(self.serverless(listing, placed).ok()?.total()?.value.to_f64());
         }
-        Some(listing.usd_per_h()?.to_f64() * placed.hours_in_all())
+        Some(listing.usd_per_h()?.to_f64() * placed.hours_in_all(Some(listing.market)))
     }
 
     /// What a request costs by component; the error says what is not known.
@@ -127,7 +148,8 @@ impl<'a> Pricer<'a> {
             Market::Serverless => self.serverless(listing, placed)?,
             _ => {
                 let hourly = listing.usd_per_h().ok_or("its price is not one of an hour")?;
-                let mut breakdown = rented::cost(CostInterval::exact(hourly), placed.hours).ok_or_else(too_much)?;
+                let mut breakdown = rented::cost(CostInterval::exact(hourly), placed.hours(Some(listing.market)))
+                    .ok_or_else(too_much)?;
                 if listing.market == Market::Spot {
                     self.add_interruptions(listing.offer, hourly, placed, &mut breakdown)?;
                 }
@@ -140,12 +162,12 @@ impl<'a> Pricer<'a> {
 
     /// What a request costs on hardware of one's own.
     pub fn own(&self, hour: &OwnHour, placed: &Placed) -> Option<Breakdown> {
-        hour.cost(placed.hours)?.with_failures(self.service.failure_share)
+        hour.cost(placed.hours(Some(Market::OnPrem)))?.with_failures(self.service.failure_share)
     }
 
     /// What a request costs at a price that the user gave.
     pub fn at(&self, hourly: Usd, placed: &Placed) -> Option<Breakdown> {
-        rented::cost(CostInterval::exact(hourly), placed.hours)?.with_failures(self.service.failure_share)
+        rented::cost(CostInterval::exact(hourly), placed.hours(None))?.with_failures(self.service.failure_share)
     }
 
     fn add_interruptions(
@@ -158,8 +180,9 @@ impl<'a> Pricer<'a> {
         let regular = self.on_demand.get(&(Arc::as_ptr(&offer.shape), offer.region.clone())).copied();
         let surcharge = spot::surcharge_per_h(hourly, regular, offer.interruption, &self.service.spot)
             .ok_or("what stands in for it has no on-demand price in the region")?;
-        let cost =
-            surcharge.times(placed.hours_in_all()).and_then(|cost| breakdown.add(Component::Interruptions, cost));
+        let cost = surcharge
+            .times(placed.hours_in_all(Some(Market::Spot)))
+            .and_then(|cost| breakdown.add(Component::Interruptions, cost));
         cost.ok_or("the amount is beyond what can be computed".to_string())
     }
 
@@ -174,7 +197,10 @@ impl<'a> Pricer<'a> {
         let has_disk = listing.offer.shape.local_disk.is_some_and(|disk| disk.0 / 1e9 >= self.disk_gb);
         if let Some(disk) = extras.disk.filter(|_| listing.market != Market::Serverless && !has_disk) {
             let hourly = traffic::disk_per_h(self.disk_gb, disk)?;
-            breakdown.add(Component::Storage, CostInterval::exact(hourly).times(placed.hours_in_all())?)?;
+            breakdown.add(
+                Component::Storage,
+                CostInterval::exact(hourly).times(placed.hours_in_all(Some(listing.market)))?,
+            )?;
         }
         let rate = self.service.usage.mean_rate(placed.speed.e2e.value);
         if let Some(egress) = traffic::egress_per_request(self.answer_bytes, rate, &extras.egress) {
@@ -197,8 +223,30 @@ impl<'a> Pricer<'a> {
         // Only requests that overlap share a batch, so that a step takes no longer than with the whole of it.
         let speed = &placed.speed;
         let batch = (speed.requests_per_s.value * speed.e2e.value).round().max(1.0) as usize;
-        serverless::cost(&terms, speed.e2e, batch, self.service.usage.mean_rate(speed.e2e.value))
+        serverless_cost(&terms, &self.service.usage, speed.e2e, batch)
     }
+}
+
+/// What a request costs serverless in the mean of the day's requests: each part of the day has its own rate, and with it
+/// its own workers, waiting and starts.
+pub fn serverless_cost(
+    terms: &ServerlessTerms,
+    usage: &Usage,
+    e2e: Interval,
+    batch: usize,
+) -> Result<Breakdown, String> {
+    let Some(demand) = usage.demand() else { return serverless::cost(terms, e2e, batch, None) };
+    let rates = demand.load.rates(e2e.value);
+    let sum: f64 = rates.iter().sum();
+    let mut all = Breakdown::default();
+    for rate in rates.into_iter().filter(|rate| *rate > 0.0) {
+        let part = serverless::cost(terms, e2e, batch, Some(rate))?;
+        for (component, cost) in part.parts() {
+            let share = cost.times(rate / sum);
+            share.and_then(|share| all.add(component, share)).ok_or("the amount is beyond what can be computed")?;
+        }
+    }
+    Ok(all)
 }
 
 /// How a serverless offer is billed, at `usd_per_h`.
@@ -211,7 +259,7 @@ pub fn serverless_terms(
     let usd_per_s = usd_per_h.times(1.0 / 3600.0).ok_or("its price cannot be computed with")?;
     let provider = catalog.providers.get(&*offer.shape.provider);
     let by_default = catalog.adders_of(&offer.shape.provider, &offer.region, AdderKind::IdleTimeout);
-    let by_default = by_default.first().map_or(0.0, |adder| Usd(adder.usd).to_f64());
+    let by_default = by_default.first().map(|adder| Usd(adder.usd).to_f64());
     let idle = provider.and_then(|p| p.bills_idle);
     let bills_setup = provider.and_then(|p| p.bills_setup).unwrap_or(true);
     let increment = offer.billing_increment_s.or(provider.and_then(|p| p.billing_increment_s));
@@ -219,8 +267,8 @@ pub fn serverless_terms(
         usd_per_s,
         cold_s: if bills_setup { service.cold_s } else { Some(Interval::exact(0.0)) },
         keep_warm_s: match idle {
-            Some(IdleBilling::No) => 0.0,
-            _ => service.keep_warm_s.unwrap_or(by_default),
+            Some(IdleBilling::No) => Some(0.0),
+            _ => service.keep_warm_s.or(by_default),
         },
         always_on: idle == Some(IdleBilling::Always),
         increment_s: increment.unwrap_or(0.0),

@@ -120,6 +120,8 @@ struct Figures<'a> {
     point: &'a Point,
     basis: Basis,
     hardware: Arc<str>,
+    /// Power of the hardware while it waits, where that was measured.
+    idle_w: Option<f64>,
 }
 
 impl<'a> Ranker<'a> {
@@ -142,7 +144,7 @@ impl<'a> Ranker<'a> {
     }
 
     fn exclude(&mut self, offer: String, quant: Quant, reason: impl Into<Arc<str>>) {
-        self.excluded.push(Excluded { offer, quant, reason: reason.into() });
+        self.excluded.push(Excluded::all_of(offer, quant, reason.into()));
     }
 
     /// The listings that a request's markets make of an offer.
@@ -177,7 +179,7 @@ impl<'a> Ranker<'a> {
             return Ok(());
         };
         let speed = Arc::new(speed);
-        let offers: Vec<&'a Offer> = match (&instance, hourly) {
+        let mut offers: Vec<&'a Offer> = match (&instance, hourly) {
             (Some((provider, name)), None) => {
                 let catalog: &'a Catalog = self.catalog;
                 let is = |o: &&Offer| &*o.shape.provider == provider && &*o.shape.instance_type == name;
@@ -185,7 +187,15 @@ impl<'a> Ranker<'a> {
             }
             _ => Vec::new(),
         };
-        if let (Some((provider, name)), None, true) = (&self.request.machine.instance, hourly, offers.is_empty()) {
+        let known = !offers.is_empty();
+        offers.retain(|offer| match self.unusable(offer) {
+            Some(why) if self.request.wants(offer.market) => {
+                self.excluded.push(Excluded::price_of(offer, quant, why));
+                false
+            }
+            why => why.is_none(),
+        });
+        if let (Some((provider, name)), None, true) = (&self.request.machine.instance, hourly, !known) {
             self.catalog.check_type(provider, name)?;
         }
         let before = self.rows.len();
@@ -195,8 +205,9 @@ impl<'a> Ranker<'a> {
             let Some(placed) = Placed::new(speed.clone(), cards, &self.request.service.usage) else { continue };
             let hardware: Arc<str> =
                 if cards > 1 { format!("{cards}x {hardware}").into() } else { hardware.as_str().into() };
-            let figures =
-                Figures { placed: &placed, point: &points.points[speed.point], basis: Basis::Measured, hardware };
+            let idle_w = run.record.power.idle_w.map(|idle| idle.0 * cards as f64);
+            let point = &points.points[speed.point];
+            let figures = Figures { placed: &placed, point, basis: Basis::Measured, hardware, idle_w };
             let listings: Vec<Listing<'_>> = self.listings(offer).collect();
             for listing in listings {
                 if let Some(mut row) = self.offer_row(&figures, &listing) {
@@ -221,15 +232,18 @@ impl<'a> Ranker<'a> {
             point: &points.points[speed.point],
             basis: Basis::Measured,
             hardware: hardware.as_str().into(),
+            idle_w: run.record.power.idle_w.map(|idle| idle.0),
         };
         let breakdown = hourly.and_then(|usd| self.pricer.at(usd, &placed));
-        let mut row = self.row(&figures, breakdown);
+        let mut row = self.row(&figures, None, breakdown);
         row.usd_per_h = hourly;
         let (provider, name) = instance.unwrap_or(("this machine".to_string(), environment.hostname.clone()));
         (row.provider, row.instance_type) = (provider.into(), name.into());
         if hourly.is_none() {
-            row.why_no_cost =
-                Some("its price is not known: --as provider:type or --price-per-hour gives it one".into());
+            row.why_no_cost = Some(match known {
+                true => "every price of its type was left out, for the reasons given there".into(),
+                false => "its price is not known: --as provider:type or --price-per-hour gives it one".into(),
+            });
         }
         self.rows.push(row);
         Ok(())
@@ -244,21 +258,28 @@ impl<'a> Ranker<'a> {
         let mut cheapest: HashMap<(*const Shape, Market), usize> = HashMap::new();
         let catalog: &'a Catalog = self.catalog;
         for offer in &catalog.offers {
-            if !self.filter.admits(offer) {
+            if let Some(filter) = self.filter.rejects(offer) {
+                let why: Arc<str> = format!("not asked for ({filter})").into();
+                if left_out.insert((Arc::as_ptr(&offer.shape), why.clone())) {
+                    self.excluded.push(Excluded::all_of(offer.name(), quant, why));
+                }
                 continue;
             }
-            for listing in self.listings(offer) {
-                let shape = Arc::as_ptr(&offer.shape);
-                let placed = match self.refusal(offer) {
-                    Some(why) => Err(why),
-                    None => places.entry(shape).or_insert_with(|| self.place(&mut speeds, &offer.shape)).clone(),
-                };
+            let shape = Arc::as_ptr(&offer.shape);
+            let listings: Vec<Listing<'a>> = self.listings(offer).collect();
+            if let Some(why) = self.refusal(offer).filter(|_| !listings.is_empty()) {
+                if !why.is_empty() {
+                    self.excluded.push(Excluded::price_of(offer, quant, why));
+                }
+                continue;
+            }
+            for listing in listings {
+                let placed = places.entry(shape).or_insert_with(|| self.place(&mut speeds, &offer.shape)).clone();
                 let placed = match placed {
                     Ok(placed) => placed,
-                    Err(why) if why.is_empty() => continue,
                     Err(why) => {
                         if left_out.insert((shape, why.clone())) {
-                            self.excluded.push(Excluded { offer: offer.name(), quant, reason: why });
+                            self.excluded.push(Excluded::all_of(offer.name(), quant, why));
                         }
                         continue;
                     }
@@ -282,12 +303,12 @@ impl<'a> Ranker<'a> {
         for (_, placed, listing) in kept {
             let hardware = hardware_name(&placed, &listing.offer.shape);
             let point = &points.points[placed.speed.point];
-            let figures = Figures { placed: &placed, point, basis: Basis::Projected, hardware };
+            let figures = Figures { placed: &placed, point, basis: Basis::Projected, hardware, idle_w: None };
             if let Some(row) = self.offer_row(&figures, &listing) {
                 self.rows.push(row);
             }
         }
-        self.add_own(&mut speeds, points, quant);
+        self.add_own(run, &mut speeds, points, quant);
     }
 
     /// Why an offer is not ranked whatever its speed; empty where it stands among the measured ones.
@@ -298,6 +319,11 @@ impl<'a> Ranker<'a> {
         if self.measured.iter().any(is_measured) {
             return Some("".into());
         }
+        self.unusable(offer)
+    }
+
+    /// Why a price is not ranked, whoever's hardware it is of.
+    fn unusable(&self, offer: &Offer) -> Option<Arc<str>> {
         if let Some(why) = offer.unrankable() {
             return Some(why.into());
         }
@@ -313,10 +339,17 @@ impl<'a> Ranker<'a> {
         placed.map(Arc::new).ok_or_else(|| "its rate cannot be computed with".into())
     }
 
-    fn add_own(&mut self, speeds: &mut Speeds<'_>, points: &Points, quant: Quant) {
+    fn add_own(&mut self, run: &Run, speeds: &mut Speeds<'_>, points: &Points, quant: Quant) {
         for own in &self.request.own {
             let shape = super::own::shape(own);
             let name = shape.name();
+            let own = &match super::own::with_measured_power(own, run, self.catalog) {
+                Ok(own) => own,
+                Err(why) => {
+                    self.exclude(name, quant, why);
+                    continue;
+                }
+            };
             let (placed, hour) = match (self.place(speeds, &shape), own.hour()) {
                 (Ok(placed), Some(hour)) => (placed, hour),
                 (Err(why), _) => {
@@ -333,13 +366,13 @@ impl<'a> Ranker<'a> {
                 point: &points.points[placed.speed.point],
                 placed: &placed,
                 basis: Basis::Projected,
+                idle_w: own.idle_w,
             };
-            let mut row = self.row(&figures, self.pricer.own(&hour, &placed));
+            let mut row = self.row(&figures, Some(Market::OnPrem), self.pricer.own(&hour, &placed));
             (row.provider, row.instance_type) = ("own".into(), own.name.as_str().into());
-            row.market = Some(Market::OnPrem);
             row.usd_per_h = Some(hour.busy());
             row.price_source = Some(own.source.as_str().into()).filter(|s: &Arc<str>| !s.is_empty());
-            row.g_co2e_per_thousand_requests = super::own::carbon(own, &placed, row.joules_per_token, self.gen_tokens);
+            row.g_co2e_per_thousand_requests = super::own::carbon(own, &placed);
             self.rows.push(row);
         }
     }
@@ -354,12 +387,11 @@ impl<'a> Ranker<'a> {
                 return None;
             }
         };
-        let mut row = self.row(figures, Some(breakdown));
+        let mut row = self.row(figures, Some(listing.market), Some(breakdown));
         row.provider = offer.shape.provider.clone();
         row.instance_type = offer.shape.instance_type.clone();
         row.region = Some(offer.region.clone());
         row.zone = offer.zone.clone();
-        row.market = Some(listing.market);
         row.usd_per_h = listing.usd_per_h();
         row.price_age_days = offer.age_days(self.request.today);
         row.price_source = Some(self.catalog.source(&offer.source).into());
@@ -372,21 +404,23 @@ impl<'a> Ranker<'a> {
         }
         let pue = self.catalog.providers.get(&*offer.shape.provider).and_then(|p| p.pue);
         let grid = self.catalog.carbon_of(&offer.shape.provider, &offer.region).map(|c| c.g_co2e_per_kwh);
-        row.g_co2e_per_thousand_requests = row
-            .joules_per_token
-            .zip(pue.zip(grid))
-            .map(|(joules, (pue, grid))| carbon::operation_g(joules.map(|j| j * self.gen_tokens * 1e3), pue, grid));
+        // What it draws while it waits for requests is theirs too, as far as it was measured.
+        let [hours, ..] = figures.placed.hours(Some(listing.market));
+        let waiting_j = figures.idle_w.map_or(0.0, |idle| idle * hours.idle * 3600.0);
+        row.g_co2e_per_thousand_requests = row.joules_per_token.zip(pue.zip(grid)).map(|(joules, (pue, grid))| {
+            carbon::operation_g(joules.map(|j| (j * self.gen_tokens + waiting_j) * 1e3), pue, grid)
+        });
         Some(row)
     }
 
-    fn row(&self, figures: &Figures<'_>, breakdown: Option<Breakdown>) -> RankRow {
-        let Figures { placed, point, basis, hardware } = figures;
+    fn row(&self, figures: &Figures<'_>, market: Option<Market>, breakdown: Option<Breakdown>) -> RankRow {
+        let Figures { placed, point, basis, hardware, .. } = figures;
         let (speed, service) = (&placed.speed, &self.request.service);
         let total = breakdown.and_then(|b| b.total());
         let times = |units: f64| total.and_then(|cost| cost.times(units));
         let prefill = (speed.times.ttft.value / speed.e2e.value).clamp(0.0, 1.0);
         let demand = service.usage.demand();
-        let month = demand.and_then(|_| month(total?, placed));
+        let month = demand.and_then(|_| month(total?, placed, 1.0 - service.failure_share));
         let users = demand.and_then(|demand| match demand.load {
             Load::Users { users, .. } => Some(users),
             Load::Rates(_) => None,
@@ -396,7 +430,7 @@ impl<'a> Ranker<'a> {
             instance_type: "".into(),
             region: None,
             zone: None,
-            market: None,
+            market,
             hardware: hardware.clone(),
             usd_per_h: None,
             replicas: placed.copies,
@@ -408,7 +442,7 @@ impl<'a> Ranker<'a> {
             tpot_s: speed.times.tpot,
             e2e_s: speed.e2e,
             requests_per_s: placed.rate,
-            fleet: demand.map(|_| placed.fleet),
+            fleet: demand.map(|_| placed.fleet(market)),
             components: breakdown,
             usd_per_request: total,
             usd_per_thousand_requests: times(1e3),
@@ -438,11 +472,11 @@ impl<'a> Ranker<'a> {
     }
 }
 
-/// What a month of the demand costs, each end of the cost with the requests that come there.
-fn month(request: CostInterval, placed: &Placed) -> Option<CostInterval> {
-    let of = |cost: Usd, requests_per_s: f64| cost.times(requests_per_s * HOURS_PER_MONTH * 3600.0);
+/// What a month of the demand costs, each end of the cost of a successful request with the requests that succeed there.
+fn month(request: CostInterval, placed: &Placed, success: f64) -> Option<CostInterval> {
+    let of = |cost: Usd, requests_per_s: f64| cost.times(success * requests_per_s * HOURS_PER_MONTH * 3600.0);
     let (fastest, slowest) = placed.demanded;
-    let value = of(request.value, placed.fleet.requests_per_s)?;
+    let value = of(request.value, placed.fleet(None).requests_per_s)?;
     Some(CostInterval::new(value, of(request.lo, fastest)?, of(request.hi, slowest)?))
 }
 

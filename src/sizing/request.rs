@@ -43,13 +43,14 @@ impl FromStr for Slo {
     }
 }
 
-/// Reads `500ms`, `2s`, `80us`.
+/// Reads `500ms`, `2s`, `80us`, `5min`.
 pub fn parse_seconds(text: &str) -> Result<Seconds, String> {
     let text = text.trim();
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let factor = match unit {
         "s" => 1.0,
+        "min" => 60.0,
         "ms" => 1e-3,
         "us" => 1e-6,
         _ => return Err(format!("`{text}` is not a time; write it like 500ms or 2s")),

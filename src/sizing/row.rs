@@ -4,12 +4,15 @@ use super::cost::Breakdown;
 use super::demand::Fleet;
 use super::interval::Interval;
 use super::money::CostInterval;
-use crate::catalog::Market;
+use crate::catalog::{Market, Offer};
 use crate::record::Basis;
 use crate::units::Usd;
 use crate::workload::Quant;
 use serde::Serialize;
 use std::sync::Arc;
+
+/// The flag of prices that are of the card alone.
+const BILLED_APART: &str = "cpu_and_memory_billed_apart";
 
 /// One line of a ranking.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -91,6 +94,11 @@ impl RankRow {
     pub fn name(&self) -> String {
         format!("{}:{}", self.provider, self.instance_type)
     }
+
+    /// Whether a part of what is paid by the hour is not in the price: it cannot be the cheapest by that.
+    pub fn is_incomplete(&self) -> bool {
+        self.remarks.iter().any(|remark| &**remark == BILLED_APART)
+    }
 }
 
 /// An offer that was not ranked.
@@ -98,8 +106,24 @@ impl RankRow {
 pub struct Excluded {
     /// `provider:type`.
     pub offer: String,
+    /// Region, where the reason holds for the price there.
+    pub region: Option<Arc<str>>,
+    /// Market, likewise.
+    pub market: Option<Market>,
     /// Precision that it was excluded for.
     pub quant: Quant,
     /// Why.
     pub reason: Arc<str>,
+}
+
+impl Excluded {
+    /// Whatever its place and market.
+    pub(super) fn all_of(offer: String, quant: Quant, reason: Arc<str>) -> Self {
+        Self { offer, region: None, market: None, quant, reason }
+    }
+
+    /// For its price in one place and market.
+    pub(super) fn price_of(offer: &Offer, quant: Quant, reason: Arc<str>) -> Self {
+        Self { offer: offer.name(), region: Some(offer.region.clone()), market: Some(offer.market), quant, reason }
+    }
 }

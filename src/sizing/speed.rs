@@ -118,7 +118,7 @@ impl<'a> Speeds<'a> {
         if !on_cpu {
             return Err("it has no GPU, and the run was on one: CPUs are not projected from GPUs".to_string());
         }
-        let generation = shape.cpu.as_deref().unwrap_or("CPU");
+        let generation = shape.cpu.as_deref().unwrap_or("any of several");
         if self.cpu.is_none() || self.cpu.as_deref() != shape.cpu.as_deref() {
             let measured = self.cpu.as_deref().unwrap_or("one that the catalog does not name");
             return Err(format!("its CPU is {generation}, the measured one {measured}: CPUs are not projected across"));

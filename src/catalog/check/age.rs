@@ -8,7 +8,12 @@ use std::collections::BTreeMap;
 
 pub(super) fn check(file: &str, rows: &[Row<PriceRow>], today: Date) -> Vec<Finding> {
     let mut stale: BTreeMap<(Market, Option<Date>), (usize, usize)> = BTreeMap::new();
+    let mut findings = Vec::new();
     for row in rows {
+        if let Some(seen) = row.value.observed_at.filter(|seen| *seen > today) {
+            findings.push(super::adders::from_the_future((file, row.line), seen));
+            continue;
+        }
         let age = row.value.observed_at.map(|seen| i64::from((today - seen).get_days()));
         if age.is_none_or(|days| days > row.value.market.fresh_days()) {
             let entry = stale.entry((row.value.market, row.value.observed_at)).or_insert((row.line, 0));
@@ -16,20 +21,19 @@ pub(super) fn check(file: &str, rows: &[Row<PriceRow>], today: Date) -> Vec<Find
         }
     }
     let remedy = "`sizewell catalog update` fetches newer ones; rankings show the age of each";
-    stale
-        .into_iter()
-        .map(|((market, seen), (line, count))| {
-            let message = match seen {
-                Some(seen) => {
-                    format!(
-                        "{count} {} prices from here on are of {seen}, {} days old",
-                        market.name(),
-                        (today - seen).get_days()
-                    )
-                }
-                None => format!("{count} {} prices from here on have no date", market.name()),
-            };
-            Finding::warning("stale", (file, line), message, remedy)
-        })
-        .collect()
+    let stale = stale.into_iter().map(|((market, seen), (line, count))| {
+        let message = match seen {
+            Some(seen) => {
+                format!(
+                    "{count} {} prices from here on are of {seen}, {} days old",
+                    market.name(),
+                    (today - seen).get_days()
+                )
+            }
+            None => format!("{count} {} prices from here on have no date", market.name()),
+        };
+        Finding::warning("stale", (file, line), message, remedy)
+    });
+    findings.extend(stale);
+    findings
 }

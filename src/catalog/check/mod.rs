@@ -2,6 +2,7 @@
 //! against the calendar. A known anomaly is not found again where the row carries the flag that says so, as rankings
 //! then leave it out.
 
+mod adders;
 mod age;
 mod peers;
 mod specification;
@@ -38,6 +39,8 @@ pub fn check_tables(prefix: &str, tables: &Tables, today: Date) -> Vec<Finding> 
         findings.extend(age::check(&file, rows, today));
     }
     findings.extend(peers::cards(prefix, tables));
+    findings.extend(adders::check(prefix, tables, today));
+    findings.extend(adders::check_carbon(prefix, tables));
     findings
 }
 

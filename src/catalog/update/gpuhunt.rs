@@ -1,4 +1,4 @@
-//! What gpuhunt publishes: a zip with a CSV file a provider, under the address of its newest version.
+//! What gpuhunt publishes: for each provider a zip with a CSV file, under the address of its newest version.
 
 use super::Context;
 use crate::catalog::adopt::Fetched;
@@ -29,10 +29,6 @@ pub const FILES: [(&str, &[&str]); 11] = [
     ("verda", &["verda", "datacrunch"]),
 ];
 
-/// The zip, fetched once for all providers, and its version.
-#[derive(Default)]
-pub struct Zip(Option<Result<(String, Vec<u8>), String>>);
-
 #[derive(Debug, Deserialize)]
 struct Line {
     instance_name: String,
@@ -46,31 +42,32 @@ struct Line {
     gpu_memory: Option<f64>,
     #[serde(default)]
     spot: String,
+    #[serde(default)]
+    flags: String,
 }
 
-impl Zip {
-    fn get(&mut self, context: &Context<'_>) -> Result<(String, &[u8]), String> {
-        let fetched = self.0.get_or_insert_with(|| {
-            let version = context.http.text(&format!("{}/v2/version", context.endpoint), 4096)?.trim().to_string();
-            let is_version =
-                !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
-            if !is_version || version.contains("..") {
-                return Err(format!(
-                    "{}/v2/version: `{}` is not a version",
-                    context.endpoint,
-                    version.escape_default()
-                ));
+/// The newest list of a provider, under the first of its names that has one: its version and its zip.
+fn newest(context: &Context<'_>, names: &[&str]) -> Result<(String, Vec<u8>), String> {
+    let mut failure = format!("gpuhunt has no list of {}", context.provider);
+    for name in names {
+        let base = format!("{}/v3/{name}", context.endpoint);
+        let version = match context.http.text(&format!("{base}/version"), 4096) {
+            Ok(version) => version.trim().to_string(),
+            Err(why) => {
+                failure = why;
+                continue;
             }
-            let url = format!("{}/v2/{version}/catalog.zip", context.endpoint);
-            let mut bytes = Vec::new();
-            context.http.get(&url, MOST_ZIP)?.read_to_end(&mut bytes).map_err(|e| format!("{url}: {e}"))?;
-            Ok((version, bytes))
-        });
-        match fetched {
-            Ok((version, bytes)) => Ok((version.clone(), bytes)),
-            Err(why) => Err(why.clone()),
+        };
+        let is_version = !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+        if !is_version || version.contains("..") {
+            return Err(format!("{base}/version: `{}` is not a version", version.escape_default()));
         }
+        let url = format!("{base}/{version}/catalog.zip");
+        let mut bytes = Vec::new();
+        context.http.get(&url, MOST_ZIP)?.read_to_end(&mut bytes).map_err(|e| format!("{url}: {e}"))?;
+        return Ok((version, bytes));
     }
+    Err(failure)
 }
 
 /// The day of a version such as `20260508`, as far as it is one.
@@ -79,11 +76,11 @@ fn day(version: &str) -> Option<jiff::civil::Date> {
     jiff::civil::Date::strptime("%Y%m%d", &digits).ok()
 }
 
-pub(super) fn fetch(context: &Context<'_>, zip: &mut Zip) -> Result<Fetched, String> {
-    let (version, bytes) = zip.get(context)?;
-    let what = |why: String| format!("gpuhunt {version}: {why}");
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| what(e.to_string()))?;
+pub(super) fn fetch(context: &Context<'_>) -> Result<Fetched, String> {
     let names = FILES.iter().find(|(provider, _)| *provider == context.provider).map_or(&[][..], |(_, names)| *names);
+    let (version, bytes) = newest(context, names)?;
+    let what = |why: String| format!("gpuhunt {version}: {why}");
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes.as_slice())).map_err(|e| what(e.to_string()))?;
     let file = names.iter().map(|name| format!("{name}.csv")).find(|name| archive.index_for_name(name).is_some());
     let file = file.ok_or_else(|| what(format!("there is no list of {} in it", context.provider)))?;
     let mut text = String::new();
@@ -129,6 +126,11 @@ fn read(text: &str, context: &Context<'_>, version: &str, seen: jiff::civil::Dat
             skip("a price of 0, or none");
             continue;
         };
+        // Capacity that is booked for a time of the calendar is another thing than an instance on demand.
+        if line.flags.contains("dws") || line.flags.contains("calendar") {
+            skip("capacity that has to be booked ahead");
+            continue;
+        }
         let gpus = line.gpu_count.unwrap_or(0.0);
         if !context.shapes.contains_key(&line.instance_name) {
             if gpus <= 0.0 || line.gpu_name.is_empty() {

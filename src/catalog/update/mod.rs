@@ -110,7 +110,6 @@ pub fn update(tables: &mut Tables, request: &Request, mut say: impl FnMut(String
     let http = http::Client::new(request.timeout);
     let mut outcomes = Vec::new();
     let mut done: BTreeSet<String> = BTreeSet::new();
-    let mut zip = gpuhunt::Zip::default();
     for list in &request.lists {
         for provider in list.providers() {
             let wanted = request.providers.is_empty() || request.providers.iter().any(|p| p == provider);
@@ -118,7 +117,7 @@ pub fn update(tables: &mut Tables, request: &Request, mut say: impl FnMut(String
                 continue;
             }
             say(format!("{provider}: asking {}", list.name()));
-            let outcome = match fetch(*list, provider, tables, request, &http, &mut zip) {
+            let outcome = match fetch(*list, provider, tables, request, &http) {
                 Ok(fetched) => adopt::adopt(tables, provider, fetched, request.today),
                 Err(why) => Outcome::failed(provider, list.name(), why),
             };
@@ -138,7 +137,6 @@ fn fetch(
     tables: &Tables,
     request: &Request,
     http: &http::Client,
-    zip: &mut gpuhunt::Zip,
 ) -> Result<Fetched, String> {
     let shapes: BTreeMap<String, ShapeRow> = tables
         .shapes
@@ -165,7 +163,7 @@ fn fetch(
     match list {
         List::Azure => azure::fetch(&context),
         List::Aws => aws::fetch(&context),
-        List::Gpuhunt => gpuhunt::fetch(&context, zip),
+        List::Gpuhunt => gpuhunt::fetch(&context),
         List::Skypilot => skypilot::fetch(&context),
     }
 }

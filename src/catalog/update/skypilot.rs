@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Most bytes of a list.
 const MOST_BYTES: u64 = 256 << 20;
+/// Its lists are of the day on which they are fetched, as far as they say; users have found prices in them that were older.
+const LAGS: &str = "list_may_lag";
 /// Version of its columns.
 const VERSION: &str = "v8";
 
@@ -189,7 +191,7 @@ fn shape(line: &Line, context: &Context<'_>, source: &str) -> ShapeRow {
 fn price(line: &Line, market: Market, usd: Decimal, composed: bool, source: &str, context: &Context<'_>) -> PriceRow {
     PriceRow {
         zone: if line.zone == line.region { String::new() } else { line.zone.clone() },
-        flags: if composed { "composed_host_plus_gpu".to_string() } else { String::new() },
+        flags: if composed { format!("composed_host_plus_gpu;{LAGS}") } else { LAGS.to_string() },
         ..PriceRow::listed(&line.instance_type, &line.region, market, usd, source, context.today)
     }
 }

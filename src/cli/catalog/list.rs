@@ -2,9 +2,10 @@
 
 use super::load_catalog;
 use crate::catalog::{Market, Offer};
-use crate::cli::{Exit, output};
+use crate::cli::{Exit, output, usage};
 use crate::report::table::{DASH, Table};
 use crate::units::Quantity;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Arguments of `catalog list`.
@@ -50,6 +51,20 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
                 && has(&args.accelerator, offer)
         })
         .collect();
+    for (what, wanted, known) in [
+        (
+            "provider",
+            &args.provider,
+            catalog.offers.iter().map(|o| o.shape.provider.to_string()).collect::<BTreeSet<_>>(),
+        ),
+        ("region", &args.region, catalog.offers.iter().map(|o| o.region.to_string()).collect()),
+        ("market", &args.market, catalog.offers.iter().map(|o| o.market.name().to_string()).collect()),
+    ] {
+        if let Some(name) = wanted.as_ref().filter(|name| !known.iter().any(|k| k.eq_ignore_ascii_case(name))) {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            return usage(format!("the catalog has no {what} `{name}`; it has {}", known.join(", ")));
+        }
+    }
     if args.json {
         let rows: Vec<_> = offers
             .iter()

@@ -29,6 +29,7 @@ pub fn options(plan: &Plan, most: usize) -> Table {
             ">$/1k requests",
             ">TTFT",
             ">E2E",
+            ">price age",
         ],
     )
     .spare(&["E2E", "TTFT", "batch", "quant", "used", "hardware"]);
@@ -51,6 +52,7 @@ pub fn options(plan: &Plan, most: usize) -> Table {
             row.usd_per_thousand_requests.map_or(DASH.to_string(), |c| c.value.to_string()),
             Seconds(row.ttft_s.value).human(),
             Seconds(row.e2e_s.value).human(),
+            super::ranking::price_age(row),
         ]);
     }
     table.notes = super::ranking::ranking_notes(&plan.ranking, most);
@@ -80,12 +82,16 @@ pub fn warm(plan: &Plan, most: usize) -> Option<Table> {
             warm.hardware.to_string(),
             warm.serverless_usd_per_month.map_or(DASH.to_string(), |usd| usd.to_string()),
             warm.break_even_requests_per_s.map_or(DASH.to_string(), |rate| RequestsPerSecond(rate).human()),
-            Fraction(warm.break_even_utilisation).human(),
-            warm.note.clone().filter(|_| !unknown(warm)).unwrap_or(DASH.to_string()),
+            warm.break_even_utilisation.map_or(DASH.to_string(), |share| Fraction(share).human()),
+            match (&warm.note, warm.is_whole) {
+                (Some(note), true) if !unknown(warm) => note.clone(),
+                (_, true) => DASH.to_string(),
+                (_, false) => "CPU and memory come on top".to_string(),
+            },
         ]);
     }
     let kept =
-        "break-even use: busy for a larger share of the time, the kept instance's hour is cheaper than a worker's";
+        "break-even use: busy for a larger share of the time, an hour of the same hardware is cheaper than its seconds";
     table.notes.push(kept.to_string());
     if shown.iter().any(|warm| unknown(warm)) {
         let note = "where there is a dash, how long a cold start takes is not known: --cold-start 20s says it, or a run of \

@@ -25,7 +25,8 @@ fn cost(cost: Option<CostInterval>) -> [String; 2] {
 pub fn offer_name(row: &RankRow) -> String {
     let region = row.region.as_ref().map_or(String::new(), |region| format!(" {region}"));
     let market = row.market.filter(|m| m.name() != "on_demand").map_or(String::new(), |m| format!(" {}", m.name()));
-    format!("{}:{}{region}{market}", row.provider, row.instance_type)
+    let more = if row.is_incomplete() { " +" } else { "" };
+    format!("{}:{}{region}{market}{more}", row.provider, row.instance_type)
 }
 
 /// How much of the paid time is used, in words.
@@ -82,7 +83,7 @@ pub(super) fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
     }
 }
 
-fn price_age(row: &RankRow) -> String {
+pub(super) fn price_age(row: &RankRow) -> String {
     let mark = if row.stale { " !" } else { "" };
     match (row.price_age_days, row.price_source.is_some()) {
         (Some(days), _) => format!("{days} d{mark}"),
@@ -250,6 +251,11 @@ pub(super) fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
              newer ones, --max-age 30 leaves old ones out"
         ));
     }
+    if shown(ranking, most).iter().any(|(_, row)| row.is_incomplete()) {
+        notes.push(
+            "+ the price is of the card alone: its CPU and memory are billed apart and are not in it".to_string(),
+        );
+    }
     let left_out = ranking.rows.len() - shown(ranking, most).len();
     if left_out > 0 {
         notes.push(format!(
@@ -284,9 +290,15 @@ pub fn excluded(excluded: &[Excluded]) -> Table {
 
 /// Every offer that was left out, one line each.
 pub fn excluded_offers(excluded: &[Excluded]) -> Table {
-    let mut table = Table::new("Not ranked", &["offer", "quant", "reason"]);
+    let mut table = Table::new("Not ranked", &["offer", "region", "market", "quant", "reason"]);
     for item in excluded {
-        table.push(vec![item.offer.clone(), item.quant.to_string(), item.reason.to_string()]);
+        table.push(vec![
+            item.offer.clone(),
+            item.region.as_deref().unwrap_or("all").to_string(),
+            item.market.map_or("all", |market| market.name()).to_string(),
+            item.quant.to_string(),
+            item.reason.to_string(),
+        ]);
     }
     table
 }

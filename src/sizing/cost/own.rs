@@ -11,6 +11,10 @@ use crate::units::Usd;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+/// Amounts above which something else is meant, and sums of which a decimal holds.
+const MOST_USD: Decimal = Decimal::from_parts(3_567_587_328, 232, 0, false, 0);
+const MOST_W: f64 = 1e9;
+
 /// Hardware of one's own, as a TOML file says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,10 +42,12 @@ pub struct Own {
     /// Interest, 0.08 being 8 % a year.
     #[serde(default)]
     pub interest_per_year: f64,
-    /// Power of the whole machine while it works.
-    pub active_w: f64,
+    /// Power of the whole machine while it works; where it is not given, that of a run on this hardware.
+    pub active_w: Option<f64>,
     /// Power while it waits; the active power where it is not given, which is the most that it can be.
     pub idle_w: Option<f64>,
+    /// Power of what is beside the cards, on top of a measured power of theirs.
+    pub host_w: Option<f64>,
     /// Power of the hall over power of its machines.
     pub pue: f64,
     /// Price of electricity.
@@ -80,7 +86,8 @@ impl Own {
     pub fn fault(&self) -> Option<String> {
         let positive = [
             ("life_years", Some(self.life_years)),
-            ("active_w", Some(self.active_w)),
+            ("active_w", self.active_w),
+            ("host_w", self.host_w),
             ("accelerator_count", self.accelerator_count),
             ("vcpus", self.vcpus),
             ("memory_gib", self.memory_gib),
@@ -96,12 +103,15 @@ impl Own {
         if !(0.0..1.0).contains(&self.salvage_fraction) || !(0.0..1.0).contains(&self.interest_per_year) {
             return Some("salvage_fraction and interest_per_year are shares from 0 to below 1".to_string());
         }
-        if self.idle_w.is_some_and(|w| !(w >= 0.0 && w <= self.active_w)) {
+        if self.idle_w.is_some_and(|w| !(w >= 0.0 && w <= self.active_w.unwrap_or(MOST_W))) {
             return Some("idle_w must be between 0 and active_w".to_string());
         }
         let money = [self.capital_usd, self.usd_per_kwh, self.facility_usd_per_h, self.staff_usd_per_month];
         if money.iter().any(|usd| usd.is_sign_negative()) || self.capital_usd.is_zero() {
             return Some("capital_usd must be above 0, and no other amount below".to_string());
+        }
+        if money.iter().any(|usd| *usd > MOST_USD) || self.active_w.is_some_and(|w| w > MOST_W) {
+            return Some(format!("an amount is above {MOST_USD} USD, or a power above {MOST_W} W"));
         }
         match (&self.accelerator, self.accelerator_count, &self.cpu) {
             (Some(_), Some(_), _) | (None, None, Some(_)) => None,
@@ -109,7 +119,7 @@ impl Own {
         }
     }
 
-    /// What an hour costs; `None` beyond what a decimal holds.
+    /// What an hour costs; `None` beyond what a decimal holds, or where its power is not known.
     pub fn hour(&self) -> Option<OwnHour> {
         let years = self.life_years;
         let capital_share = match self.interest_per_year {
@@ -123,8 +133,8 @@ impl Own {
         let staff = Usd(self.staff_usd_per_month).times(1.0 / HOURS_PER_MONTH)?;
         Some(OwnHour {
             capital: Usd(self.capital_usd).times(capital_share / HOURS_PER_YEAR)?,
-            active_energy: kwh(self.active_w)?,
-            idle_energy: kwh(self.idle_w.unwrap_or(self.active_w))?,
+            active_energy: kwh(self.active_w?)?,
+            idle_energy: kwh(self.idle_w.or(self.active_w)?)?,
             facility: Usd(self.facility_usd_per_h.checked_add(staff.0)?),
         })
     }
@@ -209,7 +219,7 @@ mod tests {
             (Own { life_years: 0.0, ..node() }, "life_years"),
             (Own { pue: 0.9, ..node() }, "pue"),
             (Own { salvage_fraction: 1.0, ..node() }, "salvage"),
-            (Own { idle_w: Some(1e6), ..node() }, "idle_w"),
+            (Own { idle_w: Some(1e7), ..node() }, "idle_w"),
             (Own { capital_usd: Decimal::ZERO, ..node() }, "capital"),
             (Own { accelerator: None, ..node() }, "accelerator"),
         ] {

@@ -18,8 +18,8 @@ pub struct ServerlessTerms {
     pub usd_per_s: Usd,
     /// Seconds from nothing to the first request served, where the start is billed; `None` where that is not known.
     pub cold_s: Option<Interval>,
-    /// Seconds that a worker is kept after a request, where they are billed.
-    pub keep_warm_s: f64,
+    /// Seconds that a worker is kept after a request, where they are billed; `None` where that is not known.
+    pub keep_warm_s: Option<f64>,
     /// Waiting is billed without an end.
     pub always_on: bool,
     /// Time is billed in steps of this.
@@ -61,8 +61,11 @@ pub fn cost(
         add(Component::Idle, Interval::exact(always))?;
         return Ok(breakdown);
     }
-    let gone = (-each * terms.keep_warm_s).exp();
-    let up = exec_s.value + terms.keep_warm_s;
+    let Some(keep_warm_s) = terms.keep_warm_s else {
+        return Err("how long it is kept, and paid, after a request is not known: --keep-warm 60s says it".into());
+    };
+    let gone = (-each * keep_warm_s).exp();
+    let up = exec_s.value + keep_warm_s;
     let rounding = (billed(up, terms.increment_s) - up) * gone * (1.0 - busy);
     let idle = (1.0 - busy) * (1.0 - gone) / each + rounding;
     let starts = gone * (1.0 - busy);
@@ -102,7 +105,7 @@ mod tests {
         ServerlessTerms {
             usd_per_s: Usd(Decimal::new(116, 5)),
             cold_s: Some(Interval::exact(cold_s)),
-            keep_warm_s: 5.0,
+            keep_warm_s: Some(5.0),
             always_on: false,
             increment_s: 0.0,
         }
@@ -118,7 +121,7 @@ mod tests {
     #[test]
     fn no_worker_costs_more_than_one_that_is_always_up() {
         // A request every ten seconds and no keep-warm time: starts of 20 s would be more than all the time.
-        let never_warm = ServerlessTerms { keep_warm_s: 0.0, ..terms(20.0) };
+        let never_warm = ServerlessTerms { keep_warm_s: Some(0.0), ..terms(20.0) };
         let seconds =
             cost(&never_warm, Interval::exact(2.0), 1, Some(0.1)).unwrap().total().unwrap().value.to_f64() / 0.00116;
         assert!((seconds - 10.0).abs() < 1e-6, "{seconds}");

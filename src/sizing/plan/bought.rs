@@ -1,9 +1,11 @@
 //! Own hardware against rented: after which month it has paid for itself.
 
 use super::PlanOption;
-use crate::catalog::Market;
+use crate::catalog::{Catalog, Market};
+use crate::record::Run;
 use crate::sizing::cost::own::Own;
 use crate::sizing::money::CostInterval;
+use crate::sizing::own::with_measured_power;
 use crate::sizing::request::RankRequest;
 use crate::units::Usd;
 use serde::Serialize;
@@ -72,11 +74,17 @@ pub fn break_even_months(capital: f64, running: f64, rented: f64, interest_per_y
     }
 }
 
-pub(super) fn against(options: &[PlanOption], request: &RankRequest, best: &PlanOption) -> Vec<Bought> {
+pub(super) fn against(
+    options: &[PlanOption],
+    run: &Run,
+    catalog: &Catalog,
+    request: &RankRequest,
+    best: &PlanOption,
+) -> Vec<Bought> {
     let mine = options.iter().filter(|option| option.row.market == Some(Market::OnPrem));
     let of = |option: &PlanOption| {
         let own = request.own.iter().find(|own| own.name == *option.row.instance_type)?;
-        compare(own, option, best)
+        compare(&with_measured_power(own, run, catalog).ok()?, option, best)
     };
     mine.filter_map(of).collect()
 }

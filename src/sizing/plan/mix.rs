@@ -187,7 +187,7 @@ pub(super) fn cheapest(ranking: &Ranking, usage: &Usage, single: Option<&PlanOpt
 /// What an hour of a row costs in all, spread over the requests that it is loaded to.
 fn candidate(row: &RankRow, headroom: f64) -> Option<Candidate> {
     let fleet = row.fleet?;
-    let hourly = row.usd_per_request?.value.to_f64() * fleet.requests_per_s * 3600.0 / fleet.mean_instances;
+    let hourly = row.usd_per_month?.value.to_f64() / HOURS_PER_MONTH / fleet.mean_instances;
     Some(Candidate { usd_per_h: hourly, capacity: row.requests_per_s.value * headroom })
 }
 

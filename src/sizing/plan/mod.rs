@@ -64,7 +64,7 @@ pub fn plan(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Result<P
         None => Vec::new(),
     };
     let bought = match rented {
-        Some(best) => bought::against(&options, request, best),
+        Some(best) => bought::against(&options, runs[0], catalog, request, best),
         None => Vec::new(),
     };
     let headline = headline(&ranking, &options, mix.as_ref(), &warm, &bought);
@@ -121,7 +121,9 @@ fn headline(
         Some(option) => lines.push(format!("Measured: {}.", in_words(option))),
         None => lines.push("Nothing measured has a price: --as provider:type or --price-per-hour gives it one.".into()),
     }
-    if let Some(option) = options.iter().find(|option| option.row.basis == Basis::Projected) {
+    if let Some(option) =
+        options.iter().find(|option| option.row.basis == Basis::Projected && !option.row.is_incomplete())
+    {
         let tied = ranking.rows.iter().filter(|row| row.tied_with_first).count();
         let ties = if option.place == 0 && tied > 0 {
             format!(" {tied} others cannot be told from it.")

@@ -3,11 +3,10 @@
 use super::PlanOption;
 use crate::catalog::{Catalog, Market, Offer};
 use crate::record::Run;
-use crate::sizing::cost::HOURS_PER_MONTH;
 use crate::sizing::cost::serverless::{self, ServerlessTerms};
+use crate::sizing::cost::{Component, HOURS_PER_MONTH};
 use crate::sizing::demand::Usage;
-use crate::sizing::interval::Interval;
-use crate::sizing::pricing::serverless_terms;
+use crate::sizing::pricing::{serverless_cost, serverless_terms};
 use crate::sizing::rank::rank_runs;
 use crate::sizing::request::{RankRequest, Service};
 use crate::sizing::row::RankRow;
@@ -36,8 +35,10 @@ pub struct Warm {
     /// Requests a second below which serverless is cheaper; `None` where it never is, or always.
     pub break_even_requests_per_s: Option<f64>,
     /// The share of the time that a worker may be busy before an hour of the same price list is cheaper:
-    /// `P_h / (3600 p_s)`.
-    pub break_even_utilisation: f64,
+    /// `P_h / (3600 p_s)`; only of the same hardware, as only then a second here is worth a second there.
+    pub break_even_utilisation: Option<f64>,
+    /// Whether all that is paid is in the price: some providers bill CPU and memory apart.
+    pub is_whole: bool,
     /// Why something is not known, or which of the two is always cheaper.
     pub note: Option<String>,
 }
@@ -45,7 +46,7 @@ pub struct Warm {
 impl Warm {
     /// Where the two change places.
     pub(super) fn sentence(&self) -> Option<String> {
-        let rate = self.break_even_requests_per_s?;
+        let rate = self.break_even_requests_per_s.filter(|_| self.is_whole)?;
         Some(format!(
             "Below {} {} (serverless) is cheaper than {} kept warm.",
             RequestsPerSecond(rate),
@@ -99,11 +100,41 @@ pub enum Crossing {
     Unknown,
 }
 
-/// What a month costs serverless at a rate.
-fn month(terms: &ServerlessTerms, e2e: Interval, batch: usize, rate: f64) -> Result<f64, String> {
-    let cost = serverless::cost(terms, e2e, batch, Some(rate))?;
-    let total = cost.total().ok_or("the amount is beyond what can be computed")?;
-    Ok(total.value.to_f64() * rate * SECONDS_PER_MONTH)
+/// What a month of the demand costs serverless, with its traffic.
+fn month(terms: &ServerlessTerms, row: &RankRow, usage: &Usage) -> Result<f64, String> {
+    let too_much = "the amount is beyond what can be computed";
+    let total = serverless_cost(terms, usage, row.e2e_s, row.batch)?.total().ok_or(too_much)?;
+    let egress = row.components.map_or(0.0, |parts| parts.of(Component::Egress).value.to_f64());
+    let rate = usage.mean_rate(row.e2e_s.value).ok_or(too_much)?;
+    Ok((total.value.to_f64() + egress) * rate * SECONDS_PER_MONTH)
+}
+
+/// What a month of the demand costs on kept instances: whole ones for its peak, as the market has them, and with the
+/// requests what is neither price nor time (traffic).
+struct Kept<'a> {
+    best: &'a PlanOption,
+    committed: bool,
+    hourly: f64,
+    rest: f64,
+}
+
+impl<'a> Kept<'a> {
+    fn new(best: &'a PlanOption, usage: &Usage) -> Option<Self> {
+        let committed = matches!(best.row.market, Some(Market::Reserved1y | Market::Reserved3y));
+        let hourly = best.row.usd_per_h?.to_f64();
+        let mut kept = Self { best, committed, hourly, rest: 0.0 };
+        kept.rest = (best.row.usd_per_month?.value.to_f64() - kept.month(usage, 1.0)?).max(0.0);
+        Some(kept)
+    }
+
+    /// At `factor` times the demand.
+    fn month(&self, usage: &Usage, factor: f64) -> Option<f64> {
+        let scaled = usage.scaled(factor);
+        let scaled = if self.committed { scaled.all_day() } else { scaled };
+        let row = &self.best.row;
+        let instances = scaled.fleet(row.requests_per_s.value, row.e2e_s.value)?.mean_instances;
+        Some(instances * self.hourly * HOURS_PER_MONTH + self.rest * factor)
+    }
 }
 
 /// Every serverless offer that the request's filters let through.
@@ -126,7 +157,9 @@ pub(super) fn against(
     };
     let ranking = rank_runs(runs, catalog, &asked)?;
     let rows = ranking.rows.iter().filter(|row| row.market == Some(Market::Serverless));
-    Ok(rows.filter_map(|row| compare(row, catalog, request, best)).collect())
+    let mut all: Vec<Warm> = rows.filter_map(|row| compare(row, catalog, request, best)).collect();
+    all.sort_by_key(|warm| (warm.serverless_usd_per_month.is_none(), warm.serverless_usd_per_month));
+    Ok(all)
 }
 
 fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanOption) -> Option<Warm> {
@@ -138,17 +171,14 @@ fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanO
     let offer = catalog.offers.iter().find(is)?;
     let usage = &request.service.usage;
     let rate = usage.mean_rate(row.e2e_s.value)?;
-    let kept = best.row.usd_per_month?.value;
-    let hourly = best.row.usd_per_h?;
+    let kept_usd_per_month = best.row.usd_per_month?.value;
+    let kept = Kept::new(best, usage)?;
     let terms = serverless_terms(catalog, &request.service, offer, row.usd_per_h?);
-    let now = terms.clone().and_then(|terms| month(&terms, row.e2e_s, row.batch, rate));
-    let spare = usage.demand().map_or(0, |demand| demand.spare) as f64;
-    let headroom = usage.demand().map_or(1.0, |demand| demand.headroom);
-    let one = best.row.requests_per_s.value * headroom;
-    let kept_at = |rate: f64| Some(((rate / one).ceil().max(1.0) + spare) * hourly.to_f64() * HOURS_PER_MONTH);
+    let now = terms.clone().and_then(|terms| month(&terms, row, usage));
+    let most = (10.0 * rate).max(10.0 * best.row.requests_per_s.value);
     let crossing = match &terms {
         Ok(terms) => {
-            crossing(|rate| month(terms, row.e2e_s, row.batch, rate).ok(), kept_at, (10.0 * rate).max(10.0 * one))
+            crossing(|at| month(terms, row, &usage.scaled(at / rate)).ok(), |at| kept.month(usage, at / rate), most)
         }
         Err(_) => Crossing::Unknown,
     };
@@ -156,7 +186,7 @@ fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanO
         (_, Err(why)) => Some(why.clone()),
         (Crossing::NeverCheaper, _) => Some("dearer at any rate".to_string()),
         (Crossing::AlwaysCheaper, _) => Some("cheaper at any rate that was looked at".to_string()),
-        (Crossing::Unknown, _) => Some("how long a cold start takes is not known".to_string()),
+        (Crossing::Unknown, _) => Some("what it costs at some rates is not known".to_string()),
         (Crossing::At(_), _) => None,
     };
     let usd_per_s = terms.as_ref().map_or(Usd::default(), |terms| terms.usd_per_s);
@@ -168,12 +198,14 @@ fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanO
             .ok()
             .and_then(rust_decimal::Decimal::from_f64_retain)
             .map(|usd| Usd(usd.round_dp(6))),
-        kept_usd_per_month: kept,
+        kept_usd_per_month,
         break_even_requests_per_s: match crossing {
             Crossing::At(rate) => Some(rate),
             _ => None,
         },
-        break_even_utilisation: serverless::break_even_utilisation(hourly, usd_per_s),
+        break_even_utilisation: (row.hardware == best.row.hardware)
+            .then(|| serverless::break_even_utilisation(best.row.usd_per_h.unwrap_or_default(), usd_per_s)),
+        is_whole: !row.is_incomplete(),
         note,
     })
 }
