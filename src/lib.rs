@@ -8,6 +8,7 @@
 //! 4. [`measure`] and [`power`]: warm-up, stopping, statistics; energy.
 //! 5. [`record`]: what a measurement leaves behind: the run folder.
 //! 6. [`catalog`]: accelerators and offers.
+//!    [`evidence`]: what other tools measured, as run folders.
 //! 7. [`sizing`]: what fits, projections, cost, ranking.
 //! 8. [`report`]: HTML, Markdown, tables, plots.
 //!
@@ -31,6 +32,8 @@ pub mod power;
 pub mod record;
 
 pub mod catalog;
+
+pub mod evidence;
 
 pub mod sizing;
 

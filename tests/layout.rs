@@ -16,7 +16,8 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("power", &["units", "record", "device"] as &[_]),
         ("measure", &["units", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
         ("catalog", &["units", "data_file", "workload", "record"] as &[_]),
-        ("sizing", &["units", "data_file", "workload", "record", "catalog"] as &[_]),
+        ("evidence", &["units", "data_file", "workload", "record"] as &[_]),
+        ("sizing", &["units", "data_file", "workload", "record", "catalog", "evidence"] as &[_]),
         ("report", &["units", "workload", "record", "catalog", "sizing"] as &[_]),
     ])
 }

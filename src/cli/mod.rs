@@ -19,6 +19,7 @@ mod report;
 mod run;
 mod setup;
 pub mod talk;
+mod validate;
 
 use clap::{Parser, Subcommand};
 use std::fmt;
@@ -105,6 +106,8 @@ enum Command {
     Plan(plan::Args),
     /// Write the report of a run.
     Report(report::Args),
+    /// How far off projections are, on hardware that was left out.
+    Validate(validate::Args),
     /// The prices that rankings use.
     #[command(subcommand)]
     Catalog(catalog::Verb),
@@ -137,6 +140,7 @@ impl Cli {
             Command::Rank(args) => rank::run(args, &talk),
             Command::Plan(args) => plan::run(args, &talk),
             Command::Report(args) => report::run(args, &talk),
+            Command::Validate(args) => validate::run(args, &talk),
             Command::Catalog(verb) => catalog::run(verb, &talk),
             Command::Models(verb) => models::run(verb, &talk),
             Command::Completions(args) => completions::completions(args),

@@ -13,6 +13,7 @@ use crate::engine::{Engine, EngineError};
 use crate::measure::overhead;
 use crate::power::limit::{LimitGuard, PowerLimit};
 use crate::power::{self, PowerSource};
+use crate::record::Basis;
 use crate::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION};
 use crate::record::{RunFolder, RunRecord, RunStatus};
 use crate::units::Watts;
@@ -204,6 +205,9 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         environment.instance.usd_per_hour = machine.usd_per_h.map(|price| price.0);
     }
     RunRecord {
+        basis: Basis::Measured,
+        import: None,
+        accelerators: 0,
         schema_version: SCHEMA_VERSION,
         status: RunStatus::Running,
         started_at: Timestamp::now(),

@@ -134,6 +134,14 @@ impl RunFolder {
         write_whole(&self.path, name, contents)
     }
 
+    /// Writes all rows of a run that is not measured but read, at once.
+    pub fn append_rows(&mut self, rows: &[CaseRow]) -> Result<(), FolderError> {
+        let path = self.path.clone();
+        append_rows(&mut self.cases, &path, "cases.csv", rows.iter().map(CaseRow::fields))?;
+        self.done.extend(rows.iter().map(|row| row.key.id()));
+        Ok(())
+    }
+
     /// Makes a finished case durable: samples and power first, then its row.
     pub fn append(&mut self, row: &CaseRow, samples: &[SampleRow], power: &[PowerRow]) -> Result<(), FolderError> {
         let path = self.path.clone();

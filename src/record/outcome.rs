@@ -153,10 +153,13 @@ pub enum StopReason {
 named_variants!(StopReason { Converged = "converged", TimeLimit = "time_limit", SampleLimit = "sample_limit" });
 
 /// Where a figure comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// By this program, on the hardware that it is about.
+    #[default]
     Measured,
     /// By another tool.
     Imported,

@@ -1,6 +1,7 @@
 //! Reading run folders, whoever wrote them: an error names file and line.
 
 use super::case_row::CaseRow;
+use super::import::ImportRecord;
 use super::run::{RunRecord, SCHEMA_VERSION};
 use super::sample::{PowerRow, SampleRow};
 use std::collections::HashMap;
@@ -42,6 +43,35 @@ impl Run {
     /// Reads run.json and cases.csv of a folder.
     pub fn read(folder: &Path) -> Result<Self, ReadError> {
         Ok(Self { path: folder.to_path_buf(), record: read_record(folder)?, cases: read_cases(folder)? })
+    }
+
+    /// Reads a folder as one run for each system that was measured: an imported folder may hold many.
+    pub fn read_systems(folder: &Path) -> Result<Vec<Self>, ReadError> {
+        Ok(Self::read(folder)?.into_systems())
+    }
+
+    /// One run for each system of an imported one; itself where it was measured here.
+    pub fn into_systems(self) -> Vec<Self> {
+        let Some(import) = self.record.import.clone().filter(|import| !import.systems.is_empty()) else {
+            return vec![self];
+        };
+        let mut cases: HashMap<String, Vec<CaseRow>> = HashMap::new();
+        for row in self.cases {
+            cases.entry(row.key.device.clone()).or_default().push(row);
+        }
+        let common = ImportRecord { systems: Vec::new(), ..import.clone() };
+        import
+            .systems
+            .into_iter()
+            .filter_map(|system| {
+                let mut rows = cases.remove(&system.id)?;
+                let record = self.record.of_system(system, common.clone());
+                for row in &mut rows {
+                    row.key.device = record.engine.device.clone();
+                }
+                Some(Self { path: self.path.clone(), record, cases: rows })
+            })
+            .collect()
     }
 
     /// Reads samples.csv.

@@ -2,6 +2,8 @@
 
 use super::ceiling::Ceiling;
 use super::environment::Environment;
+use super::import::{ImportRecord, SystemRecord};
+use super::outcome::Basis;
 use crate::units::{Bytes, Seconds, Watts};
 use crate::workload::{ModelShape, Quant, Sweep};
 use jiff::Timestamp;
@@ -10,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 /// The version of the run folder's layout. A reader refuses a newer one.
 pub const SCHEMA_VERSION: u32 = 1;
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
 
 /// How far a run got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -61,6 +67,15 @@ pub struct RunRecord {
     pub loads: Vec<LoadRecord>,
     /// What the measuring loop itself costs.
     pub overhead: Option<OverheadRecord>,
+    /// By whom it was measured.
+    #[serde(default)]
+    pub basis: Basis,
+    /// Accelerators that the model was spread over, where another tool did so; 0 is one, or the CPU.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub accelerators: usize,
+    /// Of an imported run: the tool, its files and the systems that it measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportRecord>,
 }
 
 /// The system under test.
@@ -157,4 +172,21 @@ pub struct OverheadRecord {
     pub per_iteration_s: Seconds,
     /// Added to each token.
     pub per_token_s: Seconds,
+}
+
+impl RunRecord {
+    /// The record of one system of an imported run, as if it had been imported alone.
+    pub fn of_system(&self, system: SystemRecord, import: ImportRecord) -> Self {
+        let SystemRecord { engine, host, model, arrival, metric_definitions, id: _ } = system;
+        let mut record = Self { engine, model, arrival, metric_definitions, import: Some(import), ..self.clone() };
+        let environment = &mut record.environment;
+        environment.cpu.model = host.cpu.unwrap_or_default();
+        environment.cpu.engine_threads = host.threads.unwrap_or_default();
+        environment.cpu.threads = host.threads.unwrap_or_default();
+        environment.cpu.cores = host.threads.unwrap_or_default();
+        environment.instance.provider = host.provider;
+        environment.instance.instance_type = host.instance_type;
+        record.accelerators = host.accelerators;
+        record
+    }
 }

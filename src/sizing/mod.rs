@@ -16,10 +16,12 @@ pub mod plan;
 pub mod points;
 pub mod pricing;
 pub mod project;
+pub mod projection;
 pub mod rank;
 pub mod request;
 pub mod row;
 pub mod speed;
+pub mod validate;
 
 pub use front::Swap;
 pub use interval::Interval;

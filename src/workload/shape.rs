@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The families of decoder that the engine runs.
+/// The families of decoder that are known by their shape. The engine runs [`Architecture::RUNNABLE`]; the others can be
+/// sized and projected from what others measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -19,11 +20,17 @@ pub enum Architecture {
     Qwen2,
     /// Qwen 3: Llama with a norm on each query and key head.
     Qwen3,
+    /// Gemma 1: gated by GELU, with a large vocabulary.
+    Gemma,
+    /// Gemma 2: the same with a norm behind attention and feed-forward too.
+    Gemma2,
+    /// Phi 3 and 4: query, key and value in one matrix, gate and up in another.
+    Phi3,
 }
 
 impl Architecture {
-    /// All of them, in the order that messages list them.
-    pub const ALL: [Architecture; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
+    /// Those that the engine runs, in the order that messages list them.
+    pub const RUNNABLE: [Architecture; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
 
     /// The name in GGUF files (`general.architecture`) and in config.json (`model_type`).
     pub fn name(self) -> &'static str {
@@ -32,13 +39,16 @@ impl Architecture {
             Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Gemma => "gemma",
+            Self::Gemma2 => "gemma2",
+            Self::Phi3 => "phi3",
         }
     }
 
-    /// The architecture of this name, or a message that lists those that are supported.
+    /// The architecture of this name that the engine runs, or a message that lists those that it does.
     pub fn from_name(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().map(|a| a.name()).collect();
+        Self::RUNNABLE.into_iter().find(|a| a.name() == name).ok_or_else(|| {
+            let known: Vec<_> = Self::RUNNABLE.iter().map(|a| a.name()).collect();
             format!("architecture `{name}` is not supported; supported are {}", known.join(", "))
         })
     }
@@ -226,7 +236,8 @@ impl ModelShape {
 
     /// Numbers that are in vectors: norms and biases.
     fn vector_weights(&self) -> f64 {
-        let mut per_layer = 2 * self.hidden_size;
+        let norms = if self.architecture == Architecture::Gemma2 { 4 } else { 2 };
+        let mut per_layer = norms * self.hidden_size;
         if self.qkv_bias {
             per_layer += self.q_width() + 2 * self.kv_width();
         }

@@ -6,6 +6,7 @@ mod origin;
 mod plan;
 mod ranking;
 mod series;
+mod validation;
 
 pub use cases::{cases, energy, loads, summary};
 pub use coldstart::cold_starts;
@@ -13,6 +14,7 @@ pub use origin::{ceilings, environment};
 pub use plan::{bought, options, warm};
 pub use ranking::{components, excluded, excluded_offers, offer_name, ranking, shown};
 pub use series::series;
+pub use validation::validation;
 
 use super::table::DASH;
 use crate::record::{Distribution, Estimate};

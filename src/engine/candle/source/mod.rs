@@ -14,7 +14,7 @@ pub mod spm;
 pub mod synthetic;
 
 use super::linear::Linear;
-use crate::workload::{Encoding, ModelShape, Preset, Quant};
+use crate::workload::{Architecture, Encoding, ModelShape, Preset, Quant};
 use candle_core::Tensor;
 use names::TensorName;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,7 @@ pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, 
                 let text = std::fs::read_to_string(&path).map_err(|e| ModelError::new(&path, e))?;
                 let preset = Preset::parse(model, &text)
                     .map_err(|e| ModelError::new(format!("{}:{}", e.file, e.line), e.message))?;
-                Ok(OpenedModel { location: Some(location(&path)), ..synthetic::open(&preset, seed) })
+                Ok(OpenedModel { location: Some(location(&path)), ..synthetic(&preset, seed)? })
             }
             Some("safetensors" | "json") => Err(ModelError::new(
                 &path,
@@ -128,12 +128,23 @@ pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, 
         };
     }
     match Preset::named(model) {
-        Ok(preset) => Ok(synthetic::open(&preset, seed)),
+        Ok(preset) => synthetic(&preset, seed),
         Err(_) if FILE_ENDINGS.iter().any(|ending| model.ends_with(ending)) && !model.contains(':') => {
             Err(ModelError::new(&path, "no such file"))
         }
         Err(_) if hub::is_hub_id(model) => hub::open(model, show_progress),
         Err(message) => Err(ModelError { file: "--model".to_string(), message }),
+    }
+}
+
+/// A preset on random weights, where the engine runs its architecture.
+fn synthetic(preset: &Preset, seed: u64) -> Result<OpenedModel, ModelError> {
+    match Architecture::from_name(preset.shape.architecture.name()) {
+        Ok(_) => Ok(synthetic::open(preset, seed)),
+        Err(message) => Err(ModelError {
+            file: preset.name.clone(),
+            message: format!("{message}; it is a shape for sizing and for imported measurements only"),
+        }),
     }
 }
 

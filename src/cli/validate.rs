@@ -1,0 +1,54 @@
+//! `sizewell validate`.
+
+use super::catalog::load_catalog;
+use super::talk::Talk;
+use super::{Exit, output, usage};
+use crate::evidence;
+use crate::report::content;
+use crate::sizing::validate::{fixed_split, leave_one_out};
+use std::path::PathBuf;
+
+/// Arguments of `validate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Result files of other tools or run folders: one card model after the other is left out. Without any, the
+    /// measurements that the program carries.
+    #[arg(value_name = "EVIDENCE", conflicts_with_all = ["train", "test"])]
+    evidence: Vec<PathBuf>,
+    /// Fit on these instead.
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "test")]
+    train: Vec<PathBuf>,
+    /// Project to these.
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "train")]
+    test: Vec<PathBuf>,
+    /// Catalog folder with the cards and prices.
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says how far off projections are.
+pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+    let catalog = load_catalog(args.catalog.as_deref())?;
+    let validation = if !args.train.is_empty() {
+        let (train, test) = (evidence::read_any(&args.train)?, evidence::read_any(&args.test)?);
+        fixed_split(&train, &test, &catalog)
+    } else if args.evidence.is_empty() {
+        talk.say("no evidence was named: the measurements that the program carries");
+        leave_one_out(evidence::bundled(), &catalog)
+    } else {
+        leave_one_out(&evidence::read_any(&args.evidence)?, &catalog)
+    };
+    let validation = validation.or_else(usage)?;
+    if args.json {
+        output::json(&validation)?;
+        return Ok(Exit::Done);
+    }
+    for table in content::validation(&validation) {
+        output::table(&table)?;
+        output::text("\n")?;
+    }
+    Ok(Exit::Done)
+}

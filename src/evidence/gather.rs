@@ -1,0 +1,136 @@
+//! Measurements of one system belong together: one run for each.
+
+use super::Found;
+use super::model;
+use super::observed::Observed;
+use super::source::Source;
+use crate::record::environment::Environment;
+use crate::record::run::{PowerRecord, SCHEMA_VERSION};
+use crate::record::{
+    Basis, CaseKey, CaseRow, EngineRecord, ImportRecord, Outcome, Run, RunRecord, RunStatus, SkippedRecord,
+    SystemRecord,
+};
+use crate::workload::{Case, Quant};
+use jiff::Timestamp;
+use std::collections::HashMap;
+
+fn same_system(a: &Observed, b: &Observed) -> bool {
+    (&a.engine, &a.engine_version, a.device, &a.hardware, &a.kernels, &a.host, &a.model, &a.arrival, a.definitions)
+        == (
+            &b.engine,
+            &b.engine_version,
+            b.device,
+            &b.hardware,
+            &b.kernels,
+            &b.host,
+            &b.model,
+            &b.arrival,
+            b.definitions,
+        )
+}
+
+/// The runs of a file, in the order in which their systems appear in it.
+pub fn runs(source: &Source, format: &str, tool: &str, preset: Option<&str>, found: Found) -> Vec<Run> {
+    let skipped =
+        found.skipped.into_iter().map(|(reason, records)| SkippedRecord { reason, records }).collect::<Vec<_>>();
+    let import = ImportRecord {
+        format: format.to_string(),
+        tool: tool.to_string(),
+        tool_version: found.tool_version,
+        files: vec![source.file.clone()],
+        licence: found.licence,
+        skipped,
+        systems: Vec::new(),
+    };
+    let base = record(import);
+    let mut groups: Vec<Vec<Observed>> = Vec::new();
+    let mut places: HashMap<(Option<String>, Option<String>, String), Vec<usize>> = HashMap::new();
+    for observed in found.observed {
+        let key = (observed.host.instance_type.clone(), observed.hardware.clone(), observed.model.clone());
+        let known = places.entry(key).or_default();
+        match known.iter().find(|place| same_system(&groups[**place][0], &observed)) {
+            Some(place) => groups[*place].push(observed),
+            None => {
+                known.push(groups.len());
+                groups.push(vec![observed]);
+            }
+        }
+    }
+    groups.into_iter().map(|group| run(source, &base, preset, group)).collect()
+}
+
+fn run(source: &Source, base: &RunRecord, preset: Option<&str>, group: Vec<Observed>) -> Run {
+    let first = &group[0];
+    let system = SystemRecord {
+        id: String::new(),
+        engine: EngineRecord {
+            name: first.engine.clone(),
+            version: first.engine_version.clone(),
+            device: first.device.to_string(),
+            hardware: first.hardware.clone(),
+            kernels: first.kernels.clone(),
+            compute_type: first.compute_type.clone(),
+        },
+        host: first.host.clone(),
+        model: model::record(&first.model, first.parameters, preset),
+        arrival: first.arrival.clone(),
+        metric_definitions: first.definitions.to_string(),
+    };
+    let import = base.import.clone().unwrap_or_default();
+    let record = base.of_system(system, import);
+    Run { path: source.path.clone(), record, cases: group.into_iter().map(case_row).collect() }
+}
+
+fn case_row(observed: Observed) -> CaseRow {
+    let case = Case {
+        quant: observed.quant.unwrap_or(Quant::F16),
+        batch: observed.batch,
+        prompt_tokens: observed.prompt_tokens,
+        gen_tokens: observed.gen_tokens,
+    };
+    CaseRow {
+        key: CaseKey { engine: observed.engine, model: observed.model, device: observed.device.to_string(), case },
+        outcome: Outcome::Ok,
+        reason: None,
+        message: String::new(),
+        invalid: Vec::new(),
+        stop_reason: None,
+        samples: observed.samples,
+        warmup_iterations: 0,
+        metrics: observed.metrics,
+        absent: observed.absent,
+        notes: observed.notes,
+    }
+}
+
+fn record(import: ImportRecord) -> RunRecord {
+    RunRecord {
+        schema_version: SCHEMA_VERSION,
+        status: RunStatus::Complete,
+        started_at: Timestamp::UNIX_EPOCH,
+        finished_at: None,
+        environment: Environment {
+            sizewell_version: env!("CARGO_PKG_VERSION").to_string(),
+            git_revision: option_env!("SIZEWELL_GIT_REVISION").unwrap_or("unknown").to_string(),
+            ..Environment::default()
+        },
+        engine: EngineRecord::default(),
+        model: None,
+        workload: None,
+        seed: 0,
+        arrival: String::new(),
+        metric_definitions: String::new(),
+        ceilings: Vec::new(),
+        ceilings_absent: Vec::new(),
+        power: PowerRecord {
+            source: "none".to_string(),
+            reason: Some("imported".to_string()),
+            ..PowerRecord::default()
+        },
+        loads: Vec::new(),
+        overhead: None,
+        basis: Basis::Imported,
+        accelerators: 0,
+        import: Some(import),
+    }
+}

@@ -1,0 +1,57 @@
+//! Imported runs as a run folder: one folder for a file, its systems listed in run.json.
+
+use crate::record::folder::FolderError;
+use crate::record::{CaseRow, HostRecord, ImportRecord, Run, RunFolder, RunRecord, SystemRecord};
+use std::path::Path;
+
+/// Writes runs that were read from result files into a new folder.
+pub fn write(folder: &Path, runs: &[Run], argv: Vec<String>, now: jiff::Timestamp) -> Result<(), FolderError> {
+    let Some(first) = runs.first() else { return Ok(()) };
+    let mut import =
+        ImportRecord { files: Vec::new(), skipped: Vec::new(), ..first.record.import.clone().unwrap_or_default() };
+    let mut rows: Vec<CaseRow> = Vec::new();
+    for (index, run) in runs.iter().enumerate() {
+        let id = format!("s{}", index + 1);
+        for part in run.record.import.iter() {
+            import
+                .files
+                .extend(part.files.iter().filter(|file| !import.files.contains(file)).cloned().collect::<Vec<_>>());
+            import
+                .skipped
+                .extend(part.skipped.iter().filter(|skip| !import.skipped.contains(skip)).cloned().collect::<Vec<_>>());
+        }
+        rows.extend(run.cases.iter().map(|row| {
+            let mut row = row.clone();
+            row.key.device = id.clone();
+            row
+        }));
+        import.systems.push(system(id, &run.record));
+    }
+    let mut record =
+        RunRecord { import: Some(import), started_at: now, finished_at: Some(now), ..first.record.clone() };
+    record.environment.argv = argv;
+    // What differs from system to system stands in their list.
+    record.environment.cpu.model = String::new();
+    record.environment.instance.provider = None;
+    record.environment.instance.instance_type = None;
+    record.model = None;
+    RunFolder::create(folder, &record)?.append_rows(&rows)
+}
+
+fn system(id: String, record: &RunRecord) -> SystemRecord {
+    let environment = &record.environment;
+    SystemRecord {
+        id,
+        engine: record.engine.clone(),
+        host: HostRecord {
+            provider: environment.instance.provider.clone(),
+            instance_type: environment.instance.instance_type.clone(),
+            cpu: Some(environment.cpu.model.clone()).filter(|cpu| !cpu.is_empty()),
+            threads: Some(environment.cpu.engine_threads).filter(|threads| *threads > 0),
+            accelerators: record.accelerators,
+        },
+        model: record.model.clone(),
+        arrival: record.arrival.clone(),
+        metric_definitions: record.metric_definitions.clone(),
+    }
+}

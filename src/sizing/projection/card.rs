@@ -1,0 +1,131 @@
+//! The published figures of a card that its speed follows from.
+
+use crate::catalog::Accelerator;
+use std::sync::Arc;
+
+/// A card by its figures, in SI units but for the clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Card {
+    /// Id in accelerators.csv.
+    pub id: Arc<str>,
+    /// What the vendor calls it.
+    pub name: Arc<str>,
+    /// Peak memory bandwidth in B/s.
+    pub bandwidth: f64,
+    /// Streaming multiprocessors.
+    pub sms: f64,
+    /// Highest clock of the multiprocessors in GHz.
+    pub ghz: f64,
+    /// Dense peak in `f16`, operations a second.
+    pub fp16: Option<f64>,
+    /// Dense peak in `bf16`, operations a second.
+    pub bf16: Option<f64>,
+    /// Board power.
+    pub tdp_w: Option<f64>,
+    /// CUDA compute capability, as a number: 8.6.
+    pub capability: f64,
+}
+
+/// CUDA compute capabilities of the architectures that accelerators.csv names (NVIDIA, CUDA C++ programming guide).
+const CAPABILITIES: [(&str, f64); 10] = [
+    ("Volta", 7.0),
+    ("Turing", 7.5),
+    ("Ampere GA100", 8.0),
+    ("Ampere GA102", 8.6),
+    ("Ampere", 8.6),
+    ("Ada", 8.9),
+    ("Hopper", 9.0),
+    ("Blackwell GB202", 12.0),
+    ("Blackwell Ultra", 10.3),
+    ("Blackwell", 10.0),
+];
+
+impl Card {
+    /// The figures of an accelerator; the error names the one that is not published.
+    pub fn of(accelerator: &Accelerator) -> Result<Self, &'static str> {
+        let capability = CAPABILITIES.iter().find(|(name, _)| *name == accelerator.architecture);
+        Ok(Self {
+            id: accelerator.id.as_str().into(),
+            name: accelerator.name.as_str().into(),
+            bandwidth: accelerator.bandwidth().ok_or("memory bandwidth")?.0,
+            sms: f64::from(accelerator.sm_count.ok_or("number of multiprocessors")?),
+            ghz: accelerator.clock_ghz().ok_or("clock")?,
+            fp16: accelerator.fp16_tflops.map(|t| t * 1e12),
+            bf16: accelerator.bf16_tflops.map(|t| t * 1e12),
+            tdp_w: accelerator.tdp_w,
+            capability: capability.ok_or("CUDA compute capability")?.1,
+        })
+    }
+
+    /// Multiprocessors times clock, in GHz.
+    pub fn sm_ghz(&self) -> f64 {
+        self.sms * self.ghz
+    }
+
+    /// Engines launch the kernels of a step as one graph from compute capability 8 on (llama.cpp and vLLM alike); before,
+    /// the host launches each.
+    pub fn launches_graphs(&self) -> bool {
+        self.capability >= 8.0
+    }
+
+    /// Energy that an operation takes, relative to the 12 nm generations: what a board power is worth. Ampere is made in
+    /// 7 and 8 nm, what came later in 4 and 5 nm.
+    pub fn energy_per_operation(&self) -> f64 {
+        match self.capability {
+            c if c < 8.0 => 1.0,
+            c if c < 8.7 => 0.6,
+            _ => 0.35,
+        }
+    }
+
+    /// A number that grows by one from generation to generation.
+    pub fn generation(&self) -> u8 {
+        match self.capability {
+            c if c < 7.5 => 0,
+            c if c < 8.0 => 1,
+            c if c < 8.7 => 2,
+            c if c < 10.0 => 3,
+            _ => 4,
+        }
+    }
+
+    /// How little two cards have in common in what limits decoding: bandwidth for each unit of arithmetic, size, kind.
+    pub fn decode_distance(&self, other: &Self) -> f64 {
+        let per_sm = |card: &Self| (card.bandwidth / card.sm_ghz()).ln() / 0.5;
+        let size = |card: &Self| card.sm_ghz().ln() / 0.5;
+        norm([per_sm(self) - per_sm(other), size(self) - size(other), (self.capability - other.capability) / 2.0])
+    }
+
+    /// The same for prefills: matrix rate for each unit of arithmetic, size, kind.
+    pub fn prefill_distance(&self, other: &Self) -> f64 {
+        let per_sm = |card: &Self| card.fp16.map_or(0.0, |rate| (rate / card.sm_ghz()).ln());
+        let size = |card: &Self| card.sm_ghz().ln();
+        norm([per_sm(self) - per_sm(other), size(self) - size(other), (self.capability - other.capability) / 2.0])
+    }
+}
+
+fn norm(parts: [f64; 3]) -> f64 {
+    parts.iter().map(|part| part * part).sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+
+    #[test]
+    fn what_is_offered_most_has_its_figures() {
+        let catalog = Catalog::embedded().unwrap();
+        for id in ["t4-16", "t4g-16", "l4-24", "a10-24", "a10g-24", "l40s-48", "a100-sxm-40", "h100-nvl-94", "b200-180"]
+        {
+            let card = Card::of(&catalog.accelerators[&format!("nvidia/{id}")]).unwrap();
+            assert!(card.fp16.is_some() && card.tdp_w.is_some(), "{id}");
+        }
+        let of = |id: &str| Card::of(&catalog.accelerators[id]).unwrap();
+        let (l4, l40s, v100) = (of("nvidia/l4-24"), of("nvidia/l40s-48"), of("nvidia/v100-pcie-16"));
+        assert!(l4.launches_graphs() && !v100.launches_graphs());
+        assert_eq!(l4.decode_distance(&l4), 0.0);
+        assert!(l4.prefill_distance(&l40s) < l4.prefill_distance(&v100));
+        assert!(Card::of(&catalog.accelerators["nvidia/k80-12"]).is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! Sizes of one CPU model: a time between those of measured sizes, from instances of the same family first.
+//!
+//! Nothing is said across CPU models: over public measurements that is off by 60 to 90 %, where the same model at the
+//! nearest size is off by a few.
+
+use super::terms::Phase;
+use crate::record::{Outcome, Run};
+use crate::workload::Quant;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How much less an instance counts whose size is off by a factor of e, of another provider, or of another family.
+const SIZE_SCALE: f64 = 0.15;
+const OTHER_PROVIDER: f64 = 1.0;
+const OTHER_FAMILY: f64 = 2.0;
+/// Beyond this ratio to the nearest measured size nothing is said.
+const MOST_RATIO: f64 = 2.0;
+
+/// A measured time on a CPU.
+#[derive(Debug, Clone)]
+pub struct CpuObservation {
+    /// Engine, model, precision, phase and lengths.
+    pub what: Arc<str>,
+    /// The CPU's marketing name.
+    pub cpu: Arc<str>,
+    /// Provider.
+    pub provider: Arc<str>,
+    /// Instance type.
+    pub instance: Arc<str>,
+    /// Threads that the engine used.
+    pub threads: f64,
+    /// What was timed.
+    pub phase: Phase,
+    /// Tokens of the prompt, or generated ones.
+    pub tokens: usize,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// The part of an instance type's name that its sizes share: what stands before the size, or around its number.
+pub fn family(instance: &str) -> Cow<'_, str> {
+    if let Some(at) = instance.rfind(['-', '.']) {
+        return instance[..at].into();
+    }
+    let Some(start) = instance.find(|c: char| c.is_ascii_digit()) else { return instance.into() };
+    let digits = instance[start..].find(|c: char| !c.is_ascii_digit()).unwrap_or(instance.len() - start);
+    format!("{}{}", &instance[..start], &instance[start + digits..]).into()
+}
+
+/// The measurements of runs on CPUs.
+pub fn cpu_observations(runs: &[&Run]) -> Vec<CpuObservation> {
+    let mut texts: HashMap<String, Arc<str>> = HashMap::new();
+    let mut text = |text: &str| texts.entry(text.to_string()).or_insert_with(|| text.into()).clone();
+    let mut all = Vec::new();
+    for run in runs.iter().filter(|run| run.record.engine.device == "cpu") {
+        let environment = &run.record.environment;
+        let instance = &environment.instance;
+        let threads = environment.cpu.engine_threads as f64;
+        if environment.cpu.model.is_empty() || threads < 1.0 {
+            continue;
+        }
+        let (cpu, provider) = (text(&environment.cpu.model), text(instance.provider.as_deref().unwrap_or("")));
+        let name = text(instance.instance_type.as_deref().unwrap_or(&environment.hostname));
+        for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok) {
+            let case = row.key.case;
+            let mut push = |phase: Phase, tokens: usize, seconds: f64| {
+                let quant: Quant = case.quant;
+                let what = format!("{} {} {quant} {phase:?} {} {tokens}", row.key.engine, row.key.model, case.batch);
+                let (cpu, provider, instance) = (cpu.clone(), provider.clone(), name.clone());
+                all.push(CpuObservation {
+                    what: text(&what),
+                    cpu,
+                    provider,
+                    instance,
+                    threads,
+                    phase,
+                    tokens,
+                    seconds,
+                });
+            };
+            if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens > 0) {
+                push(Phase::Prefill, case.prompt_tokens, ttft.median.0);
+            }
+            if let Some(tpot) = row.metrics.tpot.filter(|_| case.gen_tokens > 0) {
+                push(Phase::Decode, case.gen_tokens, tpot.median.0);
+            }
+        }
+    }
+    all
+}
+
+/// Measured times by CPU model and by what was run.
+pub struct Sizes<'a>(HashMap<(Arc<str>, Arc<str>), Vec<&'a CpuObservation>>);
+
+impl<'a> Sizes<'a> {
+    /// Of these measurements.
+    pub fn new(observations: &'a [CpuObservation]) -> Self {
+        let mut by: HashMap<(Arc<str>, Arc<str>), Vec<&CpuObservation>> = HashMap::new();
+        for observation in observations {
+            by.entry((observation.cpu.clone(), observation.what.clone())).or_default().push(observation);
+        }
+        Self(by)
+    }
+
+    /// The time of the same work on an instance of the same CPU that was not measured itself: the median of those that
+    /// were, nearer sizes and the same family counting more. `None` where no size is near enough.
+    pub fn at(&self, target: &CpuObservation) -> Option<f64> {
+        let known = self.0.get(&(target.cpu.clone(), target.what.clone()))?;
+        let mut weighted: Vec<(f64, f64)> = known
+            .iter()
+            .filter(|other| (&other.provider, &other.instance) != (&target.provider, &target.instance))
+            .filter_map(|other| {
+                let ratio = (other.threads / target.threads).ln().abs();
+                if ratio > MOST_RATIO.ln() + 1e-9 {
+                    return None;
+                }
+                let mut distance = ratio / SIZE_SCALE;
+                if other.provider != target.provider {
+                    distance += OTHER_PROVIDER;
+                }
+                if (&other.provider, family(&other.instance)) != (&target.provider, family(&target.instance)) {
+                    distance += OTHER_FAMILY;
+                }
+                Some((other.seconds, (-distance).exp()))
+            })
+            .collect();
+        weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let half = weighted.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;
+        let mut sum = 0.0;
+        weighted
+            .iter()
+            .find(|(_, weight)| {
+                sum += weight;
+                sum >= half
+            })
+            .map(|(seconds, _)| *seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(instance: &str, threads: f64, seconds: f64) -> CpuObservation {
+        CpuObservation {
+            what: "decode".into(),
+            cpu: "AMD EPYC 9R14".into(),
+            provider: "aws".into(),
+            instance: instance.into(),
+            threads,
+            phase: Phase::Decode,
+            tokens: 128,
+            seconds,
+        }
+    }
+
+    #[test]
+    fn the_same_family_and_the_nearest_size_count_most() {
+        let known = [on("c7a.2xlarge", 8.0, 0.050), on("m7a.2xlarge", 8.0, 0.055), on("c7a.4xlarge", 16.0, 0.030)];
+        let sizes = Sizes::new(&known);
+        assert_eq!(sizes.at(&on("c7a.metal", 8.0, 0.0)), Some(0.050));
+        assert_eq!(sizes.at(&on("c7a.8xlarge", 32.0, 0.0)), Some(0.030));
+        assert_eq!(sizes.at(&on("c7a.48xlarge", 192.0, 0.0)), None, "no size is near");
+        assert_eq!(sizes.at(&CpuObservation { cpu: "another".into(), ..on("c7i.2xlarge", 8.0, 0.0) }), None);
+        assert_eq!((family("c7a.2xlarge"), family("c3d-standard-8")), ("c7a".into(), "c3d-standard".into()));
+        assert_eq!(family("Standard_D4as_v5"), "Standard_Das_v5");
+    }
+}

@@ -1,0 +1,165 @@
+//! How far off projections are: computed on hardware that was left out of the fit, or on a set kept apart.
+
+mod cpu;
+mod errors;
+mod regret;
+
+pub use cpu::CpuErrors;
+pub use errors::{Errors, Point};
+pub use regret::ModelRegret;
+
+use super::projection::laws::Memory;
+use super::projection::observation::NotUsed;
+use super::projection::terms::{KernelClass, Phase, roofline};
+use super::projection::{Laws, Observation, Target, observations};
+use crate::catalog::Catalog;
+use crate::record::Run;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Efficiency that public sizing tools assume of a roofline.
+const FLAT_EFFICIENCY: f64 = 0.8;
+
+/// Errors of projections, overall and by what they are of.
+#[derive(Debug, Clone, Serialize)]
+pub struct Validation {
+    /// `leave_one_card_out` or `fixed_split`.
+    pub method: &'static str,
+    /// All cards together.
+    #[serde(flatten)]
+    pub all: Errors,
+    /// The same again, under a name of its own.
+    pub overall: Errors,
+    /// Card by card.
+    pub devices: BTreeMap<String, Errors>,
+    /// Engine and kernels.
+    pub engines: BTreeMap<String, Errors>,
+    /// Where each prompt length or batch stands: what lies beyond the headline.
+    pub sizes: BTreeMap<String, Errors>,
+    /// What a published roofline at a flat efficiency of 0.8 is off by on the same points.
+    pub flat_roofline: Errors,
+    /// What the choice of an instance by projected cost costs over the best choice, model by model.
+    pub regret: Vec<ModelRegret>,
+    /// CPU instances, within one CPU model.
+    pub cpus: Option<CpuErrors>,
+    /// Measurements that say nothing about whole cards, and why.
+    pub not_used: Vec<NotUsed>,
+    /// Cards that nothing can be said of, and why.
+    pub refused: BTreeMap<String, String>,
+}
+
+/// Leaves out one card model after the other; the error says what the evidence lacks.
+pub fn leave_one_out(runs: &[Run], catalog: &Catalog) -> Result<Validation, String> {
+    let all: Vec<&Run> = runs.iter().collect();
+    let (observed, not_used) = observations(&all, catalog);
+    let mut points = Vec::new();
+    for (engine, class) in groups(&observed) {
+        let group: Vec<Observation> =
+            observed.iter().filter(|o| o.engine == engine && o.class() == class).cloned().collect();
+        let cards: BTreeSet<&Arc<str>> = group.iter().map(|o| &o.card.id).collect();
+        for left_out in cards {
+            let (test, train): (Vec<Observation>, Vec<Observation>) =
+                group.iter().cloned().partition(|o| o.card.id == *left_out);
+            points.extend(project(&Laws::build(&train, Some(&engine)), &test));
+        }
+    }
+    let cpus = cpu::leave_one_out(&all);
+    finish("leave_one_card_out", points, cpus, not_used, catalog)
+}
+
+/// Fits on one set and projects another.
+pub fn fixed_split(train: &[Run], test: &[Run], catalog: &Catalog) -> Result<Validation, String> {
+    let (train, test): (Vec<&Run>, Vec<&Run>) = (train.iter().collect(), test.iter().collect());
+    let (known, _) = observations(&train, catalog);
+    let (asked, not_used) = observations(&test, catalog);
+    let mut points = Vec::new();
+    for (engine, class) in groups(&asked) {
+        let of = |all: &[Observation]| -> Vec<Observation> {
+            all.iter().filter(|o| o.engine == engine && o.class() == class).cloned().collect()
+        };
+        points.extend(project(&Laws::build(&of(&known), Some(&engine)), &of(&asked)));
+    }
+    let cpus = cpu::fixed_split(&train, &test);
+    finish("fixed_split", points, cpus, not_used, catalog)
+}
+
+fn groups(observed: &[Observation]) -> BTreeSet<(Arc<str>, KernelClass)> {
+    observed.iter().map(|o| (o.engine.clone(), o.class())).collect()
+}
+
+fn project(laws: &Laws, test: &[Observation]) -> Vec<Point> {
+    let mut memory = Memory::default();
+    test.iter()
+        .map(|observation| {
+            let target = Target {
+                card: &observation.card,
+                engine: &observation.engine,
+                host: observation.host.as_ref(),
+                model: &observation.model,
+                quant: observation.quant,
+            };
+            let projected = laws.project(observation.phase, &target, &observation.work, &mut memory);
+            let bound = roofline(&observation.card, observation.phase, observation.quant, &observation.work);
+            Point { observation: observation.clone(), projected, flat_s: bound.map(|bound| bound / FLAT_EFFICIENCY) }
+        })
+        .collect()
+}
+
+fn finish(
+    method: &'static str,
+    points: Vec<Point>,
+    cpus: Option<CpuErrors>,
+    not_used: Vec<NotUsed>,
+    catalog: &Catalog,
+) -> Result<Validation, String> {
+    if points.is_empty() && cpus.is_none() {
+        let why: Vec<String> = not_used.iter().map(|n| format!("{}: {}", n.hardware, n.reason)).collect();
+        return Err(format!("there is nothing to project to in this evidence ({})", why.join("; ")));
+    }
+    let regret = regret::by_model(&points, catalog);
+    let mut by: [BTreeMap<String, Vec<&Point>>; 3] = Default::default();
+    for point in &points {
+        let observation = &point.observation;
+        by[0].entry(observation.card.name.to_string()).or_default().push(point);
+        let engine = format!("{} {}", observation.engine, observation.class().name());
+        by[1].entry(engine).or_default().push(point);
+        by[2].entry(size(observation)).or_default().push(point);
+    }
+    let errors = |points: &[&Point]| Errors::of(points, false);
+    let [devices, engines, sizes] = by.map(|by| by.into_iter().map(|(name, points)| (name, errors(&points))).collect());
+    let every: Vec<&Point> = points.iter().collect();
+    let refused = points
+        .iter()
+        .filter(|point| point.projected.is_none())
+        .map(|point| {
+            (
+                point.observation.card.name.to_string(),
+                "a figure that its terms need is not known, or there is no law".to_string(),
+            )
+        })
+        .collect();
+    let all = Errors::of(&every, false).with_regret(&regret);
+    Ok(Validation {
+        method,
+        overall: all.clone(),
+        all,
+        devices,
+        engines,
+        sizes,
+        flat_roofline: Errors::of_flat(&every),
+        regret,
+        cpus,
+        not_used,
+        refused,
+    })
+}
+
+fn size(observation: &Observation) -> String {
+    let Observation { phase, work, .. } = observation;
+    match phase {
+        Phase::Decode if work.batch > 1.0 => format!("decode, several sequences, {}", observation.class().name()),
+        Phase::Decode => format!("decode at {} positions", work.tokens),
+        _ => format!("prefill of {} tokens", work.tokens),
+    }
+}
