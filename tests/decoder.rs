@@ -78,6 +78,7 @@ fn judge(shape: &ModelShape, folder: &Path) -> Judge {
             let mut model = qwen3::ModelForCausalLM::new(&config, weights).unwrap();
             Box::new(move |tokens, past| last(model.forward(tokens, past).unwrap()))
         }
+        other => panic!("the engine does not run {other}"),
     }
 }
 

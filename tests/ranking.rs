@@ -8,6 +8,7 @@ use sizewell::catalog::{Catalog, Market};
 use sizewell::record::{Basis, InvalidReason, Run};
 use sizewell::report::rank_csv;
 use sizewell::sizing::points::Wanted;
+use sizewell::sizing::projection::Tier;
 use sizewell::sizing::{MachinePrice, RankRequest, RankRow, Ranking, rank};
 use sizewell::units::Usd;
 use sizewell::workload::{Preset, Quant};
@@ -92,8 +93,11 @@ fn projections_are_wide_and_never_beat_the_roof() {
     let l4 = of(&ranking, "aws:g6.xlarge");
     assert_eq!(l4.basis, Basis::Projected);
     // 269 MB of weights at 300 GB/s take 0.9 ms: neither end may be below that.
-    assert!(l4.tpot_s.lo >= 0.9e-3 && l4.tpot_s.hi >= 2.5 * l4.tpot_s.value * 0.999, "{:?}", l4.tpot_s);
-    assert!(l4.ttft_s.hi >= 6.4 * l4.ttft_s.value * 0.999);
+    // No card was measured with this engine: the difference between engines is in the margin.
+    assert!(l4.tpot_s.lo >= 0.9e-3 && l4.tpot_s.hi >= 2.0 * l4.tpot_s.value, "{:?}", l4.tpot_s);
+    let ground = l4.ground.as_ref().unwrap();
+    assert_eq!((ground.tier, &*ground.law_of), (Tier::F, "vllm"));
+    assert!(ground.roofline_tpot_s >= 0.89e-3 && ground.calibration_cards == 5);
     for row in ranking.rows.iter().filter(|row| row.basis == Basis::Projected) {
         for interval in [row.ttft_s, row.tpot_s, row.requests_per_s] {
             assert!(interval.lo <= interval.value && interval.value <= interval.hi);
@@ -144,9 +148,9 @@ fn what_the_measurement_is_uncertain_by_is_projected_too() {
             }
         }
     };
-    let before = of(&ranked(&run, &request()), "aws:g6.xlarge").tpot_s;
+    let before = of(&ranked(&run, &request()), "aws:m7a.large").tpot_s;
     wide(&mut run);
-    let after = of(&ranked(&run, &request()), "aws:g6.xlarge").tpot_s;
+    let after = of(&ranked(&run, &request()), "aws:m7a.large").tpot_s;
     assert!(after.hi > 2.9 * before.hi && after.value == before.value, "{before:?} {after:?}");
 }
 
@@ -233,9 +237,12 @@ fn filters_and_lengths_are_obeyed_or_refused() {
     assert!(error.contains("f32 was not measured"), "{error}");
     let empty = Run { cases: Vec::new(), ..recorded::run() };
     assert!(rank(&empty, &catalog, &request()).unwrap_err().contains("no measured case"));
+    // Roofs of the measured machine say nothing of others, and a run without them projects all the same.
     let mut bare = recorded::run();
     bare.record.ceilings.clear();
-    assert!(why(&ranked(&bare, &request()), "aws:g6.xlarge").contains("no ceilings"));
+    assert_eq!(of(&ranked(&bare, &request()), "aws:g6.xlarge").basis, Basis::Projected);
+    bare.record.model = None;
+    assert!(why(&ranked(&bare, &request()), "aws:g6.xlarge").contains("shape"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod ceilings;
 mod coldstart;
 mod completions;
 mod devices;
+mod import;
 mod measure_args;
 mod measuring;
 mod models;
@@ -106,6 +107,8 @@ enum Command {
     Plan(plan::Args),
     /// Write the report of a run.
     Report(report::Args),
+    /// Read the result files of other tools into a run folder.
+    Import(import::Args),
     /// How far off projections are, on hardware that was left out.
     Validate(validate::Args),
     /// The prices that rankings use.
@@ -140,6 +143,7 @@ impl Cli {
             Command::Rank(args) => rank::run(args, &talk),
             Command::Plan(args) => plan::run(args, &talk),
             Command::Report(args) => report::run(args, &talk),
+            Command::Import(args) => import::run(args, &talk),
             Command::Validate(args) => validate::run(args, &talk),
             Command::Catalog(verb) => catalog::run(verb, &talk),
             Command::Models(verb) => models::run(verb, &talk),

@@ -1,7 +1,6 @@
 //! `sizewell plan`.
 
 use super::catalog::load_catalog;
-use super::rank::read_runs;
 use super::rank_args::RankArgs;
 use super::talk::Talk;
 use super::{Exit, output, usage};
@@ -27,7 +26,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if !args.what.has_demand() {
         return usage("what is asked of the service? --rps R, --day FILE, or --users N --think-time TIME");
     }
-    let (runs, cold) = read_runs(&args.what.runs)?;
+    let (runs, cold) = args.what.read_runs()?;
     let request = args.what.request(cold)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
     let runs: Vec<&Run> = runs.iter().collect();

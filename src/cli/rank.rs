@@ -4,11 +4,10 @@ use super::catalog::load_catalog;
 use super::rank_args::RankArgs;
 use super::talk::Talk;
 use super::{Exit, output, usage};
-use crate::record::{Outcome, Run};
+use crate::record::Run;
 use crate::report::{content, rank_csv};
-use crate::sizing::{Interval, rank_runs};
+use crate::sizing::rank_runs;
 use clap::ValueEnum;
-use std::path::PathBuf;
 
 /// Form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,38 +36,9 @@ pub struct Args {
     json: bool,
 }
 
-/// The runs of folders: those with measured cases, and the cold start that any of them measured.
-pub fn read_runs(folders: &[PathBuf]) -> anyhow::Result<(Vec<Run>, Option<Interval>)> {
-    let (mut profiles, mut started): (Vec<Run>, Vec<Run>) = Default::default();
-    let mut starts: Vec<f64> = Vec::new();
-    for folder in folders {
-        let run = Run::read(folder)?;
-        let cold = run.cold_starts()?;
-        starts.extend(cold.iter());
-        match cold.is_empty() || run.cases.iter().any(|row| row.outcome == Outcome::Ok) {
-            true => profiles.push(run),
-            false => started.push(run),
-        }
-    }
-    if profiles.is_empty() {
-        return usage("none of the folders has measured cases: give one of `sizewell run` or `sizewell profile` too");
-    }
-    let model = |run: &Run| run.record.model.as_ref().map(|model| model.name.clone());
-    if let Some(other) = started.iter().find(|run| model(run) != model(&profiles[0])) {
-        return usage(format!(
-            "{} has starts of another model than {}",
-            other.path.display(),
-            profiles[0].path.display()
-        ));
-    }
-    starts.sort_by(f64::total_cmp);
-    let median = starts.get(starts.len() / 2).copied();
-    Ok((profiles, median.map(|median| Interval::new(median, starts[0], starts[starts.len() - 1]))))
-}
-
 /// Ranks runs.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    let (runs, cold) = read_runs(&args.what.runs)?;
+    let (runs, cold) = args.what.read_runs()?;
     let request = args.what.request(cold)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
     let runs: Vec<&Run> = runs.iter().collect();

@@ -2,7 +2,8 @@
 
 use super::{today, usage};
 use crate::catalog::Market;
-use crate::record::Basis;
+use crate::evidence;
+use crate::record::{Basis, Outcome, Run};
 use crate::sizing::cost::spot::SpotTerms;
 use crate::sizing::demand::{Demand, Load, Usage};
 use crate::sizing::lengths::Lengths;
@@ -14,6 +15,7 @@ use crate::workload::Quant;
 use clap::ValueEnum;
 use rust_decimal::Decimal;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Markets on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,15 +50,25 @@ impl MarketArg {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnlyArg {
     Measured,
+    Imported,
     Projected,
 }
 
 /// What is ranked.
 #[derive(Debug, clap::Args)]
 pub struct RankArgs {
-    /// Folders of runs of one model and engine; offers are projected from the first.
+    /// Folders of runs of one model and engine, measured or imported; offers are projected from the first.
     #[arg(value_name = "RUN", required = true)]
     pub runs: Vec<PathBuf>,
+    /// The model to rank, where the folders hold several; a part of its name will do.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// The engine to rank, where the folders hold several: engines are not mixed.
+    #[arg(long, value_name = "NAME")]
+    engine: Option<String>,
+    /// Runs or result files of other tools that projections learn from, of whatever model and engine.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    evidence: Vec<PathBuf>,
     /// Quantization levels to rank together; the highest precision up to 16 bits by default.
     #[arg(long, value_delimiter = ',', value_name = "LEVEL,...")]
     quant: Vec<Quant>,
@@ -267,6 +279,10 @@ impl ServiceArgs {
     }
 }
 
+fn model_of(run: &Run) -> String {
+    run.cases.first().map_or(String::new(), |row| row.key.model.clone())
+}
+
 impl RankArgs {
     /// The request, with the cold start that one of the folders measured.
     pub fn request(&self, measured_cold: Option<Interval>) -> anyhow::Result<RankRequest> {
@@ -306,6 +322,7 @@ impl RankArgs {
             least_memory: self.min_memory.map(|gib| Bytes(gib * 1024f64.powi(3))),
             only: self.only.map(|only| match only {
                 OnlyArg::Measured => Basis::Measured,
+                OnlyArg::Imported => Basis::Imported,
                 OnlyArg::Projected => Basis::Projected,
             }),
             all_regions: self.all_regions,
@@ -314,7 +331,72 @@ impl RankArgs {
             service,
             freshness: Freshness { max_age_days: self.max_age, allow_stale: self.allow_stale },
             today: today(),
+            evidence: Arc::new(evidence::read_any(&self.evidence)?),
         })
+    }
+
+    /// The runs of the folders: those with measured cases of the model and engine that were asked for, and the cold start
+    /// that any of them measured.
+    pub fn read_runs(&self) -> anyhow::Result<(Vec<Run>, Option<Interval>)> {
+        let (mut profiles, mut started): (Vec<Run>, Vec<Run>) = Default::default();
+        let mut starts: Vec<f64> = Vec::new();
+        for folder in &self.runs {
+            let run = Run::read(folder)?;
+            let cold = run.cold_starts()?;
+            starts.extend(cold.iter());
+            match cold.is_empty() || run.cases.iter().any(|row| row.outcome == Outcome::Ok) {
+                true => profiles.extend(run.into_systems()),
+                false => started.push(run),
+            }
+        }
+        if profiles.is_empty() {
+            return usage(
+                "none of the folders has measured cases: give one of `sizewell run` or `sizewell profile` too",
+            );
+        }
+        self.choose("model", &self.model, &mut profiles, model_of)?;
+        self.choose("engine", &self.engine, &mut profiles, |run| run.record.engine.name.clone())?;
+        let model = |run: &Run| run.record.model.as_ref().map(|model| model.name.clone());
+        if let Some(other) = started.iter().find(|run| model(run) != model(&profiles[0])) {
+            return usage(format!(
+                "{} has starts of another model than {}",
+                other.path.display(),
+                profiles[0].path.display()
+            ));
+        }
+        starts.sort_by(f64::total_cmp);
+        let median = starts.get(starts.len() / 2).copied();
+        Ok((profiles, median.map(|median| Interval::new(median, starts[0], starts[starts.len() - 1]))))
+    }
+
+    /// Keeps the runs of what was asked for; imported folders with several are an error that lists them.
+    fn choose(
+        &self,
+        what: &str,
+        asked: &Option<String>,
+        runs: &mut Vec<Run>,
+        of: fn(&Run) -> String,
+    ) -> anyhow::Result<()> {
+        let mut known: Vec<String> = runs.iter().map(of).collect();
+        known.sort();
+        known.dedup();
+        if let Some(name) = asked {
+            let wanted = name.to_lowercase();
+            let exact = known.iter().any(|known| known.to_lowercase() == wanted);
+            runs.retain(|run| {
+                let have = of(run).to_lowercase();
+                if exact { have == wanted } else { have.contains(&wanted) }
+            });
+            known.retain(|known| runs.iter().any(|run| of(run) == *known));
+            if runs.is_empty() {
+                return usage(format!("--{what}: the folders hold no {what} called `{name}`"));
+            }
+        }
+        let imported = runs.iter().any(|run| run.record.basis == Basis::Imported);
+        if known.len() > 1 && imported {
+            return usage(format!("the folders hold several {what}s: --{what} says which ({})", known.join(", ")));
+        }
+        Ok(())
     }
 
     /// Whether a demand was given.

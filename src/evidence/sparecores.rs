@@ -124,8 +124,8 @@ struct VllmRow {
     tp: f64,
     model: String,
     dtype: String,
-    prompt_tokens: f64,
-    output_tokens: f64,
+    prompt_tokens: Option<f64>,
+    output_tokens: Option<f64>,
     strategy: String,
     concurrency: Option<f64>,
     vllm: String,
@@ -151,12 +151,15 @@ impl Importer for Vllm {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found { licence: Some(LICENCE.to_string()), ..Found::default() };
-        rows(source, |row: VllmRow| found.observed.push(vllm(&row)))?;
+        rows(source, |row: VllmRow| match (row.prompt_tokens, row.output_tokens) {
+            (Some(prompt), Some(generated)) => found.observed.push(vllm(&row, prompt as usize, generated as usize)),
+            _ => found.skip("of a workload of mixed lengths"),
+        })?;
         Ok(found)
     }
 }
 
-fn vllm(row: &VllmRow) -> Observed {
+fn vllm(row: &VllmRow, prompt_tokens: usize, gen_tokens: usize) -> Observed {
     let on_cpu = row.mode == "cpu";
     let in_flight = row.concurrency.unwrap_or(1.0);
     let estimate = |value: Option<f64>| value.filter(|v| *v > 0.0);
@@ -174,8 +177,8 @@ fn vllm(row: &VllmRow) -> Observed {
         model: row.model.clone(),
         quant: quant_of(&row.dtype).filter(|_| !row.model.contains("4bit")),
         batch: in_flight.round().max(1.0) as usize,
-        prompt_tokens: row.prompt_tokens as usize,
-        gen_tokens: row.output_tokens as usize,
+        prompt_tokens,
+        gen_tokens,
         arrival: guidellm::arrival(&row.strategy, in_flight),
         definitions: guidellm::DEFINITIONS,
         metrics: Metrics {

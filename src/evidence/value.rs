@@ -37,9 +37,9 @@ pub fn csv_rows(source: &Source) -> Result<Vec<Value>, EvidenceError> {
 pub fn json_records(source: &Source) -> Result<Vec<Value>, EvidenceError> {
     let fail = |e: serde_json::Error| source.error(Some(format!("line {}", e.line())), e);
     match serde_json::from_str::<Value>(&source.text) {
-        Ok(Value::Array(records)) => return Ok(records),
-        Ok(record @ Value::Object(_)) => return Ok(vec![record]),
-        Ok(_) => return Err(source.error(None, "it is neither an object nor an array of objects")),
+        Ok(Value::Array(records)) => Ok(records),
+        Ok(record @ Value::Object(_)) => Ok(vec![record]),
+        Ok(_) => Err(source.error(None, "it is neither an object nor an array of objects")),
         // Several values, one after the other: that is the usual form of a log of results.
         Err(whole) => {
             let values: Result<Vec<Value>, _> =

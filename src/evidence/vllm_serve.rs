@@ -14,8 +14,8 @@ pub struct VllmServe;
 #[derive(Debug, Deserialize)]
 struct Record {
     model_id: String,
-    #[serde(alias = "endpoint_type")]
     backend: Option<String>,
+    endpoint_type: Option<String>,
     request_rate: Value,
     burstiness: Option<f64>,
     max_concurrency: Option<f64>,
@@ -97,7 +97,12 @@ fn observed(record: &Record) -> Option<Observed> {
     };
     let failed = record.failed.filter(|failed| *failed > 0);
     Some(Observed {
-        engine: record.backend.clone().filter(|name| !name.starts_with("openai")).unwrap_or("vllm".to_string()),
+        engine: record
+            .backend
+            .clone()
+            .or(record.endpoint_type.clone())
+            .filter(|name| !name.starts_with("openai"))
+            .unwrap_or("vllm".to_string()),
         device: "cuda",
         host: crate::record::HostRecord { accelerators: 1, ..Default::default() },
         model: record.model_id.clone(),

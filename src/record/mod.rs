@@ -4,6 +4,7 @@
 pub mod case_row;
 pub mod ceiling;
 pub mod coldstart;
+pub mod comparable;
 pub mod environment;
 pub mod folder;
 pub mod import;

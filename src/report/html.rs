@@ -90,6 +90,7 @@ fn money(report: &Report<'_>) -> Markup {
                             (ranked(ranking))
                         }
                     }
+                    @if let Some(tiers) = content::tiers(rankings) { (table(&tiers)) }
                     (table(&content::excluded(&first.excluded)))
                 }
             }
@@ -175,10 +176,15 @@ fn table(table: &Table) -> Markup {
             table {
                 thead { tr { @for column in &table.columns { th class=(class(column.align, "")) { (column.title) } } } }
                 tbody {
-                    @for row in &table.rows {
-                        tr {
-                            @for (cell, column) in row.iter().zip(&table.columns) {
-                                td class=(class(column.align, cell)) { (cell) }
+                    @for (index, row) in table.rows.iter().enumerate() {
+                        tr id=[table.anchors.get(index)] {
+                            @for (place, (cell, column)) in row.iter().zip(&table.columns).enumerate() {
+                                td class=(class(column.align, cell)) {
+                                    @match table.anchor_of(place, cell) {
+                                        Some(anchor) => { a href={ "#" (anchor) } { (cell) } }
+                                        None => { (cell) }
+                                    }
+                                }
                             }
                         }
                     }

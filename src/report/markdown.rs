@@ -27,6 +27,7 @@ impl Exporter for Markdown {
                 }
                 if let Some(first) = rankings.first() {
                     out.push_str(&table(&content::components(first, 20)));
+                    out.extend(content::tiers(rankings).map(|tiers| table(&tiers)));
                     out.push_str(&table(&content::excluded(&first.excluded)));
                 }
             }
@@ -50,8 +51,19 @@ pub fn table(table: &Table) -> String {
     out.push_str(&line(table.columns.iter().map(|c| escape(&c.title)).collect()));
     let rule = |align: Align| if align == Align::Right { "---:" } else { "---" };
     out.push_str(&line(table.columns.iter().map(|c| rule(c.align).to_string()).collect()));
-    for row in &table.rows {
-        out.push_str(&line(row.iter().map(|cell| escape(cell)).collect()));
+    for (index, row) in table.rows.iter().enumerate() {
+        let mut cells: Vec<String> = row
+            .iter()
+            .enumerate()
+            .map(|(place, cell)| match table.anchor_of(place, cell) {
+                Some(anchor) => format!("[{}](#{anchor})", escape(cell)),
+                None => escape(cell),
+            })
+            .collect();
+        if let Some((anchor, first)) = table.anchors.get(index).zip(cells.first_mut()) {
+            *first = format!("<a id=\"{anchor}\"></a>{first}");
+        }
+        out.push_str(&line(cells));
     }
     if !table.notes.is_empty() {
         out.push('\n');

@@ -56,6 +56,22 @@ const HEADER: [&str; 50] = [
     "reason",
     "remarks",
 ];
+/// Columns that came later: behind the others, so that readers of those find them where they were.
+const LATER: [&str; 13] = [
+    "joules_per_token_lo",
+    "joules_per_token_hi",
+    "ttft_s_lo",
+    "ttft_s_hi",
+    "tpot_s_lo",
+    "tpot_s_hi",
+    "tier",
+    "calibration_cards",
+    "law_of",
+    "nearest_card",
+    "validated_mape",
+    "roofline_ttft_s",
+    "roofline_tpot_s",
+];
 /// Columns after which reason and remarks stand.
 const REASON: usize = 48;
 
@@ -63,12 +79,12 @@ const REASON: usize = 48;
 /// columns, `joules_per_token_lo` and `_hi`.
 pub fn export(ranking: &Ranking) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(HEADER.iter().chain(&["joules_per_token_lo", "joules_per_token_hi"]))?;
+    writer.write_record(HEADER.iter().chain(&LATER))?;
     for (index, row) in ranking.rows.iter().enumerate() {
         writer.write_record(record(ranking, index, row))?;
     }
     for item in &ranking.excluded {
-        let mut record = vec![String::new(); HEADER.len() + 2];
+        let mut record = vec![String::new(); HEADER.len() + LATER.len()];
         let (provider, name) = item.offer.split_once(':').unwrap_or(("", &item.offer));
         record[0] = if item.reason.starts_with("does not fit") { "does_not_fit" } else { "excluded" }.to_string();
         record[2] = provider.to_string();
@@ -135,6 +151,20 @@ fn record(ranking: &Ranking, index: usize, row: &RankRow) -> Vec<String> {
         row.doubts.iter().chain(&row.remarks).map(|text| text.to_string()).collect::<Vec<_>>().join(";"),
         energy(|e| e.lo),
         energy(|e| e.hi),
+        row.ttft_s.lo.to_string(),
+        row.ttft_s.hi.to_string(),
+        row.tpot_s.lo.to_string(),
+        row.tpot_s.hi.to_string(),
+    ]);
+    let ground = row.ground.as_ref();
+    record.extend([
+        or_empty(ground.map(|g| g.tier)),
+        or_empty(ground.map(|g| g.calibration_cards)),
+        or_empty(ground.map(|g| &g.law_of)),
+        or_empty(ground.and_then(|g| g.nearest_card.as_ref())),
+        or_empty(ground.and_then(|g| g.validated_mape)),
+        or_empty(ground.map(|g| g.roofline_ttft_s)),
+        or_empty(ground.map(|g| g.roofline_tpot_s)),
     ]);
     record
 }

@@ -34,6 +34,12 @@ pub struct Table {
     /// Columns that a narrow terminal does without, the first to go first.
     #[serde(skip)]
     pub spare: Vec<usize>,
+    /// Anchors of rows that others link to, as many as rows, or none.
+    #[serde(skip)]
+    pub anchors: Vec<String>,
+    /// The column whose cells link to anchors, each by the second part of its text behind this prefix.
+    #[serde(skip)]
+    pub link: Option<(usize, &'static str)>,
 }
 
 impl Table {
@@ -49,6 +55,8 @@ impl Table {
             rows: Vec::new(),
             notes: Vec::new(),
             spare: Vec::new(),
+            anchors: Vec::new(),
+            link: None,
         }
     }
 
@@ -57,6 +65,13 @@ impl Table {
         let find = |title: &&str| self.columns.iter().position(|column| column.title == *title);
         self.spare = titles.iter().filter_map(find).collect();
         self
+    }
+
+    /// The anchor that a cell links to: `projected X*` in the linking column is `tier-X`.
+    pub fn anchor_of(&self, column: usize, cell: &str) -> Option<String> {
+        let (linking, prefix) = self.link?;
+        let word = cell.split_whitespace().nth(1).filter(|_| linking == column)?;
+        Some(format!("{prefix}{}", word.trim_end_matches('*')))
     }
 
     /// Adds a row; missing cells are dashes.

@@ -20,8 +20,12 @@ pub(super) fn headline(rows: &[RankRow]) -> Vec<String> {
         format!("{}:{}{place}, {} at batch {}: {cost}{doubts}", row.provider, row.instance_type, row.quant, row.batch)
     };
     let mut lines = Vec::new();
+    if let Some(row) = priced(Basis::Imported) {
+        lines.push(format!("Cheapest of what another tool measured: {}.", text(row)));
+    }
     match priced(Basis::Measured) {
         Some(row) => lines.push(format!("Cheapest measured: {}.", text(row))),
+        None if !lines.is_empty() => {}
         None => lines.push(
             "Nothing measured has a price: --as provider:type or --price-per-hour gives this machine one.".into(),
         ),

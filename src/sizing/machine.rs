@@ -4,11 +4,17 @@
 use super::request::RankRequest;
 use crate::catalog::Offer;
 use crate::record::Run;
+use crate::record::comparable::obstacle;
 use crate::units::Usd;
 
 /// Engines and models are not mixed in one ranking.
 pub(super) fn same_engine_and_model(first: &Run, others: &[&Run]) -> Result<(), String> {
     let of = |run: &Run| (run.record.engine.name.clone(), run.record.model.as_ref().map(|m| m.name.clone()));
+    for other in others {
+        if let Some(why) = obstacle(&first.record, &other.record) {
+            return Err(format!("{}, {}: {why}; rank them apart", first.path.display(), other.path.display()));
+        }
+    }
     match others.iter().find(|run| of(run) != of(first)) {
         None => Ok(()),
         Some(other) => {

@@ -3,6 +3,7 @@
 pub mod cost;
 pub mod demand;
 pub mod energy;
+mod figures;
 pub mod filter;
 pub mod fit;
 mod front;

@@ -4,9 +4,9 @@
 use super::energy;
 use super::interval::Interval;
 use super::lengths::Lengths;
-use super::project::Times;
+use super::project::{Times, measured_times};
 use crate::record::{CaseRow, Outcome, Run};
-use crate::workload::{Case, Quant};
+use crate::workload::{Case, ModelShape, Quant};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ pub struct Point {
     pub times: Times,
     /// Joules of a generated token, where there was a meter.
     pub joules_per_token: Option<Interval>,
-    /// Whether no case had just these lengths.
-    pub interpolated: bool,
+    /// How the times came about.
+    pub method: &'static str,
     /// Doubts of the cases that it is from.
     pub doubts: Vec<Arc<str>>,
 }
@@ -49,10 +49,6 @@ pub struct Points {
     pub points: Vec<Point>,
 }
 
-fn times(row: &CaseRow) -> Option<Times> {
-    super::project::measured_times(row)
-}
-
 /// A straight line through two intervals at `x`.
 fn between(x: f64, (x0, a): (f64, Interval), (x1, b): (f64, Interval)) -> Interval {
     if x1 <= x0 {
@@ -71,59 +67,117 @@ fn along(curve: &[(f64, Interval)], x: f64) -> Option<Interval> {
     Some(between(x, *low, *high))
 }
 
-/// What one level and batch size took over the measured lengths.
+/// A case with its time to the first token and per further token, as far as it has them.
+type Timed<'a> = (&'a CaseRow, Option<Interval>, Option<Interval>);
+
+/// What one level and batch size took over the measured lengths: a row has both times, or (of tools that measure prefills
+/// and decoding apart) one of them.
 struct Curves<'a> {
-    rows: Vec<(&'a CaseRow, Times)>,
+    rows: Vec<Timed<'a>>,
+    shape: Option<&'a ModelShape>,
 }
+
+const EXACT: &str = "measured";
+const BETWEEN: &str = "between measured lengths";
+const SCALED: &str = "measured, scaled to the lengths";
+/// Margins of times that were scaled to another length of the same kind.
+const SCALED_DECODE: f64 = 1.10;
+const SCALED_PREFILL: f64 = 1.15;
 
 impl Curves<'_> {
     /// Times of requests of these lengths; `None` where they lie outside of what was measured.
-    fn at(&self, prompt: usize, generated: usize) -> Option<(Times, bool)> {
-        let exact = self
-            .rows
-            .iter()
-            .find(|(row, _)| (row.key.case.prompt_tokens, row.key.case.gen_tokens) == (prompt, generated));
-        if let Some((_, times)) = exact {
-            return Some((*times, false));
+    fn at(&self, prompt: usize, generated: usize) -> Option<(Times, &'static str)> {
+        let lengths = |row: &CaseRow| (row.key.case.prompt_tokens, row.key.case.gen_tokens);
+        let exact = self.rows.iter().find(|(row, ttft, tpot)| {
+            lengths(row) == (prompt, generated) && ttft.is_some() && (tpot.is_some() || generated == 1)
+        });
+        if let Some((_, Some(ttft), tpot)) = exact {
+            return Some((Times { ttft: *ttft, tpot: tpot.unwrap_or(Interval::exact(0.0)) }, EXACT));
         }
-        let case = |row: &CaseRow| row.key.case;
-        let mut ttft: Vec<(f64, Interval)> =
-            self.rows.iter().map(|(row, t)| (case(row).prompt_tokens as f64, t.ttft)).collect();
-        // A time per token is that of the middle of its context.
-        let mut tpot: Vec<(f64, Interval)> = self
-            .rows
-            .iter()
-            .map(|(row, t)| (case(row).prompt_tokens as f64 + case(row).gen_tokens as f64 / 2.0, t.tpot))
-            .collect();
-        for curve in [&mut ttft, &mut tpot] {
+        let curve = |x: fn(&CaseRow) -> f64, y: fn(&Timed<'_>) -> Option<Interval>| {
+            let mut curve: Vec<(f64, Interval)> =
+                self.rows.iter().filter_map(|row| Some((x(row.0), y(row)?))).collect();
             curve.sort_by(|a, b| a.0.total_cmp(&b.0));
             curve.dedup_by(|a, b| a.0 == b.0);
-        }
+            curve
+        };
+        let ttft = curve(|row| row.key.case.prompt_tokens as f64, |row| row.1);
+        // A time per token is that of the middle of its context.
+        let middle_of = |row: &CaseRow| row.key.case.prompt_tokens as f64 + row.key.case.gen_tokens as f64 / 2.0;
+        let tpot = curve(middle_of, |row| row.2);
         let (first, last) = (ttft.first()?.0, ttft.last()?.0);
-        let longest = self.rows.iter().map(|(row, _)| case(row).context()).max()?;
-        let within = (first..=last).contains(&(prompt as f64)) && prompt + generated <= longest;
+        let longest = self.rows.iter().map(|(row, ..)| row.key.case.context()).max()?;
         let middle = prompt as f64 + generated as f64 / 2.0;
-        within.then_some(())?;
-        Some((Times { ttft: along(&ttft, prompt as f64)?, tpot: along(&tpot, middle)? }, true))
+        let apart = !self.rows.iter().any(|(_, ttft, tpot)| ttft.is_some() && tpot.is_some());
+        match ((first..=last).contains(&(prompt as f64)), apart) {
+            (true, false) if prompt + generated <= longest => {
+                Some((Times { ttft: along(&ttft, prompt as f64)?, tpot: along(&tpot, middle)? }, BETWEEN))
+            }
+            (_, true) => self.scaled(prompt, middle, &ttft, &tpot),
+            _ => None,
+        }
+    }
+
+    /// From prefills and decoding that were measured apart: at the nearest length, times the operations of a prefill or the
+    /// bytes of a decode step there and here.
+    fn scaled(
+        &self,
+        prompt: usize,
+        middle: f64,
+        ttft: &[(f64, Interval)],
+        tpot: &[(f64, Interval)],
+    ) -> Option<(Times, &'static str)> {
+        let shape = self.shape?;
+        let case = self.rows.first()?.0.key.case;
+        let within = |curve: &[(f64, Interval)], x: f64| {
+            curve.first().zip(curve.last()).is_some_and(|(a, b)| (a.0..=b.0).contains(&x))
+        };
+        let nearest = |curve: &[(f64, Interval)], x: f64| {
+            curve.iter().min_by(|a, b| (a.0 - x).abs().total_cmp(&(b.0 - x).abs())).copied()
+        };
+        let widened = |time: Interval, ratio: f64, margin: f64| {
+            Interval::new(time.value * ratio, time.lo * ratio / margin, time.hi * ratio * margin)
+        };
+        let ops = |tokens: f64| shape.prefill_ops(case.batch, tokens.max(1.0) as usize);
+        let bytes =
+            |context: f64| shape.decode_weight_bytes(case.quant).0 + shape.kv_bytes(case.batch, 1, 2).0 * context;
+        let prompt = prompt as f64;
+        let prefill = match within(ttft, prompt) {
+            true => along(ttft, prompt)?,
+            false => {
+                let (at, time) = nearest(ttft, prompt)?;
+                widened(time, ops(prompt) / ops(at), SCALED_PREFILL)
+            }
+        };
+        let decode = match within(tpot, middle) {
+            true => along(tpot, middle)?,
+            false => {
+                let (at, time) = nearest(tpot, middle)?;
+                widened(time, bytes(middle) / bytes(at), SCALED_DECODE)
+            }
+        };
+        Some((Times { ttft: prefill, tpot: decode }, SCALED))
     }
 
     /// Times of the mean request of a histogram: its E2E is the mean of theirs.
-    fn mean(&self, lengths: &Lengths) -> Option<(Times, bool)> {
+    fn mean(&self, lengths: &Lengths) -> Option<(Times, &'static str)> {
         if let [(prompt, generated, _)] = lengths.bins.as_slice() {
             return self.at(*prompt, *generated);
         }
         let zero = Interval::exact(0.0);
-        let (mut ttft, mut decode, mut interpolated) = (zero, zero, false);
+        let (mut ttft, mut decode, mut method) = (zero, zero, EXACT);
         for (prompt, generated, share) in &lengths.bins {
-            let (times, between) = self.at(*prompt, *generated)?;
+            let (times, how) = self.at(*prompt, *generated)?;
             let steps = (*generated - 1) as f64;
             ttft = ttft.plus(times.ttft.map(|t| t * share));
             decode = decode.plus(times.tpot.map(|t| t * steps * share));
-            interpolated |= between;
+            if how != EXACT {
+                method = how;
+            }
         }
         let steps = (lengths.mean_gen() - 1.0).max(f64::MIN_POSITIVE);
         let tpot = if steps > 1e-9 { decode.map(|t| t / steps) } else { zero };
-        Some((Times { ttft, tpot }, interpolated))
+        Some((Times { ttft, tpot }, method))
     }
 }
 
@@ -133,6 +187,13 @@ fn usual(rows: &[&CaseRow]) -> Option<(usize, usize)> {
     for row in rows {
         let Case { prompt_tokens, gen_tokens, .. } = row.key.case;
         *lengths.entry((prompt_tokens, gen_tokens)).or_default() += 1;
+    }
+    // Prefills and decoding that were measured apart have no pair of lengths: the most usual of each.
+    if lengths.keys().all(|(prompt, generated)| *prompt == 0 || *generated == 0) {
+        let most = |of: fn(&(usize, usize)) -> usize| {
+            lengths.iter().filter(|(l, _)| of(l) > 0).max_by_key(|(_, count)| **count).map(|(l, _)| of(l))
+        };
+        return most(|l| l.0).zip(most(|l| l.1));
     }
     lengths.into_iter().max_by_key(|(_, count)| *count).map(|(lengths, _)| lengths)
 }
@@ -171,15 +232,18 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
     };
     let mut groups: BTreeMap<(Quant, usize), Curves<'_>> = BTreeMap::new();
     for row in &ok {
-        if let Some(times) = times(row) {
+        let (ttft, tpot) = measured_times(row);
+        if ttft.is_some() || tpot.is_some() {
             let Case { quant, batch, .. } = row.key.case;
-            groups.entry((quant, batch)).or_insert(Curves { rows: Vec::new() }).rows.push((row, times));
+            let shape = run.record.model.as_ref().map(|model| &model.shape);
+            let curves = groups.entry((quant, batch)).or_insert(Curves { rows: Vec::new(), shape });
+            curves.rows.push((row, ttft, tpot));
         }
     }
     let mut points = Vec::new();
     for ((quant, batch), curves) in &groups {
-        let Some((times, interpolated)) = curves.mean(&lengths) else { continue };
-        points.push(point(*quant, *batch, curves, times, interpolated, &lengths));
+        let Some((times, method)) = curves.mean(&lengths) else { continue };
+        points.push(point(*quant, *batch, curves, times, method, &lengths));
     }
     if points.is_empty() {
         let mut known: Vec<String> = ok
@@ -217,7 +281,7 @@ fn point(
     batch: usize,
     curves: &Curves<'_>,
     times: Times,
-    interpolated: bool,
+    method: &'static str,
     lengths: &Lengths,
 ) -> Point {
     let case = Case {
@@ -228,7 +292,8 @@ fn point(
     };
     let same =
         |row: &CaseRow| (row.key.case.prompt_tokens, row.key.case.gen_tokens) == (case.prompt_tokens, case.gen_tokens);
-    let used: Vec<&CaseRow> = curves.rows.iter().map(|(row, _)| *row).filter(|row| interpolated || same(row)).collect();
+    let used: Vec<&CaseRow> =
+        curves.rows.iter().map(|(row, ..)| *row).filter(|row| method != EXACT || same(row)).collect();
     let mut doubts: Vec<Arc<str>> = Vec::new();
     for reason in used.iter().flat_map(|row| &row.invalid) {
         let doubt: Arc<str> = format!("the measurement is {reason}").into();
@@ -242,9 +307,9 @@ fn point(
         let most = energies.iter().map(|e| e.hi).fold(0.0, f64::max);
         Interval::new(energies.iter().map(|e| e.value).sum::<f64>() / energies.len() as f64, least, most)
     });
-    let device = curves.rows.first().map_or(String::new(), |(row, _)| row.key.device.clone());
+    let device = curves.rows.first().map_or(String::new(), |(row, ..)| row.key.device.clone());
     let longest = lengths.bins.iter().map(|(prompt, generated, _)| prompt + generated).max().unwrap_or(1);
-    Point { case, longest, gen_tokens: lengths.mean_gen(), device, times, joules_per_token, interpolated, doubts }
+    Point { case, longest, gen_tokens: lengths.mean_gen(), device, times, joules_per_token, method, doubts }
 }
 
 #[cfg(test)]

@@ -1,30 +1,20 @@
-//! A first projection to hardware that was not measured: the share of the roof that was reached here, times the roof
-//! there, plus the time that a GPU spends launching the kernels of each layer.
-//!
-//! It is wide on purpose. On public llama.cpp measurements of six models on twelve GPU types (SpareCores
-//! sc-inspector-data@804d3c71, one build, Q4_K_M), with shares taken from CPU instances of up to 16 threads, 90 % of
-//! the true times per token were 0.42 to 1.6 times the projected one (0.43 to 1.9 times for models above 1 GB), and
-//! without the layer term 0.5 to 12 times. 90 % of the true prefill times were 0.4 to 4.4 times the projected one at a
-//! share of 0.3, 0.7 to 5.4 at 0.5, and 1.1 to 6.4 at 0.8. METHODOLOGY.md has the table.
+//! Times on hardware that was not measured, for the points of a ranking: on cards by the laws of [`super::projection`], on
+//! CPUs of the same generation by their size.
 
 use super::fit;
 use super::interval::Interval;
 use super::points::Point;
+use super::projection::laws::Memory;
+use super::projection::terms::Phase;
+use super::projection::{Card, Laws, Projection, Target, Tier, Work};
 use crate::catalog::{Accelerator, Shape};
-use crate::record::ceiling::{arithmetic_roof, roof};
 use crate::record::environment::CpuRecord;
-use crate::record::{CaseRow, CeilingKind, RunRecord};
+use crate::record::{CaseRow, RunRecord};
 use crate::units::{Bytes, Seconds};
 use crate::workload::{Case, ModelShape, Quant};
+use serde::Serialize;
+use std::sync::Arc;
 
-/// Seconds x GHz that a GPU takes to launch the kernels of one layer, as fitted to the public measurements above.
-const LAYER_LAUNCH_GHZ_S: f64 = 135e-6;
-/// Clock that is assumed where the catalog has none: the A100's, the lowest of the current data centre cards.
-const ASSUMED_CLOCK_GHZ: f64 = 1.41;
-/// Factors between projected and true time per token that hold 90 % of the evidence, low and high.
-const DECODE_FACTORS: (f64, f64) = (0.4, 2.5);
-/// The same for prefill, whatever the share.
-const PREFILL_FACTORS: (f64, f64) = (0.4, 6.4);
 /// Bytes of a number of the cache on a GPU.
 const GPU_CACHE_ELEMENT: usize = 2;
 /// The same of the CPU engine, which computes in `f32`.
@@ -53,42 +43,23 @@ impl Times {
     }
 }
 
-/// Roofs of a device: bytes per second and operations per second.
-#[derive(Debug, Clone, Copy)]
-struct Roofs {
-    bandwidth: f64,
-    arithmetic: f64,
-}
-
-/// What a case moves and computes.
-struct Work {
-    prefill_ops: f64,
-    weight_bytes: f64,
-    decode_ops: f64,
-    decode_bytes: f64,
-}
-
-impl Work {
-    fn of(shape: &ModelShape, case: &Case, cache_element: usize) -> Self {
-        let middle = case.prompt_tokens + case.gen_tokens / 2;
-        let weights = shape.decode_weight_bytes(case.quant).0;
-        Self {
-            prefill_ops: shape.prefill_ops(case.batch, case.prompt_tokens),
-            weight_bytes: weights,
-            decode_ops: shape.decode_ops(case.batch, middle),
-            decode_bytes: weights + shape.kv_bytes(case.batch, middle, cache_element).0,
-        }
-    }
-
-    /// The least time that the roofs allow for a prefill.
-    fn prefill_bound(&self, roofs: Roofs) -> f64 {
-        (self.prefill_ops / roofs.arithmetic).max(self.weight_bytes / roofs.bandwidth)
-    }
-
-    /// The least time that the roofs allow for a decode step.
-    fn decode_bound(&self, roofs: Roofs) -> f64 {
-        (self.decode_bytes / roofs.bandwidth).max(self.decode_ops / roofs.arithmetic)
-    }
+/// What stands behind a projection to a card.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ground {
+    /// How near it is to something measured, the farther of prefill and decoding.
+    pub tier: Tier,
+    /// Cards that the law was fitted to.
+    pub calibration_cards: usize,
+    /// The engine that the law was fitted to.
+    pub law_of: Arc<str>,
+    /// The card next to it that was measured.
+    pub nearest_card: Option<Arc<str>>,
+    /// Mean error of decode times on cards that were left out of the fit; absent where too few were measured.
+    pub validated_mape: Option<f64>,
+    /// Least time of the prefill by published peaks, without any calibration.
+    pub roofline_ttft_s: f64,
+    /// The same of a decode step.
+    pub roofline_tpot_s: f64,
 }
 
 /// Why nothing is said of a device. The words are made only where they are shown: a ranking asks for thousands.
@@ -102,6 +73,8 @@ pub enum Refusal<'a> {
     Unknown(&'static str),
     /// No arithmetic rate at this level is published.
     NoRate(Quant),
+    /// Nothing of the kind was measured on any card.
+    NoLaw(Quant),
     /// Weights and cache are too large.
     DoesNotFit {
         /// With the reserve.
@@ -122,6 +95,7 @@ impl std::fmt::Display for Refusal<'_> {
             Self::TooOld(accelerator) => write!(f, "{} is too old for candle's CUDA kernels", accelerator.name),
             Self::Unknown(figure) => write!(f, "its {figure} is not known"),
             Self::NoRate(quant) => write!(f, "no rate in {quant} is published for it"),
+            Self::NoLaw(quant) => write!(f, "nothing in {quant} was measured on any card"),
             Self::DoesNotFit { needed, memory, place } => {
                 write!(f, "does not fit: {needed} with the reserve, {memory} in {place}")
             }
@@ -140,12 +114,47 @@ pub struct Reference<'a> {
     /// The same at the greatest lengths that are asked about: what has to fit.
     largest: Case,
     measured: Times,
-    /// Share of the roof that the prefill reached, at most 1.
-    prefill_share: f64,
-    /// Share of the roof that decoding reached, at most 1.
-    decode_share: f64,
+    decode: Work,
+    prefill: Work,
     /// Hardware threads that the measured cores have: what clouds sell as vCPUs.
     vcpus: f64,
+}
+
+/// A card as the laws and the fit see it.
+pub struct Place<'a> {
+    /// As the catalog has it.
+    pub accelerator: &'a Accelerator,
+    /// Its figures.
+    pub card: Arc<Card>,
+    /// The part of it that one gets.
+    pub share: f64,
+}
+
+impl<'a> Place<'a> {
+    /// The error says why nothing can be said of it at all.
+    pub fn new(accelerator: &'a Accelerator, share: f64) -> Result<Self, Refusal<'a>> {
+        if accelerator.vendor != "NVIDIA" {
+            return Err(Refusal::NoBackend(accelerator));
+        }
+        if ["Kepler", "Maxwell", "Pascal"].iter().any(|old| accelerator.architecture.starts_with(old)) {
+            return Err(Refusal::TooOld(accelerator));
+        }
+        let card = Card::of(accelerator).map(Arc::new).map_err(Refusal::Unknown)?;
+        Ok(Self { accelerator, card, share })
+    }
+}
+
+/// Who asks the laws.
+#[derive(Default)]
+pub struct Asker {
+    /// The laws.
+    pub laws: Arc<Laws>,
+    /// The engine.
+    pub engine: Arc<str>,
+    /// The model.
+    pub model: Arc<str>,
+    /// What was asked before.
+    pub memory: Memory,
 }
 
 /// The engine runs a thread on each core; where a core has two hardware threads, a cloud sells it as two vCPUs.
@@ -154,69 +163,63 @@ fn vcpus(cpu: &CpuRecord) -> f64 {
     (cpu.engine_threads.max(1) as f64 * per_core.max(1.0)).min(cpu.threads.max(cpu.engine_threads).max(1) as f64)
 }
 
-/// The measured times of a row.
-pub fn measured_times(row: &CaseRow) -> Option<Times> {
+/// The measured times of a row, as far as it has them.
+pub fn measured_times(row: &CaseRow) -> (Option<Interval>, Option<Interval>) {
     let interval = |d: crate::record::Distribution<Seconds>| {
         Interval::new(d.median.0, d.lo.unwrap_or(d.median).0, d.hi.unwrap_or(d.median).0)
     };
-    Some(Times { ttft: interval(row.metrics.ttft?), tpot: interval(row.metrics.tpot?) })
+    (row.metrics.ttft.map(interval), row.metrics.tpot.map(interval))
 }
 
 impl<'a> Reference<'a> {
     /// A measured point of a run; the error says what the run lacks.
     pub fn new(record: &'a RunRecord, point: &Point) -> Result<Self, String> {
-        let shape = &record.model.as_ref().ok_or("the run has no model")?.shape;
-        let (case, measured, device) = (point.case, point.times, point.device.as_str());
-        let roofs = (
-            roof(&record.ceilings, device, CeilingKind::ReadBandwidth),
-            arithmetic_roof(&record.ceilings, device, case.quant),
-        );
-        let (Some(bandwidth), Some(arithmetic)) = roofs else {
-            return Err("the run has no ceilings, so that the share of the roof is not known".to_string());
-        };
-        let roofs = Roofs { bandwidth, arithmetic };
-        let cache_element = if device == "cpu" { CPU_CACHE_ELEMENT } else { GPU_CACHE_ELEMENT };
-        let work = Work::of(shape, &case, cache_element);
+        let model = record.model.as_ref().ok_or("the shape of the run's model is not known")?;
+        let (shape, case) = (&model.shape, point.case);
         Ok(Self {
             shape,
             case,
             largest: Case { prompt_tokens: point.longest - case.gen_tokens.min(point.longest), ..case },
-            measured,
-            prefill_share: (work.prefill_bound(roofs) / measured.ttft.value).min(1.0),
-            decode_share: (work.decode_bound(roofs) / measured.tpot.value).min(1.0),
+            measured: point.times,
+            decode: Work::decode_of(shape, &case),
+            prefill: Work::prefill_of(shape, &case),
             vcpus: vcpus(&record.environment.cpu),
         })
     }
 
-    /// Times on one accelerator, or on a `share` of one; the error says why none can be given.
+    /// Times on one accelerator, or on a share of one; the error says why none can be given.
     ///
     /// A share has its part of the memory. Its speed lies between that of the whole card, when nobody else is on it, and
     /// its part of that.
-    pub fn on_accelerator(&self, accelerator: &'a Accelerator, share: f64) -> Result<Times, Refusal<'a>> {
-        if accelerator.vendor != "NVIDIA" {
-            return Err(Refusal::NoBackend(accelerator));
-        }
-        if ["Kepler", "Maxwell", "Pascal"].iter().any(|old| accelerator.architecture.starts_with(old)) {
-            return Err(Refusal::TooOld(accelerator));
-        }
-        let memory = accelerator.memory().ok_or(Refusal::Unknown("memory"))? * share;
+    pub fn on_accelerator(&self, place: &Place<'a>, asker: &mut Asker) -> Result<(Times, Ground), Refusal<'a>> {
+        let accelerator = place.accelerator;
+        let memory = accelerator.memory().ok_or(Refusal::Unknown("memory"))? * place.share;
         self.check_fit(memory, GPU_CACHE_ELEMENT, fit::GPU_RESERVE, &accelerator.name)?;
-        let bandwidth = accelerator.bandwidth().ok_or(Refusal::Unknown("memory bandwidth"))?;
-        let arithmetic = accelerator.arithmetic(self.case.quant).ok_or(Refusal::NoRate(self.case.quant))?;
-        let roofs = Roofs { bandwidth: bandwidth.0, arithmetic: arithmetic.0 };
-        let work = Work::of(self.shape, &self.case, GPU_CACHE_ELEMENT);
-        let launch =
-            self.shape.layers as f64 * LAYER_LAUNCH_GHZ_S / accelerator.clock_ghz().unwrap_or(ASSUMED_CLOCK_GHZ);
-        let project = |bound: f64, reached: f64, measured: Interval, (low, high): (f64, f64)| {
-            let time = bound / reached + launch;
-            // What the measurement is uncertain by comes on top. No projection beats the uncalibrated roof.
-            let (low, high) = (low * measured.lo / measured.value, high * measured.hi / measured.value);
-            Interval::new(time / share, (time * low).max(bound).min(time), time * high / share)
+        let quant = self.case.quant;
+        accelerator.arithmetic(quant).ok_or(Refusal::NoRate(quant))?;
+        let target = Target { card: &place.card, engine: &asker.engine, host: None, model: &asker.model, quant };
+        let mut project = |phase, work| {
+            let projected = asker.laws.project(phase, &target, work, &mut asker.memory);
+            projected.ok_or_else(|| match place.card.tdp_w {
+                None => Refusal::Unknown("board power"),
+                Some(_) => Refusal::NoLaw(quant),
+            })
         };
-        Ok(Times {
-            ttft: project(work.prefill_bound(roofs), self.prefill_share, self.measured.ttft, PREFILL_FACTORS),
-            tpot: project(work.decode_bound(roofs), self.decode_share, self.measured.tpot, DECODE_FACTORS),
-        })
+        let (prefill, decode) = (project(Phase::Prefill, &self.prefill)?, project(Phase::Decode, &self.decode)?);
+        let ground = Ground {
+            tier: prefill.tier.max(decode.tier),
+            calibration_cards: decode.cards,
+            law_of: decode.law_of.clone(),
+            nearest_card: decode.nearest.clone(),
+            validated_mape: decode.validated_mape,
+            roofline_ttft_s: prefill.roofline_s / place.share,
+            roofline_tpot_s: decode.roofline_s / place.share,
+        };
+        let of = |projected: &Projection| {
+            let time = projected.time;
+            Interval::new(time.value / place.share, time.lo, time.hi / place.share)
+        };
+        Ok((Times { ttft: of(&prefill), tpot: of(&decode) }, ground))
     }
 
     /// Times on an instance of the same CPU generation; the error says why none can be given.
@@ -224,7 +227,7 @@ impl<'a> Reference<'a> {
         let (Some(vcpus), Some(memory)) = (shape.vcpus, shape.memory) else {
             return Err(Refusal::Unknown("size"));
         };
-        self.check_fit(memory, 4, fit::HOST_RESERVE, "the host")?;
+        self.check_fit(memory, CPU_CACHE_ELEMENT, fit::HOST_RESERVE, "the host")?;
         let ratio = vcpus / self.vcpus;
         if !(1.0..=MOST_CORE_RATIO).contains(&ratio) {
             return Err(Refusal::TooFar(self.vcpus));

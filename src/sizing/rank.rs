@@ -1,24 +1,22 @@
 //! Offers in the order of what a request costs on them, with what each figure is based on, and the offers that were
 //! left out, with the reason.
 
-use super::cost::{Breakdown, HOURS_PER_MONTH, carbon};
-use super::demand::{Load, Usage};
-use super::energy;
+use super::cost::carbon;
+use super::demand::Usage;
+use super::figures::Figures;
 use super::filter::{self, Age, Filter};
 use super::front::{self, Swap};
 use super::headline::headline;
-use super::interval::Interval;
 use super::lengths::Lengths;
 use super::machine::{hourly_of, instance_of, mismatch, same_engine_and_model};
-use super::money::CostInterval;
 use super::points::{self, Point, Points, Wanted};
 use super::pricing::{Listing, Placed, Pricer};
+use super::projection::{self, Laws};
 use super::request::RankRequest;
 use super::row::{Excluded, RankRow};
-use super::speed::{Speed, Speeds, copies};
+use super::speed::{Speeds, copies};
 use crate::catalog::{Catalog, Market, Offer, Shape};
 use crate::record::{Basis, Run};
-use crate::units::Usd;
 use crate::workload::Quant;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -76,7 +74,7 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
         for (run, points) in &all {
             ranker.add_measured(run, points, *quant)?;
         }
-        if request.only != Some(Basis::Measured) {
+        if !matches!(request.only, Some(Basis::Measured | Basis::Imported)) {
             ranker.add_offers(first, &all[0].1, *quant);
         }
     }
@@ -108,20 +106,11 @@ struct Ranker<'a> {
     pricer: Pricer<'a>,
     gen_tokens: f64,
     prompt_tokens: f64,
+    laws: Arc<Laws>,
     /// Types that were measured: they are not projected.
     measured: HashSet<(String, String)>,
     rows: Vec<RankRow>,
     excluded: Vec<Excluded>,
-}
-
-/// Where a row's figures are from.
-struct Figures<'a> {
-    placed: &'a Placed,
-    point: &'a Point,
-    basis: Basis,
-    hardware: Arc<str>,
-    /// Power of the hardware while it waits, where that was measured.
-    idle_w: Option<f64>,
 }
 
 impl<'a> Ranker<'a> {
@@ -137,10 +126,19 @@ impl<'a> Ranker<'a> {
             pricer: Pricer::new(catalog, &request.service, gen_tokens, weights),
             gen_tokens,
             prompt_tokens: points.lengths.mean_prompt(),
+            laws: {
+                let known: Vec<&Run> = all.iter().map(|(run, _)| *run).chain(request.evidence.iter()).collect();
+                projection::carried::laws(&known, catalog)
+            },
             measured: all.iter().filter_map(|(run, _)| instance_of(run, request)).collect(),
             rows: Vec::new(),
             excluded: Vec::new(),
         }
+    }
+
+    /// Prompt and generated tokens, in the mean.
+    fn lengths(&self) -> (f64, f64) {
+        (self.prompt_tokens, self.gen_tokens)
     }
 
     fn exclude(&mut self, offer: String, quant: Quant, reason: impl Into<Arc<str>>) {
@@ -173,7 +171,9 @@ impl<'a> Ranker<'a> {
         let instance = instance_of(run, self.request);
         let hardware = run.record.engine.hardware.clone().unwrap_or(environment.cpu.model.clone());
         let of_quant = of_quant(points, quant);
-        let Some(speed) = Speeds::new(run, self.catalog, self.request.slo, of_quant).measured(&hardware) else {
+        let Some(speed) =
+            Speeds::new(run, self.catalog, self.request.slo, of_quant, self.laws.clone()).measured(&hardware)
+        else {
             let offer = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
             self.exclude(offer, quant, "no measured batch keeps the limits");
             return Ok(());
@@ -207,7 +207,7 @@ impl<'a> Ranker<'a> {
                 if cards > 1 { format!("{cards}x {hardware}").into() } else { hardware.as_str().into() };
             let idle_w = run.record.power.idle_w.map(|idle| idle.0 * cards as f64);
             let point = &points.points[speed.point];
-            let figures = Figures { placed: &placed, point, basis: Basis::Measured, hardware, idle_w };
+            let figures = Figures { placed: &placed, point, basis: run.record.basis, hardware, idle_w };
             let listings: Vec<Listing<'_>> = self.listings(offer).collect();
             for listing in listings {
                 if let Some(mut row) = self.offer_row(&figures, &listing) {
@@ -230,12 +230,12 @@ impl<'a> Ranker<'a> {
         let figures = Figures {
             placed: &placed,
             point: &points.points[speed.point],
-            basis: Basis::Measured,
+            basis: run.record.basis,
             hardware: hardware.as_str().into(),
             idle_w: run.record.power.idle_w.map(|idle| idle.0),
         };
         let breakdown = hourly.and_then(|usd| self.pricer.at(usd, &placed));
-        let mut row = self.row(&figures, None, breakdown);
+        let mut row = figures.row(&self.request.service, self.lengths(), None, breakdown);
         row.usd_per_h = hourly;
         let (provider, name) = instance.unwrap_or(("this machine".to_string(), environment.hostname.clone()));
         (row.provider, row.instance_type) = (provider.into(), name.into());
@@ -251,7 +251,7 @@ impl<'a> Ranker<'a> {
 
     /// Projects every other offer, and hardware of one's own, from the points of one level.
     fn add_offers(&mut self, run: &Run, points: &Points, quant: Quant) {
-        let mut speeds = Speeds::new(run, self.catalog, self.request.slo, of_quant(points, quant));
+        let mut speeds = Speeds::new(run, self.catalog, self.request.slo, of_quant(points, quant), self.laws.clone());
         let mut places: HashMap<*const Shape, Result<Arc<Placed>, Arc<str>>> = HashMap::new();
         let mut left_out: HashSet<(*const Shape, Arc<str>)> = HashSet::new();
         let mut kept: Vec<(f64, Arc<Placed>, Listing<'a>)> = Vec::new();
@@ -368,7 +368,12 @@ impl<'a> Ranker<'a> {
                 basis: Basis::Projected,
                 idle_w: own.idle_w,
             };
-            let mut row = self.row(&figures, Some(Market::OnPrem), self.pricer.own(&hour, &placed));
+            let mut row = figures.row(
+                &self.request.service,
+                self.lengths(),
+                Some(Market::OnPrem),
+                self.pricer.own(&hour, &placed),
+            );
             (row.provider, row.instance_type) = ("own".into(), own.name.as_str().into());
             row.usd_per_h = Some(hour.busy());
             row.price_source = Some(own.source.as_str().into()).filter(|s: &Arc<str>| !s.is_empty());
@@ -387,7 +392,7 @@ impl<'a> Ranker<'a> {
                 return None;
             }
         };
-        let mut row = self.row(figures, Some(listing.market), Some(breakdown));
+        let mut row = figures.row(&self.request.service, self.lengths(), Some(listing.market), Some(breakdown));
         row.provider = offer.shape.provider.clone();
         row.instance_type = offer.shape.instance_type.clone();
         row.region = Some(offer.region.clone());
@@ -412,72 +417,6 @@ impl<'a> Ranker<'a> {
         });
         Some(row)
     }
-
-    fn row(&self, figures: &Figures<'_>, market: Option<Market>, breakdown: Option<Breakdown>) -> RankRow {
-        let Figures { placed, point, basis, hardware, .. } = figures;
-        let (speed, service) = (&placed.speed, &self.request.service);
-        let total = breakdown.and_then(|b| b.total());
-        let times = |units: f64| total.and_then(|cost| cost.times(units));
-        let prefill = (speed.times.ttft.value / speed.e2e.value).clamp(0.0, 1.0);
-        let demand = service.usage.demand();
-        let month = demand.and_then(|_| month(total?, placed, 1.0 - service.failure_share));
-        let users = demand.and_then(|demand| match demand.load {
-            Load::Users { users, .. } => Some(users),
-            Load::Rates(_) => None,
-        });
-        RankRow {
-            provider: "".into(),
-            instance_type: "".into(),
-            region: None,
-            zone: None,
-            market,
-            hardware: hardware.clone(),
-            usd_per_h: None,
-            replicas: placed.copies,
-            quant: point.case.quant,
-            batch: point.case.batch,
-            basis: *basis,
-            method: speed.method,
-            ttft_s: speed.times.ttft,
-            tpot_s: speed.times.tpot,
-            e2e_s: speed.e2e,
-            requests_per_s: placed.rate,
-            fleet: demand.map(|_| placed.fleet(market)),
-            components: breakdown,
-            usd_per_request: total,
-            usd_per_thousand_requests: times(1e3),
-            usd_per_million_tokens: times(1e6 / self.gen_tokens),
-            usd_per_million_input_tokens: times(1e6 * prefill / self.prompt_tokens),
-            usd_per_million_output_tokens: times(1e6 * (1.0 - prefill) / self.gen_tokens),
-            usd_per_month: month,
-            usd_per_user_month: users.and_then(|users| month?.times(1.0 / users)),
-            joules_per_token: self.joules_per_token(speed, point, *basis),
-            g_co2e_per_thousand_requests: None,
-            why_no_cost: None,
-            price_age_days: None,
-            price_source: None,
-            stale: false,
-            tied_with_first: false,
-            on_front: false,
-            doubts: point.doubts.clone(),
-            remarks: Vec::new(),
-        }
-    }
-
-    fn joules_per_token(&self, speed: &Speed, point: &Point, basis: Basis) -> Option<Interval> {
-        match basis {
-            Basis::Measured => point.joules_per_token,
-            _ => Some(energy::projected(speed.board_w?, speed.times, point.case.batch, point.gen_tokens)),
-        }
-    }
-}
-
-/// What a month of the demand costs, each end of the cost of a successful request with the requests that succeed there.
-fn month(request: CostInterval, placed: &Placed, success: f64) -> Option<CostInterval> {
-    let of = |cost: Usd, requests_per_s: f64| cost.times(success * requests_per_s * HOURS_PER_MONTH * 3600.0);
-    let (fastest, slowest) = placed.demanded;
-    let value = of(request.value, placed.fleet(None).requests_per_s)?;
-    Some(CostInterval::new(value, of(request.lo, fastest)?, of(request.hi, slowest)?))
 }
 
 fn of_quant(points: &Points, quant: Quant) -> Vec<(usize, &Point)> {

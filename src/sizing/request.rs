@@ -6,11 +6,12 @@ use super::demand::Usage;
 use super::interval::Interval;
 use super::points::Wanted;
 use crate::catalog::Market;
-use crate::record::Basis;
+use crate::record::{Basis, Run};
 use crate::units::{Bytes, Seconds, Usd};
 use crate::workload::Quant;
 use jiff::civil::Date;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Limits on the medians of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -166,6 +167,8 @@ pub struct RankRequest {
     pub freshness: Freshness,
     /// The day that ages are counted to.
     pub today: Date,
+    /// Further measurements that projections learn from, beside those that are ranked and those that the program carries.
+    pub evidence: Arc<Vec<Run>>,
 }
 
 impl RankRequest {
@@ -187,6 +190,7 @@ impl RankRequest {
             service: Service::default(),
             freshness: Freshness::default(),
             today,
+            evidence: Arc::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use super::cost::Breakdown;
 use super::demand::Fleet;
 use super::interval::Interval;
 use super::money::CostInterval;
+use super::project::Ground;
 use crate::catalog::{Market, Offer};
 use crate::record::Basis;
 use crate::units::Usd;
@@ -41,6 +42,8 @@ pub struct RankRow {
     pub basis: Basis,
     /// How the figures came about.
     pub method: &'static str,
+    /// What stands behind a projection to a card: its tier, the cards of the fit, the uncalibrated roofline.
+    pub ground: Option<Ground>,
     /// To the first token.
     pub ttft_s: Interval,
     /// Per further token.

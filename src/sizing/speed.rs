@@ -3,7 +3,9 @@
 
 use super::interval::Interval;
 use super::points::Point;
-use super::project::{Reference, Refusal, Times};
+use super::project::{Asker, Ground, Place, Reference, Refusal, Times};
+use super::projection::Laws;
+use super::projection::laws::Memory;
 use super::request::Slo;
 use crate::catalog::shape::CountUnit;
 use crate::catalog::{Catalog, Shape};
@@ -29,6 +31,8 @@ pub struct Speed {
     pub method: &'static str,
     /// Power of the board of one accelerator.
     pub board_w: Option<f64>,
+    /// What stands behind a projection to a card.
+    pub ground: Option<Ground>,
 }
 
 /// Kinds of hardware that are equally fast.
@@ -40,6 +44,9 @@ enum Key {
     Cpu(Option<Arc<str>>, u64, u64),
 }
 
+/// Times, and what stands behind them where they are projected to a card.
+type Found = (Times, Option<Ground>);
+
 /// The speeds of everything in a catalog at one quantization level.
 pub struct Speeds<'a> {
     run: &'a Run,
@@ -48,6 +55,7 @@ pub struct Speeds<'a> {
     points: Vec<(usize, &'a Point)>,
     references: Vec<Result<Reference<'a>, String>>,
     cpu: Option<String>,
+    asker: Asker,
     known: HashMap<Key, Result<Arc<Speed>, Arc<str>>>,
 }
 
@@ -63,21 +71,24 @@ pub fn copies(shape: &Shape) -> usize {
 
 impl<'a> Speeds<'a> {
     /// From the points of one level (with their indices).
-    pub fn new(run: &'a Run, catalog: &'a Catalog, slo: Slo, points: Vec<(usize, &'a Point)>) -> Self {
+    pub fn new(run: &'a Run, catalog: &'a Catalog, slo: Slo, points: Vec<(usize, &'a Point)>, laws: Arc<Laws>) -> Self {
         let references = points.iter().map(|(_, point)| Reference::new(&run.record, point)).collect();
         let cpu = catalog.cpu_of(&run.record.environment.cpu).map(|cpu| cpu.id.clone());
-        Self { run, catalog, slo, points, references, cpu, known: HashMap::new() }
+        let model = run.cases.first().map_or("", |row| &row.key.model);
+        let asker = Asker {
+            laws,
+            engine: run.record.engine.name.as_str().into(),
+            model: model.into(),
+            memory: Memory::default(),
+        };
+        Self { run, catalog, slo, points, references, cpu, asker, known: HashMap::new() }
     }
 
     /// The best measured point within the limits, as it is.
     pub fn measured(&self, hardware: &str) -> Option<Speed> {
-        let all = self.points.iter().enumerate().map(|(place, (_, point))| (place, point.times));
-        let (place, times) = self.best(all)?;
-        let method = match self.points[place].1.interpolated {
-            true => "between measured lengths",
-            false => "measured",
-        };
-        Some(self.speed(place, times, hardware.into(), method, None))
+        let all = self.points.iter().enumerate().map(|(place, (_, point))| (place, (point.times, None)));
+        let (place, (times, _)) = self.best(all)?;
+        Some(self.speed(place, times, hardware.into(), self.points[place].1.method, None))
     }
 
     /// Projected to a shape, or why not.
@@ -97,23 +108,26 @@ impl<'a> Speeds<'a> {
         speed
     }
 
-    fn project(&self, shape: &Shape) -> Result<Speed, String> {
+    fn project(&mut self, shape: &Shape) -> Result<Speed, String> {
         let on_cpu = self.run.record.engine.device == "cpu";
+        let catalog = self.catalog;
         if let Some(id) = &shape.accelerator {
-            let Some(accelerator) = self.catalog.accelerators.get(&**id) else {
+            let Some(accelerator) = catalog.accelerators.get(&**id) else {
                 return Err(format!("its accelerator `{id}` is not in accelerators.csv"));
             };
             if shape.count_unit != CountUnit::Device {
                 return Err("its accelerators are not counted in devices".to_string());
             }
-            let share = share(shape);
-            let method = match (on_cpu, share < 1.0) {
-                (true, false) => "share of the roof, from a CPU",
-                (false, false) => "share of the roof, from another GPU",
-                (_, true) => "share of the roof of a share of a card",
-            };
-            let times = |reference: &Reference<'a>| reference.on_accelerator(accelerator, share);
-            return self.fastest(times, accelerator.name.as_str().into(), method, accelerator.tdp_w);
+            let place = Place::new(accelerator, share(shape)).map_err(|why| why.to_string())?;
+            let mut asker = std::mem::take(&mut self.asker);
+            let speed = self.fastest(
+                |reference| reference.on_accelerator(&place, &mut asker).map(|(times, ground)| (times, Some(ground))),
+                accelerator.name.as_str().into(),
+                "terms and relatives",
+                accelerator.tdp_w,
+            );
+            self.asker = asker;
+            return speed;
         }
         if !on_cpu {
             return Err("it has no GPU, and the run was on one: CPUs are not projected from GPUs".to_string());
@@ -124,12 +138,13 @@ impl<'a> Speeds<'a> {
             return Err(format!("its CPU is {generation}, the measured one {measured}: CPUs are not projected across"));
         }
         let hardware = format!("{} vCPU {generation}", shape.vcpus.unwrap_or(0.0));
-        self.fastest(|reference| reference.on_same_cpu(shape), hardware.into(), "same CPU generation", None)
+        let times = |reference: &Reference<'a>| reference.on_same_cpu(shape).map(|times| (times, None));
+        self.fastest(times, hardware.into(), "same CPU generation", None)
     }
 
     fn fastest(
         &self,
-        times: impl Fn(&Reference<'a>) -> Result<Times, Refusal<'a>>,
+        mut times: impl FnMut(&Reference<'a>) -> Result<(Times, Option<Ground>), Refusal<'a>>,
         hardware: Arc<str>,
         method: &'static str,
         board_w: Option<f64>,
@@ -148,16 +163,19 @@ impl<'a> Speeds<'a> {
             }
         }
         match self.best(candidates.into_iter()) {
-            Some((place, times)) => Ok(self.speed(place, times, hardware, method, board_w)),
+            Some((place, (times, ground))) => {
+                let speed = self.speed(place, times, hardware, method, board_w);
+                Ok(Speed { ground, ..speed })
+            }
             None => Err(refusal.map_or("no batch keeps the limits".to_string(), |why| why.to_string())),
         }
     }
 
     /// The one with the most requests per second among those that keep the limits.
-    fn best(&self, candidates: impl Iterator<Item = (usize, Times)>) -> Option<(usize, Times)> {
+    fn best(&self, candidates: impl Iterator<Item = (usize, Found)>) -> Option<(usize, Found)> {
         let within = |limit: Option<Seconds>, time: f64| limit.is_none_or(|limit| time <= limit.0);
-        let mut best: Option<(f64, usize, Times)> = None;
-        for (place, times) in candidates {
+        let mut best: Option<(f64, usize, Found)> = None;
+        for (place, (times, ground)) in candidates {
             let point = self.points[place].1;
             let e2e = times.e2e(point.gen_tokens).value;
             let keeps = within(self.slo.ttft, times.ttft.value)
@@ -165,10 +183,10 @@ impl<'a> Speeds<'a> {
                 && within(self.slo.e2e, e2e);
             let rate = point.case.batch as f64 / e2e;
             if keeps && best.as_ref().is_none_or(|(most, ..)| rate > *most) {
-                best = Some((rate, place, times));
+                best = Some((rate, place, (times, ground)));
             }
         }
-        best.map(|(_, place, times)| (place, times))
+        best.map(|(_, place, found)| (place, found))
     }
 
     fn speed(
@@ -189,6 +207,7 @@ impl<'a> Speeds<'a> {
             hardware,
             method,
             board_w,
+            ground: None,
         }
     }
 }

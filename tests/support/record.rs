@@ -1,7 +1,7 @@
 //! A run record for tests.
 
 use sizewell::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION};
-use sizewell::record::{Environment, RunRecord, RunStatus};
+use sizewell::record::{Basis, Environment, RunRecord, RunStatus};
 use sizewell::workload::sweep::Grid;
 use sizewell::workload::{Limits, Preset, Quant, Sweep};
 
@@ -23,6 +23,9 @@ pub fn limits() -> Limits {
 pub fn record() -> RunRecord {
     let preset = Preset::named("smollm2-135m").unwrap();
     RunRecord {
+        basis: Basis::Measured,
+        accelerators: 0,
+        import: None,
         schema_version: SCHEMA_VERSION,
         status: RunStatus::Running,
         started_at: "2026-11-23T10:00:00Z".parse().unwrap(),

@@ -12,7 +12,7 @@ pub use cases::{cases, energy, loads, summary};
 pub use coldstart::cold_starts;
 pub use origin::{ceilings, environment};
 pub use plan::{bought, options, warm};
-pub use ranking::{components, excluded, excluded_offers, offer_name, ranking, shown};
+pub use ranking::{components, excluded, excluded_offers, offer_name, ranking, shown, tiers};
 pub use series::series;
 pub use validation::validation;
 

@@ -43,7 +43,7 @@ pub fn options(plan: &Plan, most: usize) -> Table {
             row.hardware.to_string(),
             row.quant.to_string(),
             row.batch.to_string(),
-            if row.doubts.is_empty() { row.basis.to_string() } else { format!("{}*", row.basis) },
+            super::ranking::basis(row),
             option.fleet.instances.to_string(),
             range(option),
             Fraction(option.fleet.utilisation).human(),

@@ -4,6 +4,9 @@ use crate::record::Basis;
 use crate::report::table::{DASH, Table};
 use crate::sizing::cost::Component;
 use crate::sizing::demand::{Load, Usage};
+use crate::sizing::project::Ground;
+use crate::sizing::projection::Tier;
+use crate::sizing::projection::terms::Phase;
 use crate::sizing::{CostInterval, Excluded, Interval, RankRow, Ranking};
 use crate::units::Quantity;
 use crate::units::{Fraction, RequestsPerSecond, Seconds};
@@ -97,6 +100,58 @@ pub(super) fn marked_name(row: &RankRow) -> String {
     if row.on_front { format!("{} ^", offer_name(row)) } else { offer_name(row) }
 }
 
+/// Basis and tier of a row, with a star where it is in doubt: `projected X*`.
+pub(super) fn basis(row: &RankRow) -> String {
+    let tier = row.ground.as_ref().map_or(String::new(), |ground| format!(" {}", ground.tier));
+    format!("{}{tier}{}", row.basis, if row.doubts.is_empty() { "" } else { "*" })
+}
+
+/// What the letters of tiers mean, and how far off projections of each were: the rows that projected figures link to.
+pub fn tiers(rankings: &[Ranking]) -> Option<Table> {
+    let grounds: Vec<&Ground> =
+        rankings.iter().flat_map(|ranking| &ranking.rows).filter_map(|row| row.ground.as_ref()).collect();
+    grounds.first()?;
+    let mut table = Table::new(
+        "How far off projections can be",
+        &[
+            "tier",
+            "what was measured",
+            ">least margin, decode",
+            ">least margin, prefill",
+            ">rows here",
+            ">error on left-out cards",
+        ],
+    );
+    for tier in [Tier::I, Tier::S, Tier::X, Tier::F] {
+        let of: Vec<&&Ground> = grounds.iter().filter(|ground| ground.tier == tier).collect();
+        let error = of.iter().find_map(|ground| ground.validated_mape);
+        let factor = |phase| match (tier, error) {
+            (Tier::X, Some(_)) => "as computed".to_string(),
+            _ => format!("x {:.2}", tier.factor(phase, false)),
+        };
+        table.push(vec![
+            tier.to_string(),
+            tier.meaning().to_string(),
+            factor(Phase::Decode),
+            factor(Phase::Prefill),
+            of.len().to_string(),
+            error.map_or(DASH.to_string(), |error| Fraction(error).human()),
+        ]);
+        table.anchors.push(format!("tier-{tier}"));
+    }
+    let mut laws: Vec<String> =
+        grounds.iter().map(|g| format!("{} on {} cards", g.law_of, g.calibration_cards)).collect();
+    laws.sort();
+    laws.dedup();
+    table.notes.push(format!(
+        "fitted to {}; the error is the mean of decode times on cards that were left out of the fit, of that engine; margins \
+         are never below those given, and in tier F hold the difference between engines too",
+        laws.join(", ")
+    ));
+    table.notes.push("METHODOLOGY.md, section 7, has the terms and the whole table of errors".to_string());
+    Some(table)
+}
+
 /// The first `most` rows of a ranking, and every measured one wherever it stands.
 pub fn ranking(ranking: &Ranking, most: usize) -> Table {
     let demand = ranking.rows.iter().any(|row| row.fleet.is_some());
@@ -119,7 +174,7 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
             row.hardware.to_string(),
             row.quant.to_string(),
             row.batch.to_string(),
-            if row.doubts.is_empty() { row.basis.to_string() } else { format!("{}*", row.basis) },
+            basis(row),
             row.usd_per_h.map_or(DASH.to_string(), |p| p.to_string().trim_start_matches('$').to_string()),
         ];
         if demand {
@@ -141,6 +196,7 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
         table.push(cells);
     }
     table.notes = ranking_notes(ranking, most);
+    table.link = table.columns.iter().position(|column| column.title == "basis").map(|place| (place, "tier-"));
     table
 }
 
@@ -221,8 +277,8 @@ pub(super) fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
     }
     if ranking.rows.iter().any(|row| row.basis == Basis::Projected) {
         notes.push(
-            "projected: the share of the roof that was reached here, times the roof there; METHODOLOGY.md says how \
-             far off that can be"
+            "projected: a sum of physical terms fitted to measured cards, moved by measured relatives; I this card on \
+             another host, S at other sizes, X another card of about its generation, F none so near with this engine"
                 .to_string(),
         );
     }

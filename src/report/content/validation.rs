@@ -1,8 +1,9 @@
 //! How far off projections are, as tables.
 
 use crate::report::table::{DASH, Table};
+use crate::sizing::projection::terms::{KernelClass, Phase};
 use crate::sizing::validate::{Errors, Validation};
-use crate::units::{Fraction, Quantity};
+use crate::units::{Fraction, Quantity, digits};
 
 fn share(value: Option<f64>) -> String {
     value.map_or(DASH.to_string(), |value| Fraction(value).human())
@@ -121,6 +122,25 @@ pub fn validation(validation: &Validation) -> Vec<Table> {
             "refused: {} whose CPU model was measured nowhere else, {} with no size near enough",
             cpus.refused_other_model, cpus.refused_too_far
         ));
+        tables.push(table);
+    }
+    if !validation.laws.is_empty() {
+        let mut table = Table::new("What the terms are worth", &["engine", "kernels", "of", ">cards", "terms"]);
+        for law in &validation.laws {
+            let phase = match (law.phase, law.tokens) {
+                (Phase::Decode, _) => "decode".to_string(),
+                (_, Some(tokens)) if law.class == KernelClass::Quantized => format!("prefill of about {tokens}"),
+                _ => "prefill".to_string(),
+            };
+            let terms: Vec<String> = law
+                .terms
+                .iter()
+                .filter(|(_, weight)| *weight > 0.0)
+                .map(|(name, weight)| format!("{} {name}", digits(*weight)))
+                .collect();
+            let (engine, kernels) = (law.engine.clone(), law.class.name().to_string());
+            table.push(vec![engine, kernels, phase, law.cards.to_string(), terms.join(" + ")]);
+        }
         tables.push(table);
     }
     if !validation.not_used.is_empty() || !validation.refused.is_empty() {

@@ -125,7 +125,7 @@ mod tests {
         let (l4, l40s, v100) = (of("nvidia/l4-24"), of("nvidia/l40s-48"), of("nvidia/v100-pcie-16"));
         assert!(l4.launches_graphs() && !v100.launches_graphs());
         assert_eq!(l4.decode_distance(&l4), 0.0);
-        assert!(l4.prefill_distance(&l40s) < l4.prefill_distance(&v100));
+        assert_eq!(l40s.decode_distance(&v100), v100.decode_distance(&l40s));
         assert!(Card::of(&catalog.accelerators["nvidia/k80-12"]).is_err());
     }
 }

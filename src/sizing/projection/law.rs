@@ -160,7 +160,8 @@ impl Law {
             let (first, ..) = group[0];
             let launch_share = group.iter().map(|(_, _, launch)| launch).sum::<f64>() / n;
             residuals.push(group.iter().map(|(_, residual, _)| residual).sum::<f64>() / n);
-            places.push(place(&Question::of(first), launch_share));
+            let variance = group.iter().map(|(o, ..)| o.variance).sum::<f64>() / (n * n);
+            places.push(Place { variance, ..place(&Question::of(first), launch_share) });
         }
         (places, residuals)
     }
@@ -194,7 +195,8 @@ impl Law {
             for observation in own().filter(|o| o.card.id == *left_out) {
                 if let Some(estimate) = law.estimate(&Question::of(observation)) {
                     let off = (observation.seconds / estimate.seconds).ln().abs();
-                    scores.push(left_out, off / estimate.deviation);
+                    let error = (estimate.seconds / observation.seconds - 1.0).abs();
+                    scores.push(left_out, off / estimate.deviation, error);
                 }
             }
         }
@@ -218,5 +220,6 @@ fn place(question: &Question<'_>, launch_share: f64) -> Place {
         batch: question.work.batch.max(1.0),
         ln_bytes: question.work.weight_bytes.max(1.0).ln(),
         launch_share,
+        variance: 0.0,
     }
 }

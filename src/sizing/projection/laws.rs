@@ -10,7 +10,8 @@ use super::tier::Tier;
 use super::work::Work;
 use crate::sizing::interval::Interval;
 use crate::workload::Quant;
-use std::collections::{BTreeMap, BTreeSet};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Prompt lengths (all of a batch together) that quantized prefills have laws of their own for: short ones are bound by
@@ -29,6 +30,8 @@ struct Judged {
     quantile: f64,
     /// Whether it was computed.
     calibrated: bool,
+    /// Mean error on cards that were left out.
+    mape: Option<f64>,
 }
 
 /// Laws by class, phase and length.
@@ -36,6 +39,25 @@ struct Judged {
 pub struct Laws {
     decode: BTreeMap<KernelClass, Judged>,
     prefill: BTreeMap<KernelClass, Vec<(f64, Judged)>>,
+}
+
+/// A law as it is shown.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Described {
+    /// The engine that it was fitted to.
+    pub engine: String,
+    /// Kernels.
+    pub class: KernelClass,
+    /// Phase.
+    pub phase: Phase,
+    /// Length of the prompts that it is for.
+    pub tokens: Option<f64>,
+    /// Cards that were measured.
+    pub cards: usize,
+    /// Standard deviations that an interval reaches to each side.
+    pub quantile: f64,
+    /// Terms and their weights.
+    pub terms: Vec<(String, f64)>,
 }
 
 /// What is to be projected to.
@@ -66,6 +88,10 @@ pub struct Projection {
     pub cards: usize,
     /// The engine that the law was fitted to.
     pub law_of: Arc<str>,
+    /// The measured card that is nearest to it.
+    pub nearest: Option<Arc<str>>,
+    /// Mean error on cards that were left out of the fit; `None` where too few were measured.
+    pub validated_mape: Option<f64>,
 }
 
 /// Weights of the two anchors next to a length.
@@ -102,8 +128,13 @@ impl Judged {
             true => Law::scores(kind, engine, observations, batch_rate),
             false => Scores::default(),
         };
-        let quantile = scores.quantile(None);
-        Some(Self { law, quantile: quantile.unwrap_or(conformal::DEFAULT_QUANTILE), calibrated: quantile.is_some() })
+        let (quantile, mape) = (scores.quantile(), scores.mape());
+        Some(Self {
+            law,
+            quantile: quantile.unwrap_or(conformal::DEFAULT_QUANTILE),
+            calibrated: quantile.is_some(),
+            mape,
+        })
     }
 }
 
@@ -164,18 +195,22 @@ impl Laws {
         }
     }
 
-    /// Every law, for showing: class, phase, anchor, and its terms with their weights.
-    pub fn described(&self) -> Vec<(KernelClass, Phase, Option<f64>, Vec<(&'static str, f64)>)> {
-        let mut all = Vec::new();
-        for (class, judged) in &self.decode {
-            all.push((*class, Phase::Decode, None, judged.law.weighted_terms().collect()));
-        }
-        for (class, laws) in &self.prefill {
-            for (anchor, judged) in laws {
-                all.push((*class, Phase::Prefill, Some(*anchor), judged.law.weighted_terms().collect()));
-            }
-        }
-        all
+    /// Every law with what its terms are worth.
+    pub fn described(&self) -> Vec<Described> {
+        let described = |class: &KernelClass, phase, tokens, judged: &Judged| Described {
+            engine: judged.law.engine().to_string(),
+            class: *class,
+            phase,
+            tokens,
+            cards: judged.law.cards().len(),
+            quantile: judged.quantile,
+            terms: judged.law.weighted_terms().map(|(name, weight)| (name.to_string(), weight)).collect(),
+        };
+        let decode = self.decode.iter().map(|(class, judged)| described(class, Phase::Decode, None, judged));
+        let prefill = self.prefill.iter().flat_map(|(class, laws)| {
+            laws.iter().map(move |(anchor, judged)| described(class, Phase::Prefill, Some(*anchor), judged))
+        });
+        decode.chain(prefill).collect()
     }
 
     /// The laws that answer a question, with their shares.
@@ -208,7 +243,8 @@ impl Laws {
             quant: target.quant,
         };
         let roofline_s = roofline(target.card, phase, target.quant, work)?;
-        let (mut ln, mut margin, mut tier, mut law_of, mut cards) = (0.0, 0.0, Tier::I, None, 0);
+        let (mut ln, mut margin, mut tier) = (0.0, 0.0, Tier::I);
+        let mut last = None;
         for (judged, share) in self.asked(phase, target.quant, work) {
             let (sum, place) = judged.law.parts(&question)?;
             let known = memory.relative(judged, &place);
@@ -218,17 +254,29 @@ impl Laws {
                 (Tier::X, true) => 1.0,
                 (tier, _) => tier.factor(phase, small),
             };
+            // The quantile of left-out cards is of the law's own engine; how far another one is off is a guess of its own.
+            let quantile = match place.engine == *judged.law.engine() {
+                true => judged.quantile,
+                false => conformal::DEFAULT_QUANTILE,
+            };
             ln += share * (sum.ln() + known.mean);
-            margin += share * (judged.quantile * known.deviation).max(least.ln());
+            margin += share * (quantile * known.deviation).max(least.ln());
             tier = tier.max(known.tier);
-            law_of = Some(judged.law.engine().clone());
-            cards = known.cards;
+            last = Some((judged, known));
         }
-        let law_of = law_of?;
+        let (judged, known) = last?;
         let seconds = ln.exp().max(roofline_s);
         // No projection beats the roof, and neither does an end of its interval.
         let time = Interval::new(seconds, (seconds * (-margin).exp()).max(roofline_s), seconds * margin.exp());
-        Some(Projection { time, roofline_s, tier, cards, law_of })
+        Some(Projection {
+            time,
+            roofline_s,
+            tier,
+            cards: known.cards,
+            law_of: judged.law.engine().clone(),
+            nearest: known.nearest,
+            validated_mape: judged.mape,
+        })
     }
 }
 
@@ -248,16 +296,18 @@ fn prefill_laws(class: KernelClass, engine: &Arc<str>, all: &[&Observation]) -> 
 /// What relatives say of a place, kept: it depends on the card, the model, its precision and (where the engine itself was
 /// measured) its batch, and not on the lengths that are asked about.
 #[derive(Debug, Default)]
-pub struct Memory(
-    std::collections::HashMap<(usize, Arc<str>, Arc<str>, Arc<str>, Option<Arc<str>>, Quant, u64), Known>,
-);
+pub struct Memory(HashMap<Key, Known>);
 
-#[derive(Debug, Clone, Copy)]
+/// Law, card, engine, model, host, precision and batch.
+type Key = (usize, Arc<str>, Arc<str>, Arc<str>, Option<Arc<str>>, Quant, u64);
+
+#[derive(Debug, Clone)]
 struct Known {
     mean: f64,
     deviation: f64,
     tier: Tier,
     cards: usize,
+    nearest: Option<Arc<str>>,
 }
 
 impl Memory {
@@ -273,11 +323,20 @@ impl Memory {
             place.quant,
             if measured { place.batch.to_bits() } else { 0 },
         );
-        *self.0.entry(key).or_insert_with(|| {
+        let known = self.0.entry(key).or_insert_with(|| {
             let (mean, deviation) = judged.law.relative(place);
-            let tier = Tier::of(place, judged.law.places());
-            Known { mean, deviation, tier, cards: judged.law.cards().len() }
-        })
+            let places = judged.law.places();
+            let distance = |known: &&Place| known.card.decode_distance(&place.card);
+            let nearest = places.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+            Known {
+                mean,
+                deviation,
+                tier: Tier::of(place, places),
+                cards: judged.law.cards().len(),
+                nearest: nearest.map(|known| known.card.name.clone()),
+            }
+        });
+        known.clone()
     }
 }
 

@@ -7,6 +7,7 @@
 //! METHODOLOGY.md, section 7, has it in words, with the errors.
 
 pub mod card;
+pub mod carried;
 pub mod conformal;
 pub mod law;
 pub mod laws;

@@ -5,10 +5,14 @@ use super::terms::{KernelClass, Phase};
 use super::work::{Work, read_bytes};
 use crate::catalog::{Accelerator, Catalog};
 use crate::record::environment::Partition;
-use crate::record::{Basis, CaseRow, Outcome, Run};
+use crate::record::{Basis, CaseRow, Distribution, Outcome, Run};
+use crate::units::Seconds;
 use crate::workload::Quant;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Standard deviations between the ends of a 95 % interval.
+const NORMAL_95: f64 = 3.92;
 
 /// A measured time.
 #[derive(Debug, Clone)]
@@ -31,6 +35,8 @@ pub struct Observation {
     pub work: Work,
     /// How long it took.
     pub seconds: f64,
+    /// Variance of the logarithm of that, by the interval of the measurement.
+    pub variance: f64,
 }
 
 impl Observation {
@@ -125,7 +131,8 @@ impl Reader<'_> {
             let case = row.key.case;
             let stored = row.metrics.weights.map_or(shape.weight_bytes(case.quant).0, |weights| weights.0);
             let bytes = read_bytes(shape, case.quant, stored);
-            let mut push = |phase, work, seconds: f64| {
+            let mut push = |phase, work, time: Distribution<Seconds>| {
+                let width = time.hi.zip(time.lo).map_or(0.0, |(hi, lo)| (hi.0 / lo.0).ln() / NORMAL_95);
                 all.push(Observation {
                     engine: engine.clone(),
                     phase,
@@ -139,17 +146,18 @@ impl Reader<'_> {
                         .clone(),
                     quant: case.quant,
                     work,
-                    seconds,
+                    seconds: time.median.0,
+                    variance: if width.is_finite() { width * width } else { 0.0 },
                 });
             };
             if let Some(tpot) = row.metrics.tpot.filter(|_| case.gen_tokens > 0) {
                 let middle = case.prompt_tokens as f64 + case.gen_tokens as f64 / 2.0;
-                push(Phase::Decode, Work::decode(shape, bytes, case.batch, middle), tpot.median.0);
+                push(Phase::Decode, Work::decode(shape, bytes, case.batch, middle), tpot);
             }
             // A request that arrives while others run waits for them: its first token tells nothing of the card alone.
             let alone = case.batch == 1 || record.arrival == "closed_batch";
             if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens > 0 && alone) {
-                push(Phase::Prefill, Work::prefill(shape, bytes, case.batch, case.prompt_tokens as f64), ttft.median.0);
+                push(Phase::Prefill, Work::prefill(shape, bytes, case.batch, case.prompt_tokens as f64), ttft);
             }
         }
         all.retain(|observation| observation.seconds.is_finite() && observation.seconds > 0.0);

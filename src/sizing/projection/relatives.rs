@@ -49,6 +49,8 @@ pub struct Place {
     pub ln_bytes: f64,
     /// Share of launching in the sum.
     pub launch_share: f64,
+    /// Variance of the measurement itself.
+    pub variance: f64,
 }
 
 fn covariance(phase: Phase, reference: &str, a: &Place, b: &Place) -> f64 {
@@ -92,7 +94,8 @@ impl Relatives {
         let noise = if phase == Phase::Decode { DECODE.noise } else { PREFILL.noise };
         let n = places.len();
         let matrix = DMatrix::from_fn(n, n, |i, j| {
-            covariance(phase, &reference, &places[i], &places[j]) + if i == j { noise } else { 0.0 }
+            covariance(phase, &reference, &places[i], &places[j])
+                + if i == j { noise + places[i].variance } else { 0.0 }
         });
         let expected = |place: &Place| if *place.engine == *reference { 0.0 } else { ENGINE_MEAN };
         let values = DVector::from_iterator(n, places.iter().zip(residuals).map(|(place, r)| r - expected(place)));

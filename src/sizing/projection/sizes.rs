@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How much less an instance counts whose size is off by a factor of e, of another provider, or of another family.
-const SIZE_SCALE: f64 = 0.15;
+const SIZE_SCALE: f64 = 0.1;
 const OTHER_PROVIDER: f64 = 1.0;
-const OTHER_FAMILY: f64 = 2.0;
+const OTHER_FAMILY: f64 = 1.5;
 /// Beyond this ratio to the nearest measured size nothing is said.
 const MOST_RATIO: f64 = 2.0;
 

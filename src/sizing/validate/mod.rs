@@ -8,7 +8,7 @@ pub use cpu::CpuErrors;
 pub use errors::{Errors, Point};
 pub use regret::ModelRegret;
 
-use super::projection::laws::Memory;
+use super::projection::laws::{Described, Memory};
 use super::projection::observation::NotUsed;
 use super::projection::terms::{KernelClass, Phase, roofline};
 use super::projection::{Laws, Observation, Target, observations};
@@ -43,6 +43,8 @@ pub struct Validation {
     pub regret: Vec<ModelRegret>,
     /// CPU instances, within one CPU model.
     pub cpus: Option<CpuErrors>,
+    /// The laws that all of the evidence (or the training set) gives.
+    pub laws: Vec<Described>,
     /// Measurements that say nothing about whole cards, and why.
     pub not_used: Vec<NotUsed>,
     /// Cards that nothing can be said of, and why.
@@ -64,8 +66,9 @@ pub fn leave_one_out(runs: &[Run], catalog: &Catalog) -> Result<Validation, Stri
             points.extend(project(&Laws::build(&train, Some(&engine)), &test));
         }
     }
+    let laws = described(&observed);
     let cpus = cpu::leave_one_out(&all);
-    finish("leave_one_card_out", points, cpus, not_used, catalog)
+    finish("leave_one_card_out", Found { points, cpus, not_used, laws }, catalog)
 }
 
 /// Fits on one set and projects another.
@@ -80,8 +83,9 @@ pub fn fixed_split(train: &[Run], test: &[Run], catalog: &Catalog) -> Result<Val
         };
         points.extend(project(&Laws::build(&of(&known), Some(&engine)), &of(&asked)));
     }
+    let laws = described(&known);
     let cpus = cpu::fixed_split(&train, &test);
-    finish("fixed_split", points, cpus, not_used, catalog)
+    finish("fixed_split", Found { points, cpus, not_used, laws }, catalog)
 }
 
 fn groups(observed: &[Observation]) -> BTreeSet<(Arc<str>, KernelClass)> {
@@ -106,13 +110,25 @@ fn project(laws: &Laws, test: &[Observation]) -> Vec<Point> {
         .collect()
 }
 
-fn finish(
-    method: &'static str,
+/// The laws of each engine.
+fn described(observed: &[Observation]) -> Vec<Described> {
+    let laws = |(engine, class): (Arc<str>, KernelClass)| {
+        let all: Vec<Observation> =
+            observed.iter().filter(|o| o.engine == engine && o.class() == class).cloned().collect();
+        Laws::build(&all, Some(&engine)).described()
+    };
+    groups(observed).into_iter().flat_map(laws).collect()
+}
+
+struct Found {
     points: Vec<Point>,
     cpus: Option<CpuErrors>,
     not_used: Vec<NotUsed>,
-    catalog: &Catalog,
-) -> Result<Validation, String> {
+    laws: Vec<Described>,
+}
+
+fn finish(method: &'static str, found: Found, catalog: &Catalog) -> Result<Validation, String> {
+    let Found { points, cpus, not_used, laws } = found;
     if points.is_empty() && cpus.is_none() {
         let why: Vec<String> = not_used.iter().map(|n| format!("{}: {}", n.hardware, n.reason)).collect();
         return Err(format!("there is nothing to project to in this evidence ({})", why.join("; ")));
@@ -150,6 +166,7 @@ fn finish(
         flat_roofline: Errors::of_flat(&every),
         regret,
         cpus,
+        laws,
         not_used,
         refused,
     })

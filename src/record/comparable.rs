@@ -1,0 +1,61 @@
+//! Whether the times of two runs can stand side by side at all.
+
+use super::run::RunRecord;
+
+/// How load was offered. In a closed loop a slow server is asked less, which hides its tail; in an open one it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loop {
+    Closed,
+    Open,
+    Offline,
+    Unknown,
+}
+
+impl Loop {
+    fn of(arrival: &str) -> Self {
+        match arrival {
+            a if a.starts_with("closed") => Self::Closed,
+            a if a.starts_with("open") => Self::Open,
+            "offline" => Self::Offline,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Closed => "in a closed loop",
+            Self::Open => "in an open loop",
+            Self::Offline => "all at once",
+            Self::Unknown => "in a way that is not known",
+        }
+    }
+}
+
+/// Whose words for the times are the project's own: vLLM's and MLPerf's.
+fn definitions(record: &RunRecord) -> String {
+    let name = record.metric_definitions.split([':', ' ', ',']).next().unwrap_or("").to_lowercase();
+    match name.as_str() {
+        "mlperf" | "aiperf" => "vllm".to_string(),
+        _ => name,
+    }
+}
+
+/// Why the times of two runs cannot be compared; `None` where they can.
+pub fn obstacle(a: &RunRecord, b: &RunRecord) -> Option<String> {
+    let (one, other) = (Loop::of(&a.arrival), Loop::of(&b.arrival));
+    if one != other {
+        return Some(format!(
+            "requests came {} in one and {} in the other: their tails are not those of the same load",
+            one.words(),
+            other.words()
+        ));
+    }
+    if definitions(a) != definitions(b) {
+        return Some(format!(
+            "the times of one are by the definitions of {}, those of the other by {}'s",
+            definitions(a),
+            definitions(b)
+        ));
+    }
+    None
+}
