@@ -51,17 +51,23 @@ impl Run {
     }
 
     /// One run for each system of an imported one; itself where it was measured here.
-    pub fn into_systems(self) -> Vec<Self> {
-        let Some(import) = self.record.import.clone().filter(|import| !import.systems.is_empty()) else {
-            return vec![self];
+    pub fn into_systems(mut self) -> Vec<Self> {
+        // Taken out, as every system gets the rest of the record.
+        let import = match self.record.import.take() {
+            Some(import) if !import.systems.is_empty() => import,
+            import => {
+                self.record.import = import;
+                return vec![self];
+            }
         };
         let mut cases: HashMap<String, Vec<CaseRow>> = HashMap::new();
         for row in self.cases {
             cases.entry(row.key.device.clone()).or_default().push(row);
         }
-        let common = ImportRecord { systems: Vec::new(), ..import.clone() };
-        import
-            .systems
+        let ImportRecord { systems, .. } = &import;
+        let systems = systems.clone();
+        let common = ImportRecord { systems: Vec::new(), ..import };
+        systems
             .into_iter()
             .filter_map(|system| {
                 let mut rows = cases.remove(&system.id)?;

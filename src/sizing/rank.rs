@@ -60,16 +60,10 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     let [first, others @ ..] = runs else { return Err("there is no run to rank".to_string()) };
     filter::check_names(catalog, request)?;
     same_engine_and_model(first, others)?;
-    let chosen = points::select(first, &request.wanted, &request.quants)?;
-    let mut all = vec![(*first, chosen)];
-    for run in others {
-        let wanted = Wanted { lengths: Some(all[0].1.lengths.clone()), ..Wanted::default() };
-        all.push((
-            run,
-            points::select(run, &wanted, &all[0].1.quants).map_err(|e| format!("{}: {e}", run.path.display()))?,
-        ));
-    }
+    let (mut all, left_out) = chosen(runs, request)?;
+    let first = all[0].0;
     let mut ranker = Ranker::new(catalog, request, &all);
+    ranker.excluded = left_out;
     for quant in &all[0].1.quants {
         for (run, points) in &all {
             ranker.add_measured(run, points, *quant)?;
@@ -97,6 +91,39 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
         catalog_hash: catalog.hash.clone(),
         catalog_origin: catalog.origin.clone(),
     })
+}
+
+/// The points of each run at the same lengths and levels. Of many imported systems some were not measured at those: they
+/// are left out with the reason. A run that was measured here must have them.
+fn chosen<'r>(runs: &[&'r Run], request: &RankRequest) -> Result<(Vec<(&'r Run, Points)>, Vec<Excluded>), String> {
+    let mut all: Vec<(&Run, Points)> = Vec::new();
+    let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
+    for run in runs {
+        let selected = match all.first() {
+            None => points::select(run, &request.wanted, &request.quants),
+            Some((_, first)) => {
+                let wanted = Wanted { lengths: Some(first.lengths.clone()), ..Wanted::default() };
+                points::select(run, &wanted, &first.quants)
+            }
+        };
+        match selected {
+            Ok(points) => all.push((run, points)),
+            Err(why) if run.record.basis == Basis::Imported => {
+                let instance = &run.record.environment.instance;
+                let named = instance.provider.as_ref().zip(instance.instance_type.as_ref());
+                let name = named.map_or("an imported system".to_string(), |(p, t)| format!("{p}:{t}"));
+                let quant = run.cases.first().map_or(Quant::F16, |row| row.key.case.quant);
+                left_out.push(Excluded::all_of(name, quant, "it was not measured at these lengths".into()));
+                reasons.push(why);
+            }
+            Err(why) if runs.len() == 1 => return Err(why),
+            Err(why) => return Err(format!("{}: {why}", run.path.display())),
+        }
+    }
+    match (all.is_empty(), reasons.into_iter().next()) {
+        (true, why) => Err(why.unwrap_or("there is no run to rank".to_string())),
+        (false, _) => Ok((all, left_out)),
+    }
 }
 
 struct Ranker<'a> {

@@ -26,6 +26,8 @@ const FLAT_EFFICIENCY: f64 = 0.8;
 pub struct Validation {
     /// `leave_one_card_out` or `fixed_split`.
     pub method: &'static str,
+    /// The engine and kernels that the overall figures are of: those with the most cards.
+    pub headline: String,
     /// All cards together.
     #[serde(flatten)]
     pub all: Errors,
@@ -138,13 +140,15 @@ fn finish(method: &'static str, found: Found, catalog: &Catalog) -> Result<Valid
     for point in &points {
         let observation = &point.observation;
         by[0].entry(observation.card.name.to_string()).or_default().push(point);
-        let engine = format!("{} {}", observation.engine, observation.class().name());
-        by[1].entry(engine).or_default().push(point);
+        by[1].entry(group(observation)).or_default().push(point);
         by[2].entry(size(observation)).or_default().push(point);
     }
     let errors = |points: &[&Point]| Errors::of(points, false);
     let [devices, engines, sizes] = by.map(|by| by.into_iter().map(|(name, points)| (name, errors(&points))).collect());
-    let every: Vec<&Point> = points.iter().collect();
+    // Kernels of different kinds and engines are not mixed in one figure: the headline is of the one on the most cards.
+    let headline = headline(&points);
+    let every: Vec<&Point> =
+        points.iter().filter(|point| headline.as_ref() == Some(&group(&point.observation))).collect();
     let refused = points
         .iter()
         .filter(|point| point.projected.is_none())
@@ -158,6 +162,7 @@ fn finish(method: &'static str, found: Found, catalog: &Catalog) -> Result<Valid
     let all = Errors::of(&every, false).with_regret(&regret);
     Ok(Validation {
         method,
+        headline: headline.unwrap_or_default(),
         overall: all.clone(),
         all,
         devices,
@@ -170,6 +175,20 @@ fn finish(method: &'static str, found: Found, catalog: &Catalog) -> Result<Valid
         not_used,
         refused,
     })
+}
+
+/// Engine and kernels.
+fn group(observation: &Observation) -> String {
+    format!("{} {}", observation.engine, observation.class().name())
+}
+
+/// The engine and kernels with the most cards.
+fn headline(points: &[Point]) -> Option<String> {
+    let mut cards: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for point in points {
+        cards.entry(group(&point.observation)).or_default().insert(&point.observation.card.id);
+    }
+    cards.into_iter().max_by_key(|(_, cards)| cards.len()).map(|(name, _)| name)
 }
 
 fn size(observation: &Observation) -> String {
