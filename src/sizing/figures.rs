@@ -84,8 +84,16 @@ impl Figures<'_> {
             stale: false,
             tied_with_first: false,
             on_front: false,
-            doubts: point.doubts.clone(),
+            doubts: self.doubts(),
             remarks: Vec::new(),
+        }
+    }
+
+    /// Doubts of the measurement that the figures follow from; what is projected to a card does not follow from a CPU.
+    fn doubts(&self) -> Vec<Arc<str>> {
+        match self.placed.speed.ground.is_some() && self.point.device == "cpu" {
+            true => Vec::new(),
+            false => self.point.doubts.clone(),
         }
     }
 

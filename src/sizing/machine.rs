@@ -3,8 +3,8 @@
 
 use super::request::RankRequest;
 use crate::catalog::Offer;
-use crate::record::Run;
 use crate::record::comparable::obstacle;
+use crate::record::{Basis, Run};
 use crate::units::Usd;
 
 /// Engines and models are not mixed in one ranking.
@@ -43,6 +43,10 @@ pub(super) fn hourly_of(run: &Run, request: &RankRequest) -> Option<Usd> {
 
 /// What speaks against the measured machine being of the type that it is priced as.
 pub(super) fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
+    // Another tool's file says how many threads the engine used, not how many the machine has.
+    if run.record.basis == Basis::Imported {
+        return Vec::new();
+    }
     let threads = run.record.environment.cpu.threads as f64;
     let size = offer.shape.vcpus.filter(|vcpus| *vcpus != threads);
     let size = size.map(|vcpus| format!("the machine has {threads} CPU threads, {} has {vcpus}", offer.name()));

@@ -93,9 +93,12 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     })
 }
 
+/// Runs with their points, and what was left out.
+type Chosen<'r> = (Vec<(&'r Run, Points)>, Vec<Excluded>);
+
 /// The points of each run at the same lengths and levels. Of many imported systems some were not measured at those: they
 /// are left out with the reason. A run that was measured here must have them.
-fn chosen<'r>(runs: &[&'r Run], request: &RankRequest) -> Result<(Vec<(&'r Run, Points)>, Vec<Excluded>), String> {
+fn chosen<'r>(runs: &[&'r Run], request: &RankRequest) -> Result<Chosen<'r>, String> {
     let mut all: Vec<(&Run, Points)> = Vec::new();
     let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
     for run in runs {
@@ -228,7 +231,11 @@ impl<'a> Ranker<'a> {
         let before = self.rows.len();
         for offer in offers {
             // Each card of an instance can run a copy; only one was measured.
-            let cards = if run.record.engine.device == "cpu" { 1 } else { copies(&offer.shape) };
+            let cards = match run.record.engine.device.as_str() {
+                "cpu" => 1,
+                // Another tool may have spread one copy over several.
+                _ => (copies(&offer.shape) / run.record.accelerators.max(1)).max(1),
+            };
             let Some(placed) = Placed::new(speed.clone(), cards, &self.request.service.usage) else { continue };
             let hardware: Arc<str> =
                 if cards > 1 { format!("{cards}x {hardware}").into() } else { hardware.as_str().into() };

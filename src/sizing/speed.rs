@@ -134,7 +134,7 @@ impl<'a> Speeds<'a> {
         }
         let generation = shape.cpu.as_deref().unwrap_or("any of several");
         if self.cpu.is_none() || self.cpu.as_deref() != shape.cpu.as_deref() {
-            let measured = self.cpu.as_deref().unwrap_or("one that the catalog does not name");
+            let measured = self.cpu.as_deref().unwrap_or("not one that the catalog names");
             return Err(format!("its CPU is {generation}, the measured one {measured}: CPUs are not projected across"));
         }
         let hardware = format!("{} vCPU {generation}", shape.vcpus.unwrap_or(0.0));

@@ -258,7 +258,7 @@ pub fn shown(ranking: &Ranking, most: usize) -> Vec<(usize, &RankRow)> {
                 && card(above) == card(row)
                 && cents(above) == cents(row)
         });
-        if row.basis != Basis::Projected || (shown.len() < most && !repeats) {
+        if row.basis == Basis::Measured || (shown.len() < most && !repeats) {
             shown.push((index, row));
         }
     }
