@@ -75,7 +75,8 @@ fn layers_on_the_cpu_are_told_from_layers_on_the_card() {
         one(&read("a.json", &format!("[{}]", text.replace("CUDA", backend)))).record.engine.device.clone()
     };
     assert_eq!([device(99, "CUDA"), device(33, "CUDA"), device(20, "CUDA")], ["cuda", "cuda", "mixed"]);
-    assert_eq!([device(0, "CUDA"), device(99, "CPU")], ["cpu", "cpu"]);
+    // Without a layer on the card, its products of long prompts still run there.
+    assert_eq!([device(0, "CUDA"), device(99, "CPU")], ["mixed", "cpu"]);
 }
 
 #[test]
@@ -315,4 +316,46 @@ fn what_cannot_be_compared_is_refused() {
     assert_eq!(with("closed_8", "mlperf: percentiles are order statistics"), None);
     assert!(with("open_poisson", "vllm").unwrap().contains("closed loop"));
     assert!(with("closed_8", "guidellm: TPOT").unwrap().contains("guidellm"));
+}
+
+#[test]
+fn a_prefill_behind_other_tokens_is_not_taken_for_a_longer_prompt() {
+    let deep = |prompt, generated| llama(prompt, generated, 2000.0).replace("\"n_depth\":0", "\"n_depth\":4096");
+    let runs = read("a.json", &format!("[{},{}]", deep(512, 0), deep(0, 128)));
+    let run = one(&runs);
+    assert_eq!(
+        (run.cases.len(), run.cases[0].key.case.prompt_tokens, run.cases[0].key.case.gen_tokens),
+        (1, 4096, 128)
+    );
+    assert!(evidence::skipped(&runs)[0].reason.contains("behind other tokens"));
+}
+
+#[test]
+fn naming_the_hardware_does_not_change_how_many_there_were() {
+    let text = r#"[{"hw":"h200","conc":16,"model":"meta-llama/Llama-3.1-70B","framework":"vllm","precision":"bf16","isl":1024,
+        "osl":1024,"tp":8,"tput_per_gpu":900.0,"median_ttft":0.35,"median_tpot":0.012},
+        {"hw":"h200","conc":16,"model":"x","framework":"vllm","precision":"bf16","isl":1,"osl":1,"tput_per_gpu":9.0,"decode_tp":8}]"#;
+    let overrides = Overrides { hardware: Some("NVIDIA H200".into()), ..Overrides::default() };
+    let runs = read_with("agg.json", text, &overrides).unwrap();
+    assert_eq!((one(&runs).record.accelerators, runs[0].record.engine.hardware.as_deref()), (8, Some("NVIDIA H200")));
+}
+
+#[test]
+fn files_of_several_tools_keep_theirs_in_one_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let llama = file(folder.path(), "a.json", &format!("[{}]", llama(0, 128, 54.0)));
+    let other = file(
+        folder.path(),
+        "b.json",
+        r#"[{"hw":"h200","conc":1,"model":"phi-4","framework":"vllm","precision":"bf16","isl":9,"osl":9,"tput_per_gpu":9.0}]"#,
+    );
+    let runs = evidence::read(&[llama, other], None, &Overrides::default()).unwrap();
+    let place = folder.path().join("imported");
+    evidence::write(&place, &runs, Vec::new(), jiff::Timestamp::now()).unwrap();
+    let tools: Vec<String> = Run::read_systems(&place)
+        .unwrap()
+        .into_iter()
+        .map(|run| format!("{:?}", run.record.import.map(|import| (import.format, import.tool_version))))
+        .collect();
+    assert_eq!(tools, [r#"Some(("llama-bench", Some("51f311e0")))"#, r#"Some(("inferencex", None))"#]);
 }

@@ -179,8 +179,8 @@ fn what_the_user_names_is_taken_at_its_word_and_checked() {
 #[test]
 fn what_cannot_be_said_is_left_out_with_the_reason() {
     let ranking = ranked(&recorded::run(), &RankRequest { markets: vec![Market::OnDemand, Market::Spot], ..request() });
-    assert!(why(&ranking, "aws:p2.xlarge").contains("too old"));
-    assert!(why(&ranking, "azure:Standard_ND96isr_MI300X_v5").contains("no backend"));
+    assert!(why(&ranking, "aws:p2.xlarge").contains("older than the kernels"));
+    assert!(why(&ranking, "azure:Standard_ND96isr_MI300X_v5").contains("NVIDIA cards only"));
     assert!(why(&ranking, "aws:g7.2xlarge").contains("not known"));
     assert!(why(&ranking, "hyperstack:n3-A100x1").contains("out of date"));
     let mut bf16 = recorded::run();

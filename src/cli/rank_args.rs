@@ -66,6 +66,9 @@ pub struct RankArgs {
     /// The engine to rank, where the folders hold several: engines are not mixed.
     #[arg(long, value_name = "NAME")]
     engine: Option<String>,
+    /// How requests came, where the folders hold several ways: closed_1, open_constant and so on.
+    #[arg(long, value_name = "NAME")]
+    arrival: Option<String>,
     /// Runs or result files of other tools that projections learn from, of whatever model and engine.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     evidence: Vec<PathBuf>,
@@ -331,7 +334,7 @@ impl RankArgs {
             service,
             freshness: Freshness { max_age_days: self.max_age, allow_stale: self.allow_stale },
             today: today(),
-            evidence: Arc::new(evidence::read_any(&self.evidence)?),
+            evidence: Arc::new(evidence::read_any(&self.evidence)?.0),
         })
     }
 
@@ -356,6 +359,7 @@ impl RankArgs {
         }
         self.choose("model", &self.model, &mut profiles, model_of)?;
         self.choose("engine", &self.engine, &mut profiles, |run| run.record.engine.name.clone())?;
+        self.choose("arrival", &self.arrival, &mut profiles, |run| run.record.arrival.clone())?;
         let model = |run: &Run| run.record.model.as_ref().map(|model| model.name.clone());
         if let Some(other) = started.iter().find(|run| model(run) != model(&profiles[0])) {
             return usage(format!(

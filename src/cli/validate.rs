@@ -4,6 +4,7 @@ use super::catalog::load_catalog;
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::evidence;
+use crate::record::Run;
 use crate::report::content;
 use crate::sizing::validate::{fixed_split, leave_one_out};
 use std::path::PathBuf;
@@ -29,17 +30,25 @@ pub struct Args {
     json: bool,
 }
 
+fn read(paths: &[PathBuf], talk: &Talk) -> anyhow::Result<Vec<Run>> {
+    let (runs, left_out) = evidence::read_any(paths)?;
+    for why in left_out {
+        talk.warn(format!("left out: {why}"));
+    }
+    Ok(runs)
+}
+
 /// Says how far off projections are.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let catalog = load_catalog(args.catalog.as_deref())?;
     let validation = if !args.train.is_empty() {
-        let (train, test) = (evidence::read_any(&args.train)?, evidence::read_any(&args.test)?);
+        let (train, test) = (read(&args.train, talk)?, read(&args.test, talk)?);
         fixed_split(&train, &test, &catalog)
     } else if args.evidence.is_empty() {
         talk.say("no evidence was named: the measurements that the program carries");
         leave_one_out(evidence::bundled(), &catalog)
     } else {
-        leave_one_out(&evidence::read_any(&args.evidence)?, &catalog)
+        leave_one_out(&read(&args.evidence, talk)?, &catalog)
     };
     let validation = validation.or_else(usage)?;
     if args.json {

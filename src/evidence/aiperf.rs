@@ -71,6 +71,19 @@ fn time(
     Ok(milliseconds(at("p50").or(at("avg")), at("p90"), at("p99")))
 }
 
+/// Energy of an output token, in the unit that the metric names.
+fn energy(record: &Value) -> Result<Option<Estimate<JoulesPerToken>>, String> {
+    const TAG: &str = "energy_per_output_token";
+    let Some(value) = mean(record, TAG) else { return Ok(None) };
+    let unit = find(record, TAG).and_then(|metric| metric.get("unit")).and_then(Value::as_str).unwrap_or("missing");
+    let factor = match unit.split('/').next().unwrap_or("") {
+        "mJ" => 1e-3,
+        "J" => 1.0,
+        _ => return Err(format!("`{TAG}`: unit `{unit}` is not one of an energy")),
+    };
+    Ok(Some(Estimate { value: JoulesPerToken(value * factor), lo: None, hi: None }))
+}
+
 fn mean(record: &Value, tag: &str) -> Option<f64> {
     find(record, tag)?.get("avg")?.as_f64()
 }
@@ -108,13 +121,14 @@ fn observed(record: &Value) -> Result<Observed, String> {
     });
     let rate = |tag: &str| mean(record, tag);
     let users = config.get("loadgen").unwrap_or(config).get("concurrency").and_then(Value::as_f64);
-    let latency_s = mean(record, "request_latency").map(|ms| ms * 1e-3);
+    let e2e = time(record, "request_latency", true)?;
+    let latency_s = e2e.map(|latency| latency.median.0);
     let in_flight = rate("request_throughput").zip(latency_s).map(|(rate, latency)| rate * latency);
     let tokens = |tag: &str| mean(record, tag).map_or(0, |tokens| tokens.round() as usize);
     let metrics = Metrics {
         ttft: time(record, "time_to_first_token", true)?,
         tpot: time(record, "inter_token_latency", true)?,
-        e2e: time(record, "request_latency", true)?,
+        e2e,
         decode_tokens_per_s: rate("output_token_throughput").map(|value| Estimate {
             value: TokensPerSecond(value),
             lo: None,
@@ -125,11 +139,7 @@ fn observed(record: &Value) -> Result<Observed, String> {
             lo: None,
             hi: None,
         }),
-        energy_per_token: mean(record, "energy_per_output_token").map(|mj| Estimate {
-            value: JoulesPerToken(mj * 1e-3),
-            lo: None,
-            hi: None,
-        }),
+        energy_per_token: energy(record)?,
         ..Metrics::default()
     };
     Ok(Observed {

@@ -75,6 +75,7 @@ fn run(source: &Source, base: &RunRecord, preset: Option<&str>, group: Vec<Obser
         model: model::record(&first.model, first.parameters, preset),
         arrival: first.arrival.clone(),
         metric_definitions: first.definitions.to_string(),
+        ..SystemRecord::default()
     };
     let import = base.import.clone().unwrap_or_default();
     let record = base.of_system(system, import);

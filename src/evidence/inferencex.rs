@@ -25,6 +25,10 @@ struct Record {
     #[serde(default)]
     disagg: Option<bool>,
     #[serde(default)]
+    prefill_tp: Option<serde_json::Value>,
+    #[serde(default)]
+    decode_tp: Option<serde_json::Value>,
+    #[serde(default)]
     image: Option<String>,
     output_tput_per_gpu: Option<f64>,
     tput_per_gpu: f64,
@@ -38,6 +42,7 @@ struct Record {
     p99_ttft: Option<f64>,
     p99_tpot: Option<f64>,
     avg_power_w: Option<f64>,
+    avg_total_gpu_power_w: Option<f64>,
     joules_per_output_token: Option<f64>,
     power_valid: Option<serde_json::Value>,
 }
@@ -62,9 +67,10 @@ impl Importer for InferenceX {
         let mut found = Found::default();
         for (index, record) in records.into_iter().enumerate() {
             let record: Record = value::parse(source, "record", index, record)?;
-            match record.disagg {
-                Some(true) => found.skip("with prefill and decoding on different cards"),
-                _ => found.observed.push(observed(&record)),
+            let apart = record.prefill_tp.as_ref().or(record.decode_tp.as_ref()).is_some_and(|v| !v.is_null());
+            match record.disagg.unwrap_or(false) || apart {
+                true => found.skip("with prefill and decoding on different cards"),
+                false => found.observed.push(observed(&record)),
             }
         }
         Ok(found)
@@ -103,7 +109,12 @@ fn observed(record: &Record) -> Observed {
                 lo: None,
                 hi: None,
             }),
-            power: record.avg_power_w.filter(|_| valid).map(|w| Estimate { value: Watts(w), lo: None, hi: None }),
+            // The first is of one GPU.
+            power: record
+                .avg_total_gpu_power_w
+                .or(record.avg_power_w.map(|watts| watts * cards as f64))
+                .filter(|_| valid)
+                .map(|w| Estimate { value: Watts(w), lo: None, hi: None }),
             energy_per_token: joules.map(|j| Estimate { value: JoulesPerToken(j), lo: None, hi: None }),
             ..Metrics::default()
         },

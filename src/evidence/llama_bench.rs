@@ -8,7 +8,6 @@ use super::observed::{Observed, bytes, quant_of, rate, time_of};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer, value};
 use crate::record::{HostRecord, Metrics};
-use crate::units::Seconds;
 use serde::Deserialize;
 
 /// The format.
@@ -20,7 +19,7 @@ pub const DEFINITIONS: &str =
 
 #[derive(Debug, Deserialize)]
 struct Record {
-    build_commit: Option<String>,
+    build_commit: Option<serde_json::Value>,
     build_number: Option<serde_json::Value>,
     cpu_info: String,
     #[serde(default)]
@@ -42,6 +41,14 @@ struct Record {
     stddev_ts: Option<f64>,
     #[serde(default)]
     samples_ts: Vec<f64>,
+}
+
+impl Record {
+    /// The commit that it was built from, else the number of the build. A commit of digits alone is a number in CSV.
+    fn build(&self) -> Option<String> {
+        let text = |value: &serde_json::Value| value.as_str().map_or(value.to_string(), str::to_string);
+        self.build_commit.as_ref().or(self.build_number.as_ref()).filter(|value| !value.is_null()).map(text)
+    }
 }
 
 /// Repetitions that llama-bench makes where it does not list them.
@@ -67,7 +74,7 @@ impl Importer for LlamaBench {
         let mut found = Found::default();
         for (index, record) in records.into_iter().enumerate() {
             let record: Record = value::parse(source, "record", index, record)?;
-            found.tool_version = record.build_commit.clone().or(found.tool_version);
+            found.tool_version = record.build().or(found.tool_version);
             match observed(&record) {
                 Ok(observed) => found.observed.push(observed),
                 Err(why) => found.skip(why),
@@ -81,7 +88,9 @@ impl Importer for LlamaBench {
 pub fn device_of(backend: &str, layers_on_device: Option<i64>, layers: Option<usize>) -> &'static str {
     let accelerated = ["CUDA", "ROCm", "Vulkan", "Metal", "SYCL"].iter().any(|name| backend.contains(name));
     match (accelerated, layers_on_device) {
-        (false, _) | (_, Some(0)) => "cpu",
+        (false, _) => "cpu",
+        // Products of long prompts run on the card all the same.
+        (true, Some(0)) => "mixed",
         (true, None | Some(99 | 999 | -1)) => "cuda",
         (true, Some(n)) if layers.is_some_and(|all| n >= all as i64) => "cuda",
         (true, Some(_)) => "mixed",
@@ -96,9 +105,11 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
     let device = device_of(record.backends.as_deref().unwrap_or(""), record.n_gpu_layers, layers);
     let cards: Vec<&str> =
         record.gpu_info.as_deref().unwrap_or("").split([',', '/']).map(str::trim).filter(|n| !n.is_empty()).collect();
+    let depth = record.n_depth.unwrap_or(0);
     let mut metrics = Metrics { weights: bytes(Some(record.model_size)), ..Metrics::default() };
     match (record.n_prompt, record.n_gen) {
         (0, 0) => return Err("that ran nothing"),
+        (_, 0) if depth > 0 => return Err("of a prefill behind other tokens, which is not a whole prompt"),
         (prompt, 0) => {
             metrics.prefill_tokens_per_s = Some(speed);
             metrics.ttft = Some(time_of(prompt as f64, speed));
@@ -116,11 +127,7 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
     };
     Ok(Observed {
         engine: "llama.cpp".to_string(),
-        engine_version: record
-            .build_commit
-            .clone()
-            .or(record.build_number.as_ref().map(|number| number.to_string()))
-            .unwrap_or_default(),
+        engine_version: record.build().unwrap_or_default(),
         device,
         hardware: (device != "cpu").then(|| cards.first().map(|name| name.to_string())).flatten(),
         kernels: attention.to_string(),
@@ -134,7 +141,7 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
         parameters: Some(record.model_n_params),
         quant: quant_of(&record.model_type),
         batch: 1,
-        prompt_tokens: record.n_prompt + record.n_depth.unwrap_or(0),
+        prompt_tokens: record.n_prompt + depth,
         gen_tokens: record.n_gen,
         arrival: "closed_batch".to_string(),
         definitions: DEFINITIONS,
@@ -142,14 +149,6 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
         metrics,
         absent: vec![("itl_s".to_string(), "llama-bench times whole runs".to_string())],
         ..Observed::default()
-    })
-    .map(|mut observed: Observed| {
-        // A prefill behind a depth attends to what is there already: its time is of the prompt alone.
-        if record.n_gen == 0 && record.n_depth.unwrap_or(0) > 0 {
-            observed.notes.push(format!("behind {} tokens", record.n_depth.unwrap_or(0)));
-        }
-        observed.metrics.ttft = observed.metrics.ttft.filter(|ttft| ttft.median > Seconds(0.0));
-        observed
     })
 }
 

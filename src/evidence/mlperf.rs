@@ -39,7 +39,10 @@ impl Importer for Mlperf {
             return Ok(found);
         }
         let scenario = needed("Scenario")?;
-        let valid = needed("Result is")? == "VALID";
+        if needed("Result is")? != "VALID" {
+            found.skip("that LoadGen calls invalid");
+            return Ok(found);
+        }
         let nanoseconds = |key: &str| number(key).filter(|ns| *ns > 0.0).map(|ns| Seconds(ns * 1e-9));
         let times = |what: &str| {
             let at = |percent: &str| nanoseconds(&format!("{percent} percentile {what} (ns)"));
@@ -74,9 +77,7 @@ impl Importer for Mlperf {
             batch: number("samples_per_query").map_or(1, |n| n.max(1.0) as usize),
             arrival: arrival.to_string(),
             definitions: "mlperf: percentiles are order statistics",
-            samples: first(&["min_query_count"]).unwrap_or(0.0) as usize,
             metrics,
-            notes: (!valid).then(|| "LoadGen says INVALID".to_string()).into_iter().collect(),
             ..Observed::default()
         });
         Ok(found)

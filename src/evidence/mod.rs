@@ -41,6 +41,8 @@ pub struct EvidenceError {
     pub record: Option<String>,
     /// What is wrong, and what to do about it.
     pub message: String,
+    /// It is a file of another kind.
+    pub unrecognised: bool,
 }
 
 /// What an importer found in a file.
@@ -99,16 +101,25 @@ pub fn read(paths: &[PathBuf], format: Option<&str>, overrides: &Overrides) -> R
     Ok(runs)
 }
 
-/// Reads folders of runs and result files alike: a folder is a run folder, measured or imported.
-pub fn read_any(paths: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
-    let mut runs = Vec::new();
+/// Reads folders of runs and result files alike: a folder is a run folder, measured or imported. Files of other kinds
+/// among them are left out, and said in the second part, unless there is nothing else.
+pub fn read_any(paths: &[PathBuf]) -> anyhow::Result<(Vec<Run>, Vec<String>)> {
+    let (mut runs, mut left_out) = (Vec::new(), Vec::new());
     for path in paths {
-        match path.is_dir() {
-            true => runs.extend(Run::read_systems(path)?),
-            false => runs.extend(read(std::slice::from_ref(path), None, &Overrides::default())?),
+        if path.is_dir() {
+            runs.extend(Run::read_systems(path)?);
+            continue;
+        }
+        match read(std::slice::from_ref(path), None, &Overrides::default()) {
+            Ok(read) => runs.extend(read),
+            Err(error) if error.unrecognised && paths.len() > 1 => left_out.push(error.to_string()),
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(runs)
+    match (runs.is_empty(), left_out.first()) {
+        (true, Some(first)) => Err(anyhow::anyhow!("{first}")),
+        _ => Ok((runs, left_out)),
+    }
 }
 
 fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> Result<Vec<Run>, EvidenceError> {
@@ -117,8 +128,15 @@ fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> 
         Some(name) => IMPORTERS.iter().find(|importer| importer.name() == name).ok_or_else(|| {
             source.error(None, format!("`{name}` is not a format that can be imported; there are {}", known()))
         })?,
-        None => IMPORTERS.iter().find(|importer| importer.recognises(source)).ok_or_else(|| {
-            source.error(None, format!("it is not recognised as a result of any of {}: name the format", known()))
+        None => IMPORTERS.iter().find(|importer| importer.recognises(source)).ok_or_else(|| EvidenceError {
+            unrecognised: true,
+            ..source.error(
+                None,
+                format!(
+                    "it is not recognised as a result of any of {} (`sizewell import` takes the format's name)",
+                    known()
+                ),
+            )
         })?,
     };
     let mut found = importer.read(source)?;

@@ -70,7 +70,7 @@ impl Observed {
         if let Some(hardware) = &overrides.hardware {
             self.hardware = Some(hardware.clone()).filter(|name| name != "cpu");
             self.device = if hardware == "cpu" { "cpu" } else { "cuda" };
-            self.host.accelerators = usize::from(hardware != "cpu");
+            self.host.accelerators = if hardware == "cpu" { 0 } else { self.host.accelerators.max(1) };
         }
         if let Some((provider, name)) = &overrides.instance {
             (self.host.provider, self.host.instance_type) = (Some(provider.clone()), Some(name.clone()));

@@ -86,8 +86,15 @@ fn observed(record: &Value) -> Result<Observed, String> {
     });
     let device = words(&["backend", "device"]).unwrap_or("cuda".to_string());
     let on_cpu = device.starts_with("cpu");
-    let joules = |phase: &str| at(report, &[phase, "energy", "total"]).and_then(Value::as_f64).map(|kwh| kwh * 3.6e6);
-    let energy = joules("prefill").zip(joules("decode")).map(|(a, b)| Joules(a + b));
+    let joules = |phase: &str| -> Result<Option<f64>, String> {
+        let Some(total) = at(report, &[phase, "energy", "total"]).and_then(Value::as_f64) else { return Ok(None) };
+        match at(report, &[phase, "energy", "unit"]).and_then(Value::as_str) {
+            Some("kWh") => Ok(Some(total * 3.6e6)),
+            Some("J") => Ok(Some(total)),
+            other => Err(format!("`{phase}.energy.unit` is `{}`; it must be kWh", other.unwrap_or("missing"))),
+        }
+    };
+    let energy = joules("prefill")?.zip(joules("decode")?).map(|(a, b)| Joules(a + b));
     let memory = ["max_global_vram", "max_process_vram", "max_ram"]
         .into_iter()
         .find_map(|key| at(report, &["decode", "memory", key]).or(at(prefill, &["memory", key])))

@@ -24,7 +24,12 @@ pub struct Source {
 impl Source {
     /// Reads a file, through gzip where its name ends in `.gz`.
     pub fn open(path: &Path) -> Result<Self, EvidenceError> {
-        let fail = |message: String| EvidenceError { file: path.display().to_string(), record: None, message };
+        let fail = |message: String| EvidenceError {
+            file: path.display().to_string(),
+            record: None,
+            message,
+            unrecognised: false,
+        };
         let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
         let blake3 = blake3::hash(&bytes).to_hex().to_string();
         let name = path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
@@ -36,6 +41,7 @@ impl Source {
         let mut text = Vec::new();
         reader.take(MOST_BYTES).read_to_end(&mut text).map_err(|e| fail(format!("cannot be decompressed: {e}")))?;
         let text = String::from_utf8(text).map_err(|e| fail(format!("is not text: {e}")))?;
+        let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_string);
         Ok(Self { path: path.to_path_buf(), text, file: FileRecord { name, blake3 } })
     }
 
@@ -58,6 +64,11 @@ impl Source {
 
     /// An error about a record of it.
     pub fn error(&self, record: Option<String>, message: impl ToString) -> EvidenceError {
-        EvidenceError { file: self.path.display().to_string(), record, message: message.to_string() }
+        EvidenceError {
+            file: self.path.display().to_string(),
+            record,
+            message: message.to_string(),
+            unrecognised: false,
+        }
     }
 }

@@ -40,11 +40,16 @@ pub fn json_records(source: &Source) -> Result<Vec<Value>, EvidenceError> {
         Ok(Value::Array(records)) => Ok(records),
         Ok(record @ Value::Object(_)) => Ok(vec![record]),
         Ok(_) => Err(source.error(None, "it is neither an object nor an array of objects")),
-        // Several values, one after the other: that is the usual form of a log of results.
-        Err(whole) => {
-            let values: Result<Vec<Value>, _> =
-                serde_json::Deserializer::from_str(&source.text).into_iter::<Value>().collect();
-            values.map_err(|_| fail(whole))
+        // One object a line is the usual form of a log of results; an error then names its line.
+        Err(whole) if source.text.lines().filter(|line| line.trim_start().starts_with('{')).count() < 2 => {
+            Err(fail(whole))
+        }
+        Err(_) => {
+            let lines = source.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+            let parsed = lines.map(|(index, line)| {
+                serde_json::from_str(line).map_err(|e| source.error(Some(format!("line {}", index + 1)), e))
+            });
+            parsed.collect()
         }
     }
 }

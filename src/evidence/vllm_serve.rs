@@ -60,6 +60,10 @@ impl Importer for VllmServe {
         for (index, record) in value::json_records(source)?.into_iter().enumerate() {
             let record: Record = value::parse(source, "record", index, record)?;
             match observed(&record) {
+                Some(observed) if observed.metrics.ttft.is_none() || observed.metrics.tpot.is_none() => {
+                    let message = "`median_ttft_ms` or `median_tpot_ms` is missing or not above 0";
+                    return Err(source.error(Some(format!("record {}", index + 1)), message));
+                }
                 Some(observed) => found.observed.push(observed),
                 None => found.skip("in which no request was completed"),
             }

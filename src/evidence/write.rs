@@ -10,6 +10,11 @@ pub fn write(folder: &Path, runs: &[Run], argv: Vec<String>, now: jiff::Timestam
     let mut import =
         ImportRecord { files: Vec::new(), skipped: Vec::new(), ..first.record.import.clone().unwrap_or_default() };
     let mut rows: Vec<CaseRow> = Vec::new();
+    let format = |run: &Run| run.record.import.as_ref().map(|part| (part.format.clone(), part.tool_version.clone()));
+    let several = runs.iter().any(|run| format(run) != format(first));
+    if several {
+        (import.format, import.tool, import.tool_version) = ("several".into(), "several".into(), None);
+    }
     for (index, run) in runs.iter().enumerate() {
         let id = format!("s{}", index + 1);
         for part in run.record.import.iter() {
@@ -25,7 +30,7 @@ pub fn write(folder: &Path, runs: &[Run], argv: Vec<String>, now: jiff::Timestam
             row.key.device = id.clone();
             row
         }));
-        import.systems.push(system(id, &run.record));
+        import.systems.push(system(id, &run.record, several));
     }
     let mut record =
         RunRecord { import: Some(import), started_at: now, finished_at: Some(now), ..first.record.clone() };
@@ -38,8 +43,9 @@ pub fn write(folder: &Path, runs: &[Run], argv: Vec<String>, now: jiff::Timestam
     RunFolder::create(folder, &record)?.append_rows(&rows)
 }
 
-fn system(id: String, record: &RunRecord) -> SystemRecord {
+fn system(id: String, record: &RunRecord, several: bool) -> SystemRecord {
     let environment = &record.environment;
+    let part = record.import.as_ref().filter(|_| several);
     SystemRecord {
         id,
         engine: record.engine.clone(),
@@ -53,5 +59,8 @@ fn system(id: String, record: &RunRecord) -> SystemRecord {
         model: record.model.clone(),
         arrival: record.arrival.clone(),
         metric_definitions: record.metric_definitions.clone(),
+        format: part.map(|part| part.format.clone()),
+        tool: part.map(|part| part.tool.clone()),
+        tool_version: part.and_then(|part| part.tool_version.clone()),
     }
 }

@@ -56,6 +56,15 @@ pub struct SystemRecord {
     pub arrival: String,
     /// Whose definitions of TTFT, TPOT, ITL and E2E the numbers follow.
     pub metric_definitions: String,
+    /// The importer, where the files are of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// The tool, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Its version, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_version: Option<String>,
 }
 
 /// Another one's machine, as far as a result file says.

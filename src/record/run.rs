@@ -177,7 +177,14 @@ pub struct OverheadRecord {
 impl RunRecord {
     /// The record of one system of an imported run, as if it had been imported alone.
     pub fn of_system(&self, system: SystemRecord, import: ImportRecord) -> Self {
-        let SystemRecord { engine, host, model, arrival, metric_definitions, id: _ } = system;
+        let SystemRecord { engine, host, model, arrival, metric_definitions, format, tool, tool_version, id: _ } =
+            system;
+        let import = ImportRecord {
+            tool_version: if format.is_some() { tool_version } else { import.tool_version },
+            format: format.unwrap_or(import.format),
+            tool: tool.unwrap_or(import.tool),
+            ..import
+        };
         let mut record = Self { engine, model, arrival, metric_definitions, import: Some(import), ..self.clone() };
         let environment = &mut record.environment;
         environment.cpu.model = host.cpu.unwrap_or_default();

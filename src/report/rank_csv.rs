@@ -1,6 +1,8 @@
 //! A ranking as CSV: ranked rows first, then what was left out with the reason.
 
+use crate::record::Basis;
 use crate::sizing::cost::Component;
+use crate::sizing::projection::Tier;
 use crate::sizing::{CostInterval, Interval, RankRow, Ranking};
 use crate::units::Usd;
 
@@ -91,6 +93,7 @@ pub fn export(ranking: &Ranking) -> anyhow::Result<String> {
         record[3] = name.to_string();
         record[9] = item.quant.to_string();
         record[REASON] = item.reason.to_string();
+        record[HEADER.len() + 6] = "N".to_string();
         writer.write_record(&record)?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
@@ -157,8 +160,10 @@ fn record(ranking: &Ranking, index: usize, row: &RankRow) -> Vec<String> {
         row.tpot_s.hi.to_string(),
     ]);
     let ground = row.ground.as_ref();
+    // Sizes of one CPU generation have no tier of cards.
+    let measured_tier = if row.basis == Basis::Projected { "" } else { Tier::M.letter() };
     record.extend([
-        or_empty(ground.map(|g| g.tier)),
+        ground.map_or(measured_tier, |g| g.tier.letter()).to_string(),
         or_empty(ground.map(|g| g.calibration_cards)),
         or_empty(ground.map(|g| &g.law_of)),
         or_empty(ground.and_then(|g| g.nearest_card.as_ref())),

@@ -1,11 +1,14 @@
 //! The machines that were measured: whether their runs can stand together, where they are bought, and what speaks against
 //! that.
 
+use super::fit;
+use super::points::Point;
 use super::request::RankRequest;
-use crate::catalog::Offer;
+use crate::catalog::{Catalog, Offer};
 use crate::record::comparable::obstacle;
 use crate::record::{Basis, Run};
 use crate::units::Usd;
+use crate::workload::Case;
 
 /// Engines and models are not mixed in one ranking.
 pub(super) fn same_engine_and_model(first: &Run, others: &[&Run]) -> Result<(), String> {
@@ -57,4 +60,14 @@ pub(super) fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
     let several =
         several.map(|count| format!("one card was measured; that {count} run side by side as fast is assumed"));
     size.into_iter().chain(unused).chain(several).collect()
+}
+
+/// Why lengths that another tool did not run on its card would not fit it.
+pub(super) fn too_large(run: &Run, catalog: &Catalog, point: &Point) -> Option<String> {
+    let (model, card) = (run.record.model.as_ref()?, catalog.accelerator_of_run(&run.record)?);
+    let memory = card.memory()? * run.record.accelerators.max(1) as f64;
+    let longest = Case { prompt_tokens: point.longest.saturating_sub(point.case.gen_tokens), ..point.case };
+    let needed = fit::needed(&model.shape, &longest, 2, fit::GPU_RESERVE);
+    (run.record.basis == Basis::Imported && needed.0 > memory.0)
+        .then(|| format!("does not fit: {needed} with the reserve, {memory} in {}", card.name))
 }

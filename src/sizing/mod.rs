@@ -1,6 +1,7 @@
 //! (7) What fits, how fast it would be elsewhere, what it costs, and which offer is cheapest. Pure: files in, tables out.
 
 pub mod cost;
+mod cpu_sizes;
 pub mod demand;
 pub mod energy;
 mod figures;

@@ -5,7 +5,7 @@ use super::energy;
 use super::interval::Interval;
 use super::lengths::Lengths;
 use super::project::{Times, measured_times};
-use crate::record::{CaseRow, Outcome, Run};
+use crate::record::{Basis, CaseRow, Outcome, Run};
 use crate::workload::{Case, ModelShape, Quant};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub struct Point {
     pub device: String,
     /// Times of a request (the mean one of a histogram).
     pub times: Times,
+    /// Requests a second of a copy, where another tool counted them under its load.
+    pub requests_per_s: Option<Interval>,
     /// Joules of a generated token, where there was a meter.
     pub joules_per_token: Option<Interval>,
     /// How the times came about.
@@ -47,6 +49,14 @@ pub struct Points {
     pub quants: Vec<Quant>,
     /// One for each level and batch size.
     pub points: Vec<Point>,
+}
+
+/// Nothing that another tool measured on one machine says more than this of the next one of its kind (SpareCores
+/// sc-inspector-data: the same card on different instances).
+const REPEATABLE: f64 = 1.05;
+
+fn at_least_so_wide(time: Interval) -> Interval {
+    Interval::new(time.value, time.lo.min(time.value / REPEATABLE), time.hi.max(time.value * REPEATABLE))
 }
 
 /// A straight line through two intervals at `x`.
@@ -80,6 +90,8 @@ struct Curves<'a> {
 const EXACT: &str = "measured";
 const BETWEEN: &str = "between measured lengths";
 const SCALED: &str = "measured, scaled to the lengths";
+/// Lengths (of prefills) and bytes (of decode steps) beyond this many times what was measured are not scaled to.
+const MOST_SCALED: f64 = 4.0;
 /// Margins of times that were scaled to another length of the same kind.
 const SCALED_DECODE: f64 = 1.10;
 const SCALED_PREFILL: f64 = 1.15;
@@ -142,6 +154,15 @@ impl Curves<'_> {
         let bytes =
             |context: f64| shape.decode_weight_bytes(case.quant).0 + shape.kv_bytes(case.batch, 1, 2).0 * context;
         let prompt = prompt as f64;
+        let near = |curve: &[(f64, Interval)], x: f64| {
+            let ends = curve.first().zip(curve.last());
+            ends.is_some_and(|(a, b)| x >= a.0 / MOST_SCALED && x <= b.0 * MOST_SCALED)
+        };
+        // A decode step changes by its cache alone: the bytes of both say how far it is.
+        let far = bytes(middle) / bytes(nearest(tpot, middle)?.0) > MOST_SCALED;
+        if !near(ttft, prompt) || far {
+            return None;
+        }
         let prefill = match within(ttft, prompt) {
             true => along(ttft, prompt)?,
             false => {
@@ -233,6 +254,10 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
     let mut groups: BTreeMap<(Quant, usize), Curves<'_>> = BTreeMap::new();
     for row in &ok {
         let (ttft, tpot) = measured_times(row);
+        let (ttft, tpot) = match run.record.basis {
+            Basis::Imported => (ttft.map(at_least_so_wide), tpot.map(at_least_so_wide)),
+            _ => (ttft, tpot),
+        };
         if ttft.is_some() || tpot.is_some() {
             let Case { quant, batch, .. } = row.key.case;
             let shape = run.record.model.as_ref().map(|model| &model.shape);
@@ -307,9 +332,24 @@ fn point(
         let most = energies.iter().map(|e| e.hi).fold(0.0, f64::max);
         Interval::new(energies.iter().map(|e| e.value).sum::<f64>() / energies.len() as f64, least, most)
     });
+    let counted = used
+        .first()
+        .filter(|row| method == EXACT && row.key.engine != "candle")
+        .and_then(|row| row.metrics.requests_per_s);
+    let requests_per_s = counted.map(|rate| at_least_so_wide(Interval::exact(rate.value.0)));
     let device = curves.rows.first().map_or(String::new(), |(row, ..)| row.key.device.clone());
     let longest = lengths.bins.iter().map(|(prompt, generated, _)| prompt + generated).max().unwrap_or(1);
-    Point { case, longest, gen_tokens: lengths.mean_gen(), device, times, joules_per_token, method, doubts }
+    Point {
+        case,
+        longest,
+        gen_tokens: lengths.mean_gen(),
+        device,
+        times,
+        requests_per_s,
+        joules_per_token,
+        method,
+        doubts,
+    }
 }
 
 #[cfg(test)]

@@ -91,8 +91,8 @@ pub enum Refusal<'a> {
 impl std::fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoBackend(accelerator) => write!(f, "candle has no backend for {}", accelerator.name),
-            Self::TooOld(accelerator) => write!(f, "{} is too old for candle's CUDA kernels", accelerator.name),
+            Self::NoBackend(accelerator) => write!(f, "{}: projections are to NVIDIA cards only", accelerator.name),
+            Self::TooOld(accelerator) => write!(f, "{} is older than the kernels that are projected", accelerator.name),
             Self::Unknown(figure) => write!(f, "its {figure} is not known"),
             Self::NoRate(quant) => write!(f, "no rate in {quant} is published for it"),
             Self::NoLaw(quant) => write!(f, "nothing in {quant} was measured on any card"),
@@ -187,6 +187,11 @@ impl<'a> Reference<'a> {
         })
     }
 
+    /// The case.
+    pub fn case(&self) -> &Case {
+        &self.case
+    }
+
     /// Times on one accelerator, or on a share of one; the error says why none can be given.
     ///
     /// A share has its part of the memory. Its speed lies between that of the whole card, when nobody else is on it, and
@@ -212,8 +217,9 @@ impl<'a> Reference<'a> {
             law_of: decode.law_of.clone(),
             nearest_card: decode.nearest.clone(),
             validated_mape: decode.validated_mape,
-            roofline_ttft_s: prefill.roofline_s / place.share,
-            roofline_tpot_s: decode.roofline_s / place.share,
+            // That of the whole card, which a share may have for itself at times.
+            roofline_ttft_s: prefill.roofline_s,
+            roofline_tpot_s: decode.roofline_s,
         };
         let of = |projected: &Projection| {
             let time = projected.time;

@@ -2,19 +2,20 @@
 //! left out, with the reason.
 
 use super::cost::carbon;
+use super::cpu_sizes::CpuSizes;
 use super::demand::Usage;
 use super::figures::Figures;
 use super::filter::{self, Age, Filter};
 use super::front::{self, Swap};
 use super::headline::headline;
 use super::lengths::Lengths;
-use super::machine::{hourly_of, instance_of, mismatch, same_engine_and_model};
+use super::machine::{hourly_of, instance_of, mismatch, same_engine_and_model, too_large};
 use super::points::{self, Point, Points, Wanted};
 use super::pricing::{Listing, Placed, Pricer};
-use super::projection::{self, Laws};
+use super::projection;
 use super::request::RankRequest;
 use super::row::{Excluded, RankRow};
-use super::speed::{Speeds, copies};
+use super::speed::{Learnt, Speeds, copies};
 use crate::catalog::{Catalog, Market, Offer, Shape};
 use crate::record::{Basis, Run};
 use crate::workload::Quant;
@@ -66,7 +67,9 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     ranker.excluded = left_out;
     for quant in &all[0].1.quants {
         for (run, points) in &all {
-            ranker.add_measured(run, points, *quant)?;
+            if request.only.is_none_or(|only| only == run.record.basis) {
+                ranker.add_measured(run, points, *quant)?;
+            }
         }
         if !matches!(request.only, Some(Basis::Measured | Basis::Imported)) {
             ranker.add_offers(first, &all[0].1, *quant);
@@ -136,7 +139,7 @@ struct Ranker<'a> {
     pricer: Pricer<'a>,
     gen_tokens: f64,
     prompt_tokens: f64,
-    laws: Arc<Laws>,
+    learnt: Arc<Learnt>,
     /// Types that were measured: they are not projected.
     measured: HashSet<(String, String)>,
     rows: Vec<RankRow>,
@@ -149,6 +152,7 @@ impl<'a> Ranker<'a> {
         let quant = points.quants.first().copied().unwrap_or(Quant::F16);
         let weights = run.record.model.as_ref().map_or(0.0, |model| model.shape.weight_bytes(quant).0);
         let gen_tokens = points.lengths.mean_gen();
+        let known: Vec<&Run> = all.iter().map(|(run, _)| *run).chain(request.evidence.iter()).collect();
         Self {
             catalog,
             request,
@@ -156,10 +160,10 @@ impl<'a> Ranker<'a> {
             pricer: Pricer::new(catalog, &request.service, gen_tokens, weights),
             gen_tokens,
             prompt_tokens: points.lengths.mean_prompt(),
-            laws: {
-                let known: Vec<&Run> = all.iter().map(|(run, _)| *run).chain(request.evidence.iter()).collect();
-                projection::carried::laws(&known, catalog)
-            },
+            learnt: Arc::new(Learnt {
+                laws: projection::carried::laws(&known, catalog),
+                cpus: CpuSizes::new(&known, catalog),
+            }),
             measured: all.iter().filter_map(|(run, _)| instance_of(run, request)).collect(),
             rows: Vec::new(),
             excluded: Vec::new(),
@@ -202,13 +206,19 @@ impl<'a> Ranker<'a> {
         let hardware = run.record.engine.hardware.clone().unwrap_or(environment.cpu.model.clone());
         let of_quant = of_quant(points, quant);
         let Some(speed) =
-            Speeds::new(run, self.catalog, self.request.slo, of_quant, self.laws.clone()).measured(&hardware)
+            Speeds::new(run, self.catalog, self.request.slo, of_quant, self.learnt.clone()).measured(&hardware)
         else {
             let offer = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
             self.exclude(offer, quant, "no measured batch keeps the limits");
             return Ok(());
         };
         let speed = Arc::new(speed);
+        if let Some(why) = too_large(run, self.catalog, &points.points[speed.point]) {
+            let name =
+                instance.as_ref().map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
+            self.exclude(name, quant, why);
+            return Ok(());
+        }
         let mut offers: Vec<&'a Offer> = match (&instance, hourly) {
             (Some((provider, name)), None) => {
                 let catalog: &'a Catalog = self.catalog;
@@ -285,7 +295,7 @@ impl<'a> Ranker<'a> {
 
     /// Projects every other offer, and hardware of one's own, from the points of one level.
     fn add_offers(&mut self, run: &Run, points: &Points, quant: Quant) {
-        let mut speeds = Speeds::new(run, self.catalog, self.request.slo, of_quant(points, quant), self.laws.clone());
+        let mut speeds = Speeds::new(run, self.catalog, self.request.slo, of_quant(points, quant), self.learnt.clone());
         let mut places: HashMap<*const Shape, Result<Arc<Placed>, Arc<str>>> = HashMap::new();
         let mut left_out: HashSet<(*const Shape, Arc<str>)> = HashSet::new();
         let mut kept: Vec<(f64, Arc<Placed>, Listing<'a>)> = Vec::new();

@@ -1,6 +1,7 @@
 //! How fast the model would be on the hardware of each type: measured points carried over, once for each kind of
 //! hardware however many offers have it.
 
+use super::cpu_sizes::CpuSizes;
 use super::interval::Interval;
 use super::points::Point;
 use super::project::{Asker, Ground, Place, Reference, Refusal, Times};
@@ -44,6 +45,14 @@ enum Key {
     Cpu(Option<Arc<str>>, u64, u64),
 }
 
+/// What measurements taught: laws of cards, and sizes of CPUs.
+pub struct Learnt {
+    /// Of cards.
+    pub laws: Arc<Laws>,
+    /// Of CPUs.
+    pub cpus: CpuSizes,
+}
+
 /// Times, and what stands behind them where they are projected to a card.
 type Found = (Times, Option<Ground>);
 
@@ -56,6 +65,7 @@ pub struct Speeds<'a> {
     references: Vec<Result<Reference<'a>, String>>,
     cpu: Option<String>,
     asker: Asker,
+    learnt: Arc<Learnt>,
     known: HashMap<Key, Result<Arc<Speed>, Arc<str>>>,
 }
 
@@ -71,24 +81,32 @@ pub fn copies(shape: &Shape) -> usize {
 
 impl<'a> Speeds<'a> {
     /// From the points of one level (with their indices).
-    pub fn new(run: &'a Run, catalog: &'a Catalog, slo: Slo, points: Vec<(usize, &'a Point)>, laws: Arc<Laws>) -> Self {
+    pub fn new(
+        run: &'a Run,
+        catalog: &'a Catalog,
+        slo: Slo,
+        points: Vec<(usize, &'a Point)>,
+        learnt: Arc<Learnt>,
+    ) -> Self {
         let references = points.iter().map(|(_, point)| Reference::new(&run.record, point)).collect();
         let cpu = catalog.cpu_of(&run.record.environment.cpu).map(|cpu| cpu.id.clone());
         let model = run.cases.first().map_or("", |row| &row.key.model);
         let asker = Asker {
-            laws,
+            laws: learnt.laws.clone(),
             engine: run.record.engine.name.as_str().into(),
             model: model.into(),
             memory: Memory::default(),
         };
-        Self { run, catalog, slo, points, references, cpu, asker, known: HashMap::new() }
+        Self { run, catalog, slo, points, references, cpu, asker, learnt, known: HashMap::new() }
     }
 
     /// The best measured point within the limits, as it is.
     pub fn measured(&self, hardware: &str) -> Option<Speed> {
         let all = self.points.iter().enumerate().map(|(place, (_, point))| (place, (point.times, None)));
         let (place, (times, _)) = self.best(all)?;
-        Some(self.speed(place, times, hardware.into(), self.points[place].1.method, None))
+        let point = self.points[place].1;
+        let speed = self.speed(place, times, hardware.into(), point.method, None);
+        Some(Speed { requests_per_s: point.requests_per_s.unwrap_or(speed.requests_per_s), ..speed })
     }
 
     /// Projected to a shape, or why not.
@@ -138,8 +156,18 @@ impl<'a> Speeds<'a> {
             return Err(format!("its CPU is {generation}, the measured one {measured}: CPUs are not projected across"));
         }
         let hardware = format!("{} vCPU {generation}", shape.vcpus.unwrap_or(0.0));
-        let times = |reference: &Reference<'a>| reference.on_same_cpu(shape).map(|times| (times, None));
-        self.fastest(times, hardware.into(), "same CPU generation", None)
+        let sized = |reference: &Reference<'a>| {
+            self.learnt.cpus.times(&self.asker.engine, &self.asker.model, reference.case(), shape)
+        };
+        let method = match self.references.iter().flatten().any(|reference| sized(reference).is_some()) {
+            true => "other instances of this CPU",
+            false => "same CPU generation",
+        };
+        let times = |reference: &Reference<'a>| match (reference.on_same_cpu(shape), sized(reference)) {
+            (Ok(_) | Err(Refusal::TooFar(_)), Some(times)) => Ok((times, None)),
+            (scaled, _) => scaled.map(|times| (times, None)),
+        };
+        self.fastest(times, hardware.into(), method, None)
     }
 
     fn fastest(

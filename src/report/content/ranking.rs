@@ -159,10 +159,16 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
     if demand {
         columns.extend([">instances", ">used", ">$/month"]);
     }
-    columns.extend([">$/1k requests", ">$/M tokens", "from - to", ">TTFT", ">TPOT", ">E2E", ">requests", ">price age"]);
-    let mut spare = vec!["requests", "E2E", "TPOT", "TTFT", "$/1k requests", "batch", "used", "hardware"];
+    let roofed = ranking.rows.iter().any(|row| row.ground.is_some());
+    columns.extend([">$/1k requests", ">$/M tokens", "from - to", ">TTFT", ">TPOT"]);
+    if roofed {
+        columns.push(">TPOT of the roof");
+    }
+    columns.extend([">E2E", ">requests", ">price age"]);
+    let mut spare =
+        vec!["TPOT of the roof", "requests", "E2E", "TPOT", "TTFT", "$/1k requests", "batch", "used", "hardware"];
     if ranking.quants.len() == 1 {
-        spare.insert(5, "quant");
+        spare.insert(6, "quant");
     }
     let mut table = Table::new(title(ranking), &columns).spare(&spare);
     for (index, row) in shown(ranking, most) {
@@ -189,6 +195,12 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
             range,
             interval_seconds(row.ttft_s),
             interval_seconds(row.tpot_s),
+        ]);
+        if roofed {
+            let roof = row.ground.as_ref().map(|ground| Seconds(ground.roofline_tpot_s).human());
+            cells.push(roof.unwrap_or(DASH.to_string()));
+        }
+        cells.extend([
             interval_seconds(row.e2e_s),
             RequestsPerSecond(row.requests_per_s.value).human(),
             price_age(row),
@@ -278,7 +290,8 @@ pub(super) fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
     if ranking.rows.iter().any(|row| row.basis == Basis::Projected) {
         notes.push(
             "projected: a sum of physical terms fitted to measured cards, moved by measured relatives; I this card on \
-             another host, S at other sizes, X another card of about its generation, F none so near with this engine"
+             another host, S at other sizes, X another card of about its generation, F none so near with this engine; TPOT of the roof: bytes over \
+             published bandwidth, which nothing can beat"
                 .to_string(),
         );
     }

@@ -53,6 +53,9 @@ pub fn validation(validation: &Validation) -> Vec<Table> {
     };
     let mut errors = Table::new(title, &COLUMNS);
     errors.push(line(&format!("all of {}", validation.headline), &validation.overall));
+    if validation.without_siblings.decode_cases > 0 {
+        errors.push(line("the same, its siblings left out too", &validation.without_siblings));
+    }
     errors.push(line("published roofline x 0.8", &validation.flat_roofline));
     for (name, engine) in validation.engines.iter().filter(|(name, _)| **name != validation.headline) {
         errors.push(line(name, engine));
@@ -62,6 +65,9 @@ pub fn validation(validation: &Validation) -> Vec<Table> {
     }
     errors.notes.push(
         "decode and prefill: mean of |projected / true - 1| of single sequences, prompts of about 512 tokens".into(),
+    );
+    errors.notes.push(
+        "siblings: cards of the same chip, such as A100s; what is said of a chip that nobody measured is that".into(),
     );
     errors.notes.push(
         "within 90 %: share of true times inside of the interval; width: its upper end over its value, the median"
@@ -84,13 +90,23 @@ pub fn validation(validation: &Validation) -> Vec<Table> {
     if !validation.regret.is_empty() {
         let mut regret = Table::new(
             "Choosing an instance by projected cost (512 prompt and 128 generated tokens, one at a time)",
-            &["engine", "model", ">types", "picked", "best", ">true cost over best", ">cheapest hour over best"],
+            &[
+                "engine",
+                "model",
+                ">types",
+                ">projected",
+                "picked",
+                "best",
+                ">true cost over best",
+                ">cheapest hour over best",
+            ],
         );
         for model in &validation.regret {
             regret.push(vec![
                 model.engine.to_string(),
                 model.model.to_string(),
                 model.types.to_string(),
+                model.projected_types.to_string(),
                 model.picked.clone(),
                 model.best.clone(),
                 factor(Some(model.regret)),
@@ -119,8 +135,9 @@ pub fn validation(validation: &Validation) -> Vec<Table> {
             cpus.prefill_cases.to_string(),
         ]);
         table.notes.push(format!(
-            "refused: {} whose CPU model was measured nowhere else, {} with no size near enough",
-            cpus.refused_other_model, cpus.refused_too_far
+            "refused: {} whose CPU model was measured nowhere else, {} with no size near enough, {} whose machine does not \
+             name its CPU",
+            cpus.refused_other_model, cpus.refused_too_far, cpus.refused_unnamed
         ));
         tables.push(table);
     }

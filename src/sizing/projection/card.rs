@@ -78,6 +78,17 @@ impl Card {
         }
     }
 
+    /// Whether hosts differ by as much as cards do: older cards at 75 W, which their power limit slows down (the same T4 is
+    /// a third faster in one cloud than in another).
+    pub fn is_power_bound(&self) -> bool {
+        self.capability < 8.0 && self.tdp_w.is_some_and(|watts| watts <= 75.0)
+    }
+
+    /// Whether another card is so like it that it hardly says more: the same chip at another clock or bandwidth.
+    pub fn is_sibling(&self, other: &Self) -> bool {
+        self.capability == other.capability && self.decode_distance(other) < 0.6
+    }
+
     /// A number that grows by one from generation to generation.
     pub fn generation(&self) -> u8 {
         match self.capability {

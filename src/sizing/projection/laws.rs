@@ -22,6 +22,9 @@ const LONG: usize = 3;
 /// Weights below which the host decides as much as the card: margins on another host are wider.
 const SMALL_BYTES: f64 = 1e9;
 
+/// Least factor of the margin where no card of the same chip was measured.
+const NO_SIBLING: f64 = 1.24;
+
 /// A law and what is known of its errors.
 #[derive(Debug, Clone)]
 struct Judged {
@@ -248,11 +251,12 @@ impl Laws {
         for (judged, share) in self.asked(phase, target.quant, work) {
             let (sum, place) = judged.law.parts(&question)?;
             let known = memory.relative(judged, &place);
-            let small = work.weight_bytes < SMALL_BYTES;
+            let varies = work.weight_bytes < SMALL_BYTES || target.card.is_power_bound();
             let least = match (known.tier, judged.calibrated && place.engine == *judged.law.engine()) {
-                // What was computed from left-out cards says how far off other cards are.
-                (Tier::X, true) => 1.0,
-                (tier, _) => tier.factor(phase, small),
+                // Left-out cards mostly had a sibling among those that were kept: without one the margin has a floor.
+                (Tier::X, true) if known.sibling => 1.0,
+                (Tier::X, true) => NO_SIBLING,
+                (tier, _) => tier.factor(phase, varies),
             };
             // The quantile of left-out cards is of the law's own engine; how far another one is off is a guess of its own.
             let quantile = match place.engine == *judged.law.engine() {
@@ -308,6 +312,7 @@ struct Known {
     tier: Tier,
     cards: usize,
     nearest: Option<Arc<str>>,
+    sibling: bool,
 }
 
 impl Memory {
@@ -334,6 +339,7 @@ impl Memory {
                 tier: Tier::of(place, places),
                 cards: judged.law.cards().len(),
                 nearest: nearest.map(|known| known.card.name.clone()),
+                sibling: nearest.is_some_and(|known| known.card.is_sibling(&place.card)),
             }
         });
         known.clone()

@@ -4,14 +4,15 @@
 //! nearest size is off by a few.
 
 use super::terms::Phase;
+use crate::record::environment::CpuRecord;
 use crate::record::{Outcome, Run};
-use crate::workload::Quant;
+use crate::workload::Case;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How much less an instance counts whose size is off by a factor of e, of another provider, or of another family.
-const SIZE_SCALE: f64 = 0.1;
+const SIZE_SCALE: f64 = 0.05;
 const OTHER_PROVIDER: f64 = 1.0;
 const OTHER_FAMILY: f64 = 1.5;
 /// Beyond this ratio to the nearest measured size nothing is said.
@@ -48,8 +49,19 @@ pub fn family(instance: &str) -> Cow<'_, str> {
     format!("{}{}", &instance[..start], &instance[start + digits..]).into()
 }
 
-/// The measurements of runs on CPUs.
+/// What was run, as far as it has to be the same.
+pub fn what(engine: &str, model: &str, case: &Case, phase: Phase) -> String {
+    let tokens = if phase == Phase::Decode { case.gen_tokens } else { case.prompt_tokens };
+    format!("{engine} {model} {} {phase:?} {} {tokens}", case.quant, case.batch)
+}
+
+/// The measurements of runs on CPUs, each CPU by its marketing name.
 pub fn cpu_observations(runs: &[&Run]) -> Vec<CpuObservation> {
+    cpu_observations_by(runs, |cpu| Some(cpu.model.clone()).filter(|name| !name.is_empty()))
+}
+
+/// The same, each CPU by whatever name it is given; `None` leaves its runs out.
+pub fn cpu_observations_by(runs: &[&Run], name: impl Fn(&CpuRecord) -> Option<String>) -> Vec<CpuObservation> {
     let mut texts: HashMap<String, Arc<str>> = HashMap::new();
     let mut text = |text: &str| texts.entry(text.to_string()).or_insert_with(|| text.into()).clone();
     let mut all = Vec::new();
@@ -57,17 +69,14 @@ pub fn cpu_observations(runs: &[&Run]) -> Vec<CpuObservation> {
         let environment = &run.record.environment;
         let instance = &environment.instance;
         let threads = environment.cpu.engine_threads as f64;
-        if environment.cpu.model.is_empty() || threads < 1.0 {
-            continue;
-        }
-        let (cpu, provider) = (text(&environment.cpu.model), text(instance.provider.as_deref().unwrap_or("")));
-        let name = text(instance.instance_type.as_deref().unwrap_or(&environment.hostname));
+        let Some(cpu) = name(&environment.cpu).filter(|_| threads >= 1.0) else { continue };
+        let (cpu, provider) = (text(&cpu), text(instance.provider.as_deref().unwrap_or("")));
+        let type_name = text(instance.instance_type.as_deref().unwrap_or(&environment.hostname));
         for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok) {
             let case = row.key.case;
             let mut push = |phase: Phase, tokens: usize, seconds: f64| {
-                let quant: Quant = case.quant;
-                let what = format!("{} {} {quant} {phase:?} {} {tokens}", row.key.engine, row.key.model, case.batch);
-                let (cpu, provider, instance) = (cpu.clone(), provider.clone(), name.clone());
+                let what = what(&row.key.engine, &row.key.model, &case, phase);
+                let (cpu, provider, instance) = (cpu.clone(), provider.clone(), type_name.clone());
                 all.push(CpuObservation {
                     what: text(&what),
                     cpu,
@@ -103,39 +112,50 @@ impl<'a> Sizes<'a> {
         Self(by)
     }
 
-    /// The time of the same work on an instance of the same CPU that was not measured itself: the median of those that
-    /// were, nearer sizes and the same family counting more. `None` where no size is near enough.
-    pub fn at(&self, target: &CpuObservation) -> Option<f64> {
-        let known = self.0.get(&(target.cpu.clone(), target.what.clone()))?;
-        let mut weighted: Vec<(f64, f64)> = known
-            .iter()
-            .filter(|other| (&other.provider, &other.instance) != (&target.provider, &target.instance))
-            .filter_map(|other| {
-                let ratio = (other.threads / target.threads).ln().abs();
-                if ratio > MOST_RATIO.ln() + 1e-9 {
-                    return None;
-                }
-                let mut distance = ratio / SIZE_SCALE;
-                if other.provider != target.provider {
-                    distance += OTHER_PROVIDER;
-                }
-                if (&other.provider, family(&other.instance)) != (&target.provider, family(&target.instance)) {
-                    distance += OTHER_FAMILY;
-                }
-                Some((other.seconds, (-distance).exp()))
-            })
-            .collect();
-        weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let half = weighted.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;
-        let mut sum = 0.0;
-        weighted
-            .iter()
-            .find(|(_, weight)| {
-                sum += weight;
-                sum >= half
-            })
-            .map(|(seconds, _)| *seconds)
+    /// Whether a name says which CPU it is: some hypervisors call every one of them `CPU`.
+    pub fn is_named(cpu: &str) -> bool {
+        !matches!(cpu.trim(), "" | "CPU")
     }
+
+    /// The time of the same work on an instance of the same CPU that was not measured itself: the median of those that
+    /// were, nearer sizes and the same family counting more. `None` where no size is near enough, or the CPU has no name.
+    pub fn at(&self, target: &CpuObservation) -> Option<f64> {
+        if !Self::is_named(&target.cpu) {
+            return None;
+        }
+        nearest_median(self.0.get(&(target.cpu.clone(), target.what.clone()))?.iter().copied(), target)
+    }
+}
+
+/// The median of measurements of the same work on the same CPU, each weighted by its nearness to a target.
+pub fn nearest_median<'a>(known: impl Iterator<Item = &'a CpuObservation>, target: &CpuObservation) -> Option<f64> {
+    let mut weighted: Vec<(f64, f64)> = known
+        .filter(|other| (&other.provider, &other.instance) != (&target.provider, &target.instance))
+        .filter_map(|other| {
+            let ratio = (other.threads / target.threads).ln().abs();
+            if ratio > MOST_RATIO.ln() + 1e-9 {
+                return None;
+            }
+            let mut distance = ratio / SIZE_SCALE;
+            if other.provider != target.provider {
+                distance += OTHER_PROVIDER;
+            }
+            if (&other.provider, family(&other.instance)) != (&target.provider, family(&target.instance)) {
+                distance += OTHER_FAMILY;
+            }
+            Some((other.seconds, (-distance).exp()))
+        })
+        .collect();
+    weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let half = weighted.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;
+    let mut sum = 0.0;
+    weighted
+        .iter()
+        .find(|(_, weight)| {
+            sum += weight;
+            sum >= half
+        })
+        .map(|(seconds, _)| *seconds)
 }
 
 #[cfg(test)]

@@ -47,10 +47,10 @@ impl Tier {
 
     /// The factor that margins are given where too few cards were left out to compute one, and that they are never below
     /// for the nearest and the farthest (the project's METHODOLOGY.md, section 7, has where they are from).
-    pub fn factor(self, phase: Phase, small: bool) -> f64 {
+    pub fn factor(self, phase: Phase, varies: bool) -> f64 {
         match (self, phase) {
             (Self::M, _) => 1.0,
-            (Self::I, Phase::Decode) if small => 1.3,
+            (Self::I, Phase::Decode) if varies => 1.3,
             (Self::I, Phase::Decode) => 1.05,
             (Self::I, _) => 1.08,
             (Self::S, Phase::Decode) => 1.10,

@@ -31,6 +31,8 @@ pub struct CpuErrors {
     pub median: Option<f64>,
     /// Measurements whose CPU model was not measured at any other size: nothing is said.
     pub refused_other_model: usize,
+    /// Measurements whose machine does not name its CPU.
+    pub refused_unnamed: usize,
     /// Measurements whose CPU model was measured at sizes that are too far only.
     pub refused_too_far: usize,
 }
@@ -62,12 +64,13 @@ fn errors(known: &[CpuObservation], asked: &[CpuObservation]) -> Option<CpuError
     };
     let sizes = Sizes::new(known);
     let (mut decode, mut prefill) = (Vec::new(), Vec::new());
-    let (mut other_model, mut too_far) = (0, 0);
+    let (mut other_model, mut too_far, mut unnamed) = (0, 0, 0);
     for observation in asked {
         let Some(projected) = sizes.at(observation) else {
-            match elsewhere(observation) {
-                true => too_far += 1,
-                false => other_model += 1,
+            match (Sizes::is_named(&observation.cpu), elsewhere(observation)) {
+                (false, _) => unnamed += 1,
+                (true, true) => too_far += 1,
+                (true, false) => other_model += 1,
             }
             continue;
         };
@@ -84,6 +87,7 @@ fn errors(known: &[CpuObservation], asked: &[CpuObservation]) -> Option<CpuError
         prefill_p90: quantile(&prefill, 0.9),
         median: quantile(&both, 0.5),
         refused_other_model: other_model,
+        refused_unnamed: unnamed,
         refused_too_far: too_far,
     })
 }

@@ -39,6 +39,8 @@ pub struct Validation {
     pub engines: BTreeMap<String, Errors>,
     /// Where each prompt length or batch stands: what lies beyond the headline.
     pub sizes: BTreeMap<String, Errors>,
+    /// Overall, where every card of the same chip was left out too: what to expect of a chip that nobody measured.
+    pub without_siblings: Errors,
     /// What a published roofline at a flat efficiency of 0.8 is off by on the same points.
     pub flat_roofline: Errors,
     /// What the choice of an instance by projected cost costs over the best choice, model by model.
@@ -57,7 +59,7 @@ pub struct Validation {
 pub fn leave_one_out(runs: &[Run], catalog: &Catalog) -> Result<Validation, String> {
     let all: Vec<&Run> = runs.iter().collect();
     let (observed, not_used) = observations(&all, catalog);
-    let mut points = Vec::new();
+    let (mut points, mut apart) = (Vec::new(), Vec::new());
     for (engine, class) in groups(&observed) {
         let group: Vec<Observation> =
             observed.iter().filter(|o| o.engine == engine && o.class() == class).cloned().collect();
@@ -66,11 +68,16 @@ pub fn leave_one_out(runs: &[Run], catalog: &Catalog) -> Result<Validation, Stri
             let (test, train): (Vec<Observation>, Vec<Observation>) =
                 group.iter().cloned().partition(|o| o.card.id == *left_out);
             points.extend(project(&Laws::build(&train, Some(&engine)), &test));
+            let is_sibling = |o: &Observation| test.first().is_some_and(|left| left.card.is_sibling(&o.card));
+            let far: Vec<Observation> = train.iter().filter(|o| !is_sibling(o)).cloned().collect();
+            let laws = if far.len() == train.len() { None } else { Some(Laws::build(&far, Some(&engine))) };
+            let already = points.len() - test.len();
+            apart.extend(laws.map_or_else(|| points[already..].to_vec(), |laws| project(&laws, &test)));
         }
     }
     let laws = described(&observed);
     let cpus = cpu::leave_one_out(&all);
-    finish("leave_one_card_out", Found { points, cpus, not_used, laws }, catalog)
+    finish("leave_one_card_out", Found { points, apart, cpus, not_used, laws }, &all, catalog)
 }
 
 /// Fits on one set and projects another.
@@ -87,7 +94,7 @@ pub fn fixed_split(train: &[Run], test: &[Run], catalog: &Catalog) -> Result<Val
     }
     let laws = described(&known);
     let cpus = cpu::fixed_split(&train, &test);
-    finish("fixed_split", Found { points, cpus, not_used, laws }, catalog)
+    finish("fixed_split", Found { points, apart: Vec::new(), cpus, not_used, laws }, &test, catalog)
 }
 
 fn groups(observed: &[Observation]) -> BTreeSet<(Arc<str>, KernelClass)> {
@@ -124,31 +131,35 @@ fn described(observed: &[Observation]) -> Vec<Described> {
 
 struct Found {
     points: Vec<Point>,
+    /// The same with every card of the same chip left out too.
+    apart: Vec<Point>,
     cpus: Option<CpuErrors>,
     not_used: Vec<NotUsed>,
     laws: Vec<Described>,
 }
 
-fn finish(method: &'static str, found: Found, catalog: &Catalog) -> Result<Validation, String> {
-    let Found { points, cpus, not_used, laws } = found;
+fn finish(method: &'static str, found: Found, runs: &[&Run], catalog: &Catalog) -> Result<Validation, String> {
+    let Found { points, apart, cpus, not_used, laws } = found;
     if points.is_empty() && cpus.is_none() {
         let why: Vec<String> = not_used.iter().map(|n| format!("{}: {}", n.hardware, n.reason)).collect();
         return Err(format!("there is nothing to project to in this evidence ({})", why.join("; ")));
     }
-    let regret = regret::by_model(&points, catalog);
+    // Kernels of different kinds and engines are not mixed in one figure: the headline is of the one on the most cards.
+    let headline_name = headline(&points);
+    let regret = regret::by_model(&points, runs, catalog);
     let mut by: [BTreeMap<String, Vec<&Point>>; 3] = Default::default();
     for point in &points {
         let observation = &point.observation;
-        by[0].entry(observation.card.name.to_string()).or_default().push(point);
+        if headline_name.as_ref() == Some(&group(observation)) {
+            by[0].entry(observation.card.name.to_string()).or_default().push(point);
+        }
         by[1].entry(group(observation)).or_default().push(point);
         by[2].entry(size(observation)).or_default().push(point);
     }
     let errors = |points: &[&Point]| Errors::of(points, false);
     let [devices, engines, sizes] = by.map(|by| by.into_iter().map(|(name, points)| (name, errors(&points))).collect());
-    // Kernels of different kinds and engines are not mixed in one figure: the headline is of the one on the most cards.
-    let headline = headline(&points);
     let every: Vec<&Point> =
-        points.iter().filter(|point| headline.as_ref() == Some(&group(&point.observation))).collect();
+        points.iter().filter(|point| headline_name.as_ref() == Some(&group(&point.observation))).collect();
     let refused = points
         .iter()
         .filter(|point| point.projected.is_none())
@@ -162,12 +173,19 @@ fn finish(method: &'static str, found: Found, catalog: &Catalog) -> Result<Valid
     let all = Errors::of(&every, false).with_regret(&regret);
     Ok(Validation {
         method,
-        headline: headline.unwrap_or_default(),
+        headline: headline_name.clone().unwrap_or_default(),
         overall: all.clone(),
         all,
         devices,
         engines,
         sizes,
+        without_siblings: Errors::of(
+            &apart
+                .iter()
+                .filter(|point| headline_name.as_ref() == Some(&group(&point.observation)))
+                .collect::<Vec<_>>(),
+            false,
+        ),
         flat_roofline: Errors::of_flat(&every),
         regret,
         cpus,
@@ -184,11 +202,13 @@ fn group(observation: &Observation) -> String {
 
 /// The engine and kernels with the most cards.
 fn headline(points: &[Point]) -> Option<String> {
-    let mut cards: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    let mut cards: BTreeMap<String, (BTreeSet<&str>, usize)> = BTreeMap::new();
     for point in points {
-        cards.entry(group(&point.observation)).or_default().insert(&point.observation.card.id);
+        let (cards, cases) = cards.entry(group(&point.observation)).or_default();
+        cards.insert(&point.observation.card.id);
+        *cases += 1;
     }
-    cards.into_iter().max_by_key(|(_, cards)| cards.len()).map(|(name, _)| name)
+    cards.into_iter().max_by_key(|(_, (cards, cases))| (cards.len(), *cases)).map(|(name, _)| name)
 }
 
 fn size(observation: &Observation) -> String {

@@ -2,6 +2,7 @@
 
 use super::errors::Point;
 use crate::catalog::{Catalog, Market};
+use crate::record::{Outcome, Run};
 use crate::sizing::projection::terms::Phase;
 use crate::units::Usd;
 use serde::Serialize;
@@ -21,6 +22,8 @@ pub struct ModelRegret {
     pub model: Arc<str>,
     /// Priced instance types with a true time.
     pub types: usize,
+    /// Those of them that can be projected to, and so be picked.
+    pub projected_types: usize,
     /// The one with the least projected cost.
     pub picked: String,
     /// The one with the least true cost.
@@ -33,55 +36,93 @@ pub struct ModelRegret {
 
 #[derive(Default)]
 struct Times {
-    decode: Option<(f64, f64)>,
-    prefill: Option<(f64, f64)>,
+    decode: Option<f64>,
+    prefill: Option<f64>,
+}
+
+impl Times {
+    /// Seconds of a request.
+    fn request(&self) -> Option<f64> {
+        Some(self.prefill? + (GENERATED - 1.0) * self.decode?)
+    }
 }
 
 struct Choice {
     name: String,
     usd_per_h: f64,
     truth: f64,
-    projected: f64,
+    projected: Option<f64>,
 }
 
-/// Every model's regret over the instance types that have a price, a true time and a projected one.
-pub fn by_model(points: &[Point], catalog: &Catalog) -> Vec<ModelRegret> {
-    type Key = (Arc<str>, Arc<str>, Arc<str>, Arc<str>);
-    let mut times: BTreeMap<Key, Times> = BTreeMap::new();
+/// Engine, model, provider and instance type.
+type Key = (Arc<str>, Arc<str>, Arc<str>, Arc<str>);
+
+/// Every model's regret over the GPU instance types that have a price and a true time. Types that nothing can be projected
+/// to (shares of a card, models spread over several) cannot be picked, and may be the best or the cheapest all the same.
+pub fn by_model(points: &[Point], runs: &[&Run], catalog: &Catalog) -> Vec<ModelRegret> {
+    let mut projected: BTreeMap<Key, Times> = BTreeMap::new();
     for point in points {
         let o = &point.observation;
-        let (Some((provider, name)), Some(projected)) = (&o.instance, &point.projected) else { continue };
-        let entry = times.entry((o.engine.clone(), o.model.clone(), provider.clone(), name.clone())).or_default();
-        let pair = Some((o.seconds, projected.time.value));
+        let (Some((provider, name)), Some(time)) = (&o.instance, &point.projected) else { continue };
+        let key = (o.engine.clone(), o.model.clone(), provider.clone(), name.clone());
+        let times = projected.entry(key).or_default();
         match o.phase {
-            Phase::Decode if o.work.batch == 1.0 && o.work.tokens * 2.0 == GENERATED => entry.decode = pair,
-            Phase::Prefill if o.work.batch == 1.0 && o.work.tokens == PROMPT => entry.prefill = pair,
+            Phase::Decode if o.work.batch == 1.0 && o.work.tokens * 2.0 == GENERATED => {
+                times.decode = Some(time.time.value)
+            }
+            Phase::Prefill if o.work.batch == 1.0 && o.work.tokens == PROMPT => times.prefill = Some(time.time.value),
             _ => {}
         }
     }
     let prices = prices(catalog);
     let mut models: BTreeMap<(Arc<str>, Arc<str>), Vec<Choice>> = BTreeMap::new();
-    for ((engine, model, provider, name), times) in times {
-        let (Some(decode), Some(prefill)) = (times.decode, times.prefill) else { continue };
-        let Some(usd_per_h) = prices.get(&(&*provider, &*name)) else { continue };
-        let request = |prefill: f64, decode: f64| (prefill + (GENERATED - 1.0) * decode) * usd_per_h;
-        models.entry((engine, model)).or_default().push(Choice {
+    for (key, truth) in truths(runs) {
+        let (engine, model, provider, name) = &key;
+        let Some(usd_per_h) = prices.get(&(&**provider, &**name)).copied() else { continue };
+        let Some(truth) = truth.request() else { continue };
+        models.entry((engine.clone(), model.clone())).or_default().push(Choice {
             name: format!("{provider}:{name}"),
-            usd_per_h: *usd_per_h,
-            truth: request(prefill.0, decode.0),
-            projected: request(prefill.1, decode.1),
+            usd_per_h,
+            truth: truth * usd_per_h,
+            projected: projected.get(&key).and_then(Times::request).map(|seconds| seconds * usd_per_h),
         });
     }
     models.into_iter().filter_map(|((engine, model), choices)| regret(engine, model, &choices)).collect()
 }
 
+/// Measured times of the request's parts on every GPU instance.
+fn truths(runs: &[&Run]) -> BTreeMap<Key, Times> {
+    let mut truths: BTreeMap<Key, Times> = BTreeMap::new();
+    for run in runs.iter().filter(|run| run.record.engine.device != "cpu" && run.record.engine.device != "mixed") {
+        let instance = &run.record.environment.instance;
+        let (Some(provider), Some(name)) = (&instance.provider, &instance.instance_type) else { continue };
+        for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok && row.key.case.batch == 1) {
+            let (engine, model) = (row.key.engine.as_str().into(), row.key.model.as_str().into());
+            let key = (engine, model, provider.as_str().into(), name.as_str().into());
+            let times = truths.entry(key).or_default();
+            let case = row.key.case;
+            if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens as f64 == PROMPT) {
+                times.prefill = Some(ttft.median.0);
+            }
+            let decoded = case.gen_tokens as f64 == GENERATED && matches!(case.prompt_tokens as f64, 0.0 | PROMPT);
+            if let Some(tpot) = row.metrics.tpot.filter(|_| decoded) {
+                times.decode = Some(tpot.median.0);
+            }
+        }
+    }
+    truths
+}
+
 fn regret(engine: Arc<str>, model: Arc<str>, choices: &[Choice]) -> Option<ModelRegret> {
     let least = |of: fn(&Choice) -> f64| choices.iter().min_by(|a, b| of(a).total_cmp(&of(b)));
-    let (picked, best, cheapest) = (least(|c| c.projected)?, least(|c| c.truth)?, least(|c| c.usd_per_h)?);
+    let projected = |choice: &Choice| choice.projected.unwrap_or(f64::INFINITY);
+    let picked = least(projected).filter(|choice| choice.projected.is_some())?;
+    let (best, cheapest) = (least(|c| c.truth)?, least(|c| c.usd_per_h)?);
     Some(ModelRegret {
         engine,
         model,
         types: choices.len(),
+        projected_types: choices.iter().filter(|choice| choice.projected.is_some()).count(),
         picked: picked.name.clone(),
         best: best.name.clone(),
         regret: picked.truth / best.truth,
