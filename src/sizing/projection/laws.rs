@@ -253,8 +253,9 @@ impl Laws {
             let known = memory.relative(judged, &place);
             let varies = work.weight_bytes < SMALL_BYTES || target.card.is_power_bound();
             let least = match (known.tier, judged.calibrated && place.engine == *judged.law.engine()) {
-                // Left-out cards mostly had a sibling among those that were kept: without one the margin has a floor.
-                (Tier::X, true) if known.sibling => 1.0,
+                // Left-out cards mostly had a sibling among those that were kept: without one the margin has a floor. No
+                // sibling is nearer than the card itself on another host or at other sizes.
+                (Tier::X, true) if known.sibling => Tier::I.factor(phase, varies).max(Tier::S.factor(phase, varies)),
                 (Tier::X, true) => NO_SIBLING,
                 (tier, _) => tier.factor(phase, varies),
             };
