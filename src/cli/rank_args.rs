@@ -85,7 +85,7 @@ pub struct RankArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "gen_tokens"])]
     lengths: Option<PathBuf>,
     /// Limits that medians must keep, such as ttft=500ms,tpot=50ms,e2e=2s.
-    #[arg(long, value_name = "LIMITS", default_value = "")]
+    #[arg(long, value_name = "LIMITS", default_value = "", hide_default_value = true)]
     slo: Slo,
     /// How the hardware is bought.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "on_demand")]
