@@ -304,6 +304,29 @@ fn hostile_files_are_errors_and_never_panics() {
 }
 
 #[test]
+fn impossible_lengths_are_left_out_and_never_overflow() {
+    let header = "vendor,instance,mode,gpu,n_gpu,tp,model,dtype,prompt_tokens,output_tokens,max_num_seqs,strategy,\
+                  concurrency,vllm,e2el_p50,itl_p50,output_throughput,request_throughput,ttft_p50";
+    let read_lengths = |prompt: &str, generated: &str, concurrency: &str| {
+        let row = format!(
+            "aws,g6.xlarge,gpu,NVIDIA L4,1,1,org/m,bfloat16,{prompt},{generated},8,constant,{concurrency},0.22.1,2900,22,\
+             167,1.3,103"
+        );
+        read_with("vllm.csv", &format!("{header}\n{row}\n"), &Overrides::default())
+    };
+    assert_eq!(read_lengths("256", "128", "4").unwrap().len(), 1);
+    for wrong in ["1e300", "inf", "nan", "-5", "0", "18446744073709551615"] {
+        for refused in [read_lengths(wrong, "128", "4"), read_lengths("256", wrong, "4")] {
+            assert!(refused.unwrap_err().contains("lengths that cannot be"), "{wrong}");
+        }
+    }
+    assert!(read_lengths("256", "128", "1e300").unwrap_err().contains("a batch and lengths"));
+    for unknown in ["nan", "-1"] {
+        assert_eq!(read_lengths("256", "128", unknown).unwrap()[0].cases[0].key.case.batch, 1);
+    }
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused() {
     use sizewell::record::comparable::obstacle;
     let mut here = read("a.json", &format!("[{}]", llama(0, 128, 54.0)))[0].record.clone();

@@ -10,7 +10,6 @@ use crate::record::{
     Basis, CaseKey, CaseRow, EngineRecord, ImportRecord, Outcome, Run, RunRecord, RunStatus, SkippedRecord,
     SystemRecord,
 };
-use crate::workload::{Case, Quant};
 use jiff::Timestamp;
 use std::collections::HashMap;
 
@@ -83,12 +82,7 @@ fn run(source: &Source, base: &RunRecord, preset: Option<&str>, group: Vec<Obser
 }
 
 fn case_row(observed: Observed) -> CaseRow {
-    let case = Case {
-        quant: observed.quant.unwrap_or(Quant::F16),
-        batch: observed.batch,
-        prompt_tokens: observed.prompt_tokens,
-        gen_tokens: observed.gen_tokens,
-    };
+    let case = observed.case();
     CaseRow {
         key: CaseKey { engine: observed.engine, model: observed.model, device: observed.device.to_string(), case },
         outcome: Outcome::Ok,

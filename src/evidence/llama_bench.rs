@@ -69,10 +69,8 @@ impl Importer for LlamaBench {
     }
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let is_csv = !source.text.trim_start().starts_with(['[', '{']);
-        let records = if is_csv { value::csv_rows(source)? } else { value::json_records(source)? };
         let mut found = Found::default();
-        for (index, record) in records.into_iter().enumerate() {
+        for (index, record) in value::records(source)?.into_iter().enumerate() {
             let record: Record = value::parse(source, "record", index, record)?;
             found.tool_version = record.build().or(found.tool_version);
             match observed(&record) {

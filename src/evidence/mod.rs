@@ -144,6 +144,7 @@ fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> 
     for mut observed in named {
         observed.apply(overrides);
         match observed.quant {
+            Some(_) if !observed.case().is_possible() => found.skip("of a batch and lengths that cannot be"),
             Some(_) => found.observed.push(observed),
             None => found.skip("whose precision is not named or has no level here (--quant says it)"),
         }

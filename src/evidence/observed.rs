@@ -2,7 +2,7 @@
 
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
-use crate::workload::Quant;
+use crate::workload::{Case, Quant};
 
 /// What the user says where a file does not, or says it wrong.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +65,16 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// The case that was measured.
+    pub fn case(&self) -> Case {
+        Case {
+            quant: self.quant.unwrap_or(Quant::F16),
+            batch: self.batch,
+            prompt_tokens: self.prompt_tokens,
+            gen_tokens: self.gen_tokens,
+        }
+    }
+
     /// What the user says takes the place of what the file says.
     pub fn apply(&mut self, overrides: &Overrides) {
         if let Some(hardware) = &overrides.hardware {

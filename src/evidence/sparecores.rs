@@ -152,6 +152,9 @@ impl Importer for Vllm {
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found { licence: Some(LICENCE.to_string()), ..Found::default() };
         rows(source, |row: VllmRow| match (row.prompt_tokens, row.output_tokens) {
+            (Some(prompt), Some(generated)) if !(prompt >= 1.0 && generated >= 1.0) => {
+                found.skip("of a batch and lengths that cannot be");
+            }
             (Some(prompt), Some(generated)) => found.observed.push(vllm(&row, prompt as usize, generated as usize)),
             _ => found.skip("of a workload of mixed lengths"),
         })?;
@@ -161,8 +164,8 @@ impl Importer for Vllm {
 
 fn vllm(row: &VllmRow, prompt_tokens: usize, gen_tokens: usize) -> Observed {
     let on_cpu = row.mode == "cpu";
-    let in_flight = row.concurrency.unwrap_or(1.0);
-    let estimate = |value: Option<f64>| value.filter(|v| *v > 0.0);
+    let in_flight = row.concurrency.filter(|n| n.is_finite() && *n > 0.0).unwrap_or(1.0);
+    let estimate = |value: Option<f64>| value.filter(|v| v.is_finite() && *v > 0.0);
     Observed {
         engine: "vllm".to_string(),
         engine_version: row.vllm.clone(),

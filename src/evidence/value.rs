@@ -19,8 +19,14 @@ fn typed(text: &str) -> Value {
     }
 }
 
+/// The records of a text that is JSON or CSV.
+pub fn records(source: &Source) -> Result<Vec<Value>, EvidenceError> {
+    let is_json = source.text.trim_start().starts_with(['[', '{']);
+    if is_json { json_records(source) } else { csv_rows(source) }
+}
+
 /// The rows of a CSV text as objects.
-pub fn csv_rows(source: &Source) -> Result<Vec<Value>, EvidenceError> {
+fn csv_rows(source: &Source) -> Result<Vec<Value>, EvidenceError> {
     let mut reader = csv::Reader::from_reader(source.text.as_bytes());
     let header = reader.headers().map_err(|e| source.error(None, e))?.clone();
     let mut rows = Vec::new();

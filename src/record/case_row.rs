@@ -167,6 +167,9 @@ impl CaseRow {
             prompt_tokens: size("prompt_tokens")?,
             gen_tokens: size("gen_tokens")?,
         };
+        if !case.is_possible() {
+            return Err(format!("{case}: no case has this batch and these lengths"));
+        }
         let key = CaseKey {
             engine: text("engine")?.to_string(),
             model: text("model")?.to_string(),

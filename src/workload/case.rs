@@ -17,7 +17,16 @@ pub struct Case {
     pub gen_tokens: usize,
 }
 
+/// The largest batch and the longest prompt or answer that a case can have: far above any model's, and so small that no
+/// sum or product of two overflows.
+const MOST: usize = 1 << 30;
+
 impl Case {
+    /// Whether it has sequences, in numbers and of lengths that can be: what a file says may be anything.
+    pub fn is_possible(&self) -> bool {
+        (1..=MOST).contains(&self.batch) && self.prompt_tokens <= MOST && self.gen_tokens <= MOST
+    }
+
     /// The longest sequence of the case.
     pub fn context(&self) -> usize {
         self.prompt_tokens + self.gen_tokens
