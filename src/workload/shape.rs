@@ -7,6 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// The longest context, and window of attention, that a file may name.
+const MOST_CONTEXT: usize = 1 << 27;
+
 /// The families of decoder that are known by their shape. The engine runs [`Architecture::RUNNABLE`]; the others can be
 /// sized and projected from what others measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -167,7 +170,7 @@ impl ModelShape {
             ("kv_heads", self.kv_heads, 1 << 12),
             ("head_dim", self.head_dim, 1 << 12),
             ("vocab_size", self.vocab_size, 1 << 22),
-            ("max_context", self.max_context, 1 << 27),
+            ("max_context", self.max_context, MOST_CONTEXT),
         ];
         for (name, value, most) in sizes {
             if value == 0 || value > most {
@@ -186,8 +189,12 @@ impl ModelShape {
         if !(self.rope_theta.is_finite() && self.rope_theta > 1.0) {
             return Err(format!("rope_theta is {}; it must be above 1", self.rope_theta));
         }
-        if self.sliding_window == Some(0) {
-            return Err("sliding_window is 0; leave it out for full attention".to_string());
+        if let Some(window) = self.sliding_window
+            && !(1..=MOST_CONTEXT).contains(&window)
+        {
+            return Err(format!(
+                "sliding_window is {window}; it must be between 1 and {MOST_CONTEXT}, or left out for full attention"
+            ));
         }
         self.validate_rope_scaling()
     }
@@ -356,5 +363,9 @@ mod tests {
         let mut shape = tiny();
         shape.rope_theta = f64::NAN;
         assert!(shape.validate().unwrap_err().starts_with("rope_theta"));
+        for window in [0, 1 << 40] {
+            let shape = ModelShape { sliding_window: Some(window), ..tiny() };
+            assert!(shape.validate().unwrap_err().starts_with("sliding_window"));
+        }
     }
 }
