@@ -1,6 +1,6 @@
 //! sizewell measures what a model costs on hardware and says which hardware to buy.
 //!
-//! The modules are in the order of the pipeline:
+//! The modules are in the order of the pipeline ([`units`], [`statistics`] and [`data_file`] stand below all of them):
 //!
 //! 1. [`workload`]: what to measure, as data: model presets, sweeps, cases.
 //! 2. [`device`]: what is on this machine, and its measured ceilings.
@@ -10,7 +10,8 @@
 //! 6. [`catalog`]: accelerators and offers.
 //!    [`evidence`]: what other tools measured, as run folders.
 //! 7. [`sizing`]: what fits, projections, cost, ranking.
-//! 8. [`report`]: HTML, Markdown, tables, plots.
+//! 8. [`gate`]: what changed between runs, policies and verdicts.
+//! 9. [`report`]: HTML, PDF, XLSX, Markdown, CSV, JSON, tables, plots.
 //!
 //! What stands before the run folder touches hardware and writes only it. What stands after it reads files, is pure,
 //! and imports nothing of [`device`], [`engine`], [`power`] or [`measure`]; `tests/layout.rs` holds that.
@@ -18,6 +19,7 @@
 #![warn(missing_docs)]
 
 pub mod data_file;
+pub mod statistics;
 pub mod units;
 
 pub mod workload;
@@ -36,6 +38,8 @@ pub mod catalog;
 pub mod evidence;
 
 pub mod sizing;
+
+pub mod gate;
 
 pub mod report;
 

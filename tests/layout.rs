@@ -8,17 +8,19 @@ use std::path::{Path, PathBuf};
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("units", &[] as &[_]),
+        ("statistics", &[] as &[_]),
         ("data_file", &[] as &[_]),
         ("workload", &["units", "data_file"] as &[_]),
         ("record", &["units", "workload"] as &[_]),
         ("device", &["units", "record"] as &[_]),
         ("engine", &["units", "workload", "device"] as &[_]),
         ("power", &["units", "record", "device"] as &[_]),
-        ("measure", &["units", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
+        ("measure", &["units", "statistics", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
         ("catalog", &["units", "data_file", "workload", "record"] as &[_]),
         ("evidence", &["units", "data_file", "workload", "record"] as &[_]),
         ("sizing", &["units", "data_file", "workload", "record", "catalog", "evidence"] as &[_]),
-        ("report", &["units", "workload", "record", "catalog", "sizing"] as &[_]),
+        ("gate", &["units", "statistics", "data_file", "workload", "record"] as &[_]),
+        ("report", &["units", "workload", "record", "catalog", "sizing", "gate"] as &[_]),
     ])
 }
 

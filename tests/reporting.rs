@@ -4,36 +4,60 @@ mod support;
 
 use jiff::civil::date;
 use sizewell::catalog::Catalog;
-use sizewell::record::{Run, metric};
-use sizewell::report::{Report, exporter, json};
-use sizewell::sizing::{RankRequest, rank};
+use sizewell::record::{QualityRow, Run, metric};
+use sizewell::report::{Extras, Report, exporter, json};
+use sizewell::sizing::{MachinePrice, RankRequest};
+use sizewell::units::Usd;
 use sizewell::workload::Quant;
 use std::path::Path;
 use support::recorded;
 
-fn export(run: &Run, extension: &str) -> String {
-    let today = date(2026, 11, 23);
+fn bytes(run: &Run, extension: &str, request: &RankRequest, extras: Extras<'_>) -> Vec<u8> {
     let catalog = Catalog::embedded().unwrap();
-    let rankings = [Quant::F16, Quant::Int8]
-        .map(|quant| rank(run, &catalog, &RankRequest { quants: vec![quant], ..RankRequest::on(today) }));
-    let report = Report { run, rankings: rankings.into_iter().collect(), power: &[], today };
-    exporter(extension).unwrap().export(&report)
+    let runs = [run];
+    exporter(extension).unwrap().export(&Report::new(&runs, &catalog, request, extras)).unwrap()
+}
+
+fn export(run: &Run, extension: &str) -> String {
+    let request = RankRequest::on(date(2026, 11, 23));
+    String::from_utf8(bytes(run, extension, &request, Extras::default())).unwrap()
 }
 
 #[test]
 fn the_page_is_whole_and_needs_nothing() {
     let page = export(&recorded::run(), "html");
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
-    for needle in ["src=", "href=\"h", "href=\"/", "<script", "<link", "url(", "@import"] {
+    for needle in [" src=", "href=\"h", "href=\"/", "<link", "url(", "@import"] {
         assert!(!page.contains(needle), "{needle}");
     }
     for plot in ["latency", "ttft", "throughput", "roofline", "cost-f16", "cost-int8"] {
-        assert!(page.contains(&format!("<figure id=\"{plot}\"><svg")), "{plot}");
+        assert!(page.contains(&format!("<figure id=\"plot-{plot}\"><svg")), "{plot}");
     }
-    assert_eq!(page.matches("<svg").count(), page.matches("<title>").count() - 1, "every plot has a title");
+    let body = page.split("<script").next().unwrap();
+    assert_eq!(body.matches("<svg").count(), body.matches("<title>").count() - 1, "every plot has a title");
+    assert_eq!(body.matches("<svg").count(), body.matches("<desc>").count(), "and a description");
+    assert_eq!(body.matches("<svg").count(), body.matches("Data of this plot").count(), "and its data as a table");
+    assert!(page.contains("Content-Security-Policy") && page.contains("default-src 'none'"));
+    for id in [
+        "cost",
+        "speed",
+        "energy",
+        "load",
+        "tradeoff",
+        "roofline-of-cases",
+        "memory",
+        "serverless",
+        "own",
+        "sensitivity",
+        "cases",
+        "method",
+        "excluded",
+    ] {
+        assert!(page.contains(&format!("<section id=\"{id}\">")), "{id}");
+    }
     assert!(page.contains("synthetic weights"));
     assert!(page.contains("No throughput per watt: no power meter"));
-    assert!(page.contains("Cheapest projected, not measured"));
+    assert!(page.contains("projected, not measured"));
     assert!(page.contains("does_not_fit") && page.contains("needs about 9 GiB"));
 }
 
@@ -59,7 +83,9 @@ fn hostile_names_stay_text() {
         row.notes = vec![evil.into()];
     }
     let page = export(&run, "html");
-    assert!(!page.contains("<script") && page.contains("&lt;script&gt;"));
+    assert!(page.contains("&lt;script&gt;alert(1)"));
+    assert_eq!(page.matches("<script").count(), 2, "the page's data and its own script");
+    assert!(!page.contains("<script>alert"));
     let text = export(&run, "md");
     assert!(!text.contains("<script") && !text.contains("[x](javascript") && !text.contains('\u{1b}'));
     assert!(text.lines().filter(|l| l.starts_with('|')).all(|l| !l.contains("alert(1)</")));
@@ -70,14 +96,15 @@ fn a_run_without_anything_measured_still_has_a_report() {
     let mut run = recorded::run();
     run.cases.retain(|row| row.metrics.ttft.is_none());
     run.record.ceilings.clear();
-    let report =
-        Report { run: &run, rankings: Err("no case was measured".into()), power: &[], today: date(2026, 11, 23) };
     for extension in ["html", "md"] {
-        let text = exporter(extension).unwrap().export(&report);
+        let text = export(&run, extension);
         assert!(text.contains("No ranking: no case was measured"), "{text}");
         assert!(text.contains("needs about 9 GiB"));
     }
-    assert!(exporter("docx").map(|_| ()).unwrap_err().contains(".html and .md"));
+    for extension in ["pdf", "xlsx", "json"] {
+        assert!(!bytes(&run, extension, &RankRequest::on(date(2026, 11, 23)), Extras::default()).is_empty());
+    }
+    assert!(exporter("docx").map(|_| ()).unwrap_err().contains(".html, .pdf, .xlsx, .md, .csv, .json"));
 }
 
 #[test]
@@ -92,6 +119,45 @@ fn json_has_every_metric_and_null_where_there_is_none() {
     assert!(first["energy_j"].is_null());
     assert_eq!(first["absent"]["energy_j"], "no power meter");
     assert_eq!(value["cases"][5]["outcome"], "skipped");
+}
+
+/// With a price of the machine: the answer leads with what was measured, and names the candidates that were not.
+#[test]
+fn the_answer_says_its_margin_its_basis_and_the_date_of_its_price() {
+    let usd_per_h = Some(Usd("0.05".parse().unwrap()));
+    let mut request = RankRequest::on(date(2026, 11, 23));
+    request.machine = MachinePrice { instance: None, usd_per_h };
+    request.slo = "ttft=2s".parse().unwrap();
+    let text = String::from_utf8(bytes(&recorded::run(), "json", &request, Extras::default())).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let answer: Vec<&str> = value["answer"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert!(
+        answer[0].starts_with("For smollm2-135m in f16 with all paid time in use, TTFT (median) under 2.00 s:"),
+        "{answer:?}"
+    );
+    assert!(answer[0].contains("per 1,000 requests (") && answer[0].ends_with("; measured."), "{answer:?}");
+    assert!(answer.iter().any(|line| line.starts_with("Projected candidates, not measured: ")), "{answer:?}");
+    assert!(answer.iter().any(|line| line.contains("was given by the user")), "{answer:?}");
+}
+
+#[test]
+fn figures_of_quality_are_drawn_and_tabled() {
+    let figure = |quant: Quant, value: f64| QualityRow {
+        quant,
+        metric: "perplexity".into(),
+        higher_is_better: false,
+        value,
+        lo: Some(value - 0.1),
+        hi: Some(value + 0.1),
+        samples: Some(4096.0),
+        source: "made up".into(),
+    };
+    let quality = [figure(Quant::F16, 10.5), figure(Quant::Int8, 10.75)];
+    let extras = Extras { quality: &quality, ..Extras::default() };
+    let request = RankRequest::on(date(2026, 11, 23));
+    let page = String::from_utf8(bytes(&recorded::run(), "html", &request, extras)).unwrap();
+    assert!(page.contains("Cost against perplexity") && page.contains("10.75 (10.65 to 10.85)"));
+    assert!(export(&recorded::run(), "html").contains("Quality was not measured"));
 }
 
 /// The example run that the README shows reads with this version, and its report is what it was.

@@ -5,6 +5,8 @@ mod ceilings;
 mod coldstart;
 mod completions;
 mod devices;
+mod diff;
+mod gate;
 mod import;
 mod measure_args;
 mod measuring;
@@ -36,6 +38,10 @@ pub enum Exit {
     Failed,
     /// The command line asks for something that cannot be.
     Usage,
+    /// A gate says no.
+    GateFailed,
+    /// A gate cannot tell.
+    GateCannotTell,
     /// The measurement cannot be relied on.
     InvalidMeasurement,
 }
@@ -47,6 +53,8 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::GateFailed => 3,
+            Self::GateCannotTell => 4,
             Self::InvalidMeasurement => 5,
         })
     }
@@ -80,7 +88,8 @@ fn usage<T>(message: impl Into<String>) -> anyhow::Result<T> {
 /// Measures what a model costs on hardware, and says which hardware to buy.
 #[derive(Debug, Parser)]
 #[command(name = "sizewell", version, about, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 done, 1 the job failed, 2 usage, 5 the measurement is invalid.")]
+#[command(after_help = "Exit status: 0 done, 1 the job failed, 2 usage, 3 a gate says no, 4 a gate cannot tell, \
+                        5 the measurement is invalid.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -107,6 +116,10 @@ enum Command {
     Plan(plan::Args),
     /// Write the report of a run.
     Report(report::Args),
+    /// How much each case changed from one run to another: the same device over time, or two devices.
+    Diff(diff::Args),
+    /// Hold a run against a policy or a baseline: 0 pass, 3 fail, 4 cannot tell, 5 invalid.
+    Gate(gate::Args),
     /// Read the result files of other tools into a run folder.
     Import(import::Args),
     /// How far off projections are, on hardware that was left out.
@@ -143,6 +156,8 @@ impl Cli {
             Command::Rank(args) => rank::run(args, &talk),
             Command::Plan(args) => plan::run(args, &talk),
             Command::Report(args) => report::run(args, &talk),
+            Command::Diff(args) => diff::run(args),
+            Command::Gate(args) => gate::run(args, &talk),
             Command::Import(args) => import::run(args, &talk),
             Command::Validate(args) => validate::run(args, &talk),
             Command::Catalog(verb) => catalog::run(verb, &talk),

@@ -1,85 +1,121 @@
 //! `sizewell report`.
 
 use super::catalog::load_catalog;
+use super::rank_args::RankArgs;
 use super::talk::Talk;
-use super::{Exit, today, usage};
+use super::{Exit, usage};
 use crate::catalog::Catalog;
-use crate::record::{Outcome, Run};
-use crate::report::{Report, exporter};
-use crate::sizing::{MachinePrice, RankRequest, Ranking, rank};
-use crate::workload::Quant;
+use crate::record::coldstart::{self, ColdStartRow};
+use crate::record::{PowerRow, QualityRow, Run};
+use crate::report::{Exporter, Extras, Report, exporter, picture};
+use crate::sizing::RankRequest;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the run.
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
-    /// File to write; its ending says the form: .html or .md.
-    #[arg(long, short, value_name = "FILE")]
-    output: PathBuf,
-    /// Prices from this folder instead of those that the program carries.
-    #[arg(long, value_name = "DIR")]
-    catalog: Option<PathBuf>,
-    /// The instance that the measured machine is, such as aws:m7a.large.
-    #[arg(long = "as", value_name = "PROVIDER:TYPE")]
-    instance: Option<String>,
-    /// What an hour of the measured machine costs, in USD.
-    #[arg(long, value_name = "USD")]
-    price_per_hour: Option<rust_decimal::Decimal>,
+    #[command(flatten)]
+    what: RankArgs,
+    /// File to write; its ending says the form: .html, .pdf, .xlsx, .md, .csv or .json. A folder (with a slash behind it)
+    /// takes every plot as SVG and PNG. May be given several times.
+    #[arg(long, short, value_name = "FILE", required = true, num_args = 1)]
+    output: Vec<PathBuf>,
 }
 
-/// Writes the report of a run.
+/// Where a part of a report goes.
+enum Target {
+    File(PathBuf, Box<dyn Exporter>),
+    Plots(PathBuf),
+}
+
+/// Writes the report of runs.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    let instance = match &args.instance {
-        Some(text) => Some(MachinePrice::parse_instance(text).or_else(usage)?),
-        None => None,
-    };
-    if args.price_per_hour.is_some_and(|price| price <= rust_decimal::Decimal::ZERO) {
-        return usage("--price-per-hour must be above 0");
+    // The names first: a slip in the last should not cost the work for the others.
+    let targets: Vec<Target> = args.output.iter().map(|path| target(path)).collect::<anyhow::Result<_>>()?;
+    let (runs, cold) = args.what.read_runs()?;
+    let request = args.what.request(cold)?;
+    let catalog = load_catalog(args.what.catalog.as_deref())?;
+    let starts = starts(&args.what.runs)?;
+    let runs: Vec<&Run> = runs.iter().collect();
+    let parts = Parts::read(runs[0])?;
+    let report = Report::new(&runs, &catalog, &request, parts.extras(&starts));
+    for target in targets {
+        match target {
+            Target::File(path, exporter) => write(&report, exporter.as_ref(), &path, talk)?,
+            Target::Plots(folder) => {
+                write_plots(&report, &folder, true)?;
+                talk.say(format!("wrote the plots into {}", folder.display()));
+            }
+        }
     }
-    let machine = MachinePrice { instance, usd_per_h: args.price_per_hour.map(crate::units::Usd) };
-    let extension = args.output.extension().and_then(|e| e.to_str()).unwrap_or("");
-    exporter(extension).map(|_| ()).or_else(usage)?;
-    let run = Run::read(&args.run)?;
-    let catalog = load_catalog(args.catalog.as_deref())?;
-    write(&run, rankings(&run, &catalog, &machine), &args.output)?;
-    talk.say(format!("wrote {}", args.output.display()));
     Ok(Exit::Done)
 }
 
-/// A ranking for each level that was measured, in the order of the run; or why there is none.
-pub fn rankings(run: &Run, catalog: &Catalog, machine: &MachinePrice) -> Result<Vec<Ranking>, String> {
-    let mut quants: Vec<Quant> =
-        run.cases.iter().filter(|row| row.outcome == Outcome::Ok).map(|row| row.key.case.quant).collect();
-    quants.sort();
-    quants.dedup();
-    if quants.is_empty() {
-        return Err("no case was measured".to_string());
+fn target(path: &Path) -> anyhow::Result<Target> {
+    if path.to_string_lossy().ends_with('/') || path.is_dir() {
+        return Ok(Target::Plots(path.to_path_buf()));
     }
-    let request = RankRequest { machine: machine.clone(), ..RankRequest::on(today()) };
-    quants
-        .into_iter()
-        .map(|quant| rank(run, catalog, &RankRequest { quants: vec![quant], ..request.clone() }))
-        .collect()
-}
-
-/// Writes a report in the form that the file's ending says.
-pub fn write(run: &Run, rankings: Result<Vec<Ranking>, String>, path: &Path) -> anyhow::Result<()> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-    let exporter = exporter(extension).or_else(usage)?;
-    let text = exporter.export(&Report { run, rankings, power: &run.power()?, today: today() });
-    std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+    Ok(Target::File(path.to_path_buf(), exporter(extension).or_else(usage)?))
 }
 
-/// Writes every plot into a folder, one SVG file each.
-pub fn write_plots(run: &Run, rankings: Result<Vec<Ranking>, String>, folder: &Path) -> anyhow::Result<()> {
+fn starts(folders: &[PathBuf]) -> anyhow::Result<Vec<ColdStartRow>> {
+    let mut all = Vec::new();
+    for folder in folders {
+        all.extend(coldstart::read(folder)?.unwrap_or_default());
+    }
+    Ok(all)
+}
+
+/// What a run's folder holds beside its cases.
+pub struct Parts {
+    power: Vec<PowerRow>,
+    quality: Vec<QualityRow>,
+}
+
+impl Parts {
+    /// Reads them.
+    pub fn read(run: &Run) -> anyhow::Result<Self> {
+        Ok(Self { power: run.power()?, quality: run.quality()? })
+    }
+
+    /// With starts of the model.
+    pub fn extras<'a>(&'a self, cold_starts: &'a [ColdStartRow]) -> Extras<'a> {
+        Extras { power: &self.power, quality: &self.quality, cold_starts }
+    }
+}
+
+/// The report that `run` writes of what it measured.
+pub fn of_run<'a>(runs: &'a [&'a Run], catalog: &'a Catalog, request: &'a RankRequest, parts: &'a Parts) -> Report<'a> {
+    Report::new(runs, catalog, request, parts.extras(&[]))
+}
+
+/// Writes a report in one form.
+pub fn write(report: &Report<'_>, exporter: &dyn Exporter, path: &Path, talk: &Talk) -> anyhow::Result<()> {
+    let bytes = exporter.export(report)?;
+    put(path, &bytes)?;
+    talk.say(format!("wrote {}", path.display()));
+    Ok(())
+}
+
+fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let written = std::fs::write(path, bytes);
+    if written.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::StorageFull) {
+        // Half a report is worse than none: it would be taken for a whole one.
+        let _ = std::fs::remove_file(path);
+    }
+    written.with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Writes every plot into a folder: SVG, and PNG where asked for.
+pub fn write_plots(report: &Report<'_>, folder: &Path, png: bool) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    for plot in (Report { run, rankings, power: &run.power()?, today: today() }).plots() {
-        let path = folder.join(format!("{}.svg", plot.name));
-        std::fs::write(&path, plot.svg).with_context(|| format!("{} cannot be written", path.display()))?;
+    for plot in report.plots() {
+        put(&folder.join(format!("{}.svg", plot.name)), plot.svg.as_bytes())?;
+        if png {
+            put(&folder.join(format!("{}.png", plot.name)), &picture::png(&plot)?)?;
+        }
     }
     Ok(())
 }

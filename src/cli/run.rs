@@ -3,10 +3,10 @@
 use super::catalog::load_catalog;
 use super::measure_args::MeasureArgs;
 use super::talk::Talk;
-use super::{Exit, measuring, output, report, usage};
+use super::{Exit, measuring, output, report, today, usage};
 use crate::record::Run;
-use crate::report::{content, json};
-use crate::sizing::Ranking;
+use crate::report::{content, exporter, json};
+use crate::sizing::{RankRequest, Ranking};
 use std::path::PathBuf;
 
 /// The model that is measured when none is named: the smallest preset, so that any machine can.
@@ -39,19 +39,21 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let runs: Vec<&Run> = series.measured.iter().map(|measured| &measured.run).collect();
     let mut shown = Vec::new();
     for run in &runs {
-        let rankings = report::rankings(run, &catalog, &machine);
+        let request = RankRequest { machine: machine.clone(), ..RankRequest::on(today()) };
+        let (one, parts) = ([*run], report::Parts::read(run)?);
+        let report = report::of_run(&one, &catalog, &request, &parts);
         // Files first: whoever reads the screen may leave early.
         for name in ["report.html", "report.md"] {
-            let path = run.path.join(name);
-            report::write(run, rankings.clone(), &path)?;
-            talk.say(format!("wrote {}", path.display()));
+            let form = exporter(name.trim_start_matches("report.")).or_else(usage)?;
+            report::write(&report, form.as_ref(), &run.path.join(name), talk)?;
         }
-        report::write_plots(run, rankings.clone(), &run.path.join("plots"))?;
+        report::write_plots(&report, &run.path.join("plots"), false)?;
+        let rankings = &report.rankings;
         match args.json {
             true => shown.push(serde_json::json!({
                 "run": json::run(run), "rankings": rankings.as_ref().ok(), "no_ranking": rankings.as_ref().err()
             })),
-            false => show(run, &rankings, talk)?,
+            false => show(run, rankings, talk)?,
         }
     }
     match args.json {

@@ -19,6 +19,7 @@ pub fn environment(argv: Vec<String>, engine_threads: usize, pinned_to: Option<S
         git_revision: env!("SIZEWELL_GIT_REVISION").to_string(),
         argv,
         hostname: text(uname.nodename()),
+        machine: machine(root),
         os: format!("{} {} ({})", text(uname.sysname()), text(uname.release()), distribution(root)),
         cpu,
         memory_bytes: memory::total(),
@@ -27,6 +28,14 @@ pub fn environment(argv: Vec<String>, engine_threads: usize, pinned_to: Option<S
         load_average: cpu::read(root.join("proc/loadavg")).and_then(|t| t.split(' ').next()?.parse().ok()),
         gpus: nvidia::nvml().and_then(nvidia::cards).unwrap_or_default(),
     }
+}
+
+/// A hash of the system's identity (machine-id(5)), which itself should not leave the machine.
+fn machine(root: &Path) -> Option<String> {
+    let id = std::fs::read_to_string(root.join("etc/machine-id")).ok()?;
+    let id = id.trim();
+    let hash = blake3::derive_key("sizewell run.json environment.machine", id.as_bytes());
+    (!id.is_empty()).then(|| blake3::Hash::from_bytes(hash).to_hex()[..12].to_string())
 }
 
 fn distribution(root: &Path) -> String {

@@ -1,11 +1,9 @@
 //! (4) Measuring: clocks, warm-up, stopping, statistics, and the loop over a sweep.
 
-pub mod bootstrap;
 pub mod clock;
 pub mod coldstart;
 pub mod energy;
 pub mod overhead;
-pub mod percentile;
 pub mod profile;
 pub mod runner;
 pub mod steady;

@@ -3,8 +3,8 @@
 use super::clock::{Clock, SystemClock};
 use super::runner::time_iteration;
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
-use crate::measure::bootstrap::median;
 use crate::record::run::OverheadRecord;
+use crate::statistics::bootstrap::median;
 use crate::units::Seconds;
 use crate::workload::{Case, Quant};
 

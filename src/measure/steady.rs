@@ -1,6 +1,6 @@
 //! When a warm-up is over: three consecutive blocks of iterations agree.
 
-use super::bootstrap::median;
+use crate::statistics::bootstrap::median;
 use crate::units::Seconds;
 
 /// Blocks that must agree.

@@ -1,7 +1,7 @@
 //! When a measurement has enough samples.
 
-use super::bootstrap::relative_half_width;
 use crate::record::StopReason;
+use crate::statistics::bootstrap::relative_half_width;
 use crate::units::Seconds;
 use crate::workload::Limits;
 

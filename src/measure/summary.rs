@@ -1,12 +1,14 @@
 //! From the iterations of a case to its row.
 
-use super::bootstrap::{RESAMPLES, clustered_median_interval, median, median_interval, relative_half_width};
-use super::percentile::percentile;
 use super::steady::drifts;
 use crate::device::activity::Activity;
 use crate::power::Throttle;
 use crate::record::metric::Metrics;
 use crate::record::{Distribution, Estimate, InvalidReason, PowerRow, SampleRow};
+use crate::statistics::bootstrap::{
+    RESAMPLES, clustered_median_interval, median, median_interval, relative_half_width,
+};
+use crate::statistics::percentile::percentile;
 use crate::units::{Quantity, RequestsPerSecond, Seconds, TokensPerSecond};
 use crate::workload::{Case, Limits};
 

@@ -15,6 +15,9 @@ pub struct Environment {
     pub argv: Vec<String>,
     /// Name of the host.
     pub hostname: String,
+    /// What tells this machine from another of the same name: a hash of its system's identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// Operating system and kernel.
     pub os: String,
     /// The CPU.

@@ -122,7 +122,10 @@ pub fn read_cases(folder: &Path) -> Result<Vec<CaseRow>, ReadError> {
     read_rows(&folder.join("cases.csv"), CaseRow::from_fields)
 }
 
-fn read_rows<T>(path: &Path, parse: fn(&HashMap<String, String>) -> Result<T, String>) -> Result<Vec<T>, ReadError> {
+pub(super) fn read_rows<T>(
+    path: &Path,
+    parse: fn(&HashMap<String, String>) -> Result<T, String>,
+) -> Result<Vec<T>, ReadError> {
     let file = File::open(path).map_err(|e| ReadError::new(path, 0, e))?;
     let ends_whole = ends_with_newline(&file).map_err(|e| ReadError::new(path, 0, e))?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(std::io::BufReader::new(file));

@@ -63,8 +63,8 @@ impl SampleRow {
 
     /// Reads a row from fields by name; the error names the column.
     pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
-        let text = |name: &str| text(fields, name);
-        let seconds = |name: &str, text: &str| number(name, text).map(Seconds);
+        let text = |name: &str| text_field(fields, name);
+        let seconds = |name: &str, text: &str| number_field(name, text).map(Seconds);
         Ok(Self {
             case_id: text("case_id")?.to_string(),
             iteration: text("iteration")?.parse().map_err(|e| format!("column `iteration`: {e}"))?,
@@ -142,10 +142,10 @@ impl PowerRow {
 
     /// Reads a row from fields by name; the error names the column.
     pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
-        let text = |name: &str| text(fields, name);
+        let text = |name: &str| text_field(fields, name);
         let number = |name: &str| match text(name)? {
             "" => Ok(None),
-            text => number(name, text).map(Some),
+            text => number_field(name, text).map(Some),
         };
         Ok(Self {
             case_id: text("case_id")?.to_string(),
@@ -164,12 +164,12 @@ impl PowerRow {
 }
 
 /// The field called `name`.
-fn text<'a>(fields: &'a HashMap<String, String>, name: &str) -> Result<&'a str, String> {
+pub(super) fn text_field<'a>(fields: &'a HashMap<String, String>, name: &str) -> Result<&'a str, String> {
     fields.get(name).map(String::as_str).ok_or_else(|| format!("column `{name}` is missing"))
 }
 
 /// The number in a field.
-fn number(name: &str, text: &str) -> Result<f64, String> {
+pub(super) fn number_field(name: &str, text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value),
         _ => Err(format!("column `{name}`: `{text}` is not a number")),

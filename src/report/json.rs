@@ -1,5 +1,7 @@
 //! Cases and rankings as JSON: every metric under its tag, `null` where it is absent, with the reason beside.
 
+use super::sections::answer;
+use super::{Exporter, Report};
 use crate::record::{CaseRow, Run, metric};
 use serde_json::{Map, Value, json};
 
@@ -51,4 +53,27 @@ pub fn run(run: &Run) -> Value {
         "record": run.record,
         "cases": run.cases.iter().map(case).collect::<Vec<_>>(),
     })
+}
+
+/// The whole report for programs.
+pub struct Json;
+
+impl Exporter for Json {
+    fn extension(&self) -> &'static str {
+        "json"
+    }
+
+    fn export(&self, report: &Report<'_>) -> anyhow::Result<Vec<u8>> {
+        let plan = report.outlook.as_ref().and_then(|outlook| outlook.plan.as_ref());
+        let value = json!({
+            "answer": answer(report),
+            "report_of": report.today().to_string(),
+            "runs": report.runs.iter().map(|one| run(one)).collect::<Vec<_>>(),
+            "rankings": report.rankings.as_ref().ok(),
+            "no_ranking": report.rankings.as_ref().err(),
+            "plan": plan.and_then(|plan| plan.as_ref().ok()),
+            "quality": report.quality,
+        });
+        Ok(serde_json::to_vec_pretty(&value)?)
+    }
 }

@@ -1,7 +1,8 @@
 //! The report as Markdown, for a pull request or a wiki.
 
+use super::sections::{Section, answer};
 use super::table::{Align, Table};
-use super::{Exporter, Report, content};
+use super::{Exporter, Report};
 
 /// Markdown with tables and no pictures.
 pub struct Markdown;
@@ -11,43 +12,46 @@ impl Exporter for Markdown {
         "md"
     }
 
-    fn export(&self, report: &Report<'_>) -> String {
-        let model = report.run.record.model.as_ref().map_or("ceilings", |m| &m.name);
+    fn export(&self, report: &Report<'_>) -> anyhow::Result<Vec<u8>> {
+        let model = report.run().record.model.as_ref().map_or("ceilings", |m| &m.name);
         let mut out = format!("# What {} costs\n\n", escape(model));
-        for line in content::summary(report.run) {
+        for line in answer(report) {
             out.push_str(&format!("- {}\n", escape(&line)));
         }
-        match &report.rankings {
-            Ok(rankings) => {
-                for line in rankings.first().iter().flat_map(|ranking| &ranking.headline) {
-                    out.push_str(&format!("- {}\n", escape(line)));
-                }
-                for ranking in rankings {
-                    out.push_str(&table(&content::ranking(ranking, 20)));
-                }
-                if let Some(first) = rankings.first() {
-                    out.push_str(&table(&content::components(first, 20)));
-                    out.extend(content::tiers(rankings).map(|tiers| table(&tiers)));
-                    out.push_str(&table(&content::excluded(&first.excluded)));
-                }
-            }
-            Err(why) => out.push_str(&format!("\nNo ranking: {}\n", escape(why))),
+        for part in report.sections() {
+            section(&part, 2, &mut out);
         }
-        out.push_str(&table(&content::cases(report.run)));
-        out.extend(content::energy(report.run).map(|t| table(&t)));
-        for part in
-            [content::loads(report.run), content::ceilings(&report.run.record), content::environment(report.run)]
-        {
-            out.push_str(&table(&part));
-        }
-        out
+        Ok(out.into_bytes())
+    }
+}
+
+fn section(part: &Section, level: usize, out: &mut String) {
+    out.push_str(&format!("\n{} {}\n", "#".repeat(level), escape(&part.title)));
+    for line in part.missing.iter().chain(&part.text) {
+        out.push_str(&format!("\n{}\n", escape(line)));
+    }
+    if !part.plots.is_empty() {
+        let titles: Vec<&str> = part.plots.iter().map(|plot| plot.title.as_str()).collect();
+        out.push_str(&format!("\nPlots in the HTML and PDF forms: {}.\n", escape(&titles.join("; "))));
+    }
+    for part in &part.tables {
+        out.push_str(&format!("\n{} {}\n\n", "#".repeat(level + 1), escape(&part.title)));
+        out.push_str(&cells(part));
+    }
+    for part in &part.more {
+        section(part, level + 1, out);
     }
 }
 
 /// A table under a heading.
 pub fn table(table: &Table) -> String {
+    format!("\n## {}\n\n{}", escape(&table.title), cells(table))
+}
+
+/// A table with its notes.
+fn cells(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let mut out = format!("\n## {}\n\n", escape(&table.title));
+    let mut out = String::new();
     out.push_str(&line(table.columns.iter().map(|c| escape(&c.title)).collect()));
     let rule = |align: Align| if align == Align::Right { "---:" } else { "---" };
     out.push_str(&line(table.columns.iter().map(|c| rule(c.align).to_string()).collect()));

@@ -1,5 +1,6 @@
 //! A ranking as CSV: ranked rows first, then what was left out with the reason.
 
+use super::{Exporter, Report};
 use crate::record::Basis;
 use crate::sizing::cost::Component;
 use crate::sizing::projection::Tier;
@@ -77,6 +78,34 @@ const LATER: [&str; 13] = [
 /// Columns after which reason and remarks stand.
 const REASON: usize = 48;
 
+/// The rankings of a report as one table.
+pub struct Csv;
+
+impl Exporter for Csv {
+    fn extension(&self) -> &'static str {
+        "csv"
+    }
+
+    fn export(&self, report: &Report<'_>) -> anyhow::Result<Vec<u8>> {
+        let rankings = report.rankings.as_ref().map_err(|why| anyhow::anyhow!("no ranking: {why}"))?;
+        let mut text = String::new();
+        for (index, ranking) in rankings.iter().enumerate() {
+            let one = export(ranking)?;
+            // One header for all of them.
+            text.push_str(if index == 0 { &one } else { one.split_once('\n').map_or("", |(_, rows)| rows) });
+        }
+        Ok(text.into_bytes())
+    }
+}
+
+/// Text that no spreadsheet takes for a formula (OWASP, CSV injection): a quote before what would begin one.
+fn inert(text: &str) -> String {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => format!("'{text}"),
+        false => text.to_string(),
+    }
+}
+
 /// The ranking as text. Decimals are exact; what is absent is empty. Energies have their ends behind a second pair of
 /// columns, `joules_per_token_lo` and `_hi`.
 pub fn export(ranking: &Ranking) -> anyhow::Result<String> {
@@ -89,10 +118,10 @@ pub fn export(ranking: &Ranking) -> anyhow::Result<String> {
         let mut record = vec![String::new(); HEADER.len() + LATER.len()];
         let (provider, name) = item.offer.split_once(':').unwrap_or(("", &item.offer));
         record[0] = if item.reason.starts_with("does not fit") { "does_not_fit" } else { "excluded" }.to_string();
-        record[2] = provider.to_string();
-        record[3] = name.to_string();
+        record[2] = inert(provider);
+        record[3] = inert(name);
         record[9] = item.quant.to_string();
-        record[REASON] = item.reason.to_string();
+        record[REASON] = inert(&item.reason);
         record[HEADER.len() + 6] = "N".to_string();
         writer.write_record(&record)?;
     }
@@ -110,19 +139,19 @@ fn record(ranking: &Ranking, index: usize, row: &RankRow) -> Vec<String> {
     let mut record = vec![
         "ranked".to_string(),
         or_empty(request.map(|_| index + 1)),
-        row.provider.to_string(),
-        row.instance_type.to_string(),
-        or_empty(row.region.as_ref()),
-        or_empty(row.zone.as_ref()),
+        inert(&row.provider),
+        inert(&row.instance_type),
+        inert(&or_empty(row.region.as_ref())),
+        inert(&or_empty(row.zone.as_ref())),
         or_empty(row.market.map(|m| m.name())),
-        row.hardware.to_string(),
+        inert(&row.hardware),
         row.replicas.to_string(),
         row.quant.to_string(),
         row.batch.to_string(),
         ranking.prompt_tokens.to_string(),
         ranking.gen_tokens.to_string(),
         row.basis.to_string(),
-        row.method.to_string(),
+        inert(&row.method),
         money(row.usd_per_h),
         value(request),
         money(request.map(|c| c.lo)),
@@ -149,8 +178,8 @@ fn record(ranking: &Ranking, index: usize, row: &RankRow) -> Vec<String> {
         row.tied_with_first.to_string(),
         row.on_front.to_string(),
         or_empty(row.price_age_days),
-        or_empty(row.price_source.as_ref()),
-        or_empty(row.why_no_cost.as_ref()),
+        inert(&or_empty(row.price_source.as_ref())),
+        inert(&or_empty(row.why_no_cost.as_ref())),
         row.doubts.iter().chain(&row.remarks).map(|text| text.to_string()).collect::<Vec<_>>().join(";"),
         energy(|e| e.lo),
         energy(|e| e.hi),
@@ -165,7 +194,7 @@ fn record(ranking: &Ranking, index: usize, row: &RankRow) -> Vec<String> {
     record.extend([
         ground.map_or(measured_tier, |g| g.tier.letter()).to_string(),
         or_empty(ground.map(|g| g.calibration_cards)),
-        or_empty(ground.map(|g| &g.law_of)),
+        inert(&or_empty(ground.map(|g| &g.law_of))),
         or_empty(ground.and_then(|g| g.nearest_card.as_ref())),
         or_empty(ground.and_then(|g| g.validated_mape)),
         or_empty(ground.map(|g| g.roofline_ttft_s)),

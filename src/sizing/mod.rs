@@ -1,5 +1,6 @@
 //! (7) What fits, how fast it would be elsewhere, what it costs, and which offer is cheapest. Pure: files in, tables out.
 
+pub mod choices;
 pub mod cost;
 mod cpu_sizes;
 pub mod demand;
@@ -11,8 +12,10 @@ mod front;
 mod headline;
 pub mod interval;
 pub mod lengths;
+mod listing;
 mod machine;
 pub mod money;
+pub mod outlook;
 pub mod own;
 pub mod plan;
 pub mod points;

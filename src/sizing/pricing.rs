@@ -133,6 +133,16 @@ impl<'a> Pricer<'a> {
         }
     }
 
+    /// What stands in for a spot offer, where a share of the time is asked for.
+    pub fn fallback_of(&self, offer: &Offer) -> Option<Usd> {
+        self.on_demand.get(&(Arc::as_ptr(&offer.shape), offer.region.clone())).copied()
+    }
+
+    /// Disk of an instance in GB, and bytes of an answer.
+    pub fn sizes(&self) -> (f64, f64) {
+        (self.disk_gb, self.answer_bytes)
+    }
+
     /// About what a request costs, without disks, traffic and failures: for comparing regions and for sorting.
     pub fn about(&self, listing: &Listing<'_>, placed: &Placed) -> Option<f64> {
         if listing.market == Market::Serverless {
@@ -177,7 +187,7 @@ impl<'a> Pricer<'a> {
         placed: &Placed,
         breakdown: &mut Breakdown,
     ) -> Result<(), String> {
-        let regular = self.on_demand.get(&(Arc::as_ptr(&offer.shape), offer.region.clone())).copied();
+        let regular = self.fallback_of(offer);
         let surcharge = spot::surcharge_per_h(hourly, regular, offer.interruption, &self.service.spot)
             .ok_or("what stands in for it has no on-demand price in the region")?;
         let cost = surcharge

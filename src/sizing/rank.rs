@@ -9,6 +9,7 @@ use super::filter::{self, Age, Filter};
 use super::front::{self, Swap};
 use super::headline::headline;
 use super::lengths::Lengths;
+use super::listing::{listings, unusable};
 use super::machine::{hourly_of, instance_of, mismatch, same_engine_and_model, too_large};
 use super::points::{self, Point, Points, Wanted};
 use super::pricing::{Listing, Placed, Pricer};
@@ -97,11 +98,11 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
 }
 
 /// Runs with their points, and what was left out.
-type Chosen<'r> = (Vec<(&'r Run, Points)>, Vec<Excluded>);
+pub(super) type Chosen<'r> = (Vec<(&'r Run, Points)>, Vec<Excluded>);
 
 /// The points of each run at the same lengths and levels. Of many imported systems some were not measured at those: they
 /// are left out with the reason. A run that was measured here must have them.
-fn chosen<'r>(runs: &[&'r Run], request: &RankRequest) -> Result<Chosen<'r>, String> {
+pub(super) fn chosen<'r>(runs: &[&'r Run], request: &RankRequest) -> Result<Chosen<'r>, String> {
     let mut all: Vec<(&Run, Points)> = Vec::new();
     let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
     for run in runs {
@@ -179,25 +180,6 @@ impl<'a> Ranker<'a> {
         self.excluded.push(Excluded::all_of(offer, quant, reason.into()));
     }
 
-    /// The listings that a request's markets make of an offer.
-    fn listings<'o>(&self, offer: &'o Offer) -> impl Iterator<Item = Listing<'o>> + use<'o, 'a> {
-        let service = &self.request.service;
-        let discounted = matches!(offer.market, Market::OnDemand | Market::Reserved1y | Market::Reserved3y);
-        let off = |share: f64| Decimal::ONE - Decimal::from_f64_retain(share).unwrap_or_default().round_dp(9);
-        let own = self.request.wants(offer.market).then(|| Listing {
-            offer,
-            market: offer.market,
-            factor: if discounted && service.discount > 0.0 { off(service.discount) } else { Decimal::ONE },
-        });
-        let request = self.request;
-        let committed = service
-            .commitments
-            .iter()
-            .filter(move |(market, _)| offer.market == Market::OnDemand && request.wants(*market))
-            .map(move |(market, share)| Listing { offer, market: *market, factor: off(*share) });
-        own.into_iter().chain(committed)
-    }
-
     /// Rows of the machine that was measured: at the user's price, at the offers of its type, or without a price.
     fn add_measured(&mut self, run: &Run, points: &Points, quant: Quant) -> Result<(), String> {
         let environment = &run.record.environment;
@@ -228,7 +210,7 @@ impl<'a> Ranker<'a> {
             _ => Vec::new(),
         };
         let known = !offers.is_empty();
-        offers.retain(|offer| match self.unusable(offer) {
+        offers.retain(|offer| match unusable(offer, self.request) {
             Some(why) if self.request.wants(offer.market) => {
                 self.excluded.push(Excluded::price_of(offer, quant, why));
                 false
@@ -252,7 +234,7 @@ impl<'a> Ranker<'a> {
             let idle_w = run.record.power.idle_w.map(|idle| idle.0 * cards as f64);
             let point = &points.points[speed.point];
             let figures = Figures { placed: &placed, point, basis: run.record.basis, hardware, idle_w };
-            let listings: Vec<Listing<'_>> = self.listings(offer).collect();
+            let listings: Vec<Listing<'_>> = listings(offer, self.request).collect();
             for listing in listings {
                 if let Some(mut row) = self.offer_row(&figures, &listing) {
                     row.doubts.extend(mismatch(run, offer).into_iter().map(Arc::from));
@@ -310,7 +292,7 @@ impl<'a> Ranker<'a> {
                 continue;
             }
             let shape = Arc::as_ptr(&offer.shape);
-            let listings: Vec<Listing<'a>> = self.listings(offer).collect();
+            let listings: Vec<Listing<'a>> = listings(offer, self.request).collect();
             if let Some(why) = self.refusal(offer).filter(|_| !listings.is_empty()) {
                 if !why.is_empty() {
                     self.excluded.push(Excluded::price_of(offer, quant, why));
@@ -363,18 +345,7 @@ impl<'a> Ranker<'a> {
         if self.measured.iter().any(is_measured) {
             return Some("".into());
         }
-        self.unusable(offer)
-    }
-
-    /// Why a price is not ranked, whoever's hardware it is of.
-    fn unusable(&self, offer: &Offer) -> Option<Arc<str>> {
-        if let Some(why) = offer.unrankable() {
-            return Some(why.into());
-        }
-        match filter::age(offer, self.request.freshness, self.request.today) {
-            Age::TooOld(why) => Some(why.into()),
-            Age::Fresh | Age::Stale => None,
-        }
+        unusable(offer, self.request)
     }
 
     fn place(&self, speeds: &mut Speeds<'_>, shape: &Shape) -> Result<Arc<Placed>, Arc<str>> {
@@ -463,17 +434,12 @@ impl<'a> Ranker<'a> {
     }
 }
 
-fn of_quant(points: &Points, quant: Quant) -> Vec<(usize, &Point)> {
+pub(super) fn of_quant(points: &Points, quant: Quant) -> Vec<(usize, &Point)> {
     points.points.iter().enumerate().filter(|(_, point)| point.case.quant == quant).collect()
 }
 
 fn hardware_name(placed: &Placed, shape: &Shape) -> Arc<str> {
-    let name = &placed.speed.hardware;
-    match shape.accelerator_count {
-        0.0 => name.clone(),
-        share if share < 1.0 => format!("{share} of a {name}").into(),
-        _ => format!("{}x {name}", placed.copies).into(),
-    }
+    super::listing::hardware_name(&placed.speed.hardware, placed.copies, shape)
 }
 
 /// The cheapest region of each type, market and level.

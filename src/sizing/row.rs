@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// The flag of prices that are of the card alone.
-const BILLED_APART: &str = "cpu_and_memory_billed_apart";
+pub(super) const BILLED_APART: &str = "cpu_and_memory_billed_apart";
 
 /// One line of a ranking.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -38,11 +38,24 @@ pub struct Speed {
 
 /// Kinds of hardware that are equally fast.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
+pub enum Key {
     /// An accelerator, or this share of one.
     Accelerator(Arc<str>, u64),
     /// So many vCPUs and bytes of a CPU.
     Cpu(Option<Arc<str>>, u64, u64),
+}
+
+impl Key {
+    /// Of a shape.
+    pub fn of(shape: &Shape) -> Self {
+        match &shape.accelerator {
+            Some(id) => Self::Accelerator(id.clone(), share(shape).to_bits()),
+            None => {
+                let bits = |value: Option<f64>| value.unwrap_or(0.0).to_bits();
+                Self::Cpu(shape.cpu.clone(), bits(shape.vcpus), bits(shape.memory.map(|m| m.0)))
+            }
+        }
+    }
 }
 
 /// What measurements taught: laws of cards, and sizes of CPUs.
@@ -54,7 +67,21 @@ pub struct Learnt {
 }
 
 /// Times, and what stands behind them where they are projected to a card.
-type Found = (Times, Option<Ground>);
+pub type Found = (Times, Option<Ground>);
+
+/// Candidates by their place among the points, why the first that is none is not, and what they run on.
+type Candidates = (Vec<(usize, Found)>, Option<String>, Arc<str>, &'static str, Option<f64>);
+
+/// What hardware does at every point of a level.
+#[derive(Debug, Clone)]
+pub struct Projected {
+    /// What it is, without the number.
+    pub hardware: Arc<str>,
+    /// How the figures came about.
+    pub method: &'static str,
+    /// Index of each point, with its times and what stands behind them.
+    pub at: Vec<(usize, Found)>,
+}
 
 /// The speeds of everything in a catalog at one quantization level.
 pub struct Speeds<'a> {
@@ -111,13 +138,7 @@ impl<'a> Speeds<'a> {
 
     /// Projected to a shape, or why not.
     pub fn on(&mut self, shape: &Shape) -> Result<Arc<Speed>, Arc<str>> {
-        let key = match &shape.accelerator {
-            Some(id) => Key::Accelerator(id.clone(), share(shape).to_bits()),
-            None => {
-                let bits = |value: Option<f64>| value.unwrap_or(0.0).to_bits();
-                Key::Cpu(shape.cpu.clone(), bits(shape.vcpus), bits(shape.memory.map(|m| m.0)))
-            }
-        };
+        let key = Key::of(shape);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
@@ -126,7 +147,29 @@ impl<'a> Speeds<'a> {
         speed
     }
 
+    /// What hardware does at every point of the level, without limits: the index of each point with its times.
+    pub fn everywhere(&mut self, shape: &Shape) -> Result<Projected, String> {
+        let (candidates, refusal, hardware, method, _) = self.candidates(shape)?;
+        if candidates.is_empty() {
+            return Err(refusal.unwrap_or("no batch can be projected".to_string()));
+        }
+        let at = candidates.into_iter().map(|(place, found)| (self.points[place].0, found)).collect();
+        Ok(Projected { hardware, method, at })
+    }
+
     fn project(&mut self, shape: &Shape) -> Result<Speed, String> {
+        let (candidates, refusal, hardware, method, board_w) = self.candidates(shape)?;
+        match self.best(candidates.into_iter()) {
+            Some((place, (times, ground))) => {
+                let speed = self.speed(place, times, hardware, method, board_w);
+                Ok(Speed { ground, ..speed })
+            }
+            None => Err(refusal.unwrap_or("no batch keeps the limits".to_string())),
+        }
+    }
+
+    /// The times at each point that can be carried over to a shape, and why the first of the others cannot.
+    fn candidates(&mut self, shape: &Shape) -> Result<Candidates, String> {
         let on_cpu = self.run.record.engine.device == "cpu";
         let catalog = self.catalog;
         if let Some(id) = &shape.accelerator {
@@ -138,14 +181,14 @@ impl<'a> Speeds<'a> {
             }
             let place = Place::new(accelerator, share(shape)).map_err(|why| why.to_string())?;
             let mut asker = std::mem::take(&mut self.asker);
-            let speed = self.fastest(
+            let found = self.carried(
                 |reference| reference.on_accelerator(&place, &mut asker).map(|(times, ground)| (times, Some(ground))),
                 accelerator.name.as_str().into(),
                 "terms and relatives",
                 accelerator.tdp_w,
             );
             self.asker = asker;
-            return speed;
+            return found;
         }
         if !on_cpu {
             return Err("it has no GPU, and the run was on one: CPUs are not projected from GPUs".to_string());
@@ -167,36 +210,29 @@ impl<'a> Speeds<'a> {
             (Ok(_) | Err(Refusal::TooFar(_)), Some(times)) => Ok((times, None)),
             (scaled, _) => scaled.map(|times| (times, None)),
         };
-        self.fastest(times, hardware.into(), method, None)
+        self.carried(times, hardware.into(), method, None)
     }
 
-    fn fastest(
+    fn carried(
         &self,
-        mut times: impl FnMut(&Reference<'a>) -> Result<(Times, Option<Ground>), Refusal<'a>>,
+        mut times: impl FnMut(&Reference<'a>) -> Result<Found, Refusal<'a>>,
         hardware: Arc<str>,
         method: &'static str,
         board_w: Option<f64>,
-    ) -> Result<Speed, String> {
-        let mut refusal = None;
+    ) -> Result<Candidates, String> {
+        let mut refusal: Option<Refusal<'a>> = None;
         let mut candidates = Vec::with_capacity(self.points.len());
         for (place, reference) in self.references.iter().enumerate() {
-            match reference {
-                Ok(reference) => match times(reference) {
-                    Ok(times) => candidates.push((place, times)),
-                    Err(why) => {
-                        refusal.get_or_insert(why);
-                    }
-                },
-                Err(why) => return Err(why.clone()),
+            match times(reference.as_ref().map_err(String::clone)?) {
+                Ok(found) => candidates.push((place, found)),
+                Err(why) => {
+                    refusal.get_or_insert(why);
+                }
             }
         }
-        match self.best(candidates.into_iter()) {
-            Some((place, (times, ground))) => {
-                let speed = self.speed(place, times, hardware, method, board_w);
-                Ok(Speed { ground, ..speed })
-            }
-            None => Err(refusal.map_or("no batch keeps the limits".to_string(), |why| why.to_string())),
-        }
+        // The words are made only where they are needed: rankings ask for thousands.
+        let words = refusal.filter(|_| candidates.is_empty() || self.slo != Slo::default()).map(|why| why.to_string());
+        Ok((candidates, words, hardware, method, board_w))
     }
 
     /// The one with the most requests per second among those that keep the limits.

@@ -2,19 +2,23 @@
 
 mod cases;
 mod coldstart;
+mod comparison;
 mod origin;
 mod plan;
 mod ranking;
 mod series;
 mod validation;
+mod verdicts;
 
 pub use cases::{cases, energy, loads, summary};
 pub use coldstart::cold_starts;
+pub use comparison::{changes, differences};
 pub use origin::{ceilings, environment};
 pub use plan::{bought, options, warm};
 pub use ranking::{components, excluded, excluded_offers, offer_name, ranking, shown, tiers};
 pub use series::series;
 pub use validation::validation;
+pub use verdicts::{reruns, verdicts};
 
 use super::table::DASH;
 use crate::record::{Distribution, Estimate};

@@ -1,6 +1,7 @@
 //! Runs of the same cases on several devices or at several power limits, beside each other.
 
 use super::estimate;
+use crate::gate::board::{board, on_one_board};
 use crate::record::{CaseRow, Estimate, Outcome, Run};
 use crate::report::table::{DASH, Table};
 use crate::units::Quantity;
@@ -34,7 +35,6 @@ pub fn series(runs: &[&Run]) -> Option<Table> {
             let first_run = rows.first().filter(|_| index > 0);
             let first = first_run.map(|(_, row)| &row.metrics);
             let metrics = &row.metrics;
-            // What a sensor gets wrong it gets wrong alike: on one board the comparison is better than the values.
             let same_board = first_run.is_some_and(|(first, _)| board(first) == board(run));
             let relative = |run: &Run, energy| if same_board { on_one_board(run, energy) } else { energy };
             let energy = metrics.energy_per_token.map(|energy| relative(run, energy));
@@ -70,25 +70,6 @@ pub fn series(runs: &[&Run]) -> Option<Table> {
 
 fn measured(run: &Run) -> impl Iterator<Item = &CaseRow> {
     run.cases.iter().filter(|row| row.outcome == Outcome::Ok)
-}
-
-/// What tells one board from another.
-fn board(run: &Run) -> (&str, &str, Option<&String>) {
-    (&run.record.environment.hostname, &run.record.engine.device, run.record.engine.hardware.as_ref())
-}
-
-/// Error of a board's sensor against itself, as a share (arXiv:2312.02741: readings repeat, only their gain is off).
-const BOARD_AGAINST_ITSELF: f64 = 0.02;
-
-/// An energy with the sensor's own error taken out of its interval, but for what differs from time to time.
-fn on_one_board<Q: Quantity>(run: &Run, energy: Estimate<Q>) -> Estimate<Q> {
-    let sensor = run.record.power.sensor.as_ref().and_then(|sensor| sensor.error).unwrap_or(0.0);
-    let (Some(lo), Some(hi)) = (energy.lo, energy.hi) else { return energy };
-    let value = energy.value.si();
-    let share = (hi.si() - lo.si()) / 2.0 / value;
-    let error = ((share.powi(2) - sensor.powi(2)).max(0.0) + BOARD_AGAINST_ITSELF.powi(2)).sqrt();
-    let end = |factor: f64| Some(Q::from_si(value * factor));
-    Estimate { value: energy.value, lo: end(1.0 - error), hi: end(1.0 + error) }
 }
 
 /// The change in percent; intervals that overlap are a tie (law 11).

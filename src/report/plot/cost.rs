@@ -4,6 +4,7 @@ use super::Plot;
 use super::canvas::{self, GRID, INK, WIDTH, colour, log_ticks, shortened, text, tick};
 use crate::record::Basis;
 use crate::report::content::offer_name;
+use crate::report::table::Table;
 use crate::sizing::{RankRow, Ranking};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -67,5 +68,12 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         }
         Ok(())
     });
-    Some(Plot { name: format!("cost-{}", quants.join("-")), title, description, svg })
+    let mut data = Table::new(title.clone(), &["offer", "basis", ">USD per million tokens", ">from", ">to"]);
+    for (row, [lo, value, hi]) in shown.iter().zip(&costs) {
+        let numbers = [value, lo, hi].map(|cost| crate::units::digits(*cost));
+        let [value, lo, hi] = numbers;
+        data.push(vec![offer_name(row), row.basis.to_string(), value, lo, hi]);
+    }
+    let note = "Bars: 95 % intervals of what was measured, margins of what is projected.".to_string();
+    Some(Plot { name: format!("cost-{}", quants.join("-")), title, description, note, data, svg })
 }

@@ -4,6 +4,7 @@ use super::Plot;
 use super::canvas::{self, INK, WIDTH, colour, log_ticks, shortened, text, tick};
 use crate::record::Basis;
 use crate::report::content::offer_name;
+use crate::report::table::Table;
 use crate::sizing::{RankRow, Ranking};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -43,7 +44,11 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
     );
     let svg = canvas::svg(HEIGHT, &title, &description, |area| {
         area.draw(&Text::new(title.clone(), (12, 18), text(17, BLACK)))?;
-        area.draw(&Text::new("line: no other is both cheaper and faster; circles are measured, squares and dots projected (ranges: see the table)", (12, 40), text(13, INK)))?;
+        area.draw(&Text::new(
+            "line: no other is both cheaper and faster; circles are measured, squares and dots projected",
+            (12, 40),
+            text(13, INK),
+        ))?;
         let centred = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
         let right = text(13, INK).pos(Pos::new(HPos::Right, VPos::Center));
         for time in log_ticks(t0, t1) {
@@ -67,6 +72,15 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         area.draw(&PathElement::new(line, INK.stroke_width(2)))?;
         let measured = rows.iter().filter(|(row, ..)| row.basis == Basis::Measured && !row.on_front);
         for (row, time, cost) in front.iter().take(NAMED).copied().chain(measured.take(NAMED)) {
+            let series = if row.basis == Basis::Measured { 0 } else { 1 };
+            let ends = row.usd_per_request.map_or([*cost; 2], |c| [c.lo.to_f64() * 1e3, c.hi.to_f64() * 1e3]);
+            let bars = [
+                [(x(row.e2e_s.lo.max(t0)), y(*cost)), (x(row.e2e_s.hi.min(t1)), y(*cost))],
+                [(x(*time), y(ends[0].max(c0))), (x(*time), y(ends[1].min(c1)))],
+            ];
+            for bar in bars {
+                area.draw(&PathElement::new(bar.to_vec(), colour(series).stroke_width(1)))?;
+            }
             let end = x(*time) > (LEFT + RIGHT) / 2;
             let pos = Pos::new(if end { HPos::Right } else { HPos::Left }, VPos::Bottom);
             let place = (x(*time) + if end { -8 } else { 8 }, y(*cost) - 6);
@@ -74,5 +88,26 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         }
         Ok(())
     });
-    Some(Plot { name: format!("front-{}", quants.join("-")), title, description, svg })
+    let note = "Bars of what is named: 95 % intervals of what was measured, margins of what is projected.".to_string();
+    let data = table(&title, &rows);
+    Some(Plot { name: format!("front-{}", quants.join("-")), title, description, note, data, svg })
+}
+
+/// The rows on the front and the measured ones; the others are in the ranking's CSV.
+fn table(title: &str, rows: &[(&RankRow, f64, f64)]) -> Table {
+    let columns = ["offer", "basis", ">time of a request, s", ">USD per thousand requests", "on the front"];
+    let mut table = Table::new(title, &columns);
+    let named: Vec<_> = rows.iter().filter(|(row, ..)| row.on_front || row.basis == Basis::Measured).collect();
+    for (row, time, cost) in &named {
+        let [time, cost] = [time, cost].map(|value| crate::units::digits(*value));
+        let front = if row.on_front { "yes" } else { "no" };
+        table.push(vec![offer_name(row), row.basis.to_string(), time, cost, front.to_string()]);
+    }
+    if rows.len() > named.len() {
+        let left = rows.len() - named.len();
+        table
+            .notes
+            .push(format!("{left} more dots, which others beat in both: `sizewell rank RUN --format csv` has them"));
+    }
+    table
 }

@@ -2,12 +2,16 @@
 //! so that a grey print still reads. Each plot has a title and a description for screen readers.
 
 mod canvas;
+pub mod chart;
 pub mod cost;
 pub mod curves;
 pub mod front;
+pub mod load;
 pub mod roofline;
 pub mod stack;
 pub mod trace;
+
+use super::table::Table;
 
 /// A finished plot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,10 @@ pub struct Plot {
     pub title: String,
     /// The same in a sentence or two.
     pub description: String,
+    /// Sizes of samples, and what bars and marks mean.
+    pub note: String,
+    /// What is drawn, as a table.
+    pub data: Table,
     /// The picture.
     pub svg: String,
 }

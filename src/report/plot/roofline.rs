@@ -4,6 +4,8 @@ use super::Plot;
 use super::canvas::{self, GRID, INK, LEGEND_WIDTH, WIDTH, log_ticks, text, tick};
 use crate::record::ceiling::roof;
 use crate::record::{CeilingKind, Outcome, Run};
+use crate::report::table::Table;
+use crate::workload::Case;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -15,6 +17,7 @@ const RIGHT: i32 = (WIDTH - LEGEND_WIDTH) as i32;
 
 /// A phase of a case: operations per byte, and operations per second.
 struct Spot {
+    case: Case,
     series: usize,
     intensity: f64,
     rate: f64,
@@ -46,7 +49,7 @@ pub fn plot(run: &Run) -> Option<Plot> {
                 names.push(name);
                 names.len() - 1
             });
-            spots.push(Spot { series, intensity: ops / bytes, rate: ops / seconds });
+            spots.push(Spot { case, series, intensity: ops / bytes, rate: ops / seconds });
         }
     }
     let highest = roofs.iter().map(|(_, rate)| *rate).max_by(f64::total_cmp)?;
@@ -87,11 +90,15 @@ pub fn plot(run: &Run) -> Option<Plot> {
             let line = vec![(x(start), y(start * bandwidth)), (x(end), y(end * bandwidth))];
             area.draw(&PathElement::new(line, BLACK.stroke_width(2)))?;
         }
+        let mut labels: Vec<i32> = Vec::new();
         for (kind, rate) in &roofs {
             let start = (rate / bandwidth).clamp(x_low, x_high);
             area.draw(&PathElement::new(vec![(x(start), y(*rate)), (RIGHT, y(*rate))], BLACK.stroke_width(1)))?;
             let style = text(12, INK).pos(Pos::new(HPos::Right, VPos::Bottom));
-            area.draw(&Text::new(kind.label().to_string(), (RIGHT - 4, y(*rate) - 3), style))?;
+            // Beside the one that it would cover.
+            let beside = labels.iter().filter(|label| (**label - y(*rate)).abs() < 14).count() as i32;
+            labels.push(y(*rate));
+            area.draw(&Text::new(kind.label().to_string(), (RIGHT - 4 - 90 * beside, y(*rate) - 3), style))?;
         }
         for spot in &spots {
             canvas::mark(area, spot.series, (x(spot.intensity), y(spot.rate)))?;
@@ -99,5 +106,11 @@ pub fn plot(run: &Run) -> Option<Plot> {
         canvas::legend(area, &names, TOP + 10)?;
         Ok(())
     });
-    Some(Plot { name: "roofline".to_string(), title, description, svg })
+    let mut data = Table::new(title.clone(), &["case", ">operations per byte", ">operations/s"]);
+    for spot in &spots {
+        let [intensity, rate] = [spot.intensity, spot.rate].map(|value| format!("{value:.3e}"));
+        data.push(vec![format!("{}, {}", spot.case, names[spot.series]), intensity, rate]);
+    }
+    let note = format!("Medians; {}. Roofs are the best of their samples.", super::curves::sizes_of_samples(run));
+    Some(Plot { name: "roofline".to_string(), title, description, note, data, svg })
 }

@@ -3,6 +3,7 @@
 use super::Plot;
 use super::canvas::{self, GRID, INK, WIDTH, shortened, text};
 use crate::report::content::{offer_name, shown};
+use crate::report::table::Table;
 use crate::sizing::cost::Component;
 use crate::sizing::{CostInterval, RankRow, Ranking};
 use plotters::coord::Shift;
@@ -65,7 +66,15 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         }
         Ok(())
     });
-    Some(Plot { name: format!("components-{}", quants.join("-")), title, description, svg })
+    let columns: Vec<String> = names.iter().map(|name| format!(">{name}, USD")).collect();
+    let columns: Vec<&str> = std::iter::once("offer").chain(columns.iter().map(String::as_str)).collect();
+    let mut data = Table::new(title.clone(), &columns);
+    for row in &rows {
+        let parts = used.iter().map(|c| row.components.map_or(0.0, |parts| thousand(parts.of(*c))));
+        data.push(std::iter::once(offer_name(row)).chain(parts.map(crate::units::digits)).collect());
+    }
+    let note = "Middles of the intervals, of a thousand requests; the ranking has the ends.".to_string();
+    Some(Plot { name: format!("components-{}", quants.join("-")), title, description, note, data, svg })
 }
 
 type Area<'a, 'b> = &'a DrawingArea<SVGBackend<'b>, Shift>;

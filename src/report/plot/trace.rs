@@ -3,6 +3,7 @@
 use super::Plot;
 use super::canvas::{self, GRID, INK, LEGEND_WIDTH, WIDTH, colour, linear_ticks, text, tick};
 use crate::record::{CaseRow, PowerRow, Run};
+use crate::report::table::Table;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -33,13 +34,13 @@ struct Panel {
     lines: Vec<Line>,
 }
 
-/// One plot for each case that has readings, in the order of the run.
-pub fn all(run: &Run, readings: &[PowerRow]) -> Vec<Plot> {
+/// One plot for each of the first `most` cases that have readings, in the order of the run.
+pub fn all(run: &Run, readings: &[PowerRow], most: usize) -> Vec<Plot> {
     let of = |row: &CaseRow| -> Vec<&PowerRow> {
         let id = row.key.id();
         readings.iter().filter(|reading| reading.case_id == id).collect()
     };
-    run.cases.iter().filter_map(|row| plot(row, &of(row))).collect()
+    run.cases.iter().filter_map(|row| plot(row, &of(row))).take(most).collect()
 }
 
 fn plot(row: &CaseRow, readings: &[&PowerRow]) -> Option<Plot> {
@@ -80,7 +81,20 @@ fn plot(row: &CaseRow, readings: &[&PowerRow]) -> Option<Plot> {
         area.draw(&Text::new(label, ((LEFT + RIGHT) / 2, height as i32 - 12), style))?;
         Ok(())
     });
-    Some(Plot { name: format!("trace-{}", row.key.id()), title, description, svg })
+    let mut data = Table::new(title.clone(), &["what", ">least", ">mean", ">greatest", ">points"]);
+    for panel in &panels {
+        for line in &panel.lines {
+            let values: Vec<f64> = line.points.iter().map(|point| point.1).collect();
+            let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+            let (least, most) =
+                values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(*v), b.max(*v)));
+            let numbers = [least, mean, most].map(crate::units::digits);
+            let [least, mean, most] = numbers;
+            data.push(vec![format!("{}, {}", panel.unit, line.name), least, mean, most, values.len().to_string()]);
+        }
+    }
+    let note = "Readings as power.csv has them, neighbours averaged where there are many.".to_string();
+    Some(Plot { name: format!("trace-{}", row.key.id()), title, description, note, data, svg })
 }
 
 /// When each window begins on the common axis. A file may name any number as a window.

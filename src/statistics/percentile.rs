@@ -34,6 +34,20 @@ pub fn percentile(values: &[f64], p: f64) -> Result<f64, usize> {
     Ok(*value)
 }
 
+/// The 95 % interval of the percentile `p`: the samples at `n p -+ 1.96 sqrt(n p (1 - p))`, as their number below the true
+/// percentile is binomial. `None` where there are too few samples for the percentile itself.
+pub fn percentile_interval(values: &[f64], p: f64) -> Option<(f64, f64)> {
+    let count = values.len() as f64;
+    if values.len() < samples_needed(p) {
+        return None;
+    }
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = 1.96 * (count * p * (1.0 - p)).sqrt();
+    let at = |rank: f64| sorted[(rank.max(1.0) as usize).min(sorted.len()) - 1];
+    Some((at((count * p - half).floor()), at((count * p + half).ceil() + 1.0)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +55,14 @@ mod tests {
     #[test]
     fn the_counts_are_those_of_the_method() {
         assert_eq!([0.5, 0.9, 0.95, 0.99, 0.999].map(samples_needed), [8, 46, 93, 473, 4742]);
+    }
+
+    #[test]
+    fn the_interval_of_a_percentile_holds_it() {
+        let values: Vec<f64> = (1..=1000).map(f64::from).collect();
+        let (lo, hi) = percentile_interval(&values, 0.9).unwrap();
+        assert_eq!((lo, hi), (881.0, 920.0));
+        assert_eq!(percentile_interval(&values[..40], 0.9), None);
     }
 
     #[test]

@@ -1,0 +1,84 @@
+//! How many samples would tell what these could not.
+
+use super::side::Side;
+use crate::workload::Case;
+use serde::Serialize;
+
+/// An interval has to be this much narrower than the distance to the limit, so that four of five repetitions tell:
+/// `(1.96 + 0.84) / 1.96`.
+const POWER: f64 = 1.43;
+/// More samples than this are not worth suggesting.
+const MOST: f64 = 50_000.0;
+
+/// A suggestion.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rerun {
+    /// Samples that each run would need; `None` where no practical number would do.
+    pub samples: Option<usize>,
+    /// Runs a side, where what differs is the runs.
+    pub runs: Option<usize>,
+    /// What to type.
+    pub command: Option<String>,
+    /// In words.
+    pub words: String,
+}
+
+/// To tell a value from a limit that is `distance` away (on a logarithmic scale: as a share), where an interval of
+/// `half_width` did not.
+pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative: bool) -> Rerun {
+    let row = side.rows(case).next();
+    let samples = row.map_or(0, |row| row.samples).max(1) as f64;
+    let runs = side.runs.len();
+    let factor = (POWER * half_width / distance).powi(2);
+    let needed = (samples * factor).ceil();
+    if !needed.is_finite() || needed > MOST {
+        let words = "the value lies on the limit: no practical number of samples would tell; move the limit, or decide \
+                     that it is good enough";
+        return Rerun { samples: None, runs: None, command: None, words: words.to_string() };
+    }
+    if runs > 1 {
+        let wanted = (runs as f64 * factor).ceil().max(runs as f64 + 1.0) as usize;
+        let words = format!("about {wanted} runs a side would tell, as runs differ by more than their samples");
+        return Rerun { samples: None, runs: Some(wanted), command: None, words };
+    }
+    let needed = needed.max(samples + 1.0);
+    // Of two sides each gives a half of the squared width.
+    let sides = if relative { 2f64.sqrt() } else { 1.0 };
+    let precision = (distance / POWER / sides).clamp(0.0005, 0.5);
+    let seconds = row.and_then(|row| row.metrics.e2e).map(|e2e| (e2e.median.0 * needed * 1.3).max(1.0).ceil());
+    let model = side.first().run.record.model.as_ref();
+    let command = model.zip(seconds).map(|(model, seconds)| {
+        format!(
+            "sizewell profile --model {} --quant {} --batch {} --prompt {} --gen-tokens {} --precision {precision:.4} \
+             --max-time {seconds}",
+            quoted(model.location.as_deref().unwrap_or(&model.name)),
+            case.quant,
+            case.batch,
+            case.prompt_tokens,
+            case.gen_tokens
+        )
+    });
+    let words = format!("about {needed} samples would tell, of {samples} here");
+    Rerun { samples: Some(needed as usize), runs: None, command, words }
+}
+
+/// A word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_string()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_word_of_the_shell() {
+        assert_eq!(quoted("a/b-1.gguf"), "a/b-1.gguf");
+        assert_eq!(quoted("x; rm 'y'"), "'x; rm '\\''y'\\'''");
+    }
+}

@@ -1,0 +1,90 @@
+//! One side of a comparison: a run, or several of the same thing.
+
+use crate::record::{CaseRow, QualityRow, Run, SampleRow};
+use crate::workload::Case;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A run with its raw samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taken {
+    /// Record and cases.
+    pub run: Run,
+    /// Measured iterations by case, in the order of time; warm-up left out.
+    pub samples: HashMap<String, Vec<SampleRow>>,
+    /// Figures of quality.
+    pub quality: Vec<QualityRow>,
+}
+
+impl Taken {
+    /// Reads a folder; the error says what it lacks.
+    pub fn read(folder: &Path) -> Result<Self, String> {
+        let run = Run::read(folder).map_err(|e| e.to_string())?;
+        if let [_, _, ..] = run.record.import.as_ref().map_or(&[][..], |import| &import.systems) {
+            return Err(format!(
+                "{} holds several systems: import the files of one system into a folder of its own",
+                folder.display()
+            ));
+        }
+        let run = run.into_systems().pop().ok_or_else(|| format!("{} holds no case", folder.display()))?;
+        let has_samples = run.path.join("samples.csv").exists();
+        let samples = if has_samples { run.samples().map_err(|e| e.to_string())? } else { Vec::new() };
+        let quality = run.quality().map_err(|e| e.to_string())?;
+        Ok(Self::new(run, samples, quality))
+    }
+
+    /// From what a folder holds.
+    pub fn new(run: Run, samples: Vec<SampleRow>, quality: Vec<QualityRow>) -> Self {
+        let mut by_case: HashMap<String, Vec<SampleRow>> = HashMap::new();
+        for sample in samples.into_iter().filter(|sample| !sample.warmup) {
+            by_case.entry(sample.case_id.clone()).or_default().push(sample);
+        }
+        Self { run, samples: by_case, quality }
+    }
+
+    /// The row of a case.
+    pub fn row(&self, case: Case) -> Option<&CaseRow> {
+        self.run.cases.iter().find(|row| row.key.case == case)
+    }
+
+    /// The measured iterations of a case.
+    pub fn samples_of(&self, case: Case) -> &[SampleRow] {
+        self.row(case).and_then(|row| self.samples.get(&row.key.id())).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// One or several runs of the same thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Side {
+    /// At least one.
+    pub runs: Vec<Taken>,
+}
+
+impl Side {
+    /// Reads folders.
+    pub fn read(folders: &[PathBuf]) -> Result<Self, String> {
+        let runs = folders.iter().map(|folder| Taken::read(folder)).collect::<Result<Vec<_>, _>>()?;
+        if runs.is_empty() { Err("there is no run".to_string()) } else { Ok(Self { runs }) }
+    }
+
+    /// The first run, which speaks for the others where they are alike.
+    pub fn first(&self) -> &Taken {
+        &self.runs[0]
+    }
+
+    /// Every case that any of the runs has, in their order.
+    pub fn cases(&self) -> Vec<Case> {
+        let mut cases: Vec<Case> = Vec::new();
+        for case in self.runs.iter().flat_map(|taken| taken.run.cases.iter()).map(|row| row.key.case) {
+            if !cases.contains(&case) {
+                cases.push(case);
+            }
+        }
+        cases
+    }
+
+    /// The rows of a case, one from each run that has it.
+    pub fn rows(&self, case: Case) -> impl Iterator<Item = &CaseRow> {
+        self.runs.iter().filter_map(move |taken| taken.row(case))
+    }
+}

@@ -1,0 +1,169 @@
+//! What a level of quantization saves and what it costs in quality.
+
+use super::{Section, model_argument};
+use crate::record::QualityRow;
+use crate::report::Report;
+use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
+use crate::report::plot::curves::{measured, sizes_of_samples};
+use crate::report::table::{DASH, Table};
+use crate::units::Quantity;
+use crate::workload::Quant;
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// A level: its weights, its decode rates at the least and at the greatest batch, its cost.
+struct Level {
+    quant: Quant,
+    weights_gib: Option<f64>,
+    slow: Option<Dot>,
+    fast: Option<Dot>,
+    usd_per_million: Option<[f64; 3]>,
+}
+
+fn levels(report: &Report<'_>) -> Vec<Level> {
+    let run = report.run();
+    let mut quants: Vec<Quant> = measured(run).map(|row| row.key.case.quant).collect();
+    quants.sort();
+    quants.dedup();
+    quants
+        .into_iter()
+        .map(|quant| {
+            let rates = || {
+                measured(run).filter(|row| row.key.case.quant == quant).filter_map(|row| {
+                    let rate = row.metrics.decode_tokens_per_s?;
+                    let end = |end: Option<crate::units::TokensPerSecond>| end.unwrap_or(rate.value).0;
+                    Some((row, Dot { x: 0.0, y: rate.value.0, lo: end(rate.lo), hi: end(rate.hi) }))
+                })
+            };
+            let batch = |row: &crate::record::CaseRow| row.key.case.batch;
+            let weights = measured(run).find(|row| row.key.case.quant == quant).and_then(|row| row.metrics.weights);
+            let ranking = report.rankings.iter().flatten().find(|ranking| ranking.quants == [quant]);
+            let cheapest = ranking.and_then(|ranking| ranking.rows.iter().find(|row| !row.is_incomplete()));
+            Level {
+                quant,
+                weights_gib: weights.map(|bytes| bytes.0 / GIB),
+                slow: rates().min_by_key(|(row, _)| batch(row)).map(|(_, dot)| dot),
+                fast: rates().max_by(|a, b| a.1.y.total_cmp(&b.1.y)).map(|(_, dot)| dot),
+                usd_per_million: cheapest
+                    .and_then(|row| row.usd_per_million_tokens)
+                    .map(|cost| [cost.value, cost.lo, cost.hi].map(|usd| usd.to_f64())),
+            }
+        })
+        .collect()
+}
+
+pub(super) fn section(report: &Report<'_>) -> Section {
+    let mut section = Section::new("tradeoff", "Quantization and pruning");
+    let levels = levels(report);
+    if levels.len() < 2 {
+        section.missing = Some(format!(
+            "One level has nothing to trade. `sizewell profile --model {} --quant f16,int8,int4` measures three.",
+            model_argument(report)
+        ));
+        return section;
+    }
+    section.plots.extend(against_memory(report, &levels));
+    section.plots.extend(against_quality(report, &levels));
+    section.tables.push(table(report, &levels));
+    if report.quality.is_empty() {
+        section.text.push(
+            "Quality was not measured, so that this shows what a level saves and not what it costs in answers. Figures \
+             of quality in quality.csv of the run's folder (METHODOLOGY.md, section 8) are drawn here; this version \
+             measures none itself."
+                .to_string(),
+        );
+    }
+    section.text.push("No pruned model is among the runs: profile one and report on its folder.".to_string());
+    section
+}
+
+fn against_memory(report: &Report<'_>, levels: &[Level]) -> Option<crate::report::plot::Plot> {
+    let line = |name: &str, of: fn(&Level) -> Option<Dot>| Line {
+        name: name.to_string(),
+        dots: levels.iter().rev().filter_map(|level| Some(Dot { x: level.weights_gib?, ..of(level)? })).collect(),
+    };
+    let chart = Chart {
+        name: "tradeoff".to_string(),
+        title: "Decode throughput against the memory of the weights".to_string(),
+        description: format!(
+            "Tokens per second at the least batch and at the fastest one, for the weights of {}.",
+            levels.iter().map(|level| level.quant.name()).collect::<Vec<_>>().join(", ")
+        ),
+        note: format!("Bars: 95 % intervals of the median; {}.", sizes_of_samples(report.run())),
+        x: Axis::new("weights, GiB", Scale::Linear),
+        y: Axis::new("tokens/s", Scale::Linear),
+        lines: vec![line("least batch", |level| level.slow), line("fastest batch", |level| level.fast)],
+        places: levels.iter().filter_map(|level| Some((level.weights_gib?, level.quant.name().to_string()))).collect(),
+    };
+    chart.plot()
+}
+
+fn against_quality(report: &Report<'_>, levels: &[Level]) -> Option<crate::report::plot::Plot> {
+    let metric = &report.quality.first()?.metric;
+    let of = |quant: Quant| report.quality.iter().find(|row| row.quant == quant && row.metric == *metric);
+    let usd = levels.iter().all(|level| level.usd_per_million.is_some());
+    let dots = |level: &Level| {
+        let x = of(level.quant)?.value;
+        match level.usd_per_million.filter(|_| usd) {
+            Some([y, lo, hi]) => Some(Dot { x, y, lo, hi }),
+            None => level.fast.map(|dot| Dot { x, ..dot }),
+        }
+    };
+    let lines = levels
+        .iter()
+        .map(|level| Line { name: level.quant.name().to_string(), dots: dots(level).into_iter().collect() })
+        .collect();
+    let y = if usd {
+        Axis::usd("USD per million tokens, cheapest offer", Scale::Linear)
+    } else {
+        Axis::new("tokens/s", Scale::Linear)
+    };
+    let chart = Chart {
+        name: "quality".to_string(),
+        title: format!("Cost against {}", metric.replace('_', " ")),
+        description: format!(
+            "One mark for each level: its {metric} and what a million tokens cost, or how fast it is."
+        ),
+        note: "Bars: intervals of the cost or of the rate.".to_string(),
+        x: Axis::new(metric.replace('_', " "), Scale::Linear),
+        y,
+        lines,
+        places: Vec::new(),
+    };
+    chart.plot()
+}
+
+fn table(report: &Report<'_>, levels: &[Level]) -> Table {
+    let mut metrics: Vec<&str> = report.quality.iter().map(|row| row.metric.as_str()).collect();
+    metrics.dedup();
+    let titles: Vec<String> = metrics.iter().map(|metric| format!(">{}", metric.replace('_', " "))).collect();
+    let mut columns =
+        vec!["level", ">weights", ">decode, least batch", ">decode, fastest", ">$/M tokens, cheapest offer"];
+    columns.extend(titles.iter().map(String::as_str));
+    let mut table = Table::new("Levels", &columns);
+    let number = |value: Option<f64>, unit: &str| {
+        value.map_or(DASH.to_string(), |value| format!("{}{unit}", crate::units::digits(value)))
+    };
+    for level in levels {
+        let mut row = vec![
+            level.quant.to_string(),
+            level.weights_gib.map_or(DASH.to_string(), |gib| crate::units::Bytes(gib * GIB).human()),
+            number(level.slow.map(|dot| dot.y), " tok/s"),
+            number(level.fast.map(|dot| dot.y), " tok/s"),
+            level.usd_per_million.map_or(DASH.to_string(), |[value, ..]| format!("${}", crate::units::digits(value))),
+        ];
+        row.extend(metrics.iter().map(|metric| {
+            let of = |row: &&QualityRow| row.quant == level.quant && row.metric == **metric;
+            report.quality.iter().find(of).map_or(DASH.to_string(), |row| match (row.lo, row.hi) {
+                (Some(lo), Some(hi)) => format!("{} ({lo} to {hi})", row.value),
+                _ => row.value.to_string(),
+            })
+        }));
+        table.push(row);
+    }
+    let mut sources: Vec<&str> =
+        report.quality.iter().map(|row| row.source.as_str()).filter(|s| !s.is_empty()).collect();
+    sources.dedup();
+    table.notes.extend(sources.into_iter().map(|source| format!("quality: {source}")));
+    table
+}

@@ -1,0 +1,291 @@
+//! What a request costs on each offer that is paid by the hour, as formulae of the inputs:
+//! `C = ((P_busy + disk + P i) busy + (P_wait + disk + P i) idle + egress) / (1 - f)` with `busy = 1 / (3600 T)` and
+//! `idle = busy (1/u - 1)`: the formulae of `sizing::cost`, with `u` from whole instances where there is a volume.
+
+use super::inputs::{NAME as INPUTS, Settings};
+use super::{Looks, plain};
+use crate::catalog::Market;
+use crate::report::Report;
+use crate::report::content::offer_name;
+use crate::sizing::cost::Component;
+use crate::sizing::{CostInterval, RankRow};
+use crate::units::Usd;
+use rust_xlsxwriter::{Chart, ChartType, Formula, Workbook, Worksheet, XlsxError};
+
+/// The name of the sheet.
+pub const NAME: &str = "Costs";
+/// The first row of offers, from 0.
+pub const FIRST: u32 = 4;
+/// Offers in the chart.
+const CHARTED: u32 = 15;
+
+/// Columns, in their order: title, width.
+const COLUMNS: [(&str, f64); 30] = [
+    ("rank now", 7.0),
+    ("offer", 38.0),
+    ("hardware", 24.0),
+    ("level", 7.0),
+    ("batch", 7.0),
+    ("basis", 10.0),
+    ("market", 11.0),
+    ("list price, USD/h", 11.0),
+    ("list price while it waits, USD/h", 12.0),
+    ("discount applies (1 or 0)", 9.0),
+    ("requests/s of an instance", 11.0),
+    ("from", 11.0),
+    ("to", 11.0),
+    ("disk, USD/h", 10.0),
+    ("interruptions, share of the price", 11.0),
+    ("from", 9.0),
+    ("to", 9.0),
+    ("traffic, USD a request", 11.0),
+    ("tokens a request", 9.0),
+    ("price paid, USD/h", 11.0),
+    ("instances", 9.0),
+    ("used", 9.0),
+    ("USD a request", 12.0),
+    ("USD/1k requests", 12.0),
+    ("from", 12.0),
+    ("to", 12.0),
+    ("USD/M tokens", 12.0),
+    ("USD a month", 13.0),
+    ("price seen, days ago", 9.0),
+    ("source", 60.0),
+];
+
+/// A row that is paid by the hour, with what it is made of.
+struct Priced<'a> {
+    row: &'a RankRow,
+    gen_tokens: f64,
+    busy_usd: f64,
+    waiting_usd: f64,
+    discounted: bool,
+    disk_usd: f64,
+    interruptions: [f64; 3],
+    egress_usd: f64,
+}
+
+fn usd(cost: CostInterval) -> [f64; 3] {
+    [cost.value, cost.lo, cost.hi].map(Usd::to_f64)
+}
+
+/// Hours of an instance that a request takes at a rate, busy and waiting, as the sheet computes them.
+fn hours(settings: &Settings, rate: f64) -> (f64, f64) {
+    let busy = 1.0 / (3600.0 * rate);
+    let used = match settings.mean > 0.0 {
+        false => settings.utilisation,
+        true => (settings.mean / (instances(settings, rate) * rate)).min(1.0),
+    };
+    (busy, busy * (1.0 / used - 1.0).max(0.0))
+}
+
+fn instances(settings: &Settings, rate: f64) -> f64 {
+    ((settings.peak / (rate * settings.headroom) - 1e-9).ceil() + settings.spare).max(1.0)
+}
+
+/// `None` for what is not paid by the hour (serverless), or has no price.
+fn priced<'a>(report: &Report<'_>, settings: &Settings, row: &'a RankRow, gen_tokens: f64) -> Option<Priced<'a>> {
+    let components = row.components?;
+    if row.market == Some(Market::Serverless) {
+        return None;
+    }
+    let paid = row.usd_per_h?.to_f64();
+    let discounted = matches!(row.market, Some(Market::OnDemand | Market::Reserved1y | Market::Reserved3y));
+    let listed = if discounted { paid / (1.0 - settings.discount) } else { paid };
+    let (busy, idle) = hours(settings, row.requests_per_s.value);
+    let waiting = match row.market {
+        Some(Market::OnPrem) => {
+            let own = report.request.own.iter().find(|own| own.name == *row.instance_type)?;
+            let hour = own.hour()?;
+            hour.capital.to_f64() + hour.idle_energy.to_f64() + hour.facility.to_f64()
+        }
+        _ => listed,
+    };
+    let of = |component: Component| usd(components.of(component));
+    let interruptions = of(Component::Interruptions);
+    let share = |index: usize| interruptions[index] / (paid * (busy + idle));
+    Some(Priced {
+        row,
+        gen_tokens,
+        busy_usd: listed,
+        waiting_usd: waiting,
+        discounted,
+        disk_usd: of(Component::Storage)[0] / (busy + idle),
+        interruptions: [share(0), share(1), share(2)],
+        egress_usd: of(Component::Egress)[0],
+    })
+}
+
+/// Writes the sheet.
+pub fn sheet(
+    workbook: &mut Workbook,
+    looks: &Looks,
+    report: &Report<'_>,
+    settings: &Settings,
+) -> Result<(), XlsxError> {
+    let sheet = workbook.add_worksheet().set_name(NAME)?;
+    sheet.write_string_with_format(0, 0, "What a request costs, by offer", &looks.title)?;
+    let note = "Yellow: prices to fill in; use, volume and discount are on the sheet Inputs. Serverless offers are not paid by \
+                the hour and are on the sheet Ranking. Traffic and disks are priced at the volume of the report.";
+    sheet.write_string_with_format(1, 0, note, &looks.note)?;
+    for (index, (title, width)) in COLUMNS.iter().enumerate() {
+        sheet.write_string_with_format(FIRST - 1, index as u16, *title, &looks.head)?;
+        sheet.set_column_width(index as u16, *width)?;
+    }
+    sheet.set_row_height(FIRST - 1, 48)?.set_freeze_panes(FIRST, 2)?;
+    let mut row = FIRST;
+    let rows: Vec<Priced<'_>> = report
+        .rankings
+        .iter()
+        .flatten()
+        .flat_map(|ranking| ranking.rows.iter().map(|row| (row, ranking.gen_tokens)))
+        .filter_map(|(row, gen_tokens)| priced(report, settings, row, gen_tokens))
+        .collect();
+    let last = FIRST + rows.len().max(1) as u32;
+    for priced in &rows {
+        offer(sheet, looks, settings, priced, row, last)?;
+        row += 1;
+    }
+    if rows.is_empty() {
+        let why = report.rankings.as_ref().err().map_or("nothing that was ranked has an hourly price", |why| why);
+        sheet.write_string_with_format(FIRST, 0, plain(why), &looks.note)?;
+        return Ok(());
+    }
+    sheet.autofilter(FIRST - 1, 0, row - 1, COLUMNS.len() as u16 - 1)?;
+    chart(workbook, rows.len() as u32)
+}
+
+fn offer(
+    sheet: &mut Worksheet,
+    looks: &Looks,
+    settings: &Settings,
+    priced: &Priced<'_>,
+    row: u32,
+    last: u32,
+) -> Result<(), XlsxError> {
+    let ranked = priced.row;
+    let line = row + 1;
+    let texts = [
+        (1, offer_name(ranked)),
+        (2, ranked.hardware.to_string()),
+        (3, ranked.quant.to_string()),
+        (5, ranked.basis.to_string()),
+        (6, ranked.market.map_or("-".to_string(), |market| market.name().to_string())),
+        (29, ranked.price_source.as_ref().map_or(String::new(), |source| source.to_string())),
+    ];
+    for (column, text) in texts {
+        sheet.write_string(row, column, plain(&text))?;
+    }
+    sheet.write_number(row, 4, ranked.batch as f64)?;
+    let input = looks.input.clone().set_num_format("$#,##0.00####");
+    sheet.write_number_with_format(row, 7, priced.busy_usd, &input)?;
+    sheet.write_number_with_format(row, 8, priced.waiting_usd, &input)?;
+    sheet.write_number(row, 9, if priced.discounted { 1.0 } else { 0.0 })?;
+    let rate = ranked.requests_per_s;
+    let interruptions = priced.interruptions;
+    let numbers = [
+        (10, rate.value),
+        (11, rate.lo),
+        (12, rate.hi),
+        (13, priced.disk_usd),
+        (14, interruptions[0]),
+        (15, interruptions[1]),
+        (16, interruptions[2]),
+        (17, priced.egress_usd),
+        (18, priced.gen_tokens),
+    ];
+    for (column, number) in numbers {
+        sheet.write_number_with_format(row, column, number, &looks.number)?;
+    }
+    if let Some(days) = ranked.price_age_days {
+        sheet.write_number(row, 28, days as f64)?;
+    }
+    let request = ranked.usd_per_request.map_or([0.0; 3], usd);
+    let (_, idle) = hours(settings, rate.value);
+    let busy = 1.0 / (3600.0 * rate.value);
+    let used = busy / (busy + idle);
+    let whole = if settings.mean > 0.0 { instances(settings, rate.value) } else { 1.0 };
+    let month = ranked.usd_per_month.map_or(0.0, |month| month.value.to_f64());
+    let formulas: [(u16, String, f64, &rust_xlsxwriter::Format); 10] = [
+        (0, format!("=RANK(W{line},$W${}:$W${last},1)", FIRST + 1), f64::from(row - FIRST + 1), &looks.wrap),
+        (
+            19,
+            format!("=H{line}*(1-J{line}*discount)"),
+            priced.busy_usd * if priced.discounted { 1.0 - settings.discount } else { 1.0 },
+            &looks.money,
+        ),
+        (20, instances_formula(line, "K"), whole, &looks.wrap),
+        (
+            21,
+            format!("=IF(requests_per_s>0,MIN(1,requests_per_s/(U{line}*K{line})),utilisation)"),
+            used,
+            &looks.percent,
+        ),
+        (22, cost(line, "K", &waiting(line, "K"), "O"), request[0], &looks.money),
+        (23, format!("=W{line}*1000"), request[0] * 1e3, &looks.money),
+        (24, format!("=1000*({})", end(line, "M", "MIN", "P").trim_start_matches('=')), request[1] * 1e3, &looks.money),
+        (25, format!("=1000*({})", end(line, "L", "MAX", "Q").trim_start_matches('=')), request[2] * 1e3, &looks.money),
+        (26, format!("=W{line}*1000000/S{line}"), request[0] * 1e6 / priced.gen_tokens, &looks.money),
+        (27, format!("=W{line}*(1-failures)*requests_per_s*730*3600"), month, &looks.money),
+    ];
+    for (column, formula, result, format) in formulas {
+        sheet.write_formula_with_format(row, column, Formula::new(formula).set_result(result.to_string()), format)?;
+    }
+    Ok(())
+}
+
+/// Whole instances at the rate in a column.
+fn instances_formula(line: u32, rate: &str) -> String {
+    format!("=IF(requests_per_s>0,MAX(1,ROUNDUP(peak_requests_per_s/({rate}{line}*headroom)-0.000000001,0)+spare),1)")
+}
+
+/// `1/u - 1` at the rate in a column.
+fn waits(line: u32, rate: &str) -> String {
+    let whole = instances_formula(line, rate);
+    let whole = whole.trim_start_matches('=');
+    format!("MAX(0,1/IF(requests_per_s>0,MIN(1,requests_per_s/(({whole})*{rate}{line})),utilisation)-1)")
+}
+
+/// The cost of a request while it works at the rate in one column, with what waiting costs and the interruptions of
+/// another. Disks and interruptions are paid for the hours at the middle of the rate, as in `sizing::pricing`.
+fn cost(line: u32, rate: &str, waiting: &str, interruptions: &str) -> String {
+    let off = format!("(1-J{line}*discount)");
+    let middle = waits(line, "K");
+    format!(
+        "=(H{line}*{off}/(3600*{rate}{line})+I{line}*{off}*{waiting}\
+         +(N{line}+{interruptions}{line}*H{line}*{off})*(1+{middle})/(3600*K{line})+R{line})/(1-failures)"
+    )
+}
+
+/// Hours that a request waits at the rate in a column.
+fn waiting(line: u32, rate: &str) -> String {
+    format!("{}/(3600*{rate}{line})", waits(line, rate))
+}
+
+/// The least or the greatest of what waiting takes within the range of the rate: of whole instances, a higher rate may
+/// leave more of the last one unused (`CostInterval::new` puts each component's ends in order too).
+fn end(line: u32, rate: &str, function: &str, interruptions: &str) -> String {
+    let all: Vec<String> = ["K", "L", "M"].iter().map(|rate| waiting(line, rate)).collect();
+    cost(line, rate, &format!("{function}({})", all.join(",")), interruptions)
+}
+
+/// A chart of the first offers that follows the inputs.
+fn chart(workbook: &mut Workbook, rows: u32) -> Result<(), XlsxError> {
+    let count = rows.min(CHARTED);
+    let mut chart = Chart::new(ChartType::Bar);
+    chart.title().set_name("Cost of a thousand requests on the first offers of the sheet Costs");
+    chart
+        .add_series()
+        .set_name("USD per thousand requests")
+        .set_categories((NAME, FIRST, 1, FIRST + count - 1, 1))
+        .set_values((NAME, FIRST, 23, FIRST + count - 1, 23));
+    chart.x_axis().set_name("offer").set_reverse();
+    chart.y_axis().set_name("USD per thousand requests");
+    chart.legend().set_hidden();
+    chart
+        .set_width(900)
+        .set_height(420)
+        .set_alt_text("Cost of a thousand requests on the first offers of the sheet Costs");
+    workbook.worksheet_from_name(INPUTS)?.insert_chart(12, 0, &chart)?;
+    Ok(())
+}
