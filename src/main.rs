@@ -1,7 +1,7 @@
 //! The `sizewell` command: parse, run, map to an exit status.
 
 use clap::Parser;
-use sizewell::cli::{Cli, Exit, talk};
+use sizewell::cli::{Cli, Exit, is_closed_pipe, talk};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -14,10 +14,4 @@ fn main() -> ExitCode {
             Exit::of(&error).code()
         }
     }
-}
-
-/// Whoever read our output has seen enough (`sizewell models list | head -1`).
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -38,7 +38,7 @@ fn a_wrong_command_line_is_status_2_with_the_way_out() {
         (vec!["report", "nowhere", "-o", "x.html", "--price-per-hour=-1"], "above 0"),
         (vec!["profile", "--resume", "src", "--max-time", "1"], "leave out"),
         (vec!["run", "--quick", "--workload", "standard"], "cannot be used with"),
-        (vec!["report", "nowhere", "-o", "x.docx"], ".html and .md"),
+        (vec!["report", "nowhere", "-o", "x.docx"], ".html, .pdf, .xlsx"),
         (vec!["models", "show", "lama"], "presets"),
         (vec!["plan", "nowhere"], "what is asked of the service"),
         (vec!["rank", "results/example", "--rps", "0"], "out of range"),

@@ -79,10 +79,10 @@ fn an_unchanged_run_passes_a_slower_one_fails_and_a_faster_one_passes() {
 
 #[test]
 fn what_cannot_be_told_says_how_many_samples_would_tell() {
-    let judgement = against_itself(&whole(6, 1.04), &whole(6, 1.0));
+    let judgement = against_itself(&whole(3, 1.03), &whole(3, 1.0));
     assert_eq!(judgement.verdict, Verdict::CannotTell);
     let rerun = judgement.judged.iter().find_map(|judged| judged.rerun.as_ref()).unwrap();
-    assert!(rerun.samples.unwrap() > 6, "{rerun:?}");
+    assert!(rerun.samples.unwrap() > 3, "{rerun:?}");
     let command = rerun.command.as_ref().unwrap();
     assert!(
         command.starts_with("sizewell profile --model smollm2-135m --quant f16 --batch 1 --prompt 128"),
@@ -210,7 +210,8 @@ fn machines_that_differ_have_a_higher_floor_and_what_differs_comes_first() {
     let comparison = compare(&before, &after, &[], None, 0.95).unwrap();
     assert_eq!(comparison.noise_floor.share, 0.15, "a small model on two machines: {:?}", comparison.noise_floor);
     assert!(comparison.differences.iter().any(|difference| difference.what == "host"));
-    assert!(comparison.changes.iter().filter(|c| c.metric == "tpot_s").all(|c| c.verdict == "same"), "{comparison:?}");
+    let within = |c: &&sizewell::gate::CaseChange| c.verdict == "cannot tell" && c.why.is_some();
+    assert_eq!(comparison.changes.iter().filter(|c| c.metric == "tpot_s").filter(within).count(), 5, "{comparison:?}");
     after.runs[0].run.record.arrival = "open_poisson".into();
     assert!(compare(&before, &after, &[], None, 0.95).unwrap_err().contains("cannot be compared"));
 }

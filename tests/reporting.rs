@@ -121,6 +121,47 @@ fn json_has_every_metric_and_null_where_there_is_none() {
     assert_eq!(value["cases"][5]["outcome"], "skipped");
 }
 
+#[test]
+fn the_pdf_carries_its_fonts_its_outline_and_words_for_its_pictures() {
+    let file = bytes(&recorded::run(), "pdf", &RankRequest::on(date(2026, 11, 23)), Extras::default());
+    assert!(file.starts_with(b"%PDF-1.7") && file.len() < 3_000_000);
+    let count = |needle: &[u8]| file.windows(needle.len()).filter(|window| *window == needle).count();
+    assert_eq!(count(b"/FontFile2"), 2, "both faces are within");
+    assert!(count(b"/StructTreeRoot") > 0 && count(b"/Outlines") > 0 && count(b"/S/TH") + count(b"/S /TH") > 20);
+    assert!(count(b"/Alt") > 10, "{}", count(b"/Alt"));
+    assert_eq!(count(b"/URI") + count(b"/JavaScript") + count(b"/Launch"), 0);
+}
+
+#[test]
+fn every_plot_is_a_picture_too() {
+    let (run, catalog, request) = (recorded::run(), Catalog::embedded().unwrap(), RankRequest::on(date(2026, 11, 23)));
+    let runs = [&run];
+    let plots = Report::new(&runs, &catalog, &request, Extras::default()).plots();
+    assert!(plots.len() > 12, "{}", plots.len());
+    let names: std::collections::HashSet<&str> = plots.iter().map(|plot| plot.name.as_str()).collect();
+    assert_eq!(names.len(), plots.len(), "each has a name of its own");
+    for plot in &plots {
+        let name = &plot.name;
+        assert!(!plot.description.is_empty() && !plot.note.is_empty() && !plot.data.rows.is_empty(), "{name}");
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)), "{name}");
+        assert!(sizewell::report::picture::png(plot).unwrap().starts_with(b"\x89PNG"), "{name}");
+    }
+}
+
+#[test]
+fn no_cell_of_the_csv_begins_a_formula() {
+    let mut run = recorded::run();
+    run.record.environment.hostname = "=HYPERLINK(\"http://x\")".into();
+    run.record.environment.cpu.model = "+1+cmd|' /C calc'!A0".into();
+    for line in export(&run, "csv").lines() {
+        for cell in line.split(',') {
+            let text = cell.trim_start_matches('"');
+            assert!(!text.starts_with(['=', '+', '@']), "{cell}");
+            assert!(!text.starts_with('-') || text.parse::<f64>().is_ok(), "{cell}");
+        }
+    }
+}
+
 /// With a price of the machine: the answer leads with what was measured, and names the candidates that were not.
 #[test]
 fn the_answer_says_its_margin_its_basis_and_the_date_of_its_price() {
@@ -135,7 +176,7 @@ fn the_answer_says_its_margin_its_basis_and_the_date_of_its_price() {
         answer[0].starts_with("For smollm2-135m in f16 with all paid time in use, TTFT (median) under 2.00 s:"),
         "{answer:?}"
     );
-    assert!(answer[0].contains("per 1,000 requests (") && answer[0].ends_with("; measured."), "{answer:?}");
+    assert!(answer[0].contains("per 1,000 requests (") && answer[0].ends_with(", measured."), "{answer:?}");
     assert!(answer.iter().any(|line| line.starts_with("Projected candidates, not measured: ")), "{answer:?}");
     assert!(answer.iter().any(|line| line.contains("was given by the user")), "{answer:?}");
 }

@@ -119,6 +119,29 @@ fn a_report_of_a_demand_and_a_discount_begins_with_them() {
 }
 
 #[test]
+fn users_who_are_answered_sooner_ask_more_in_the_workbook_too() {
+    let run = recorded::run();
+    let load = Load::Users { users: 400.0, think_s: 5.0 };
+    let usage = Usage::Demand(Demand { load, headroom: 0.7, spare: 0, autoscale: false });
+    let request = RankRequest { service: Service { usage, ..Service::default() }, ..request() };
+    compare(&workbook(&run, &request), &ranked(&run, &request));
+}
+
+#[test]
+fn a_demand_that_the_sheet_cannot_follow_is_written_as_values() {
+    let run = recorded::run();
+    let load = Load::Rates(vec![1.0, 40.0, 5.0]);
+    let usage = Usage::Demand(Demand { load, headroom: 0.7, spare: 0, autoscale: true });
+    let request = RankRequest { service: Service { usage, ..Service::default() }, ..request() };
+    let (book, ranking) = (workbook(&run, &request), ranked(&run, &request));
+    let offer = book.stored("Costs", "B5").unwrap().to_string();
+    let row = ranking.rows.iter().find(|row| sizewell::report::content::offer_name(row) == offer).unwrap();
+    assert!(!book.is_formula("Costs", "X5"));
+    let expected = row.usd_per_thousand_requests.unwrap().value.to_f64();
+    assert!((book.number("Costs", "X5") / expected - 1.0).abs() < 1e-6);
+}
+
+#[test]
 fn a_price_that_is_filled_in_moves_the_cost() {
     let (run, request) = (recorded::run(), request());
     let mut book = workbook(&run, &request);

@@ -1,5 +1,6 @@
 //! `sizewell diff`.
 
+use super::rank_args::share;
 use super::{Exit, output, usage};
 use crate::gate::{Side, compare};
 use crate::report::content;
@@ -17,9 +18,9 @@ pub struct Args {
     /// Metrics to compare; TTFT, TPOT, E2E, peak memory and energy per token by default.
     #[arg(long, value_delimiter = ',', value_name = "TAG,...")]
     metric: Vec<String>,
-    /// The least change to claim, as a share; by default that of one machine against itself, or of two machines.
+    /// The least change to claim, such as 2%; by default that of one machine against itself, or of two machines.
     #[arg(long, value_name = "SHARE")]
-    noise_floor: Option<f64>,
+    noise_floor: Option<String>,
     /// Confidence of the intervals.
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     confidence: f64,
@@ -30,15 +31,13 @@ pub struct Args {
 
 /// Compares two runs.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
-    if args.noise_floor.is_some_and(|floor| !(0.0..1.0).contains(&floor)) {
-        return usage("--noise-floor is a share from 0 to below 1, such as 0.02");
-    }
+    let floor = args.noise_floor.as_deref().map(|text| share("--noise-floor", text)).transpose()?;
     if !(args.confidence > 0.5 && args.confidence < 1.0) {
         return usage("--confidence is a share above 0.5 and below 1");
     }
     let read = |folder: PathBuf| Side::read(&[folder]).map_err(anyhow::Error::msg);
     let (before, after) = (read(args.before)?, read(args.after)?);
-    let comparison = compare(&before, &after, &args.metric, args.noise_floor, args.confidence).or_else(usage)?;
+    let comparison = compare(&before, &after, &args.metric, floor, args.confidence).or_else(usage)?;
     if args.json {
         output::json(&comparison)?;
         return Ok(Exit::Done);

@@ -67,7 +67,11 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         baseline: baseline.as_ref().map(|side| price(&args, &policy, side)).transpose()?.flatten(),
     };
     let judgement = judge(&candidate, baseline.as_ref(), &policy, prices).or_else(usage)?;
-    write(&args, &judgement)?;
+    // Whoever stops reading the table does not turn a verdict into a pass.
+    match write(&args, &judgement) {
+        Err(error) if super::is_closed_pipe(&error) => {}
+        written => written?,
+    }
     if judgement.verdict == Verdict::CannotTell {
         talk.warn("it cannot be told: see what it would take");
     }

@@ -169,6 +169,12 @@ impl Cli {
     }
 }
 
+/// Whoever read our output has seen enough (`sizewell models list | head -1`).
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 /// The day that ages of prices are counted to.
 pub fn today() -> jiff::civil::Date {
     jiff::ZonedDateTime::now().date()

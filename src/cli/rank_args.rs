@@ -192,7 +192,7 @@ struct ServiceArgs {
 }
 
 /// Reads `38%` or `0.38` as a share from 0 to below 1.
-fn share(what: &str, text: &str) -> anyhow::Result<f64> {
+pub(super) fn share(what: &str, text: &str) -> anyhow::Result<f64> {
     let text = text.trim();
     let parsed = match text.strip_suffix('%') {
         Some(percent) => percent.trim().parse::<f64>().map(|p| p / 100.0),

@@ -33,6 +33,9 @@ enum Target {
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     // The names first: a slip in the last should not cost the work for the others.
     let targets: Vec<Target> = args.output.iter().map(|path| target(path)).collect::<anyhow::Result<_>>()?;
+    not_the_record(&args.what.runs, &args.output)?;
+    // What is wrong with the settings is said before any folder is read.
+    args.what.request(None)?;
     let (runs, cold) = args.what.read_runs()?;
     let request = args.what.request(cold)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
@@ -40,6 +43,9 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let runs: Vec<&Run> = runs.iter().collect();
     let parts = Parts::read(runs[0])?;
     let report = Report::new(&runs, &catalog, &request, parts.extras(&starts));
+    if let Err(why) = &report.rankings {
+        talk.warn(format!("the report has no ranking: {why}"));
+    }
     for target in targets {
         match target {
             Target::File(path, exporter) => write(&report, exporter.as_ref(), &path, talk)?,
@@ -50,6 +56,24 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Files of a run that no report may take the place of.
+const RECORD: [&str; 7] =
+    ["run.json", "cases.csv", "samples.csv", "power.csv", "quality.csv", "coldstart.csv", "run.lock"];
+
+fn not_the_record(runs: &[PathBuf], outputs: &[PathBuf]) -> anyhow::Result<()> {
+    let whole = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    for (index, output) in outputs.iter().enumerate() {
+        let record = runs.iter().flat_map(|run| RECORD.map(|name| run.join(name)));
+        if record.into_iter().any(|file| whole(&file) == whole(output)) {
+            return usage(format!("{} is a part of the run: choose another name", output.display()));
+        }
+        if outputs[..index].iter().any(|other| whole(other) == whole(output)) {
+            return usage(format!("{} is named twice", output.display()));
+        }
+    }
+    Ok(())
 }
 
 fn target(path: &Path) -> anyhow::Result<Target> {

@@ -2,7 +2,7 @@
 
 use super::environment::{Difference, differences};
 use super::gauge::{Gauge, Reading};
-use super::noise::{NoiseFloor, noise_floor};
+use super::noise::{NoiseFloor, SAME_MACHINE, noise_floor};
 use super::side::Side;
 use crate::record::Outcome;
 use crate::record::comparable::obstacle;
@@ -131,7 +131,14 @@ fn of_case(gauge: &Gauge, before: &Side, after: &Side, case: Case, floor: f64, c
     let (direction, why) = match (&change, doubts) {
         (Err(why), _) => (Direction::CannotTell, Some(why.clone())),
         (Ok(_), Some(doubts)) => (Direction::CannotTell, Some(doubts)),
-        (Ok(change), None) => (direction(*change, floor, gauge.better), None),
+        (Ok(change), None) => {
+            let direction = direction(*change, floor, gauge.better);
+            // Certain, and yet no more than what two machines of a kind differ by.
+            match direction == Direction::Same && floor > SAME_MACHINE && (change.lo > 1.0 || change.hi < 1.0) {
+                true => (Direction::CannotTell, Some("within what such machines differ by".to_string())),
+                false => (direction, None),
+            }
+        }
     };
     let part = |of: fn(Change) -> f64| change.as_ref().ok().map(|change| of(*change) - 1.0);
     CaseChange {

@@ -69,6 +69,10 @@ const COSTS: [(&str, &str, fn(Case) -> f64); 3] = [
     ("usd_per_million_tokens", "cost of a million tokens", |case| 1e6 / case.gen_tokens.max(1) as f64),
 ];
 
+/// Memory that is observed once a case, and how well it repeats: as a share, from repeated runs (METHODOLOGY.md, section 9).
+const PEAKS: [&str; 2] = ["peak_device_bytes", "peak_used_bytes"];
+const PEAK_REPEATS: f64 = 0.02;
+
 /// Which time of an iteration a metric is made of, and whether it is its inverse.
 fn series_of(tag: &str) -> Option<(Series, bool)> {
     let gaps: Series = |sample| crate::statistics::bootstrap::median(&sample.gaps().map(|g| g.0).collect::<Vec<_>>());
@@ -103,9 +107,9 @@ impl Gauge {
         let known: Vec<&str> =
             metric::all().filter(|m| m.main).map(|m| m.tag).chain(COSTS.iter().map(|(name, ..)| *name)).collect();
         let near =
-            nearest(tag, known.iter().copied()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            nearest(tag, known.iter().copied()).map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
         Err(format!(
-            "`{tag}` is no metric{near} There are {}, each time also with _p90 and _p99, and the metrics of quality.csv",
+            "`{tag}` is no metric{near}. There are {}, each time also with _p90 and _p99, and the metrics of quality.csv",
             known.join(", ")
         ))
     }
@@ -116,7 +120,7 @@ impl Gauge {
             (_, Some(base)) => (base, Statistic::Quantile(0.99)),
             _ => (metric.tag, Statistic::Median),
         };
-        let exact = ["_bytes", "_ops"].iter().any(|unit| metric.tag.ends_with(unit));
+        let exact = ["weight_bytes", "cache_bytes", "decode_read_bytes", "prefill_ops"].contains(&metric.tag);
         let source = match series_of(base) {
             Some((series, rate)) => Source::Timed { metric, series, statistic, rate },
             None => Source::Recorded { metric, exact },
@@ -130,6 +134,26 @@ impl Gauge {
             Source::Timed { metric, .. } | Source::Recorded { metric, .. } => (metric.human)(value),
             Source::Cost { .. } => format!("${}", crate::units::digits(value)),
             Source::Quality => crate::units::digits(value),
+        }
+    }
+
+    /// The unit of its values at the border, as limits may name it: `s`, `bytes`, `j`, `w`, `per_s`, `per_j`, `share`, `usd`,
+    /// or nothing.
+    pub fn unit(&self) -> &'static str {
+        let tag = self.tag.trim_end_matches("_p90").trim_end_matches("_p99");
+        let endings = [
+            ("_per_s", "per_s"),
+            ("_per_j", "per_j"),
+            ("_bytes", "bytes"),
+            ("_fraction", "share"),
+            ("_s", "s"),
+            ("_j", "j"),
+            ("_w", "w"),
+        ];
+        match &self.source {
+            Source::Cost { .. } => "usd",
+            Source::Quality => "",
+            _ => endings.iter().find(|(ending, _)| tag.ends_with(ending)).map_or("", |(_, unit)| unit),
         }
     }
 
@@ -148,9 +172,8 @@ impl Gauge {
             [one] => Ok(*one),
             several => {
                 // Runs differ by more than the samples of one say: what is known is the mean of them and their spread.
-                let values: Vec<f64> = several.iter().map(|reading| reading.value).collect();
-                let (value, half) = mean_of_runs(&values);
-                Ok(Reading { value, lo: Some(value / half), hi: Some(value * half), samples, runs: values.len() })
+                let (value, lo, hi) = mean_of_runs(several);
+                Ok(Reading { value, lo: Some(lo), hi: Some(hi), samples, runs: several.len() })
             }
         }
     }
@@ -176,6 +199,11 @@ impl Gauge {
                 let interval = percentile_interval(&values_of(taken, case, *series), *share);
                 let (lo, hi) = (interval.map(|(lo, _)| lo), interval.map(|(_, hi)| hi));
                 Reading { value: value(metric)?, lo, hi, samples, runs: 1 }
+            }
+            Source::Recorded { metric, .. } if PEAKS.contains(&metric.tag) => {
+                let value = value(metric)?;
+                let end = |factor: f64| Some(value * factor);
+                Reading { value, lo: end(1.0 - PEAK_REPEATS), hi: end(1.0 + PEAK_REPEATS), samples: 1, runs: 1 }
             }
             Source::Timed { metric, .. } | Source::Recorded { metric, exact: false } => {
                 Reading { value: value(metric)?, lo: end(metric, "lo"), hi: end(metric, "hi"), samples, runs: 1 }
@@ -222,7 +250,7 @@ impl Gauge {
             }
         }
         let Some((series, statistic, rate)) = series else {
-            return self.by_intervals(before, after, case, prices);
+            return self.by_intervals(before, after, case, prices, confidence);
         };
         let of =
             |side: &Side| -> Vec<Vec<f64>> { side.runs.iter().map(|taken| values_of(taken, case, series)).collect() };
@@ -236,7 +264,7 @@ impl Gauge {
         }
         let [one, other] = [&one, &other].map(|side| side.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let Some(change) = change::change(&one, &other, statistic, confidence, 1) else {
-            return self.by_intervals(before, after, case, prices);
+            return self.by_intervals(before, after, case, prices, confidence);
         };
         let change = if rate { change.inverse() } else { change };
         match (&self.source, prices) {
@@ -256,6 +284,7 @@ impl Gauge {
         after: &Side,
         case: Case,
         (price_before, price_after): (Option<Price>, Option<Price>),
+        confidence: f64,
     ) -> Result<Change, String> {
         let (one, other) = (self.read(before, case, price_before)?, self.read(after, case, price_after)?);
         if one.value <= 0.0 || other.value <= 0.0 {
@@ -272,18 +301,23 @@ impl Gauge {
             return Err(format!("{} was observed once on each side, which says nothing of its spread", self.label));
         };
         let ratio = other.value / one.value;
-        let factor = a.hypot(b).exp();
+        // Recorded intervals are of 95 %.
+        let factor = (a.hypot(b) * change::student(confidence, 1e6) / change::student(0.95, 1e6)).exp();
         Ok(Change { ratio, lo: ratio / factor, hi: ratio * factor })
     }
 }
 
-/// Geometric mean of several runs, and the factor that its 95 % interval reaches to either side.
-fn mean_of_runs(values: &[f64]) -> (f64, f64) {
-    let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
-    let count = logs.len() as f64;
-    let mean = logs.iter().sum::<f64>() / count;
-    let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    (mean.exp(), (change::student(0.95, count - 1.0) * (variance / count).sqrt()).exp())
+/// The mean of several runs with its 95 % interval: Student's over the runs, and never narrower than what the runs
+/// themselves say.
+fn mean_of_runs(runs: &[Reading]) -> (f64, f64, f64) {
+    let count = runs.len() as f64;
+    let mean = runs.iter().map(|run| run.value).sum::<f64>() / count;
+    let variance = runs.iter().map(|run| (run.value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    let between = change::student(0.95, count - 1.0) * (variance / count).sqrt();
+    let half = |run: &Reading| run.lo.zip(run.hi).map_or(0.0, |(lo, hi)| (hi - lo) / 2.0);
+    let within = (runs.iter().map(|run| half(run).powi(2)).sum::<f64>() / count / count).sqrt();
+    let margin = between.max(within);
+    (mean, mean - margin, mean + margin)
 }
 
 fn measured_row(taken: &Taken, case: Case) -> Result<&CaseRow, String> {

@@ -40,6 +40,24 @@ pub struct Judged {
     pub rerun: Option<Rerun>,
 }
 
+impl Judged {
+    /// Where there is nothing to judge.
+    fn blank(rule: &str, metric: &str, case: &str, message: String) -> Self {
+        Self {
+            rule: rule.to_string(),
+            metric: metric.to_string(),
+            case: case.to_string(),
+            verdict: Verdict::Invalid,
+            message,
+            value: None,
+            baseline: None,
+            change: None,
+            limit: 0.0,
+            rerun: None,
+        }
+    }
+}
+
 /// What a gate says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judgement {
@@ -81,17 +99,25 @@ pub fn judge(candidate: &Side, baseline: Option<&Side>, policy: &Policy, prices:
         None => noise_floor(baseline, candidate),
     });
     let mut judged = Vec::new();
+    let relative = policy.rules.iter().filter(|rule| rule.max_regression.is_some());
+    let comparisons =
+        relative.map(|rule| candidate.cases().into_iter().filter(|case| rule.holds_for(*case)).count()).sum();
     for rule in &policy.rules {
         let gauge = Gauge::named(&rule.metric, &sides)?;
+        rule.check_unit(&gauge)?;
         if rule.max_regression.is_some() && baseline.is_none() {
             return Err(format!("the rule about {} is relative to a baseline: give --baseline RUN", rule.metric));
         }
         if rule.max_regression.is_some() && gauge.better == Better::Neutral {
             return Err(format!("{} is neither good nor bad: it cannot regress; give max or min", rule.metric));
         }
-        let court =
-            Court { candidate, baseline, policy, prices, floor: floor.as_ref().map_or(0.0, |floor| floor.share) };
+        let floor = floor.as_ref().map_or(0.0, |floor| floor.share);
+        let court = Court { candidate, baseline, policy, prices, floor, comparisons };
         judged.extend(court.rule(rule, &gauge));
+    }
+    if judged.is_empty() {
+        let message = "no rule had anything to judge: every one is optional, and no case has its metric".to_string();
+        judged.push(Judged::blank("all rules", "-", "no case", message));
     }
     let records = baseline.map(|baseline| (&baseline.first().run.record, &candidate.first().run.record));
     let folders = |side: &Side| side.runs.iter().map(|taken| taken.run.path.display().to_string()).collect();
@@ -112,6 +138,8 @@ struct Court<'a> {
     policy: &'a Policy,
     prices: Prices,
     floor: f64,
+    /// Relative ones, in all.
+    comparisons: usize,
 }
 
 impl Court<'_> {
@@ -129,7 +157,8 @@ impl Court<'_> {
     }
 
     fn blank(&self, rule: &Rule, gauge: &Gauge, case: String, verdict: Verdict, message: String) -> Judged {
-        let (limit, words) = match (rule.max, rule.min, rule.max_regression) {
+        let (max, min) = (rule.max.map(|max| max.value), rule.min.map(|min| min.value));
+        let (limit, words) = match (max, min, rule.max_regression) {
             (Some(max), ..) => (max, format!("at most {}", gauge.human(max))),
             (_, Some(min), _) => (min, format!("at least {}", gauge.human(min))),
             (.., share) => {
@@ -137,18 +166,8 @@ impl Court<'_> {
                 (share, format!("no more than {} worse than the baseline", percent(share)))
             }
         };
-        Judged {
-            rule: rule.name.clone().unwrap_or_else(|| format!("{}: {words}", gauge.label)),
-            metric: gauge.tag.clone(),
-            case,
-            verdict,
-            message,
-            value: None,
-            baseline: None,
-            change: None,
-            limit,
-            rerun: None,
-        }
+        let name = rule.name.clone().unwrap_or_else(|| format!("{}: {words}", gauge.label));
+        Judged { verdict, limit, ..Judged::blank(&name, &gauge.tag, &case, message) }
     }
 
     /// `None` where an optional rule has nothing to judge.
@@ -260,11 +279,33 @@ impl Court<'_> {
             }
         };
         judged.change = Some([change.ratio - 1.0, change.lo - 1.0, change.hi - 1.0]);
-        let limits = [share.max(self.floor), share.max(self.policy.resolution)];
+        // What is allowed beyond the noise is its own limit; below it, a pass says that `resolution` can be excluded.
+        let limits = match share >= self.floor {
+            true => [share, share],
+            false => [self.floor, self.floor.max(self.policy.resolution)],
+        };
         judged.verdict = verdict(change, limits, gauge.better);
-        let floor = if self.floor > share { format!(", {} being noise", percent(self.floor)) } else { String::new() };
+        // Of many comparisons some look bad by chance: a fail holds for all of them together (Bonferroni). A pass of all is
+        // one of each, and needs nothing of the kind.
+        let chance = 1.0 - (1.0 - self.policy.confidence) / self.comparisons.max(1) as f64;
+        if judged.verdict == Verdict::Fail
+            && let Ok(strict) = gauge.change(baseline, self.candidate, case, prices, chance)
+            && verdict(strict, limits, gauge.better) != Verdict::Fail
+        {
+            judged.verdict = Verdict::CannotTell;
+            judged.message = format!("bad, but not certain among {} comparisons; ", self.comparisons);
+        }
+        let floor = match limits {
+            [fail, pass] if share < self.floor => format!(
+                ", less than {} being noise: passes where more than {} can be excluded",
+                percent(fail),
+                percent(pass)
+            ),
+            _ => String::new(),
+        };
+        let chance = std::mem::take(&mut judged.message);
         judged.message = format!(
-            "{} after {}: {} ({} to {}), no more than {} worse{floor}",
+            "{chance}{} after {}: {} ({} to {}), no more than {} worse{floor}",
             judged.value.map_or("-".to_string(), |value| gauge.human(value.value)),
             judged.baseline.map_or("-".to_string(), |value| gauge.human(value.value)),
             signed(change.ratio - 1.0),

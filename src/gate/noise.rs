@@ -6,7 +6,7 @@ use crate::record::RunRecord;
 use serde::Serialize;
 
 /// Of one machine against itself.
-const SAME_MACHINE: f64 = 0.02;
+pub const SAME_MACHINE: f64 = 0.02;
 /// Between two machines of the same kind: what instances of one type differ by (SpareCores sc-inspector-data: cards of one
 /// kind on several instances, 0.5 to 4 %, L40S 15 %).
 const OTHER_MACHINE: f64 = 0.05;

@@ -1,6 +1,7 @@
 //! A policy as a TOML file: rules over metrics, each an absolute limit or one relative to a baseline, for all cases or
 //! some.
 
+use super::gauge::Gauge;
 use crate::data_file::parse_toml;
 use crate::record::InvalidReason;
 use crate::workload::{Case, Quant};
@@ -48,6 +49,15 @@ fn all() -> f64 {
     1.0
 }
 
+/// A limit: its SI value, and what its unit is of; empty for a bare number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Amount {
+    /// In SI units or USD.
+    pub value: f64,
+    /// As [`Gauge::unit`] names it.
+    pub unit: &'static str,
+}
+
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,10 +68,10 @@ pub struct Rule {
     pub metric: String,
     /// Greatest value, in SI units or with one: `"50ms"`, `"4GiB"`.
     #[serde(default, deserialize_with = "amount")]
-    pub max: Option<f64>,
+    pub max: Option<Amount>,
     /// Least value.
     #[serde(default, deserialize_with = "amount")]
-    pub min: Option<f64>,
+    pub min: Option<Amount>,
     /// How much worse than the baseline it may be: `"2%"`; `"0%"` is what no noise excuses.
     #[serde(default, deserialize_with = "share")]
     pub max_regression: Option<f64>,
@@ -90,6 +100,21 @@ impl Rule {
             && one_of(&self.batch, case.batch)
             && one_of(&self.prompt_tokens, case.prompt_tokens)
             && one_of(&self.gen_tokens, case.gen_tokens)
+    }
+
+    /// The error says that a limit is in another unit than the metric.
+    pub fn check_unit(&self, gauge: &Gauge) -> Result<(), String> {
+        let limits = [self.max, self.min].into_iter().flatten();
+        for Amount { value, unit } in limits {
+            if !unit.is_empty() && unit != gauge.unit() {
+                let of = if gauge.unit().is_empty() { "a plain number" } else { gauge.unit() };
+                return Err(format!("the limit of the rule about {} is in {unit}, the metric in {of}", gauge.tag));
+            }
+            if value < 0.0 && !gauge.unit().is_empty() {
+                return Err(format!("the limit of the rule about {} is {value}, which it can never be", gauge.tag));
+            }
+        }
+        Ok(())
     }
 
     fn fault(&self) -> Option<String> {
@@ -172,42 +197,48 @@ enum NumberOrText {
     Text(String),
 }
 
-/// Units of amounts, the longer first where one ends with another.
-const UNITS: [(&str, f64); 22] = [
-    ("tok/s", 1.0),
-    ("req/s", 1.0),
-    ("tok/J", 1.0),
-    ("TiB", 1_099_511_627_776.0),
-    ("GiB", 1_073_741_824.0),
-    ("MiB", 1_048_576.0),
-    ("KiB", 1024.0),
-    ("TB", 1e12),
-    ("GB", 1e9),
-    ("MB", 1e6),
-    ("kB", 1e3),
-    ("ms", 1e-3),
-    ("us", 1e-6),
-    ("kJ", 1e3),
-    ("mJ", 1e-3),
-    ("kW", 1e3),
-    ("USD", 1.0),
-    ("%", 1e-2),
-    ("s", 1.0),
-    ("J", 1.0),
-    ("W", 1.0),
-    ("B", 1.0),
+/// Units of amounts, the longer first where one ends with another: the text, its factor, what it is of.
+const UNITS: [(&str, f64, &str); 22] = [
+    ("tok/s", 1.0, "per_s"),
+    ("req/s", 1.0, "per_s"),
+    ("tok/J", 1.0, "per_j"),
+    ("TiB", 1_099_511_627_776.0, "bytes"),
+    ("GiB", 1_073_741_824.0, "bytes"),
+    ("MiB", 1_048_576.0, "bytes"),
+    ("KiB", 1024.0, "bytes"),
+    ("TB", 1e12, "bytes"),
+    ("GB", 1e9, "bytes"),
+    ("MB", 1e6, "bytes"),
+    ("kB", 1e3, "bytes"),
+    ("USD", 1.0, "usd"),
+    ("ms", 1e-3, "s"),
+    ("us", 1e-6, "s"),
+    ("kJ", 1e3, "j"),
+    ("mJ", 1e-3, "j"),
+    ("kW", 1e3, "w"),
+    ("%", 1e-2, "share"),
+    ("s", 1.0, "s"),
+    ("J", 1.0, "j"),
+    ("W", 1.0, "w"),
+    ("B", 1.0, "bytes"),
 ];
 
-fn parsed(text: &str) -> Option<f64> {
-    let text = text.trim().trim_start_matches('$');
-    let (number, factor) =
-        UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor))).unwrap_or((text, 1.0));
-    number.trim().parse::<f64>().ok().map(|number| number * factor).filter(|value| value.is_finite())
+fn parsed(text: &str) -> Option<Amount> {
+    let text = text.trim();
+    let (number, factor, unit) = match text.strip_prefix('$') {
+        Some(number) => (number, 1.0, "usd"),
+        None => UNITS
+            .iter()
+            .find_map(|(name, factor, unit)| Some((text.strip_suffix(name)?, *factor, *unit)))
+            .unwrap_or((text, 1.0, "")),
+    };
+    let value = number.trim().parse::<f64>().ok().map(|number| number * factor)?;
+    value.is_finite().then_some(Amount { value, unit })
 }
 
-fn amount<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+fn amount<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Amount>, D::Error> {
     match NumberOrText::deserialize(from)? {
-        NumberOrText::Number(number) if number.is_finite() => Ok(Some(number)),
+        NumberOrText::Number(value) if value.is_finite() => Ok(Some(Amount { value, unit: "" })),
         NumberOrText::Number(number) => Err(serde::de::Error::custom(format!("{number} is not a limit"))),
         NumberOrText::Text(text) => parsed(&text).map(Some).ok_or_else(|| {
             serde::de::Error::custom(format!("`{text}` is not an amount such as 0.05, \"50ms\", \"4GiB\" or \"$0.2\""))
@@ -218,7 +249,7 @@ fn amount<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
 fn share<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
     let (value, text) = match NumberOrText::deserialize(from)? {
         NumberOrText::Number(number) => (Some(number), number.to_string()),
-        NumberOrText::Text(text) => (parsed(&text).filter(|_| text.trim().ends_with('%')), text),
+        NumberOrText::Text(text) => (parsed(&text).filter(|amount| amount.unit == "share").map(|a| a.value), text),
     };
     match value.filter(|share| (0.0..1.0).contains(share)) {
         Some(share) => Ok(Some(share)),
@@ -245,8 +276,8 @@ mod tests {
                     [[rule]]\nmetric = \"ttft_s\"\nmax_regression = 0.05\n";
         let policy = Policy::parse("gate.toml", text).unwrap();
         assert_eq!((policy.noise_floor, policy.confidence), (Some(0.03), 0.95));
-        assert_eq!(policy.rules[0].max, Some(0.05));
-        assert_eq!(policy.rules[1].max, Some(4.0 * 1024f64.powi(3)));
+        assert_eq!(policy.rules[0].max, Some(Amount { value: 0.05, unit: "s" }));
+        assert_eq!(policy.rules[1].max, Some(Amount { value: 4.0 * 1024f64.powi(3), unit: "bytes" }));
         let case = Case { quant: Quant::Int4, batch: 1, prompt_tokens: 8, gen_tokens: 8 };
         assert!(policy.rules[0].holds_for(case) && !policy.rules[0].holds_for(Case { batch: 2, ..case }));
     }

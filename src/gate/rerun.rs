@@ -29,6 +29,11 @@ pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative
     let row = side.rows(case).next();
     let samples = row.map_or(0, |row| row.samples).max(1) as f64;
     let runs = side.runs.len();
+    if distance <= 0.0 {
+        let words =
+            "it lies within what such machines differ by: compare on one machine, or set noise_floor in the policy";
+        return Rerun { samples: None, runs: None, command: None, words: words.to_string() };
+    }
     let factor = (POWER * half_width / distance).powi(2);
     let needed = (samples * factor).ceil();
     if !needed.is_finite() || needed > MOST {
@@ -58,7 +63,8 @@ pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative
             case.gen_tokens
         )
     });
-    let words = format!("about {needed} samples would tell, of {samples} here");
+    let both = if relative { " on both sides" } else { "" };
+    let words = format!("about {needed} iterations{both} would tell, of {samples} here");
     Rerun { samples: Some(needed as usize), runs: None, command, words }
 }
 

@@ -64,7 +64,31 @@ impl Side {
     /// Reads folders.
     pub fn read(folders: &[PathBuf]) -> Result<Self, String> {
         let runs = folders.iter().map(|folder| Taken::read(folder)).collect::<Result<Vec<_>, _>>()?;
-        if runs.is_empty() { Err("there is no run".to_string()) } else { Ok(Self { runs }) }
+        let Some(first) = runs.first() else { return Err("there is no run".to_string()) };
+        for (index, other) in runs.iter().enumerate().skip(1) {
+            let (one, two) = (&first.run.record, &other.run.record);
+            let of = |record: &crate::record::RunRecord| {
+                let model = record.model.as_ref().map(|model| (model.name.clone(), model.hash.clone()));
+                (model, record.engine.name.clone(), record.engine.device.clone(), record.engine.hardware.clone())
+            };
+            if of(one) != of(two) {
+                let (a, b) = (first.run.path.display(), other.run.path.display());
+                return Err(format!(
+                    "{a} and {b} are not runs of one model on one device: they cannot stand on one side"
+                ));
+            }
+            let same = |taken: &&Taken| {
+                let (a, b) = (&taken.run.record, &other.run.record);
+                a.started_at == b.started_at && a.environment.hostname == b.environment.hostname
+            };
+            if runs[..index].iter().any(|taken| same(&taken)) {
+                return Err(format!(
+                    "{} was named twice: one run says nothing of how much runs differ",
+                    other.run.path.display()
+                ));
+            }
+        }
+        Ok(Self { runs })
     }
 
     /// The first run, which speaks for the others where they are alike.

@@ -183,6 +183,14 @@ impl CaseRow {
             if !value.is_finite() {
                 return Err(format!("column `{}`: {value} is not a finite number", metric.tag));
             }
+            // No request takes no time, and nothing comes at no rate; nothing at all is below 0.
+            let must_be_more = metric.tag.starts_with("ttft_s") || metric.tag.starts_with("e2e_s");
+            let must_be_more =
+                must_be_more || metric.tag.contains("tokens_per_s") || metric.tag.contains("requests_per_s");
+            let negative = value < 0.0 && !metric.tag.starts_with("net_");
+            if negative || (must_be_more && value == 0.0) {
+                return Err(format!("column `{}`: {value} cannot be", metric.tag));
+            }
             (metric.set)(&mut metrics, value);
         }
         let pair = |part: &str| {

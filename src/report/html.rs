@@ -16,7 +16,7 @@ const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; margin: 0 auto; max-width: 1280px; padding: 24px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 20px; margin: 36px 0 8px; border-bottom: 1px solid #ccc; }
 h3 { font-size: 15px; margin: 20px 0 6px; }
-.lead { font-size: 16px; } .lead li { margin: 4px 0; } .lead li:first-child { font-size: 19px; font-weight: 600; }
+h1, h2, h3, p, li { overflow-wrap: anywhere; } .lead { font-size: 16px; } .lead li { margin: 4px 0; } .lead li:first-child { font-size: 19px; font-weight: 600; }
 nav a { margin-right: 14px; white-space: nowrap; } nav { font-size: 14px; line-height: 1.9; }
 .badge { display: inline-block; border: 1px solid #888; border-radius: 4px; padding: 0 6px; font-size: 12px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; }
@@ -83,7 +83,11 @@ impl Exporter for Html {
                 }
             }
         };
-        Ok(page.into_string().into_bytes())
+        // Characters that steer a terminal or turn the direction of text have no place in names.
+        let steers = |c: char| {
+            (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        Ok(page.into_string().replace(steers, " ").into_bytes())
     }
 }
 

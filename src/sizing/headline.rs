@@ -26,6 +26,9 @@ pub(super) fn headline(rows: &[RankRow]) -> Vec<String> {
     match priced(Basis::Measured) {
         Some(row) => lines.push(format!("Cheapest measured: {}.", text(row))),
         None if !lines.is_empty() => {}
+        None if rows.iter().all(|row| row.basis == Basis::Projected) => {
+            lines.push("Nothing that was measured keeps the limits, or was asked for.".into());
+        }
         None => lines.push(
             "Nothing measured has a price: --as provider:type or --price-per-hour gives this machine one.".into(),
         ),

@@ -2,7 +2,7 @@
 
 use super::{distribution, estimate, quantity};
 use crate::record::ceiling::roof;
-use crate::record::{CaseRow, CeilingKind, Outcome, Run};
+use crate::record::{CaseRow, CeilingKind, Outcome, Run, RunStatus};
 use crate::report::table::{DASH, Table};
 use crate::units::Quantity;
 
@@ -156,6 +156,12 @@ pub fn summary(run: &Run) -> Vec<String> {
         run.cases.len(),
         if doubtful > 0 { format!(", {doubtful} of them doubtful") } else { String::new() }
     ));
+    // A file that was cut short would pass for a small run.
+    let planned = run.record.workload.as_ref().map_or(0, |workload| workload.cases().len());
+    if run.record.status == RunStatus::Complete && planned > run.cases.len() && run.record.import.is_none() {
+        let lost = planned - run.cases.len();
+        lines.push(format!("{lost} of the {planned} cases of the run have no row: its cases.csv is not whole."));
+    }
     let fastest = |value: fn(&CaseRow) -> Option<f64>| {
         ok.iter()
             .copied()

@@ -354,6 +354,8 @@
     if (imported) lines.push(`Cheapest of what another tool measured: ${text(imported)}.`);
     if (measured) {
       lines.push(`Cheapest measured: ${text(measured)}.`);
+    } else if (lines.length === 0 && rows.every((row) => row.basis === "projected")) {
+      lines.push("Nothing that was measured keeps the limits, or was asked for.");
     } else if (lines.length === 0) {
       lines.push("Nothing measured has a price: --as provider:type or --price-per-hour gives this machine one.");
     }

@@ -14,7 +14,7 @@ const LEFT: i32 = 82;
 const SIDE: i32 = 170;
 const LONGEST_AT_SIDE: usize = 20;
 const LONGEST_BELOW: usize = 84;
-/// Lines that are drawn; the table has them all.
+/// Lines that are drawn.
 const MOST_LINES: usize = 10;
 
 /// How values are spread over an axis.
@@ -153,12 +153,12 @@ impl Chart {
     /// Draws; `None` where there is nothing to draw.
     pub fn plot(mut self) -> Option<Plot> {
         self.lines.retain(|line| !line.dots.is_empty());
-        let data = self.table();
         let more = self.lines.len().saturating_sub(MOST_LINES);
         self.lines.truncate(MOST_LINES);
         if more > 0 {
-            self.note.push_str(&format!(" {more} more lines are in the table only."));
+            self.note.push_str(&format!(" {more} more lines are not drawn; the cases have their numbers."));
         }
+        let data = self.table();
         let below = self.lines.iter().any(|line| line.name.chars().count() > LONGEST_AT_SIDE);
         let right = if below { WIDTH as i32 - 24 } else { WIDTH as i32 - SIDE };
         let bottom = TOP + PANEL;
@@ -306,6 +306,6 @@ mod tests {
         }
         let many = (0..30).map(|i| Line { name: format!("{i}"), dots: vec![Dot::exact(1.0, 1.0)] }).collect();
         let plot = chart(many, Scale::Each).plot().unwrap();
-        assert!(plot.note.contains("20 more lines") && plot.data.rows.len() == 30);
+        assert!(plot.note.contains("20 more lines") && plot.data.rows.len() == 10);
     }
 }

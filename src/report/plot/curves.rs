@@ -96,9 +96,20 @@ pub fn lines(run: &Run, x: fn(&CaseRow) -> f64, value: impl Fn(&CaseRow) -> Opti
             None => all.push(Line { name, dots: vec![dot] }),
         }
     }
-    let order = |name: &str| measured(run).position(|row| name.split(' ').next() == Some(row.key.case.quant.name()));
-    all.sort_by_key(|line| order(&line.name));
-    all
+    // The lengths of most cases first, each with every level: of many lines only the first are drawn.
+    let cases =
+        |name: &str| std::cmp::Reverse(all.iter().find(|line| line.name == name).map_or(0, |line| line.dots.len()));
+    let level = |name: &str| {
+        let level = name.split(' ').next().unwrap_or(name);
+        measured(run).position(|row| level == row.key.case.quant.name())
+    };
+    let lengths = |name: &str| name.split_once(' ').map_or(String::new(), |(_, lengths)| lengths.to_string());
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by_cached_key(|index| {
+        let name = &all[*index].name;
+        (cases(name), lengths(name), level(name))
+    });
+    order.into_iter().map(|index| all[index].clone()).collect()
 }
 
 /// How many iterations the figures of a run are from, in words.

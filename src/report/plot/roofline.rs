@@ -10,6 +10,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 const HEIGHT: u32 = 420;
+/// Marks that are in the table.
+const MOST_ROWS: usize = 300;
 const TOP: i32 = 46;
 const BOTTOM: i32 = 52;
 const LEFT: i32 = 74;
@@ -107,7 +109,10 @@ pub fn plot(run: &Run) -> Option<Plot> {
         Ok(())
     });
     let mut data = Table::new(title.clone(), &["case", ">operations per byte", ">operations/s"]);
-    for spot in &spots {
+    if spots.len() > MOST_ROWS {
+        data.notes.push(format!("the first {MOST_ROWS} of {} marks", spots.len()));
+    }
+    for spot in spots.iter().take(MOST_ROWS) {
         let [intensity, rate] = [spot.intensity, spot.rate].map(|value| format!("{value:.3e}"));
         data.push(vec![format!("{}, {}", spot.case, names[spot.series]), intensity, rate]);
     }

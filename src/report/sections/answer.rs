@@ -65,12 +65,19 @@ fn describe(row: &RankRow) -> Option<String> {
     let cost = row.usd_per_thousand_requests?;
     let month = row.usd_per_month.map_or(String::new(), |month| format!(", {} a month", month.value));
     let doubts = if row.doubts.is_empty() { String::new() } else { format!("; doubtful: {}", row.doubts.join(", ")) };
-    Some(format!("{}{} ({}): {}{month}{doubts}", fleet(row), offer_name(row), row.hardware, thousand(cost)))
+    let basis = match row.basis {
+        Basis::Projected => "projected, not measured",
+        basis => basis.name(),
+    };
+    Some(format!("{}{} ({}): {}{month}, {basis}{doubts}", fleet(row), offer_name(row), row.hardware, thousand(cost)))
 }
 
 /// How the second stands to the first.
 fn against(first: CostInterval, second: CostInterval) -> String {
     let ratio = second.value.to_f64() / first.value.to_f64() - 1.0;
+    if ratio.abs() < 0.005 {
+        return "at about the same cost".to_string();
+    }
     let words = match ratio >= 0.0 {
         true => format!("{} dearer", Fraction(ratio)),
         false => format!("{} cheaper", Fraction(-ratio)),
@@ -96,7 +103,7 @@ fn of_ranking(report: &Report<'_>, ranking: &Ranking) -> Vec<String> {
         Basis::Projected => "projected, not measured",
         basis => basis.name(),
     };
-    lines.extend(describe(winner).map(|words| format!("{subject}: {words}; {basis}.")));
+    lines.extend(describe(winner).map(|words| format!("{subject}: {words}.")));
     let next =
         rest.iter().find(|row| row.name() != winner.name()).and_then(|row| Some((row, row.usd_per_thousand_requests?)));
     if let Some((row, other)) = next {

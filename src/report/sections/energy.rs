@@ -5,7 +5,7 @@ use crate::report::plot::{curves, trace};
 use crate::report::{Report, content};
 
 /// Cases whose power is drawn over time.
-const MOST_TRACES: usize = 24;
+const MOST_TRACES: usize = 12;
 
 pub(super) fn section(report: &Report<'_>) -> Section {
     let run = report.run();

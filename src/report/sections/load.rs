@@ -10,6 +10,13 @@ pub(super) fn section(report: &Report<'_>) -> Section {
                 by vLLM, AIPerf or GuideLLM can be imported (`sizewell import auto FILE -o DIR`).";
     match load::plot(report.run()) {
         Some(plot) => {
+            if plot.data.notes.is_empty() {
+                section.text.push(format!(
+                    "No knee is named: it lies at an end of what was measured. `sizewell profile --model {} --batch \
+                     1,2,4,8,16,32` has more points.",
+                    model_argument(report)
+                ));
+            }
             section.plots.push(plot);
             if report.run().record.arrival.starts_with("closed") {
                 section.text.push(open.to_string());

@@ -123,7 +123,7 @@ fn table(report: &Report<'_>, shape: &ModelShape) -> Table {
         table.push(row);
     }
     table.notes.push(format!(
-        "powers of two up to 32768; weights and cache in 16 bits with {} for the framework; one card, one copy",
+        "powers of two up to 32768; weights as the level has them, the cache in 16 bits, {} for the framework; one card, one copy",
         GPU_RESERVE.human()
     ));
     table

@@ -20,8 +20,8 @@ pub const FIRST: u32 = 4;
 const CHARTED: u32 = 15;
 
 /// Columns, in their order: title, width.
-const COLUMNS: [(&str, f64); 30] = [
-    ("rank now", 7.0),
+const COLUMNS: [(&str, f64); 33] = [
+    ("rank now, within the level", 8.0),
     ("offer", 38.0),
     ("hardware", 24.0),
     ("level", 7.0),
@@ -50,6 +50,9 @@ const COLUMNS: [(&str, f64); 30] = [
     ("USD/M tokens", 12.0),
     ("USD a month", 13.0),
     ("price seen, days ago", 9.0),
+    ("E2E, s", 9.0),
+    ("from", 9.0),
+    ("to", 9.0),
     ("source", 60.0),
 ];
 
@@ -69,18 +72,28 @@ fn usd(cost: CostInterval) -> [f64; 3] {
     [cost.value, cost.lo, cost.hi].map(Usd::to_f64)
 }
 
-/// Hours of an instance that a request takes at a rate, busy and waiting, as the sheet computes them.
-fn hours(settings: &Settings, rate: f64) -> (f64, f64) {
+/// Requests a second in the mean and at the peak, of requests that take `e2e_s`.
+fn demanded(settings: &Settings, e2e_s: f64) -> (f64, f64) {
+    match settings.users > 0.0 {
+        true => [settings.users / (settings.think_s + e2e_s); 2].into(),
+        false => (settings.mean, settings.peak),
+    }
+}
+
+/// Hours of an instance that a request takes, busy and waiting, as the sheet computes them.
+fn hours(settings: &Settings, rate: f64, e2e_s: f64) -> (f64, f64) {
     let busy = 1.0 / (3600.0 * rate);
-    let used = match settings.mean > 0.0 {
+    let (mean, _) = demanded(settings, e2e_s);
+    let used = match mean > 0.0 {
         false => settings.utilisation,
-        true => (settings.mean / (instances(settings, rate) * rate)).min(1.0),
+        true => (mean / (instances(settings, rate, e2e_s) * rate)).min(1.0),
     };
     (busy, busy * (1.0 / used - 1.0).max(0.0))
 }
 
-fn instances(settings: &Settings, rate: f64) -> f64 {
-    ((settings.peak / (rate * settings.headroom) - 1e-9).ceil() + settings.spare).max(1.0)
+fn instances(settings: &Settings, rate: f64, e2e_s: f64) -> f64 {
+    let (_, peak) = demanded(settings, e2e_s);
+    ((peak / (rate * settings.headroom) - 1e-9).ceil() + settings.spare).max(1.0)
 }
 
 /// `None` for what is not paid by the hour (serverless), or has no price.
@@ -92,7 +105,14 @@ fn priced<'a>(report: &Report<'_>, settings: &Settings, row: &'a RankRow, gen_to
     let paid = row.usd_per_h?.to_f64();
     let discounted = matches!(row.market, Some(Market::OnDemand | Market::Reserved1y | Market::Reserved3y));
     let listed = if discounted { paid / (1.0 - settings.discount) } else { paid };
-    let (busy, idle) = hours(settings, row.requests_per_s.value);
+    let (busy, idle) = match (settings.fixed, row.fleet) {
+        // As the program has it, whose instances change over the day.
+        (true, Some(fleet)) => {
+            let busy = 1.0 / (3600.0 * row.requests_per_s.value);
+            (busy, busy * (1.0 / fleet.utilisation - 1.0).max(0.0))
+        }
+        _ => hours(settings, row.requests_per_s.value, row.e2e_s.value),
+    };
     let waiting = match row.market {
         Some(Market::OnPrem) => {
             let own = report.request.own.iter().find(|own| own.name == *row.instance_type)?;
@@ -128,6 +148,11 @@ pub fn sheet(
     let note = "Yellow: prices to fill in; use, volume and discount are on the sheet Inputs. Serverless offers are not paid by \
                 the hour and are on the sheet Ranking. Traffic and disks are priced at the volume of the report.";
     sheet.write_string_with_format(1, 0, note, &looks.note)?;
+    if settings.fixed {
+        let note = "The demand has instances that change over the day (--autoscale): the costs below are values and do not \
+                    follow the inputs.";
+        sheet.write_string_with_format(2, 0, note, &looks.note)?;
+    }
     for (index, (title, width)) in COLUMNS.iter().enumerate() {
         sheet.write_string_with_format(FIRST - 1, index as u16, *title, &looks.head)?;
         sheet.set_column_width(index as u16, *width)?;
@@ -142,8 +167,9 @@ pub fn sheet(
         .filter_map(|(row, gen_tokens)| priced(report, settings, row, gen_tokens))
         .collect();
     let last = FIRST + rows.len().max(1) as u32;
-    for priced in &rows {
-        offer(sheet, looks, settings, priced, row, last)?;
+    for (index, priced) in rows.iter().enumerate() {
+        let rank = 1 + rows[..index].iter().filter(|above| above.row.quant == priced.row.quant).count();
+        offer(sheet, looks, settings, priced, (row, last, rank))?;
         row += 1;
     }
     if rows.is_empty() {
@@ -160,8 +186,7 @@ fn offer(
     looks: &Looks,
     settings: &Settings,
     priced: &Priced<'_>,
-    row: u32,
-    last: u32,
+    (row, last, rank): (u32, u32, usize),
 ) -> Result<(), XlsxError> {
     let ranked = priced.row;
     let line = row + 1;
@@ -171,7 +196,7 @@ fn offer(
         (3, ranked.quant.to_string()),
         (5, ranked.basis.to_string()),
         (6, ranked.market.map_or("-".to_string(), |market| market.name().to_string())),
-        (29, ranked.price_source.as_ref().map_or(String::new(), |source| source.to_string())),
+        (32, ranked.price_source.as_ref().map_or(String::new(), |source| source.to_string())),
     ];
     for (column, text) in texts {
         sheet.write_string(row, column, plain(&text))?;
@@ -193,6 +218,9 @@ fn offer(
         (16, interruptions[2]),
         (17, priced.egress_usd),
         (18, priced.gen_tokens),
+        (29, ranked.e2e_s.value),
+        (30, ranked.e2e_s.lo),
+        (31, ranked.e2e_s.hi),
     ];
     for (column, number) in numbers {
         sheet.write_number_with_format(row, column, number, &looks.number)?;
@@ -201,56 +229,87 @@ fn offer(
         sheet.write_number(row, 28, days as f64)?;
     }
     let request = ranked.usd_per_request.map_or([0.0; 3], usd);
-    let (_, idle) = hours(settings, rate.value);
-    let busy = 1.0 / (3600.0 * rate.value);
-    let used = busy / (busy + idle);
-    let whole = if settings.mean > 0.0 { instances(settings, rate.value) } else { 1.0 };
+    let (busy, idle) = hours(settings, rate.value, ranked.e2e_s.value);
+    let (mean, _) = demanded(settings, ranked.e2e_s.value);
+    let used = ranked.fleet.map_or(busy / (busy + idle), |fleet| fleet.utilisation);
+    let whole = ranked.fleet.map_or(1.0, |fleet| fleet.instances);
+    let place = format!("=COUNTIFS($D${}:$D${last},D{line},$W${}:$W${last},\"<\"&W{line})+1", FIRST + 1, FIRST + 1);
     let month = ranked.usd_per_month.map_or(0.0, |month| month.value.to_f64());
+    let paid = priced.busy_usd * if priced.discounted { 1.0 - settings.discount } else { 1.0 };
+    let used_by = format!("=IF({},MIN(1,{}/(U{line}*K{line})),utilisation)", asked(), mean_rate(line, E2E));
+    let monthly = format!("=IF({},W{line}*(1-failures)*{}*730*3600,\"\")", asked(), mean_rate(line, E2E));
     let formulas: [(u16, String, f64, &rust_xlsxwriter::Format); 10] = [
-        (0, format!("=RANK(W{line},$W${}:$W${last},1)", FIRST + 1), f64::from(row - FIRST + 1), &looks.wrap),
+        (0, place, rank as f64, &looks.wrap),
+        (19, format!("=H{line}*(1-J{line}*discount)"), paid, &looks.money),
+        (20, instances_formula(line, MIDDLE), whole, &looks.wrap),
+        (21, used_by, used, &looks.percent),
+        (22, cost(line, MIDDLE, &waiting(line, MIDDLE), "O"), request[0], &looks.money),
+        (23, format!("=W{line}*1000"), request[0] * 1e3, &looks.money),
         (
-            19,
-            format!("=H{line}*(1-J{line}*discount)"),
-            priced.busy_usd * if priced.discounted { 1.0 - settings.discount } else { 1.0 },
+            24,
+            format!("=1000*({})", end(line, FAST, "MIN", "P").trim_start_matches('=')),
+            request[1] * 1e3,
             &looks.money,
         ),
-        (20, instances_formula(line, "K"), whole, &looks.wrap),
         (
-            21,
-            format!("=IF(requests_per_s>0,MIN(1,requests_per_s/(U{line}*K{line})),utilisation)"),
-            used,
-            &looks.percent,
+            25,
+            format!("=1000*({})", end(line, SLOW, "MAX", "Q").trim_start_matches('=')),
+            request[2] * 1e3,
+            &looks.money,
         ),
-        (22, cost(line, "K", &waiting(line, "K"), "O"), request[0], &looks.money),
-        (23, format!("=W{line}*1000"), request[0] * 1e3, &looks.money),
-        (24, format!("=1000*({})", end(line, "M", "MIN", "P").trim_start_matches('=')), request[1] * 1e3, &looks.money),
-        (25, format!("=1000*({})", end(line, "L", "MAX", "Q").trim_start_matches('=')), request[2] * 1e3, &looks.money),
         (26, format!("=W{line}*1000000/S{line}"), request[0] * 1e6 / priced.gen_tokens, &looks.money),
-        (27, format!("=W{line}*(1-failures)*requests_per_s*730*3600"), month, &looks.money),
+        (27, monthly, month, &looks.money),
     ];
     for (column, formula, result, format) in formulas {
-        sheet.write_formula_with_format(row, column, Formula::new(formula).set_result(result.to_string()), format)?;
+        let stored = if column == 27 && mean <= 0.0 { String::new() } else { result.to_string() };
+        match settings.fixed {
+            true if stored.is_empty() => continue,
+            true => sheet.write_number_with_format(row, column, result, format)?,
+            false => sheet.write_formula_with_format(row, column, Formula::new(formula).set_result(stored), format)?,
+        };
     }
     Ok(())
 }
 
+/// The columns of a rate and of the E2E that goes with it.
+type Pair = (&'static str, &'static str);
+const E2E: &str = "AD";
+const MIDDLE: Pair = ("K", E2E);
+const SLOW: Pair = ("L", "AF");
+const FAST: Pair = ("M", "AE");
+
+/// Whether a volume was given.
+fn asked() -> &'static str {
+    "users+requests_per_s>0"
+}
+
+fn mean_rate(line: u32, e2e: &str) -> String {
+    format!("IF(users>0,users/(think_time_s+{e2e}{line}),requests_per_s)")
+}
+
+fn peak_rate(line: u32, e2e: &str) -> String {
+    format!("IF(users>0,users/(think_time_s+{e2e}{line}),peak_requests_per_s)")
+}
+
 /// Whole instances at the rate in a column.
-fn instances_formula(line: u32, rate: &str) -> String {
-    format!("=IF(requests_per_s>0,MAX(1,ROUNDUP(peak_requests_per_s/({rate}{line}*headroom)-0.000000001,0)+spare),1)")
+fn instances_formula(line: u32, (rate, e2e): Pair) -> String {
+    let peak = peak_rate(line, e2e);
+    format!("=IF({},MAX(1,ROUNDUP({peak}/({rate}{line}*headroom)-0.000000001,0)+spare),1)", asked())
 }
 
 /// `1/u - 1` at the rate in a column.
-fn waits(line: u32, rate: &str) -> String {
-    let whole = instances_formula(line, rate);
-    let whole = whole.trim_start_matches('=');
-    format!("MAX(0,1/IF(requests_per_s>0,MIN(1,requests_per_s/(({whole})*{rate}{line})),utilisation)-1)")
+fn waits(line: u32, pair: Pair) -> String {
+    let whole = instances_formula(line, pair);
+    let (whole, (rate, e2e)) = (whole.trim_start_matches('='), pair);
+    let mean = mean_rate(line, e2e);
+    format!("MAX(0,1/IF({},MIN(1,{mean}/(({whole})*{rate}{line})),utilisation)-1)", asked())
 }
 
 /// The cost of a request while it works at the rate in one column, with what waiting costs and the interruptions of
 /// another. Disks and interruptions are paid for the hours at the middle of the rate, as in `sizing::pricing`.
-fn cost(line: u32, rate: &str, waiting: &str, interruptions: &str) -> String {
+fn cost(line: u32, (rate, _): Pair, waiting: &str, interruptions: &str) -> String {
     let off = format!("(1-J{line}*discount)");
-    let middle = waits(line, "K");
+    let middle = waits(line, MIDDLE);
     format!(
         "=(H{line}*{off}/(3600*{rate}{line})+I{line}*{off}*{waiting}\
          +(N{line}+{interruptions}{line}*H{line}*{off})*(1+{middle})/(3600*K{line})+R{line})/(1-failures)"
@@ -258,15 +317,15 @@ fn cost(line: u32, rate: &str, waiting: &str, interruptions: &str) -> String {
 }
 
 /// Hours that a request waits at the rate in a column.
-fn waiting(line: u32, rate: &str) -> String {
-    format!("{}/(3600*{rate}{line})", waits(line, rate))
+fn waiting(line: u32, pair: Pair) -> String {
+    format!("{}/(3600*{}{line})", waits(line, pair), pair.0)
 }
 
 /// The least or the greatest of what waiting takes within the range of the rate: of whole instances, a higher rate may
 /// leave more of the last one unused (`CostInterval::new` puts each component's ends in order too).
-fn end(line: u32, rate: &str, function: &str, interruptions: &str) -> String {
-    let all: Vec<String> = ["K", "L", "M"].iter().map(|rate| waiting(line, rate)).collect();
-    cost(line, rate, &format!("{function}({})", all.join(",")), interruptions)
+fn end(line: u32, pair: Pair, function: &str, interruptions: &str) -> String {
+    let all: Vec<String> = [MIDDLE, SLOW, FAST].into_iter().map(|pair| waiting(line, pair)).collect();
+    cost(line, pair, &format!("{function}({})", all.join(",")), interruptions)
 }
 
 /// A chart of the first offers that follows the inputs.

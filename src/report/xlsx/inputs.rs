@@ -14,6 +14,12 @@ pub struct Settings {
     pub mean: f64,
     /// At the peak.
     pub peak: f64,
+    /// Users who ask one after the other; 0 where the rates above count.
+    pub users: f64,
+    /// Seconds that they think between an answer and the next request.
+    pub think_s: f64,
+    /// Instances change over the day, which the sheet does not follow: costs are values.
+    pub fixed: bool,
     /// Of its sustained rate, what an instance is loaded to.
     pub headroom: f64,
     /// Instances that may fail.
@@ -27,13 +33,16 @@ pub struct Settings {
 /// The name of the sheet.
 pub const NAME: &str = "Inputs";
 
-/// What a demand comes to as a mean and a peak; of users, at the latency of the first row.
+/// What a demand comes to.
 fn settings(report: &Report<'_>) -> Settings {
     let service = &report.request.service;
     let mut settings = Settings {
         utilisation: 1.0,
         mean: 0.0,
         peak: 0.0,
+        users: 0.0,
+        think_s: 0.0,
+        fixed: false,
         headroom: 0.7,
         spare: 0.0,
         discount: service.discount,
@@ -42,13 +51,14 @@ fn settings(report: &Report<'_>) -> Settings {
     match &service.usage {
         Usage::Share(share) => settings.utilisation = *share,
         Usage::Demand(demand) => {
-            let first = report.rankings.iter().flatten().flat_map(|ranking| &ranking.rows).next();
-            let rates = match &demand.load {
-                Load::Rates(rates) => rates.clone(),
-                users => users.rates(first.map_or(0.0, |row| row.e2e_s.value)),
-            };
-            settings.mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
-            settings.peak = rates.iter().copied().fold(0.0, f64::max);
+            match &demand.load {
+                Load::Rates(rates) => {
+                    settings.mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+                    settings.peak = rates.iter().copied().fold(0.0, f64::max);
+                }
+                Load::Users { users, think_s } => (settings.users, settings.think_s) = (*users, *think_s),
+            }
+            settings.fixed = demand.autoscale;
             (settings.headroom, settings.spare) = (demand.headroom, demand.spare as f64);
         }
     }
@@ -68,7 +78,7 @@ pub fn sheet(workbook: &mut Workbook, looks: &Looks, report: &Report<'_>) -> Res
         &looks.note,
     )?;
     let (share, plain) = (looks.input.clone().set_num_format("0.0%"), looks.input.clone());
-    let rows: [(&str, &str, f64, &Format, &str, (f64, f64)); 7] = [
+    let rows: [(&str, &str, f64, &Format, &str, (f64, f64)); 9] = [
         (
             "utilisation",
             "share of the paid time that is used",
@@ -86,6 +96,15 @@ pub fn sheet(workbook: &mut Workbook, looks: &Looks, report: &Report<'_>) -> Res
             (0.0, 1e9),
         ),
         ("peak_requests_per_s", "requests/s, at the peak", settings.peak, &plain, "Not below the mean.", (0.0, 1e9)),
+        (
+            "users",
+            "users who ask one after the other",
+            settings.users,
+            &plain,
+            "Above 0 they count in place of the requests/s: users / (think time + E2E of the offer).",
+            (0.0, 1e12),
+        ),
+        ("think_time_s", "seconds between an answer and the next", settings.think_s, &plain, "Of a user.", (0.0, 1e9)),
         (
             "headroom",
             "share of its rate that an instance is loaded to",

@@ -119,7 +119,12 @@ fn write_table(
     *row += 1;
     for cells in &table.rows {
         for (column, cell) in cells.iter().enumerate() {
-            match cell.parse::<f64>() {
+            // Money is a number too, so that the column sorts.
+            let usd = cell.strip_prefix('$').and_then(|number| number.parse::<f64>().ok());
+            match cell.parse::<f64>().or(usd.ok_or(())) {
+                Ok(number) if number.is_finite() && usd.is_some() => {
+                    sheet.write_number_with_format(*row, column as u16, number, &looks.money)?
+                }
                 Ok(number) if number.is_finite() => sheet.write_number(*row, column as u16, number)?,
                 _ if cell == DASH => continue,
                 _ => sheet.write_string(*row, column as u16, plain(cell))?,
