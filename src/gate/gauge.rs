@@ -45,7 +45,7 @@ enum Source {
     /// A figure of the case with the interval that it was recorded with, or exact.
     Recorded { metric: &'static Metric, exact: bool },
     /// USD of so many requests or tokens: `price / (3600 rate utilisation)`.
-    Cost { units: fn(Case) -> f64 },
+    Cost { units: Units },
     /// A figure of quality.csv.
     Quality,
 }
@@ -62,8 +62,11 @@ pub struct Gauge {
     source: Source,
 }
 
+/// How many requests an amount is of.
+type Units = fn(Case) -> f64;
+
 /// Costs of a request: name, label, and how many requests each is of.
-const COSTS: [(&str, &str, fn(Case) -> f64); 3] = [
+const COSTS: [(&str, &str, Units); 3] = [
     ("usd_per_request", "cost of a request", |_| 1.0),
     ("usd_per_thousand_requests", "cost of a thousand requests", |_| 1e3),
     ("usd_per_million_tokens", "cost of a million tokens", |case| 1e6 / case.gen_tokens.max(1) as f64),

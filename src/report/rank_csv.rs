@@ -151,7 +151,7 @@ fn record(ranking: &Ranking, index: usize, row: &RankRow) -> Vec<String> {
         ranking.prompt_tokens.to_string(),
         ranking.gen_tokens.to_string(),
         row.basis.to_string(),
-        inert(&row.method),
+        inert(row.method),
         money(row.usd_per_h),
         value(request),
         money(request.map(|c| c.lo)),

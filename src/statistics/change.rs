@@ -101,7 +101,9 @@ fn resampled(before: &[f64], after: &[f64], statistic: Statistic, confidence: f6
     let tail = ((1.0 - confidence) / 2.0).max(0.025);
     let rarer = student(confidence, 1e9) / student(1.0 - 2.0 * tail, 1e9);
     let few = student(confidence, before.len().min(after.len()) as f64 - 1.0) / student(confidence, 1e9);
-    let wider = rarer * few * dependence(before).max(dependence(after));
+    // Of two sides each gives a half of the squared width.
+    let dependent = (dependence(before).powi(2) / 2.0 + dependence(after).powi(2) / 2.0).sqrt();
+    let wider = rarer * few * dependent;
     let end = |end: f64| ratio * (end / ratio).powf(wider);
     Some(Change { ratio, lo: end(at(tail)?).min(ratio), hi: end(at(1.0 - tail)?).max(ratio) })
 }
@@ -243,7 +245,7 @@ mod tests {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(23);
         let normal = Normal::new(0.0, 0.02).unwrap();
         for count in [8, 15, 40] {
-            let mut series = |rng: &mut Xoshiro256PlusPlus| -> Vec<f64> {
+            let series = |rng: &mut Xoshiro256PlusPlus| -> Vec<f64> {
                 let mut state: f64 = normal.sample(rng) / 0.8;
                 let mut next = || {
                     state = 0.6 * state + normal.sample(rng);

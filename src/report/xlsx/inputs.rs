@@ -65,6 +65,9 @@ fn settings(report: &Report<'_>) -> Settings {
     settings
 }
 
+/// Name, label, value, look, remark, and the least and greatest that it may be.
+type Input<'a> = (&'a str, &'a str, f64, &'a Format, &'a str, (f64, f64));
+
 /// Writes the sheet.
 pub fn sheet(workbook: &mut Workbook, looks: &Looks, report: &Report<'_>) -> Result<Settings, XlsxError> {
     let settings = settings(report);
@@ -78,7 +81,7 @@ pub fn sheet(workbook: &mut Workbook, looks: &Looks, report: &Report<'_>) -> Res
         &looks.note,
     )?;
     let (share, plain) = (looks.input.clone().set_num_format("0.0%"), looks.input.clone());
-    let rows: [(&str, &str, f64, &Format, &str, (f64, f64)); 9] = [
+    let rows: [Input<'_>; 9] = [
         (
             "utilisation",
             "share of the paid time that is used",
