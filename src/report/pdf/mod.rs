@@ -1,6 +1,6 @@
 //! The report as a PDF on landscape A4: text that can be selected and searched, plots as vectors, headings in the outline,
-//! tags for screen readers, the fonts within. Sections are laid out into pages first ([`layout`]) and painted then
-//! ([`paint`]).
+//! tags for screen readers, the fonts within. Sections are laid out into pages first (`layout`) and painted then
+//! (`paint`).
 
 mod layout;
 mod paint;
