@@ -61,15 +61,12 @@ fn thousand(cost: CostInterval) -> String {
     format!("{} per 1,000 requests ({} to {})", cost.value, cost.lo, cost.hi)
 }
 
-fn describe(row: &RankRow) -> Option<String> {
+/// An offer with what it costs; `basis` is said where the sentence does not.
+fn describe(row: &RankRow, basis: &str) -> Option<String> {
     let cost = row.usd_per_thousand_requests?;
     let month = row.usd_per_month.map_or(String::new(), |month| format!(", {} a month", month.value));
     let doubts = if row.doubts.is_empty() { String::new() } else { format!("; doubtful: {}", row.doubts.join(", ")) };
-    let basis = match row.basis {
-        Basis::Projected => "projected, not measured",
-        basis => basis.name(),
-    };
-    Some(format!("{}{} ({}): {}{month}, {basis}{doubts}", fleet(row), offer_name(row), row.hardware, thousand(cost)))
+    Some(format!("{}{} ({}): {}{month}{basis}{doubts}", fleet(row), offer_name(row), row.hardware, thousand(cost)))
 }
 
 /// How the second stands to the first.
@@ -103,7 +100,7 @@ fn of_ranking(report: &Report<'_>, ranking: &Ranking) -> Vec<String> {
         Basis::Projected => "projected, not measured",
         basis => basis.name(),
     };
-    lines.extend(describe(winner).map(|words| format!("{subject}: {words}.")));
+    lines.extend(describe(winner, &format!(", {basis}")).map(|words| format!("{subject}: {words}.")));
     let next =
         rest.iter().find(|row| row.name() != winner.name()).and_then(|row| Some((row, row.usd_per_thousand_requests?)));
     if let Some((row, other)) = next {
@@ -119,7 +116,9 @@ fn of_ranking(report: &Report<'_>, ranking: &Ranking) -> Vec<String> {
         let named: Vec<String> = candidates
             .iter()
             .take(MOST)
-            .filter_map(|row| Some(format!("{} ({})", describe(row)?, against(cost, row.usd_per_thousand_requests?))))
+            .filter_map(|row| {
+                Some(format!("{} ({})", describe(row, "")?, against(cost, row.usd_per_thousand_requests?)))
+            })
             .collect();
         lines.push(format!("Projected candidates, not measured: {}.", named.join("; ")));
     }
