@@ -6,7 +6,7 @@ use super::talk::Talk;
 use super::{Exit, usage};
 use crate::catalog::Catalog;
 use crate::record::coldstart::{self, ColdStartRow};
-use crate::record::{PowerRow, QualityRow, Run};
+use crate::record::{Outcome, PowerRow, QualityRow, Run};
 use crate::report::{Exporter, Extras, Report, exporter, picture};
 use crate::sizing::RankRequest;
 use anyhow::Context;
@@ -36,7 +36,15 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     not_the_record(&args.what.runs, &args.output)?;
     // What is wrong with the settings is said before any folder is read.
     args.what.request(None)?;
-    let (runs, cold) = args.what.read_runs()?;
+    let (runs, cold) = match args.what.runs.as_slice() {
+        // A run of which nothing could be measured has a report too, which says why.
+        [one] if coldstart::read(one)?.is_none_or(|starts| starts.is_empty()) => {
+            let run = Run::read(one)?;
+            let measured = run.cases.iter().any(|row| row.outcome == Outcome::Ok);
+            if measured { args.what.read_runs()? } else { (vec![run], None) }
+        }
+        _ => args.what.read_runs()?,
+    };
     let request = args.what.request(cold)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
     let starts = starts(&args.what.runs)?;

@@ -2,7 +2,6 @@
 
 use super::environment::same_machine;
 use super::side::Side;
-use crate::record::RunRecord;
 use serde::Serialize;
 
 /// Of one machine against itself.
@@ -26,14 +25,11 @@ pub struct NoiseFloor {
 /// For runs of two sides.
 pub fn noise_floor(before: &Side, after: &Side) -> NoiseFloor {
     let of = |share: f64, why: &str| NoiseFloor { share, why: why.to_string() };
-    let records =
-        |side: &'_ Side| -> Vec<RunRecord> { side.runs.iter().map(|taken| taken.run.record.clone()).collect() };
-    let (before, after) = (records(before), records(after));
-    let one = &before[0];
-    if before.iter().chain(&after).all(|other| same_machine(one, other)) {
+    let all = || before.runs.iter().chain(&after.runs).map(|taken| &taken.run.record);
+    let one = &before.first().run.record;
+    if all().all(|other| same_machine(one, other)) {
         return of(SAME_MACHINE, "one machine against itself");
     }
-    let all = || before.iter().chain(&after);
     if all().any(|record| record.engine.hardware.as_deref().is_some_and(|name| name.contains("T4"))) {
         return of(UNEVEN, "different machines, one with a T4, which runs at its power limit");
     }

@@ -134,7 +134,7 @@ pub fn sheet(workbook: &mut Workbook, looks: &Looks, report: &Report<'_>) -> Res
             (0.0, 0.99),
         ),
     ];
-    for (index, (name, label, value, format, note, (least, most))) in rows.iter().enumerate() {
+    for (index, (_, label, value, format, note, (least, most))) in rows.iter().enumerate() {
         let row = index as u32 + 3;
         sheet.write_string(row, 0, *label)?;
         sheet.write_number_with_format(row, 1, *value, format)?;
@@ -143,7 +143,6 @@ pub fn sheet(workbook: &mut Workbook, looks: &Looks, report: &Report<'_>) -> Res
             .allow_decimal_number(DataValidationRule::Between(*least, *most))
             .set_error_message(format!("{label}: from {least} to {most}"))?;
         sheet.add_data_validation(row, 1, row, 1, &rule)?;
-        let _ = name;
     }
     for (index, (name, ..)) in rows.iter().enumerate() {
         workbook.define_name(*name, &format!("={NAME}!$B${}", index + 4))?;
