@@ -1,4 +1,5 @@
-//! The gate as a CI runs it: the action's script with its variables, statuses, annotations, summary and outputs.
+//! The gate as a CI runs it: the action's script with its variables, statuses, annotations, summary and outputs; and a run that has
+//! nothing to judge or to rank.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -84,4 +85,21 @@ fn the_example_policy_is_one_and_the_action_runs_the_script() {
     }
     let workflow = std::fs::read_to_string(root().join("examples/gate-workflow.yml")).unwrap();
     assert!(workflow.contains("uses: ./sizewell"));
+}
+
+/// A run whose every case is lost still has a report, in every form, which says why there is no ranking.
+#[test]
+fn a_run_without_a_case_has_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = root().join("results/example");
+    std::fs::copy(example.join("run.json"), folder.path().join("run.json")).unwrap();
+    let cases = std::fs::read_to_string(example.join("cases.csv")).unwrap();
+    std::fs::write(folder.path().join("cases.csv"), format!("{}\n", cases.lines().next().unwrap())).unwrap();
+    let page = folder.path().join("report.md");
+    let output = Command::new(env!("CARGO_BIN_EXE_sizewell"))
+        .args(["report".as_ref(), folder.path().as_os_str(), "-o".as_ref(), page.as_os_str()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(std::fs::read_to_string(page).unwrap().contains("No ranking: no case was measured"));
 }
