@@ -37,6 +37,7 @@ pub mod catalog;
 
 pub mod evidence;
 
+pub mod quality;
 pub mod sizing;
 
 pub mod gate;

@@ -3,6 +3,7 @@
 
 pub mod candle;
 pub mod fake;
+pub mod language;
 
 use crate::units::{Bytes, Seconds};
 use crate::workload::Case;

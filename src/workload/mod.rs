@@ -1,13 +1,16 @@
 //! (1) What to measure: model presets, sweeps and the cases they expand to. All of it is data.
 
 pub mod case;
+pub mod chronicle;
 pub mod preset;
+pub mod pruning;
 pub mod quant;
 pub mod shape;
 pub mod sweep;
 
 pub use case::Case;
 pub use preset::Preset;
+pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
 pub use shape::{Architecture, ModelShape, RopeScaling};
 pub use sweep::{Limits, Sweep};

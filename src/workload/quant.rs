@@ -28,6 +28,9 @@ pub enum Quant {
     Q5K,
     /// 4-bit integers: `Q4_K` where a row is a multiple of 256 long, `Q4_0` where it is a multiple of 32.
     Int4,
+    /// 4-bit integers with one 16-bit scale for 32 weights (`Q4_0`), whatever the rows.
+    #[serde(rename = "q4_0")]
+    Q4_0,
     /// 3-bit integers in blocks of 256 (`Q3_K`).
     #[serde(rename = "q3_k")]
     Q3K,
@@ -38,8 +41,18 @@ pub enum Quant {
 
 impl Quant {
     /// All levels, from the highest precision to the lowest.
-    pub const ALL: [Quant; 9] =
-        [Self::F32, Self::Bf16, Self::F16, Self::Int8, Self::Q6K, Self::Q5K, Self::Int4, Self::Q3K, Self::Q2K];
+    pub const ALL: [Quant; 10] = [
+        Self::F32,
+        Self::Bf16,
+        Self::F16,
+        Self::Int8,
+        Self::Q6K,
+        Self::Q5K,
+        Self::Int4,
+        Self::Q4_0,
+        Self::Q3K,
+        Self::Q2K,
+    ];
 
     /// The name in files and on the command line.
     pub fn name(self) -> &'static str {
@@ -51,6 +64,7 @@ impl Quant {
             Self::Q6K => "q6_k",
             Self::Q5K => "q5_k",
             Self::Int4 => "int4",
+            Self::Q4_0 => "q4_0",
             Self::Q3K => "q3_k",
             Self::Q2K => "q2_k",
         }
@@ -69,6 +83,7 @@ impl Quant {
             Self::Q6K => (Encoding::Q6K, Encoding::Q8_0),
             Self::Q5K => (Encoding::Q5K, Encoding::Q5_1),
             Self::Int4 => (Encoding::Q4K, Encoding::Q4_0),
+            Self::Q4_0 => (Encoding::Q4_0, Encoding::Q4_0),
             Self::Q3K => (Encoding::Q3K, Encoding::Q4_0),
             Self::Q2K => (Encoding::Q2K, Encoding::Q4_0),
         };
@@ -94,7 +109,12 @@ impl fmt::Display for Quant {
 impl FromStr for Quant {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let lower = text.trim().to_lowercase();
+        let lower = match text.trim().to_lowercase().as_str() {
+            // What GGUF calls the encodings that these levels are.
+            "q8_0" => "int8".to_string(),
+            "q4_k" => "int4".to_string(),
+            other => other.to_string(),
+        };
         Self::ALL.into_iter().find(|q| q.name() == lower).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|q| q.name()).collect();
             format!("`{text}` is not a quantization level; the levels are {}", known.join(", "))

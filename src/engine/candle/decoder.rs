@@ -35,8 +35,8 @@ impl Norm {
 }
 
 /// A matrix with an optional bias.
-struct Projection {
-    weight: Linear,
+pub(super) struct Projection {
+    pub(super) weight: Linear,
     bias: Option<Tensor>,
 }
 
@@ -50,31 +50,31 @@ impl Projection {
     }
 }
 
-struct Block {
+pub(super) struct Block {
     attention_norm: Norm,
-    query: Projection,
-    key: Projection,
-    value: Projection,
+    pub(super) query: Projection,
+    pub(super) key: Projection,
+    pub(super) value: Projection,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
-    attention_output: Linear,
+    pub(super) attention_output: Linear,
     feed_forward_norm: Norm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    pub(super) gate: Linear,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
     /// Keys and values of `(batch, kv_heads, capacity, head_dim)` each.
     cache: Option<(Tensor, Tensor)>,
 }
 
 /// A decoder with its weights.
 pub struct Decoder {
-    shape: ModelShape,
-    compute: Compute,
-    embedding: Linear,
-    blocks: Vec<Block>,
+    pub(super) shape: ModelShape,
+    pub(super) compute: Compute,
+    pub(super) embedding: Linear,
+    pub(super) blocks: Vec<Block>,
     output_norm: Norm,
     /// Absent where it is the embedding.
-    output: Option<Linear>,
+    pub(super) output: Option<Linear>,
     /// Divisors of the rotary frequencies that came with the weights.
     rope_divisors: Option<Vec<f32>>,
     /// Cosines and sines for the positions of the cache.
@@ -223,6 +223,42 @@ impl Decoder {
     /// Runs `tokens: (batch, seq)` behind what the cache holds.
     pub fn forward(&mut self, tokens: &Tensor, logits: Logits) -> Result<Tensor> {
         let (_, seq) = tokens.dims2()?;
+        let mut x = self.residual(tokens)?;
+        if logits == Logits::Last && seq > 1 {
+            x = x.narrow(1, seq - 1, 1)?.contiguous()?;
+        }
+        let y = self.head(&self.output_norm.forward(&x)?)?;
+        match logits {
+            Logits::Last => y.squeeze(1),
+            Logits::All => Ok(y),
+        }
+    }
+
+    /// What the last block leaves of `tokens: (batch, seq)`, normed: `(batch, seq, hidden)`, for [`Decoder::head`].
+    pub fn hidden(&mut self, tokens: &Tensor) -> Result<Tensor> {
+        let x = self.residual(tokens)?;
+        self.output_norm.forward(&x)
+    }
+
+    /// The logits of normed hidden states: `(.., hidden)` to `(.., vocab)`.
+    pub fn head(&self, x: &Tensor) -> Result<Tensor> {
+        self.output.as_ref().unwrap_or(&self.embedding).forward(x)
+    }
+
+    /// The residual stream behind all blocks.
+    fn residual(&mut self, tokens: &Tensor) -> Result<Tensor> {
+        let (_, seq) = tokens.dims2()?;
+        let position = self.position(seq)?;
+        let mut x = self.embedding.embed(tokens)?;
+        for block in &mut self.blocks {
+            x = block.forward(&x, &self.shape, &position, &mut |_, _| Ok(()))?;
+        }
+        self.filled += seq;
+        Ok(x)
+    }
+
+    /// What the next `seq` positions share.
+    pub(super) fn position(&self, seq: usize) -> Result<Position> {
         let past = self.filled;
         if past + seq > self.capacity {
             bail!("{} positions do not fit a cache of {}", past + seq, self.capacity);
@@ -231,26 +267,8 @@ impl Decoder {
             Kernels::Own => None,
             Kernels::Candle => ops::mask(seq, past, self.shape.sliding_window, &self.compute.device)?,
         };
-        let position = Position {
-            kernels: self.compute.kernels,
-            past,
-            rope: (self.rope.0.narrow(0, past, seq)?, self.rope.1.narrow(0, past, seq)?),
-            mask,
-        };
-        let mut x = self.embedding.embed(tokens)?;
-        for block in &mut self.blocks {
-            x = block.forward(&x, &self.shape, &position)?;
-        }
-        self.filled = past + seq;
-        if logits == Logits::Last && seq > 1 {
-            x = x.narrow(1, seq - 1, 1)?.contiguous()?;
-        }
-        let x = self.output_norm.forward(&x)?;
-        let y = self.output.as_ref().unwrap_or(&self.embedding).forward(&x)?;
-        match logits {
-            Logits::Last => y.squeeze(1),
-            Logits::All => Ok(y),
-        }
+        let rope = (self.rope.0.narrow(0, past, seq)?, self.rope.1.narrow(0, past, seq)?);
+        Ok(Position { kernels: self.compute.kernels, past, rope, mask })
     }
 
     /// Bytes of the matrices as stored.
@@ -269,8 +287,24 @@ impl Decoder {
     }
 }
 
+/// What products of a block read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Query, key and value.
+    AttentionNorm,
+    /// The output of attention.
+    Attention,
+    /// Gate and up.
+    FeedForwardNorm,
+    /// Down.
+    Gated,
+}
+
+/// Is shown activations on their way.
+pub(super) type Look<'a> = &'a mut dyn FnMut(Reads, &Tensor) -> Result<()>;
+
 /// What all blocks of one pass share.
-struct Position {
+pub(super) struct Position {
     kernels: Kernels,
     /// Positions in the cache before these.
     past: usize,
@@ -294,15 +328,21 @@ impl Block {
         .into_iter()
     }
 
-    fn forward(&mut self, x: &Tensor, shape: &ModelShape, position: &Position) -> Result<Tensor> {
+    /// `look` is shown what each of the products reads.
+    pub(super) fn forward(&mut self, x: &Tensor, shape: &ModelShape, position: &Position, look: Look<'_>) -> Result<Tensor> {
         let normed = self.attention_norm.forward(x)?;
-        let x = (x + self.attend(&normed, shape, position)?)?;
+        look(Reads::AttentionNorm, &normed)?;
+        let attended = self.attend(&normed, shape, position)?;
+        look(Reads::Attention, &attended)?;
+        let x = (x + self.attention_output.forward(&attended)?)?;
         let normed = self.feed_forward_norm.forward(&x)?;
+        look(Reads::FeedForwardNorm, &normed)?;
         let gated = (silu(&self.gate.forward(&normed)?)? * self.up.forward(&normed)?)?;
+        look(Reads::Gated, &gated)?;
         x + self.down.forward(&gated)?
     }
 
-    /// Attention of `(batch, seq, hidden)`, the new keys and values written into the cache first.
+    /// Attention of `(batch, seq, hidden)` before its output matrix, the new keys and values written into the cache first.
     fn attend(&mut self, x: &Tensor, shape: &ModelShape, position: &Position) -> Result<Tensor> {
         let Position { kernels, past, rope: (cos, sin), mask } = position;
         let (batch, seq, _) = x.dims3()?;
@@ -322,13 +362,12 @@ impl Block {
         keys.slice_set(&k.transpose(1, 2)?.contiguous()?, 2, *past)?;
         values.slice_set(&v.transpose(1, 2)?.contiguous()?, 2, *past)?;
         let window = shape.sliding_window;
-        let y = match kernels {
+        match kernels {
             Kernels::Own => {
                 let attention = CachedAttention { past: *past, scale: 1.0 / (shape.head_dim as f32).sqrt(), window };
-                q.apply_op3_no_bwd(keys, values, &attention)?
+                q.apply_op3_no_bwd(keys, values, &attention)
             }
-            Kernels::Candle => ops::attention(&q, (keys, values), *past, window, mask.as_ref())?,
-        };
-        self.attention_output.forward(&y)
+            Kernels::Candle => ops::attention(&q, (keys, values), *past, window, mask.as_ref()),
+        }
     }
 }

@@ -6,8 +6,10 @@ pub mod cuda;
 pub mod decoder;
 mod generate;
 pub mod greedy;
+mod language;
 pub mod linear;
 pub mod ops;
+mod prune;
 mod rope;
 pub mod source;
 pub mod threads;
@@ -16,9 +18,10 @@ use super::{Engine, EngineError, Generated, Prepared, Step};
 use crate::device::cuda::Card;
 use crate::device::memory;
 use crate::units::Bytes;
-use crate::workload::{Case, Encoding, ModelShape, Quant};
+use crate::workload::{Case, Encoding, ModelShape, Pruning, Quant};
 use candle_core::Device;
 use decoder::Decoder;
+pub use language::CandleLanguageModel;
 use ops::{Compute, Kernels};
 use source::OpenedModel;
 use std::ops::ControlFlow;
@@ -86,6 +89,40 @@ impl CandleEngine {
             .map_err(model)?;
         self.loaded = Some((quant, decoder));
         Ok(())
+    }
+
+    /// The model at `quant`, pruned first where that is asked for, to ask for probabilities. `calibration` is the text
+    /// that Wanda weighs activations by, as sequences of one length.
+    pub fn language_model(
+        &mut self,
+        quant: Quant,
+        pruning: Option<&Pruning>,
+        calibration: &[Vec<u32>],
+    ) -> Result<CandleLanguageModel, EngineError> {
+        let shape = &self.model.shape;
+        let case = Case { quant, batch: 8, prompt_tokens: shape.max_context.min(1024) - 1, gen_tokens: 1 };
+        let (needed, available) = self.memory(&case);
+        if needed.0 > available.0 {
+            return Err(EngineError::DoesNotFit { needed, available });
+        }
+        // Weights are pruned at the precision of the file, and only then stored at that of the variant.
+        let dense = match pruning {
+            Some(_) => self.model.weights.native_quant().unwrap_or(quant),
+            None => quant,
+        };
+        self.load(dense).map_err(|error| self.explained(error, &case))?;
+        let Some((_, mut decoder)) = self.loaded.take() else {
+            return Err(EngineError::Failed("no weights are loaded".to_string()));
+        };
+        let zeros = match pruning {
+            Some(pruning) => prune::prune(&mut decoder, pruning, calibration, quant).map_err(failed)?,
+            None => 0,
+        };
+        let notes = match pruning {
+            Some(_) => Vec::new(),
+            None => encoding_notes(quant, &decoder.encodings),
+        };
+        Ok(CandleLanguageModel::new(decoder, self.device.clone(), notes, zeros))
     }
 
     fn compute(&self, quant: Quant) -> Compute {

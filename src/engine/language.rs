@@ -1,0 +1,34 @@
+//! What quality is measured on: a model that says how probable each next token is.
+
+use super::EngineError;
+
+/// A place in a batch of sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which sequence.
+    pub sequence: usize,
+    /// Which of its tokens; the logits are those of the token behind it.
+    pub position: usize,
+}
+
+/// Takes the logits of some of the places that were asked for: the index of the first, and `(places, vocab)` numbers.
+pub type TakeLogits<'a> = &'a mut (dyn FnMut(usize, &[f32]) + Send);
+
+/// A language model with its weights loaded.
+pub trait LanguageModel {
+    /// Numbers that each set of logits has.
+    fn vocab_size(&self) -> usize;
+
+    /// The longest sequence.
+    fn max_context(&self) -> usize;
+
+    /// Runs `sequences`, each from its beginning, and hands the logits of `places` to `take`, in order, a few at a time:
+    /// those of all would not fit in memory for a large vocabulary.
+    fn logits(&mut self, sequences: &[Vec<u32>], places: &[Place], take: TakeLogits<'_>) -> Result<(), EngineError>;
+
+    /// The mean of the last block's normed output over the tokens of each sequence: a vector for each.
+    fn embed(&mut self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EngineError>;
+
+    /// The `tokens` most probable tokens, one after the other, behind `prompts` of one length.
+    fn generate(&mut self, prompts: &[Vec<u32>], tokens: usize) -> Result<Vec<Vec<u32>>, EngineError>;
+}

@@ -1,0 +1,120 @@
+//! What a variant made of a data set: one entry for each item, and the figures that sum them up.
+
+use super::data::Kind;
+use crate::statistics::paired::Share;
+
+/// A question, a prompt, a pair; of a text, a window or several that follow each other.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Item {
+    /// The first 16 digits of a hash of what the model was given.
+    pub hash: u64,
+    /// Tokens that were given.
+    pub length: f64,
+    /// The main figure's part: minus the log-likelihood of a text's tokens, 1 for a right answer, the cosine of a pair.
+    pub outcome: f64,
+    /// What `outcome` is divided by: the tokens of a text that count, else 1.
+    pub weight: f64,
+    /// How sure the model was: log-likelihood a token of a text, how far the first answer is above the second, the
+    /// log-likelihood of the most probable answer, the cosine.
+    pub score: f64,
+    /// What was answered, to be compared with the reference's answer.
+    pub answer: u64,
+}
+
+/// How a series is summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Summary {
+    /// Sum over sum.
+    Mean,
+    /// The exponential of it.
+    Exponential,
+    /// A share of right answers: 0 or 1 each.
+    Binary,
+}
+
+impl Summary {
+    /// The figure of a mean.
+    pub fn of(self, mean: f64) -> f64 {
+        if self == Self::Exponential { mean.exp() } else { mean }
+    }
+}
+
+/// A figure with its part from each item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// What it is called in quality.csv.
+    pub metric: &'static str,
+    /// More is better.
+    pub higher_is_better: bool,
+    /// How parts become the figure.
+    pub summary: Summary,
+    /// The figure is a distance from the reference, which has none from itself.
+    pub from_reference: bool,
+    /// Item by item.
+    pub parts: Vec<Share>,
+}
+
+/// A figure that is not a mean of parts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Single {
+    /// What it is called.
+    pub metric: &'static str,
+    /// More is better.
+    pub higher_is_better: bool,
+    /// The figure.
+    pub value: f64,
+}
+
+/// What a variant made of a data set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// What the set asks.
+    pub kind: Kind,
+    /// Its items, in order.
+    pub items: Vec<Item>,
+    /// Its figures.
+    pub series: Vec<Series>,
+    /// Figures without parts.
+    pub singles: Vec<Single>,
+    /// The model's and the people's similarity of each pair.
+    pub pairs: Vec<(f64, f64)>,
+    /// Nearest neighbour of each sentence among the first ones.
+    pub neighbours: Vec<u64>,
+    /// Tokens that counted, or items.
+    pub samples: usize,
+    /// All tokens of a text.
+    pub tokens: Option<usize>,
+    /// Hash of all tokens of a text.
+    pub token_hash: Option<String>,
+    /// What the kept tokens of the reference left over, on average.
+    pub tail: Option<f64>,
+}
+
+impl Evaluation {
+    /// Nothing yet.
+    pub fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            items: Vec::new(),
+            series: Vec::new(),
+            singles: Vec::new(),
+            pairs: Vec::new(),
+            neighbours: Vec::new(),
+            samples: 0,
+            tokens: None,
+            token_hash: None,
+            tail: None,
+        }
+    }
+}
+
+/// A 64-bit hash of what a model was given.
+pub fn hash_of(parts: &[&[u8]]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let bytes = hasher.finalize();
+    u64::from_le_bytes(bytes.as_bytes()[..8].try_into().unwrap_or_default())
+}

@@ -1,0 +1,300 @@
+//! Questions with right answers: multiple choice, short generations, pairs of sentences, labels.
+
+use super::QualityError;
+use super::continuation::{Request, log_likelihoods};
+use super::data::{Choice, DataError, DataSet, Generation, Items, Kind, Labelled, Pair};
+use super::evaluation::{Evaluation, Item, Series, Summary, hash_of};
+use super::text::Told;
+use super::windows::{bos_of, encode};
+use crate::engine::language::LanguageModel;
+use std::collections::BTreeMap;
+use tokenizers::Tokenizer;
+
+/// Items that are read and run together.
+const AT_ONCE: usize = 64;
+/// Sentences among which nearest neighbours are looked for.
+const MOST_SENTENCES: usize = 2_000;
+
+/// Runs a set of questions through `model`.
+pub fn evaluate(
+    model: &mut dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    set: &DataSet,
+    told: Told<'_>,
+) -> Result<Evaluation, QualityError> {
+    let mut evaluation = Evaluation::new(set.kind);
+    match set.kind {
+        Kind::Choice => choices(model, tokenizer, set.items()?, &mut evaluation, told)?,
+        Kind::Generation => generations(model, tokenizer, set.items()?, &mut evaluation, told)?,
+        Kind::Pairs => pairs(model, tokenizer, set.items()?, &mut evaluation, told)?,
+        Kind::Classification => labels(model, tokenizer, set.items()?, &mut evaluation, told)?,
+        Kind::Text => return Err(QualityError::Other("a text has no questions".to_string())),
+    }
+    evaluation.samples = evaluation.items.len();
+    Ok(evaluation)
+}
+
+/// The next few items.
+fn some<T>(items: &mut Items<'_, T>) -> Result<Vec<T>, DataError>
+where
+    T: serde::de::DeserializeOwned + super::data::Check,
+{
+    items.by_ref().take(AT_ONCE).collect()
+}
+
+fn go_on(told: Told<'_>, done: usize) -> Result<(), QualityError> {
+    if told(done) { Ok(()) } else { Err(QualityError::Stopped) }
+}
+
+fn binary(metric: &'static str, right: Vec<bool>) -> Series {
+    let parts = right.into_iter().map(|right| (f64::from(u8::from(right)), 1.0)).collect();
+    Series { metric, higher_is_better: true, summary: Summary::Binary, from_reference: false, parts }
+}
+
+/// Index of the largest, the first where several are equal, and how far the next is below.
+fn best(values: &[f64]) -> (usize, f64) {
+    let (mut best, mut most, mut second) = (0, f64::NEG_INFINITY, f64::NEG_INFINITY);
+    for (index, value) in values.iter().enumerate() {
+        if *value > most {
+            (second, most, best) = (most, *value, index);
+        } else if *value > second {
+            second = *value;
+        }
+    }
+    (best, most - second)
+}
+
+fn length(tokenizer: &Tokenizer, text: &str) -> Result<f64, QualityError> {
+    Ok(encode(tokenizer, text).map_err(QualityError::Other)?.len() as f64)
+}
+
+/// lm-eval's `acc` (the most probable choice) and `acc_norm` (the most probable one a character).
+fn choices(
+    model: &mut dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    mut items: Items<'_, Choice>,
+    evaluation: &mut Evaluation,
+    told: Told<'_>,
+) -> Result<(), QualityError> {
+    let (mut right, mut right_by_length) = (Vec::new(), Vec::new());
+    loop {
+        let batch = some(&mut items)?;
+        if batch.is_empty() {
+            break;
+        }
+        let requests: Vec<Request> = batch
+            .iter()
+            .flat_map(|item| item.choices.iter().map(|continuation| Request { context: &item.context, continuation }))
+            .collect();
+        let mut sums = log_likelihoods(model, tokenizer, &requests)?.into_iter();
+        for item in &batch {
+            let sums: Vec<f64> = sums.by_ref().take(item.choices.len()).collect();
+            let by_length: Vec<f64> =
+                sums.iter().zip(&item.choices).map(|(sum, choice)| sum / choice.chars().count() as f64).collect();
+            let (chosen, margin) = best(&sums);
+            right.push(chosen == item.answer);
+            right_by_length.push(best(&by_length).0 == item.answer);
+            evaluation.items.push(Item {
+                hash: hash_of(&[item.context.as_bytes(), item.choices.join("\0").as_bytes()]),
+                length: length(tokenizer, &item.context)?,
+                outcome: f64::from(u8::from(chosen == item.answer)),
+                weight: 1.0,
+                score: margin,
+                answer: chosen as u64,
+            });
+        }
+        go_on(told, evaluation.items.len())?;
+    }
+    evaluation.series = vec![binary("choice_accuracy", right), binary("choice_accuracy_norm", right_by_length)];
+    Ok(())
+}
+
+fn labels(
+    model: &mut dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    mut items: Items<'_, Labelled>,
+    evaluation: &mut Evaluation,
+    told: Told<'_>,
+) -> Result<(), QualityError> {
+    let (mut first, mut among_five) = (Vec::new(), Vec::new());
+    loop {
+        let batch = some(&mut items)?;
+        if batch.is_empty() {
+            break;
+        }
+        let requests: Vec<Request> = batch
+            .iter()
+            .flat_map(|item| item.labels.iter().map(|continuation| Request { context: &item.text, continuation }))
+            .collect();
+        let mut sums = log_likelihoods(model, tokenizer, &requests)?.into_iter();
+        for item in &batch {
+            let sums: Vec<f64> = sums.by_ref().take(item.labels.len()).collect();
+            let (chosen, margin) = best(&sums);
+            let above = sums.iter().filter(|sum| **sum > sums[item.label]).count();
+            first.push(chosen == item.label);
+            among_five.push(above < 5);
+            evaluation.items.push(Item {
+                hash: hash_of(&[item.text.as_bytes(), item.labels.join("\0").as_bytes()]),
+                length: length(tokenizer, &item.text)?,
+                outcome: f64::from(u8::from(chosen == item.label)),
+                weight: 1.0,
+                score: margin,
+                answer: chosen as u64,
+            });
+        }
+        go_on(told, evaluation.items.len())?;
+    }
+    evaluation.series = vec![binary("top1_accuracy", first), binary("top5_accuracy", among_five)];
+    Ok(())
+}
+
+fn generations(
+    model: &mut dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    mut items: Items<'_, Generation>,
+    evaluation: &mut Evaluation,
+    told: Told<'_>,
+) -> Result<(), QualityError> {
+    let bos = bos_of(tokenizer);
+    let mut right = Vec::new();
+    loop {
+        let batch = some(&mut items)?;
+        if batch.is_empty() {
+            break;
+        }
+        // Prompts of one length run together.
+        let mut by_length: BTreeMap<(usize, usize), Vec<(usize, Vec<u32>)>> = BTreeMap::new();
+        for (index, item) in batch.iter().enumerate() {
+            let mut ids: Vec<u32> = bos.into_iter().collect();
+            ids.extend(encode(tokenizer, &item.prompt).map_err(QualityError::Other)?);
+            let room = model.max_context().saturating_sub(item.max_tokens);
+            if ids.is_empty() || room == 0 {
+                let what = format!("a prompt without tokens, or no room for {} tokens", item.max_tokens);
+                return Err(QualityError::Other(what));
+            }
+            let ids = ids[ids.len().saturating_sub(room)..].to_vec();
+            by_length.entry((ids.len(), item.max_tokens)).or_default().push((index, ids));
+        }
+        let mut answers = vec![String::new(); batch.len()];
+        for ((_, most), group) in by_length {
+            let (indices, prompts): (Vec<usize>, Vec<Vec<u32>>) = group.into_iter().unzip();
+            for (index, tokens) in indices.into_iter().zip(model.generate(&prompts, most)?) {
+                let text = tokenizer.decode(&tokens, true).map_err(|e| QualityError::Other(e.to_string()))?;
+                answers[index] = until_stop(&text, &batch[index].stop);
+            }
+        }
+        for (item, answer) in batch.iter().zip(answers) {
+            let exact = answer == item.answer.trim();
+            right.push(exact);
+            evaluation.items.push(Item {
+                hash: hash_of(&[item.prompt.as_bytes(), item.answer.as_bytes()]),
+                length: length(tokenizer, &item.prompt)?,
+                outcome: f64::from(u8::from(exact)),
+                weight: 1.0,
+                score: answer.chars().count() as f64,
+                answer: hash_of(&[answer.as_bytes()]),
+            });
+        }
+        go_on(told, evaluation.items.len())?;
+    }
+    evaluation.series = vec![binary("exact_match", right)];
+    Ok(())
+}
+
+/// A text up to the first of `stops`, without the spaces around it.
+fn until_stop(text: &str, stops: &[String]) -> String {
+    let end = stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
+    text[..end.unwrap_or(text.len())].trim().to_string()
+}
+
+/// Sentences as the mean of the last block's output over their tokens, likeness as the cosine.
+fn pairs(
+    model: &mut dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    mut items: Items<'_, Pair>,
+    evaluation: &mut Evaluation,
+    told: Told<'_>,
+) -> Result<(), QualityError> {
+    let bos = bos_of(tokenizer);
+    let mut sentences: Vec<Vec<f32>> = Vec::new();
+    loop {
+        let batch = some(&mut items)?;
+        if batch.is_empty() {
+            break;
+        }
+        let most = model.max_context();
+        let tokens = batch
+            .iter()
+            .flat_map(|item| [&item.a, &item.b])
+            .map(|text| {
+                let mut ids: Vec<u32> = bos.into_iter().collect();
+                ids.extend(encode(tokenizer, text).map_err(QualityError::Other)?);
+                ids.truncate(most);
+                if ids.is_empty() { Err(QualityError::Other(format!("`{text}` has no tokens"))) } else { Ok(ids) }
+            })
+            .collect::<Result<Vec<_>, QualityError>>()?;
+        let mut vectors = Vec::with_capacity(tokens.len());
+        for some in tokens.chunks(16) {
+            vectors.extend(model.embed(some)?);
+        }
+        for ((item, both), ids) in batch.iter().zip(vectors.chunks(2)).zip(tokens.chunks(2)) {
+            let alike = cosine(&both[0], &both[1]);
+            evaluation.pairs.push((alike, item.score));
+            evaluation.items.push(Item {
+                hash: hash_of(&[item.a.as_bytes(), item.b.as_bytes()]),
+                length: (ids[0].len() + ids[1].len()) as f64,
+                outcome: alike,
+                weight: 1.0,
+                score: alike,
+                answer: 0,
+            });
+        }
+        let room = MOST_SENTENCES.saturating_sub(sentences.len());
+        sentences.extend(vectors.into_iter().take(room));
+        go_on(told, evaluation.items.len())?;
+    }
+    evaluation.neighbours = neighbours(&sentences);
+    Ok(())
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum() };
+    let lengths = (dot(a, a) * dot(b, b)).sqrt();
+    if lengths > 0.0 { dot(a, b) / lengths } else { 0.0 }
+}
+
+/// The nearest other sentence of each.
+fn neighbours(sentences: &[Vec<f32>]) -> Vec<u64> {
+    use rayon::prelude::*;
+    let nearest = |(index, sentence): (usize, &Vec<f32>)| {
+        let others = sentences.iter().enumerate().filter(|(other, _)| *other != index);
+        let alike = others.map(|(other, vector)| (other, cosine(sentence, vector)));
+        alike.fold((0, f64::NEG_INFINITY), |most, next| if next.1 > most.1 { next } else { most }).0 as u64
+    };
+    sentences.par_iter().enumerate().map(nearest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_at_the_first_stop() {
+        let stops = [".".to_string(), " under".to_string(), String::new()];
+        assert_eq!(until_stop(" 24 coins. The road", &stops), "24 coins");
+        assert_eq!(until_stop(" sea under a.", &stops), "sea");
+        assert_eq!(until_stop("none", &stops), "none");
+    }
+
+    #[test]
+    fn the_best_is_the_first_of_equals() {
+        assert_eq!(best(&[-3.0, -1.0, -2.0]), (1, 1.0));
+        assert_eq!(best(&[-1.0, -1.0]), (0, 0.0));
+    }
+
+    #[test]
+    fn the_nearest_is_another() {
+        let sentences = [vec![1.0, 0.0], vec![0.9, 0.1], vec![0.0, 1.0], vec![0.1, 0.8]];
+        assert_eq!(neighbours(&sentences), [1, 0, 3, 2]);
+    }
+}

@@ -1,0 +1,285 @@
+//! A text: perplexity, and how far a variant's probabilities are from the reference's.
+
+use super::QualityError;
+use super::data::{DataSet, Kind};
+use super::evaluation::{Evaluation, Item, Series, Single, Summary, hash_of};
+use super::reference::{Distribution, Reader, Writer, log_sum_exp};
+use super::windows::{Plan, Window, Windows};
+use crate::engine::language::{LanguageModel, Place};
+use hdrhistogram::Histogram;
+use rayon::prelude::*;
+use std::path::Path;
+use tokenizers::Tokenizer;
+
+/// Tokens that run together.
+const TOKENS_AT_ONCE: usize = 4096;
+/// The most entries that windows are summed up in, so that memory is bounded.
+pub const MOST_ITEMS: usize = 4096;
+/// Nats are counted in billionths.
+const NANO: f64 = 1e9;
+
+/// Whether the reference's distributions are being written or read.
+pub enum Against<'a> {
+    /// This is the reference.
+    Writing(&'a Path),
+    /// This is held against it.
+    Reading(&'a Path),
+}
+
+/// Told now and then how many tokens have counted; `false` stops.
+pub type Told<'a> = &'a mut dyn FnMut(usize) -> bool;
+
+/// Sums over windows that follow each other; twice as many to an entry each time that there would be too many entries.
+#[derive(Default)]
+pub struct Folded {
+    per_item: usize,
+    open: usize,
+    rows: Vec<Row>,
+}
+
+/// Sums of one entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Row {
+    hash: u64,
+    length: f64,
+    counted: f64,
+    nats: f64,
+    divergence: f64,
+    agreed: f64,
+}
+
+impl Folded {
+    fn push(&mut self, row: Row) {
+        self.per_item = self.per_item.max(1);
+        if self.open == 0 {
+            if self.rows.len() == MOST_ITEMS {
+                self.rows = self.rows.chunks(2).map(|pair| pair.iter().fold(Row::default(), Row::with)).collect();
+                self.per_item *= 2;
+            }
+            self.rows.push(Row::default());
+        }
+        if let Some(last) = self.rows.last_mut() {
+            *last = last.with(&row);
+        }
+        self.open = (self.open + 1) % self.per_item;
+    }
+}
+
+impl Row {
+    fn with(self, other: &Row) -> Row {
+        Row {
+            hash: self.hash.rotate_left(1) ^ other.hash,
+            length: self.length + other.length,
+            counted: self.counted + other.counted,
+            nats: self.nats + other.nats,
+            divergence: self.divergence + other.divergence,
+            agreed: self.agreed + other.agreed,
+        }
+    }
+}
+
+/// What was found at one place.
+enum Found {
+    Reference(Distribution),
+    Variant { target: f64, divergence: f64, agreed: bool },
+}
+
+/// Runs the text through `model`, writing the reference's distributions or reading them.
+pub fn evaluate(
+    model: &mut dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    set: &DataSet,
+    plan: Plan,
+    against: Against<'_>,
+    told: Told<'_>,
+) -> Result<Evaluation, QualityError> {
+    let mut pass = Pass::new(model.vocab_size(), against)?;
+    let mut windows = Windows::new(set, tokenizer, plan)?;
+    let at_once = (TOKENS_AT_ONCE / plan.context).max(1);
+    loop {
+        let batch: Vec<Window> = windows.by_ref().take(at_once).collect::<Result<_, _>>()?;
+        if batch.is_empty() {
+            break;
+        }
+        pass.batch(model, &batch)?;
+        if !told(pass.counted) {
+            return Err(QualityError::Stopped);
+        }
+    }
+    if pass.counted == 0 {
+        return Err(QualityError::Other(format!(
+            "{}: {} tokens do not fill a window of {}; give more text or a smaller --context",
+            set.location, windows.tokens, plan.context
+        )));
+    }
+    let (tokens, token_hash) = (windows.tokens, windows.token_hash());
+    Ok(Evaluation { tokens: Some(tokens), token_hash: Some(token_hash), ..pass.finish()? })
+}
+
+/// One pass over a text.
+struct Pass {
+    vocab: usize,
+    writer: Option<Writer>,
+    reader: Option<Reader>,
+    file: String,
+    folded: Folded,
+    /// Divergences, in billionths of a nat.
+    divergences: Histogram<u64>,
+    tail: f64,
+    counted: usize,
+}
+
+impl Pass {
+    fn new(vocab: usize, against: Against<'_>) -> Result<Self, QualityError> {
+        let (Against::Writing(path) | Against::Reading(path)) = &against;
+        let file = path.display().to_string();
+        let io = |error| QualityError::Io(file.clone(), error);
+        let (writer, reader) = match against {
+            Against::Writing(path) => (Some(Writer::create(path, vocab).map_err(io)?), None),
+            Against::Reading(path) => (None, Some(Reader::open(path, vocab).map_err(io)?)),
+        };
+        let divergences = Histogram::new_with_bounds(1, (1000.0 * NANO) as u64, 3)
+            .map_err(|error| QualityError::Other(error.to_string()))?;
+        Ok(Self { vocab, writer, reader, file, folded: Folded::default(), divergences, tail: 0.0, counted: 0 })
+    }
+
+    fn batch(&mut self, model: &mut dyn LanguageModel, batch: &[Window]) -> Result<(), QualityError> {
+        let places: Vec<Place> = batch
+            .iter()
+            .enumerate()
+            .flat_map(|(sequence, window)| window.positions().map(move |position| Place { sequence, position }))
+            .collect();
+        let targets: Vec<u32> = places.iter().map(|at| batch[at.sequence].tokens[at.position + 1]).collect();
+        let kept: Option<Vec<Distribution>> = match &mut self.reader {
+            None => None,
+            Some(reader) => Some(
+                places
+                    .iter()
+                    .map(|_| reader.next())
+                    .collect::<std::io::Result<_>>()
+                    .map_err(|e| QualityError::Io(self.file.clone(), e))?,
+            ),
+        };
+        let sequences: Vec<Vec<u32>> = batch.iter().map(|window| window.tokens.clone()).collect();
+        let (vocab, mut found) = (self.vocab, Vec::with_capacity(places.len()));
+        model.logits(&sequences, &places, &mut |first, values| {
+            let rows = values.par_chunks_exact(vocab).enumerate();
+            found.par_extend(rows.map(|(row, logits)| {
+                let at = first + row;
+                match &kept {
+                    None => Found::Reference(Distribution::of(logits, targets[at])),
+                    Some(kept) => against_reference(&kept[at], logits, targets[at]),
+                }
+            }));
+        })?;
+        let mut found = found.into_iter();
+        for window in batch {
+            let bytes: Vec<u8> = window.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+            let mut row = Row { hash: hash_of(&[&bytes]), length: window.tokens.len() as f64, ..Row::default() };
+            for found in found.by_ref().take(window.counted()) {
+                self.count(found, &mut row)?;
+            }
+            self.folded.push(row);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, found: Found, row: &mut Row) -> Result<(), QualityError> {
+        row.counted += 1.0;
+        self.counted += 1;
+        let target = match found {
+            Found::Reference(distribution) => {
+                self.tail += distribution.tail();
+                row.agreed += 1.0;
+                if let Some(writer) = &mut self.writer {
+                    writer.push(&distribution).map_err(|e| QualityError::Io(self.file.clone(), e))?;
+                }
+                distribution.target as f64
+            }
+            Found::Variant { target, divergence, agreed } => {
+                row.divergence += divergence;
+                row.agreed += f64::from(u8::from(agreed));
+                // Smaller than a billionth is a billionth.
+                self.divergences.saturating_record((divergence * NANO) as u64);
+                target
+            }
+        };
+        if !target.is_finite() {
+            return Err(QualityError::Other(
+                "the model gives probabilities that are no numbers: its weights do not work at this level".to_string(),
+            ));
+        }
+        row.nats -= target;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Evaluation, QualityError> {
+        let rows = &self.folded.rows;
+        let parts = |of: fn(&Row) -> f64| rows.iter().map(|row| (of(row), row.counted)).collect();
+        let series = |metric, higher_is_better, summary, from_reference, of| Series {
+            metric,
+            higher_is_better,
+            summary,
+            from_reference,
+            parts: parts(of),
+        };
+        let item = |row: &Row| Item {
+            hash: row.hash,
+            length: row.length,
+            outcome: row.nats,
+            weight: row.counted,
+            score: -row.nats / row.counted,
+            answer: 0,
+        };
+        let mut evaluation = Evaluation {
+            items: rows.iter().map(item).collect(),
+            series: vec![
+                series("perplexity", false, Summary::Exponential, false, |row| row.nats),
+                series("kl_divergence_mean", false, Summary::Mean, true, |row| row.divergence),
+                series("top1_agreement", true, Summary::Mean, true, |row| row.agreed),
+            ],
+            samples: self.counted,
+            ..Evaluation::new(Kind::Text)
+        };
+        match self.writer {
+            Some(writer) => {
+                evaluation.tail = Some(self.tail / self.counted as f64);
+                writer.finish().map_err(|e| QualityError::Io(self.file, e))?;
+            }
+            None => evaluation.singles.push(Single {
+                metric: "kl_divergence_p999",
+                higher_is_better: false,
+                value: self.divergences.value_at_quantile(0.999) as f64 / NANO,
+            }),
+        }
+        Ok(evaluation)
+    }
+}
+
+fn against_reference(kept: &Distribution, logits: &[f32], target: u32) -> Found {
+    let log_sum = log_sum_exp(logits);
+    let divergence = kept.divergence(logits, log_sum);
+    // The first of several equal ones, as the reference has it.
+    let first = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |most, (index, logit)| {
+        if *logit > most.1 { (index, *logit) } else { most }
+    });
+    let agreed = kept.top.first().is_some_and(|(index, _)| *index as usize == first.0);
+    Found::Variant { target: logits[target as usize] as f64 - log_sum, divergence, agreed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_folded_so_that_memory_is_bounded() {
+        let mut folded = Folded::default();
+        for index in 0..20_000 {
+            folded.push(Row { counted: 1.0, nats: index as f64, ..Row::default() });
+        }
+        assert!(folded.rows.len() <= MOST_ITEMS && folded.rows.len() > MOST_ITEMS / 4, "{}", folded.rows.len());
+        assert_eq!(folded.rows.iter().map(|row| row.counted).sum::<f64>(), 20_000.0);
+        let (first, rest) = folded.rows.split_first().unwrap();
+        assert!(rest[..rest.len() - 1].iter().all(|row| row.counted == first.counted));
+    }
+}
