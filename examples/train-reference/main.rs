@@ -99,7 +99,11 @@ fn train(model: &Model, ids: &[u32], (bos, line_end): (u32, u32), steps: usize, 
         let starts: Vec<usize> = (0..TOKENS_PER_STEP / length)
             .map(|_| {
                 let start = rng.random_range(0..ids.len() - 2 * CONTEXT);
-                let ends = ids[start..].iter().take(CONTEXT).position(|id| *id == line_end).filter(|_| rng.random::<f64>() < WHOLE_SHARE);
+                let ends = ids[start..]
+                    .iter()
+                    .take(CONTEXT)
+                    .position(|id| *id == line_end)
+                    .filter(|_| rng.random::<f64>() < WHOLE_SHARE);
                 ends.map_or(start, |at| start + at + 1)
             })
             .collect();

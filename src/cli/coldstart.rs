@@ -129,6 +129,9 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let written = path.join(WEIGHTS);
     let files = match &model.origin {
         Origin::Files(files) => files.clone(),
+        Origin::Embedded(_) => {
+            return usage(format!("{} is a part of the program: a cold start needs a model in files", what.model));
+        }
         Origin::Seed(_) => {
             talk.say(format!("writing random weights in {quant} to start from"));
             gguf_writer::write(&written, &model.shape, model.weights.as_mut(), quant, &model.name)?;

@@ -92,6 +92,16 @@ pub fn measure(args: &MeasureArgs, default_model: Option<&str>, talk: &Talk) -> 
     let engine_threads = args.engine_threads()?;
     // SAFETY: nothing has started a thread yet, and candle has not run.
     unsafe { threads::configure(engine_threads, args.pin.as_deref()) };
+    measure_configured(args, default_model, engine_threads, talk)
+}
+
+/// The same, in a process whose threads are configured already.
+pub fn measure_configured(
+    args: &MeasureArgs,
+    default_model: Option<&str>,
+    engine_threads: usize,
+    talk: &Talk,
+) -> anyhow::Result<Series> {
     stop_on_signal();
     if let Some(path) = &args.resume {
         let measured = measure_one(setup::resume(path, args, engine_threads, talk)?, args, engine_threads, talk)?;

@@ -16,6 +16,7 @@ mod plan;
 mod power_guard;
 mod profile;
 mod progress;
+mod quality;
 mod rank;
 mod rank_args;
 mod report;
@@ -110,6 +111,8 @@ enum Command {
     Profile(profile::Args),
     /// Measure what passes between starting a process and its first token.
     Coldstart(coldstart::Args),
+    /// Measure what quantization and pruning cost in answers.
+    Quality(quality::Args),
     /// Rank offers by what a request costs on them.
     Rank(rank::Args),
     /// How many of which instances a demand takes, and what a month of them costs.
@@ -153,6 +156,7 @@ impl Cli {
             Command::Profile(args) => profile::run(args, &talk),
             Command::Coldstart(args) => coldstart::run(args, &talk),
             Command::ColdstartProbe(args) => coldstart::probe(args),
+            Command::Quality(args) => quality::run(args, &talk),
             Command::Rank(args) => rank::run(args, &talk),
             Command::Plan(args) => plan::run(args, &talk),
             Command::Report(args) => report::run(args, &talk),

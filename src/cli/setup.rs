@@ -232,6 +232,7 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         power: PowerRecord::default(),
         loads: Vec::new(),
         overhead: None,
+        quality: None,
     }
 }
 

@@ -124,6 +124,7 @@ fn record(import: ImportRecord) -> RunRecord {
         },
         loads: Vec::new(),
         overhead: None,
+        quality: None,
         basis: Basis::Imported,
         accelerators: 0,
         import: Some(import),

@@ -360,7 +360,9 @@ mod tests {
         let good = r#"{"context":"a","choices":["b","c"],"answer":1}"#;
         assert_eq!(set("x.jsonl", r#"{"a":"x","b":"y","score":1}"#).unwrap().kind, Kind::Pairs);
         assert_eq!(set("x.txt", r#"{"a":"x","b":"y","score":1}"#).unwrap().kind, Kind::Text);
-        assert!(set("x.jsonl", "{\"question\":1}").err().unwrap().to_string().contains("x.jsonl:1: a line has the keys"));
+        assert!(
+            set("x.jsonl", "{\"question\":1}").err().unwrap().to_string().contains("x.jsonl:1: a line has the keys")
+        );
         assert!(set("x.jsonl", "\n\n").err().unwrap().to_string().contains("is empty"));
         for (bad, said) in [
             (r#"{"context":"a","choices":["b"],"answer":0}"#, "at least two"),
@@ -381,7 +383,8 @@ mod tests {
 
     #[test]
     fn blocks_are_the_whole_text() {
-        for text in ["", "short", &"a line of it\n".repeat(200_000), &"word ".repeat(400_000), &"é".repeat(1_100_000)] {
+        for text in ["", "short", &"a line of it\n".repeat(200_000), &"word ".repeat(400_000), &"é".repeat(1_100_000)]
+        {
             let set = set("x.txt", text.to_string().leak()).unwrap();
             let blocks: Vec<String> = set.blocks().unwrap().map(Result::unwrap).collect();
             assert_eq!(blocks.concat(), text);
@@ -395,7 +398,15 @@ mod tests {
         let blocks: Vec<_> = set.blocks().unwrap().collect();
         assert!(blocks[0].as_ref().unwrap_err().to_string().contains("not UTF-8") && blocks.len() == 1);
         let set = DataSet::embedded("x.jsonl", b"{\"a\":\"x\",\"b\":\"y\",\"score\":1}\n\xff\n").unwrap();
-        assert!(set.items::<Pair>().unwrap().nth(1).unwrap().unwrap_err().to_string().contains("x.jsonl:2: the line is not UTF-8"));
+        assert!(
+            set.items::<Pair>()
+                .unwrap()
+                .nth(1)
+                .unwrap()
+                .unwrap_err()
+                .to_string()
+                .contains("x.jsonl:2: the line is not UTF-8")
+        );
         assert!(DataSet::open(Path::new("/nowhere/x.txt")).is_err());
     }
 }

@@ -5,7 +5,7 @@
 //! ([`text`]) or against the reference's answers ([`tasks`]). [`compare`] makes figures with intervals and verdicts of
 //! both, [`drift`] compares two runs, and [`history`] a series of them.
 
-// pub mod compare;
+pub mod compare;
 pub mod continuation;
 pub mod data;
 // pub mod drift;

@@ -260,9 +260,10 @@ fn against_reference(kept: &Distribution, logits: &[f32], target: u32) -> Found 
     let log_sum = log_sum_exp(logits);
     let divergence = kept.divergence(logits, log_sum);
     // The first of several equal ones, as the reference has it.
-    let first = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |most, (index, logit)| {
-        if *logit > most.1 { (index, *logit) } else { most }
-    });
+    let first = logits
+        .iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |most, (index, logit)| if *logit > most.1 { (index, *logit) } else { most });
     let agreed = kept.top.first().is_some_and(|(index, _)| *index as usize == first.0);
     Found::Variant { target: logits[target as usize] as f64 - log_sum, divergence, agreed }
 }

@@ -134,6 +134,18 @@ impl RunFolder {
         write_whole(&self.path, name, contents)
     }
 
+    /// Writes a CSV file of the folder whole.
+    pub fn write_csv(
+        &self,
+        name: &str,
+        header: &[&str],
+        records: impl Iterator<Item = Vec<String>>,
+    ) -> Result<(), FolderError> {
+        let header = header.iter().map(|column| column.to_string()).collect();
+        let lines = csv_lines(std::iter::once(header).chain(records));
+        write_whole(&self.path, name, &lines.map_err(|e| FolderError::Io(self.path.join(name), e))?)
+    }
+
     /// Writes all rows of a run that is not measured but read, at once.
     pub fn append_rows(&mut self, rows: &[CaseRow]) -> Result<(), FolderError> {
         let path = self.path.clone();

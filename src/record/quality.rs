@@ -14,6 +14,10 @@ use std::collections::HashMap;
 pub struct QualityRow {
     /// The level that it is of.
     pub quant: Quant,
+    /// How its weights were pruned, such as `wanda:0.5`; empty for not at all.
+    pub pruning: String,
+    /// The data set; empty where whoever wrote the file did not say.
+    pub data: String,
     /// What it is, such as `perplexity` or `gsm8k_exact_match`.
     pub metric: String,
     /// Whether more of it is better; otherwise less is.
@@ -28,11 +32,72 @@ pub struct QualityRow {
     pub samples: Option<f64>,
     /// Who measured it, and on what.
     pub source: String,
+    /// How far it is above that of the reference, on the same items.
+    pub delta: Option<f64>,
+    /// Lower end of the 95 % interval of the difference.
+    pub delta_lo: Option<f64>,
+    /// Upper end.
+    pub delta_hi: Option<f64>,
+    /// Chance of such a difference where there is none, corrected for the number of variants (Holm).
+    pub p_value: Option<f64>,
+    /// The least true difference that so many items find, four times of five.
+    pub detectable: Option<f64>,
+    /// Tokens or items for a difference of the margin that was asked for.
+    pub samples_needed: Option<f64>,
+    /// `reference`, `degraded`, `improved`, `no detected change`, `not tested`; empty where nothing was compared.
+    pub verdict: String,
 }
 
 impl QualityRow {
     /// Columns of quality.csv.
-    pub const HEADER: [&'static str; 8] = ["quant", "metric", "better", "value", "lo", "hi", "samples", "source"];
+    pub const HEADER: [&'static str; 17] = [
+        "quant",
+        "metric",
+        "better",
+        "value",
+        "lo",
+        "hi",
+        "samples",
+        "source",
+        "pruning",
+        "data",
+        "delta",
+        "delta_lo",
+        "delta_hi",
+        "p_value",
+        "detectable",
+        "samples_needed",
+        "verdict",
+    ];
+
+    /// The fields in the order of [`QualityRow::HEADER`].
+    pub fn fields(&self) -> Vec<String> {
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+        vec![
+            self.quant.to_string(),
+            self.metric.clone(),
+            if self.higher_is_better { "higher" } else { "lower" }.to_string(),
+            self.value.to_string(),
+            number(self.lo),
+            number(self.hi),
+            number(self.samples),
+            self.source.clone(),
+            self.pruning.clone(),
+            self.data.clone(),
+            number(self.delta),
+            number(self.delta_lo),
+            number(self.delta_hi),
+            number(self.p_value),
+            number(self.detectable),
+            number(self.samples_needed),
+            self.verdict.clone(),
+        ]
+    }
+
+    /// The level with its pruning, as people read it.
+    pub fn variant(&self) -> String {
+        format!("{} {}", self.quant, self.pruning).trim_end().to_string()
+    }
 
     /// Which way is good.
     pub fn better(&self) -> Better {
@@ -55,6 +120,7 @@ impl QualityRow {
         if lo.is_some_and(|lo| lo > value) || hi.is_some_and(|hi| hi < value) {
             return Err(format!("column `value`: {value} is not between `lo` and `hi`"));
         }
+        let word = |name: &str| fields.get(name).cloned().unwrap_or_default();
         Ok(Self {
             quant: text(fields, "quant")?.parse().map_err(|e| format!("column `quant`: {e}"))?,
             metric: text(fields, "metric")?.to_string(),
@@ -63,12 +129,130 @@ impl QualityRow {
             lo,
             hi,
             samples: optional("samples")?,
-            source: fields.get("source").cloned().unwrap_or_default(),
+            source: word("source"),
+            pruning: word("pruning"),
+            data: word("data"),
+            delta: optional("delta")?,
+            delta_lo: optional("delta_lo")?,
+            delta_hi: optional("delta_hi")?,
+            p_value: optional("p_value")?,
+            detectable: optional("detectable")?,
+            samples_needed: optional("samples_needed")?,
+            verdict: word("verdict"),
         })
     }
 }
 
+/// One question, prompt or pair, or a few windows of a text, as one variant answered it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ItemRow {
+    /// The data set.
+    pub data: String,
+    /// The level.
+    pub quant: Quant,
+    /// How it was pruned; empty for not at all.
+    pub pruning: String,
+    /// What the model was given, as 16 hexadecimal digits of a hash.
+    pub hash: String,
+    /// Tokens that were given.
+    pub length: f64,
+    /// Mean of minus the logarithm of how frequent those tokens are in the data of the run (or of its baseline), in nats.
+    pub surprise: Option<f64>,
+    /// The main figure's part: minus the log-likelihood of a text, 1 for a right answer, the cosine of a pair.
+    pub outcome: f64,
+    /// What outcomes are divided by: tokens of a text, else 1.
+    pub weight: f64,
+    /// How sure the model was (METHODOLOGY.md says how for each kind).
+    pub score: f64,
+}
+
+impl ItemRow {
+    /// The file that holds them.
+    pub const FILE: &'static str = "quality_items.csv";
+    /// Its columns.
+    pub const HEADER: [&'static str; 9] =
+        ["data", "quant", "pruning", "hash", "length", "surprise", "outcome", "weight", "score"];
+
+    /// The fields in the order of [`ItemRow::HEADER`].
+    pub fn fields(&self) -> Vec<String> {
+        vec![
+            self.data.clone(),
+            self.quant.to_string(),
+            self.pruning.clone(),
+            self.hash.clone(),
+            self.length.to_string(),
+            self.surprise.map_or(String::new(), |value| value.to_string()),
+            self.outcome.to_string(),
+            self.weight.to_string(),
+            self.score.to_string(),
+        ]
+    }
+
+    fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
+        let value = |name: &str| number(name, text(fields, name)?);
+        let surprise = match text(fields, "surprise")? {
+            "" => None,
+            found => Some(number("surprise", found)?),
+        };
+        Ok(Self {
+            data: text(fields, "data")?.to_string(),
+            quant: text(fields, "quant")?.parse().map_err(|e| format!("column `quant`: {e}"))?,
+            pruning: text(fields, "pruning")?.to_string(),
+            hash: text(fields, "hash")?.to_string(),
+            length: value("length")?,
+            surprise,
+            outcome: value("outcome")?,
+            weight: value("weight")?,
+            score: value("score")?,
+        })
+    }
+}
+
+/// How often a token was in a data set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenCount {
+    /// The data set.
+    pub data: String,
+    /// The token.
+    pub token: u32,
+    /// How often.
+    pub count: u64,
+}
+
+impl TokenCount {
+    /// The file that holds them.
+    pub const FILE: &'static str = "quality_tokens.csv";
+    /// Its columns.
+    pub const HEADER: [&'static str; 3] = ["data", "token", "count"];
+
+    /// The fields in the order of [`TokenCount::HEADER`].
+    pub fn fields(&self) -> Vec<String> {
+        vec![self.data.clone(), self.token.to_string(), self.count.to_string()]
+    }
+
+    fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
+        let whole = |name: &str| -> Result<u64, String> {
+            let found = text(fields, name)?;
+            found.parse().map_err(|_| format!("column `{name}`: `{found}` is not a whole number"))
+        };
+        let token = u32::try_from(whole("token")?).map_err(|_| "column `token`: too large".to_string())?;
+        Ok(Self { data: text(fields, "data")?.to_string(), token, count: whole("count")? })
+    }
+}
+
 impl Run {
+    /// Reads the items that quality was measured on; empty where there are none.
+    pub fn quality_items(&self) -> Result<Vec<ItemRow>, ReadError> {
+        let path = self.path.join(ItemRow::FILE);
+        if path.exists() { read_rows(&path, ItemRow::from_fields) } else { Ok(Vec::new()) }
+    }
+
+    /// Reads how often each token was in each data set; empty where that is not known.
+    pub fn token_counts(&self) -> Result<Vec<TokenCount>, ReadError> {
+        let path = self.path.join(TokenCount::FILE);
+        if path.exists() { read_rows(&path, TokenCount::from_fields) } else { Ok(Vec::new()) }
+    }
+
     /// Reads quality.csv; empty where there is none.
     pub fn quality(&self) -> Result<Vec<QualityRow>, ReadError> {
         let path = self.path.join("quality.csv");
@@ -82,6 +266,7 @@ mod tests {
 
     fn fields(better: &str, value: &str, lo: &str) -> HashMap<String, String> {
         let values = ["int4", "perplexity", better, value, lo, "", "4096", "llama-perplexity on wikitext-2"];
+        // As other programs write them: without the later columns.
         QualityRow::HEADER.into_iter().map(String::from).zip(values.map(String::from)).collect()
     }
 

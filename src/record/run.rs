@@ -4,6 +4,7 @@ use super::ceiling::Ceiling;
 use super::environment::Environment;
 use super::import::{ImportRecord, SystemRecord};
 use super::outcome::Basis;
+use super::quality_record::QualityRecord;
 use crate::units::{Bytes, Seconds, Watts};
 use crate::workload::{ModelShape, Quant, Sweep};
 use jiff::Timestamp;
@@ -76,6 +77,9 @@ pub struct RunRecord {
     /// Of an imported run: the tool, its files and the systems that it measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<ImportRecord>,
+    /// How quality was measured, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityRecord>,
 }
 
 /// The system under test.

@@ -126,6 +126,18 @@ pub fn p_value(difference: f64, error: f64, items: usize) -> f64 {
     StudentsT::new(0.0, 1.0, items as f64 - 1.0).map_or(1.0, |t| (2.0 * t.sf((difference / error).abs())).min(1.0))
 }
 
+/// The 95 % interval of a share (Wilson 1927), which is not nothing even for none or all.
+pub fn wilson(found: usize, items: usize) -> (f64, f64) {
+    if items == 0 {
+        return (0.0, 1.0);
+    }
+    let (n, z) = (items as f64, normal_quantile(0.975));
+    let share = found as f64 / n;
+    let middle = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
+    let half = z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
+    ((middle - half).clamp(0.0, share), (middle + half).clamp(share, 1.0))
+}
+
 /// How many standard errors a true change must be for a test at 5 % to find it four times of five: 2.80.
 pub fn detectable_errors() -> f64 {
     normal_quantile(1.0 - ALPHA / 2.0) + normal_quantile(POWER)

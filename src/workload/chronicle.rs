@@ -305,7 +305,12 @@ mod tests {
                 assert!(choices[i + 1..].iter().all(|b| a.text != b.text), "{state:?}: {}", a.text);
             }
             // One of every seven days and towns is enough to see each place.
-            open.extend(choices.iter().filter_map(|choice| choice.next).filter(|next| seen.insert(next.place as usize * 100 + next.trade)));
+            open.extend(
+                choices
+                    .iter()
+                    .filter_map(|choice| choice.next)
+                    .filter(|next| seen.insert(next.place as usize * 100 + next.trade)),
+            );
         }
     }
 

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 static MODELS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/models");
 
+/// The files of the small trained model.
+pub fn reference_files() -> Option<&'static Dir<'static>> {
+    MODELS.get_dir("reference")
+}
+
 /// A model that is known by its shape. Without weights it runs on seeded random ones: speed does not depend on
 /// their values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

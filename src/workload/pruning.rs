@@ -113,7 +113,17 @@ mod tests {
         for text in ["wanda:0.5", "magnitude:0.25", "wanda:2:4", "magnitude:4:8"] {
             assert_eq!(text.parse::<Pruning>().unwrap().to_string(), text);
         }
-        for text in ["wanda", "wanda:1", "wanda:0", "wanda:x", "sparsegpt:0.5", "wanda:4:4", "wanda:0:4", "wanda:2:", "wanda:nan"] {
+        for text in [
+            "wanda",
+            "wanda:1",
+            "wanda:0",
+            "wanda:x",
+            "sparsegpt:0.5",
+            "wanda:4:4",
+            "wanda:0:4",
+            "wanda:2:",
+            "wanda:nan",
+        ] {
             let error = text.parse::<Pruning>().unwrap_err();
             assert!(error.contains("magnitude:2:4"), "{error}");
         }

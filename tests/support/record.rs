@@ -56,5 +56,6 @@ pub fn record() -> RunRecord {
         power: PowerRecord { source: "none".into(), reason: Some("test".into()), ..PowerRecord::default() },
         loads: Vec::new(),
         overhead: None,
+        quality: None,
     }
 }

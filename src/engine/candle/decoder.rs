@@ -329,7 +329,13 @@ impl Block {
     }
 
     /// `look` is shown what each of the products reads.
-    pub(super) fn forward(&mut self, x: &Tensor, shape: &ModelShape, position: &Position, look: Look<'_>) -> Result<Tensor> {
+    pub(super) fn forward(
+        &mut self,
+        x: &Tensor,
+        shape: &ModelShape,
+        position: &Position,
+        look: Look<'_>,
+    ) -> Result<Tensor> {
         let normed = self.attention_norm.forward(x)?;
         look(Reads::AttentionNorm, &normed)?;
         let attended = self.attend(&normed, shape, position)?;

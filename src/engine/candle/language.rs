@@ -3,8 +3,8 @@
 use super::cpu::matmul::with_f32_values;
 use super::decoder::Decoder;
 use super::{failed, generate};
-use crate::engine::language::{LanguageModel, Place, TakeLogits};
 use crate::engine::EngineError;
+use crate::engine::language::{LanguageModel, Place, TakeLogits};
 use crate::units::Bytes;
 use candle_core::{DType, Device, Result, Tensor};
 use std::ops::ControlFlow;
@@ -66,7 +66,8 @@ impl CandleLanguageModel {
         let vocab = self.vocab_size();
         let at_once = (MOST_LOGITS / vocab).clamp(1, 4096);
         for (chunk, places) in places.chunks(at_once).enumerate() {
-            let rows: Vec<u32> = places.iter().map(|place| (place.sequence * longest + place.position) as u32).collect();
+            let rows: Vec<u32> =
+                places.iter().map(|place| (place.sequence * longest + place.position) as u32).collect();
             let rows = Tensor::from_vec(rows, places.len(), &self.device)?;
             let logits = self.decoder.head(&hidden.index_select(&rows, 0)?.unsqueeze(0)?)?;
             let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;

@@ -34,12 +34,7 @@ impl Norms {
 }
 
 /// Prunes the products of all blocks, stores everything at `quant`, and returns how many weights are zero by that.
-pub(super) fn prune(
-    decoder: &mut Decoder,
-    pruning: &Pruning,
-    calibration: &[Vec<u32>],
-    quant: Quant,
-) -> Result<usize> {
+pub(super) fn prune(decoder: &mut Decoder, pruning: &Pruning, calibration: &[Vec<u32>], quant: Quant) -> Result<usize> {
     let mut zeros = 0;
     let mut states = match pruning.method {
         Method::Magnitude => Vec::new(),
@@ -90,13 +85,7 @@ fn pass(
     decoder.blocks[index].forward(x, &shape, &position, look)
 }
 
-fn prune_block(
-    block: &mut Block,
-    pruning: &Pruning,
-    norms: &Norms,
-    quant: Quant,
-    compute: &Compute,
-) -> Result<usize> {
+fn prune_block(block: &mut Block, pruning: &Pruning, norms: &Norms, quant: Quant, compute: &Compute) -> Result<usize> {
     let mut zeros = 0;
     let matrices = [
         (&mut block.query.weight, Reads::AttentionNorm),

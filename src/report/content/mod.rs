@@ -5,6 +5,7 @@ mod coldstart;
 mod comparison;
 mod origin;
 mod plan;
+pub mod quality;
 mod ranking;
 mod series;
 mod validation;

@@ -14,7 +14,7 @@ pub mod spm;
 pub mod synthetic;
 
 use super::linear::Linear;
-use crate::workload::{Architecture, Encoding, ModelShape, Preset, Quant};
+use crate::workload::{Architecture, Encoding, ModelShape, Preset, Quant, preset};
 use candle_core::Tensor;
 use names::TensorName;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,8 @@ pub struct OpenedModel {
 pub enum Origin {
     /// Files, those that say the sizes included.
     Files(Vec<PathBuf>),
+    /// Files that the program carries.
+    Embedded(Vec<&'static [u8]>),
     /// Random numbers that follow from this text.
     Seed(String),
 }
@@ -98,10 +100,20 @@ impl OpenedModel {
     pub fn hash(&self) -> Result<String, ModelError> {
         match &self.origin {
             Origin::Files(files) => hash_files(files),
+            Origin::Embedded(files) => {
+                let mut hasher = blake3::Hasher::new();
+                for bytes in files {
+                    hasher.update(bytes);
+                }
+                Ok(hasher.finalize().to_hex().to_string())
+            }
             Origin::Seed(text) => Ok(blake3::hash(text.as_bytes()).to_hex().to_string()),
         }
     }
 }
+
+/// The name of the small trained model that the program carries.
+pub const REFERENCE: &str = "reference";
 
 /// Endings of names that mean a file, never a repository.
 const FILE_ENDINGS: [&str; 4] = [".gguf", ".safetensors", ".toml", ".json"];
@@ -126,6 +138,11 @@ pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, 
             )),
             _ => gguf::open(&path),
         };
+    }
+    if model == REFERENCE
+        && let Some(files) = preset::reference_files()
+    {
+        return safetensors::open_embedded(REFERENCE, files);
     }
     match Preset::named(model) {
         Ok(preset) => synthetic(&preset, seed),

@@ -7,6 +7,7 @@ use crate::workload::{Encoding, Quant};
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
+use include_dir::Dir;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -16,10 +17,38 @@ use std::path::{Path, PathBuf};
 /// Bytes of JSON that a header may have; the format itself allows 100 MB.
 const MAX_HEADER: u64 = 100 << 20;
 
+/// What holds the bytes of a shard.
+enum Bytes {
+    File(File),
+    Embedded(&'static [u8]),
+}
+
+impl Bytes {
+    fn len(&self) -> std::io::Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Embedded(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> std::io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(out, offset),
+            Self::Embedded(bytes) => match bytes.get(offset as usize..offset as usize + out.len()) {
+                Some(found) => {
+                    out.copy_from_slice(found);
+                    Ok(())
+                }
+                None => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            },
+        }
+    }
+}
+
 /// One file and where its data begins.
 struct Shard {
     path: PathBuf,
-    file: File,
+    file: Bytes,
     data_start: u64,
 }
 
@@ -52,7 +81,8 @@ pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError
     let mut shards = Vec::new();
     let mut tensors = HashMap::new();
     for path in &files {
-        let (shard, infos) = open_shard(path)?;
+        let file = File::open(path).map_err(|e| ModelError::new(path, e))?;
+        let (shard, infos) = open_shard(path, Bytes::File(file))?;
         tensors.extend(infos.into_iter().map(|(name, info)| (name, Entry { shard: shards.len(), info })));
         shards.push(shard);
     }
@@ -78,6 +108,32 @@ pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError
         origin: super::Origin::Files(hashed),
         tokenizer,
         weights: Box::new(SafetensorsWeights { folder: folder.to_path_buf(), shards, tensors, native }),
+    })
+}
+
+/// Opens a model that the program carries: config.json, tokenizer.json and one file of weights.
+pub fn open_embedded(name: &str, files: &'static Dir<'static>) -> Result<OpenedModel, ModelError> {
+    let bytes = |file: &str| {
+        let path = files.path().join(file);
+        files.get_file(&path).map(|file| file.contents()).ok_or_else(|| ModelError::new(&path, "is not in the program"))
+    };
+    let fail = |message: String| ModelError::new(name, message);
+    let (config, tokenizer, weights) = (bytes("config.json")?, bytes("tokenizer.json")?, bytes("model.safetensors")?);
+    let shape = hf_config::parse(&String::from_utf8_lossy(config)).map_err(fail)?;
+    let path = Path::new(name);
+    let (shard, infos) = open_shard(path, Bytes::Embedded(weights))?;
+    let tensors = infos.into_iter().map(|(name, info)| (name, Entry { shard: 0, info })).collect();
+    let native = native_quant(path, &tensors)?;
+    let tokenizer = tokenizers::Tokenizer::from_bytes(tokenizer).map_err(|e| fail(e.to_string()))?;
+    Ok(OpenedModel {
+        name: name.to_string(),
+        kind: "embedded",
+        location: None,
+        shape,
+        synthetic: false,
+        origin: super::Origin::Embedded(vec![config, weights]),
+        tokenizer: Some(tokenizer),
+        weights: Box::new(SafetensorsWeights { folder: path.to_path_buf(), shards: vec![shard], tensors, native }),
     })
 }
 
@@ -109,10 +165,9 @@ fn shard_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
 }
 
 /// Reads the header of one file and checks each tensor against the file.
-fn open_shard(path: &Path) -> Result<(Shard, Vec<(String, TensorInfo)>), ModelError> {
+fn open_shard(path: &Path, file: Bytes) -> Result<(Shard, Vec<(String, TensorInfo)>), ModelError> {
     let fail = |message: String| ModelError::new(path, message);
-    let file = File::open(path).map_err(|e| fail(e.to_string()))?;
-    let len = file.metadata().map_err(|e| fail(e.to_string()))?.len();
+    let len = file.len().map_err(|e| fail(e.to_string()))?;
     let mut prefix = [0; 8];
     file.read_exact_at(&mut prefix, 0).map_err(|_| fail("the file is truncated: it has no header".to_string()))?;
     let header_len = u64::from_le_bytes(prefix);

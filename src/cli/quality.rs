@@ -1,0 +1,525 @@
+//! `sizewell quality`: what a quantization or a pruning costs in answers.
+
+use super::measure_args::{KernelsArg, MeasureArgs};
+use super::measuring;
+use super::progress::{stop_on_signal, stop_was_asked};
+use super::setup::{self, model_record, new_record, open_card};
+use super::talk::Talk;
+use super::{Exit, output, usage};
+use crate::device::DeviceId;
+use crate::engine::candle::ops::Kernels;
+use crate::engine::candle::source::{self, OpenedModel, REFERENCE};
+use crate::engine::candle::{CandleEngine, threads};
+use crate::quality::compare::{self, Comparing};
+use crate::quality::data::{DataSet, Kind};
+use crate::quality::text::{self, Against};
+use crate::quality::variant::AskedPruning;
+use crate::quality::windows::{Plan, Windows, bos_of};
+use crate::quality::{Evaluation, QualityError, Variant, tasks};
+use crate::record::{
+    CalibrationRecord, DataRecord, ItemRow, QualityRecord, QualityRow, Run, RunFolder, RunStatus, VariantRecord,
+};
+use crate::report::content;
+use crate::units::{Bytes, Seconds, Usd};
+use crate::workload::pruning::{Method, stored_bytes};
+use crate::workload::{Quant, chronicle, preset};
+use jiff::Timestamp;
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rust_decimal::Decimal;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Sequences that Wanda weighs activations on, as many as its authors use.
+const CALIBRATION_WINDOWS: usize = 128;
+/// The longest window by default.
+const CONTEXT: usize = 512;
+/// Fewer tokens than this are too few to rely on (METHOD.md, R-E1).
+const TOKENS_ADVISED: usize = 100_000;
+/// Prompt and tokens of the case that the speed of each level is measured by.
+const SPEED_CASE: (usize, usize) = (128, 32);
+
+/// Arguments of `quality`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// GGUF file, folder with config.json and safetensors, hub id, or `reference`, the small model in this program.
+    #[arg(long, short, value_name = "MODEL")]
+    model: String,
+    /// Another model to hold it against, such as the f16 file that a quantized one was made of.
+    #[arg(long, value_name = "MODEL")]
+    reference: Option<String>,
+    /// Data sets: plain text, or JSON lines (METHODOLOGY.md says which keys); those in this program for `reference`.
+    #[arg(long, short, value_delimiter = ',', value_name = "FILE,...")]
+    data: Vec<PathBuf>,
+    /// Tokens of a window of text; 512 or what the model has by default.
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+    /// How far windows are apart, every token counted once; by default each stands alone and its second half counts, as
+    /// with llama.cpp.
+    #[arg(long, value_name = "N")]
+    stride: Option<usize>,
+    /// Levels to compare, the reference first: f32, bf16, f16, int8, q6_k, q5_k, int4, q4_0, q3_k, q2_k. By default the
+    /// file's own, int8 and int4.
+    #[arg(long, value_delimiter = ',', value_name = "LEVEL,...")]
+    quant: Vec<Quant>,
+    /// Prunings to compare, such as wanda:0.5 or magnitude:2:4, stored at the level of the reference or another:
+    /// wanda:0.5@int4.
+    #[arg(long, value_delimiter = ',', value_name = "PRUNING,...")]
+    prune: Vec<AskedPruning>,
+    /// Text that Wanda weighs activations by; not that of the evaluation.
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// The change that sample sizes are counted for: a share of right answers, or of the perplexity.
+    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
+    margin: f64,
+    /// Device: `cpu` or `cuda:0` (with --kernels candle).
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: DeviceId,
+    /// Whose kernels compute.
+    #[arg(long, value_enum, default_value = "own")]
+    kernels: KernelsArg,
+    /// Threads of the engine; one for each physical core by default.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Seed of resampling.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Do not measure how fast each level is.
+    #[arg(long)]
+    no_speed: bool,
+    /// The instance that this machine is, such as aws:m7a.large.
+    #[arg(long = "as", value_name = "PROVIDER:TYPE")]
+    instance: Option<String>,
+    /// What an hour of this machine costs, in USD.
+    #[arg(long, value_name = "USD")]
+    price_per_hour: Option<Decimal>,
+    /// Folder for the run; results/DATE-HOST-MODEL-quality by default.
+    #[arg(long, short, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is asked for, checked.
+struct Job {
+    variants: Vec<Variant>,
+    sets: Vec<DataSet>,
+    context: usize,
+    stride: Option<usize>,
+    bos: Option<u32>,
+    calibration: Vec<Vec<u32>>,
+    calibration_record: Option<CalibrationRecord>,
+}
+
+/// Evaluates every variant, measures how fast it is, and shows one table.
+pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+    if !(args.margin > 0.0 && args.margin < 1.0) {
+        return usage("--margin must be between 0 and 1");
+    }
+    if args.threads == Some(0) {
+        return usage("--threads is 0; at least 1 is needed");
+    }
+    let engine_threads = args.threads.unwrap_or_else(crate::device::cpu::default_threads);
+    // SAFETY: nothing has started a thread yet, and candle has not run.
+    unsafe { threads::configure(engine_threads, None) };
+    let model = open(&args.model, args.seed, talk)?;
+    let other = args.reference.as_deref().map(|name| open(name, args.seed, talk)).transpose()?;
+    if let Some(other) = &other {
+        same_vocabulary(&model, other)?;
+    }
+    let job = job(&args, &model, other.as_ref())?;
+    stop_on_signal();
+    let measure = measure_args(&args, &job, &model)?;
+    let folder = if args.no_speed {
+        new_folder(&measure, &model, engine_threads)?
+    } else {
+        measured(&measure, engine_threads, talk)?
+    };
+    let (folder, mut record) = RunFolder::resume(&folder)?;
+    let reference_record = other.as_ref().map(model_record).transpose()?;
+    let mut rows = Rows::default();
+    let evaluated = evaluate(&args, &job, model, other, folder.path(), &mut rows, talk);
+    record.quality = Some(QualityRecord {
+        reference: job.variants[0].quant,
+        reference_model: reference_record,
+        margin: args.margin,
+        data: std::mem::take(&mut rows.data),
+        variants: std::mem::take(&mut rows.variants),
+        calibration: job.calibration_record.clone(),
+    });
+    evaluated?;
+    compare::judge(&mut rows.figures);
+    folder.write_csv("quality.csv", &QualityRow::HEADER, rows.figures.iter().map(QualityRow::fields))?;
+    folder.write_csv(ItemRow::FILE, &ItemRow::HEADER, rows.items.iter().map(ItemRow::fields))?;
+    record.status = RunStatus::Complete;
+    record.finished_at = Some(Timestamp::now());
+    folder.write_record(&record)?;
+    let path = folder.path().to_path_buf();
+    drop(folder);
+    show(&args, &Run::read(&path)?, &rows.figures, talk)
+}
+
+fn show(args: &Args, run: &Run, figures: &[QualityRow], talk: &Talk) -> anyhow::Result<Exit> {
+    let usd_per_h = args.price_per_hour.map(Usd);
+    if args.json {
+        output::json(&serde_json::json!({
+            "run": run.path, "quality": run.record.quality, "figures": figures, "cases": run.cases.iter().map(|row| row.fields()).collect::<Vec<_>>(),
+        }))?;
+    } else {
+        output::table(&content::quality::variants(run, figures, usd_per_h))?;
+        output::table(&content::quality::figures(figures))?;
+        output::text(&format!("\n{}\n", run.path.display()))?;
+    }
+    let failed = run.record.quality.iter().flat_map(|quality| &quality.variants).filter(|v| v.failure.is_some());
+    let failed: Vec<String> = failed.map(VariantRecord::name).collect();
+    if !failed.is_empty() {
+        talk.warn(format!("not evaluated: {}", failed.join(", ")));
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}
+
+fn open(name: &str, seed: u64, talk: &Talk) -> anyhow::Result<OpenedModel> {
+    let model = source::open(name, seed, talk.shows_progress())?;
+    if model.synthetic {
+        return usage(format!("{name} has random weights, whose answers say nothing: name a model with trained ones"));
+    }
+    if model.tokenizer.is_none() {
+        anyhow::bail!(
+            "{name} has no tokenizer (tokenizer.json, or a vocabulary in the GGUF file): text cannot be read"
+        );
+    }
+    Ok(model)
+}
+
+fn same_vocabulary(model: &OpenedModel, other: &OpenedModel) -> anyhow::Result<()> {
+    let vocabulary = |model: &OpenedModel| model.tokenizer.as_ref().map(|tokenizer| tokenizer.get_vocab(true));
+    if model.shape.vocab_size != other.shape.vocab_size || vocabulary(model) != vocabulary(other) {
+        return usage(format!(
+            "{} and {} have different vocabularies: their answers cannot be compared token by token",
+            model.name, other.name
+        ));
+    }
+    Ok(())
+}
+
+fn job(args: &Args, model: &OpenedModel, other: Option<&OpenedModel>) -> anyhow::Result<Job> {
+    let native = model.weights.native_quant().unwrap_or(Quant::F16);
+    let base = other.and_then(|other| other.weights.native_quant());
+    let variants = variants(args, model, base, native)?;
+    let sets = sets(args)?;
+    let most = model.shape.max_context.min(other.map_or(usize::MAX, |other| other.shape.max_context));
+    let context = args.context.unwrap_or(most.min(CONTEXT));
+    if context < 8 || context > most {
+        return usage(format!("--context {context}: a window is of 8 to {most} tokens, which the model has"));
+    }
+    if args.stride.is_some_and(|stride| stride == 0 || stride >= context) {
+        return usage(format!("--stride must be between 1 and {}", context - 1));
+    }
+    let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
+    let bos = bos_of(tokenizer);
+    let wanda = args.prune.iter().any(|asked| asked.pruning.method == Method::Wanda);
+    let (calibration, calibration_record) =
+        if wanda { calibration(args, model, context, bos)? } else { (Vec::new(), None) };
+    Ok(Job { variants, sets, context, stride: args.stride, bos, calibration, calibration_record })
+}
+
+/// The reference first.
+fn variants(args: &Args, model: &OpenedModel, base: Option<Quant>, native: Quant) -> anyhow::Result<Vec<Variant>> {
+    let quants = match args.quant.as_slice() {
+        [] => [native, Quant::Int8, Quant::Int4]
+            .into_iter()
+            .filter(|quant| model.weights.check_quant(*quant).is_ok())
+            .collect(),
+        asked => asked.to_vec(),
+    };
+    for quant in &quants {
+        model.weights.check_quant(*quant).or_else(usage)?;
+    }
+    let first = base.unwrap_or(quants[0]);
+    let mut variants = vec![Variant::plain(first)];
+    // Against another model even the same level is a variant.
+    variants.extend(quants.into_iter().skip(usize::from(base.is_none())).map(Variant::plain));
+    for asked in &args.prune {
+        let quant = asked.quant.unwrap_or(native);
+        model.weights.check_quant(quant).or_else(usage)?;
+        variants.push(Variant { quant, pruning: Some(asked.pruning) });
+    }
+    for (index, variant) in variants.iter().enumerate().skip(1) {
+        if variants[1..index].contains(variant) || (base.is_none() && variants[0] == *variant) {
+            return usage(format!("{variant} is named twice"));
+        }
+    }
+    Ok(variants)
+}
+
+fn sets(args: &Args) -> anyhow::Result<Vec<DataSet>> {
+    let sets: Vec<DataSet> = match (args.data.as_slice(), preset::reference_files()) {
+        ([], Some(files)) if args.model == REFERENCE => {
+            let mut sets = Vec::new();
+            for name in ["text.txt", "choice.jsonl", "generate.jsonl", "pairs.jsonl", "classify.jsonl"] {
+                let file = files.get_file(files.path().join(name));
+                sets.push(DataSet::embedded(name, file.map_or(&[], |file| file.contents()))?);
+            }
+            sets
+        }
+        ([], _) => return usage("--data is missing: a text, or JSON lines of questions (METHODOLOGY.md, section 9)"),
+        (paths, _) => paths.iter().map(|path| DataSet::open(path)).collect::<Result<_, _>>()?,
+    };
+    for (index, set) in sets.iter().enumerate() {
+        if sets[..index].iter().any(|other| other.name == set.name || other.kind == set.kind) {
+            return usage(format!(
+                "{} is of a kind ({}) or name that another set has: a run takes one set of each kind",
+                set.location,
+                set.kind.name()
+            ));
+        }
+    }
+    Ok(sets)
+}
+
+/// Windows of text that no evaluation sees.
+fn calibration(
+    args: &Args,
+    model: &OpenedModel,
+    context: usize,
+    bos: Option<u32>,
+) -> anyhow::Result<(Vec<Vec<u32>>, Option<CalibrationRecord>)> {
+    let set = match &args.calibration {
+        Some(path) if args.data.contains(path) => {
+            return usage("--calibration is one of the data sets: Wanda would be judged on what it was fitted to");
+        }
+        Some(path) => DataSet::open(path)?,
+        None if args.model == REFERENCE => {
+            let text = chronicle::text(1 << 20, &mut Xoshiro256PlusPlus::seed_from_u64(args.seed.wrapping_add(3)));
+            DataSet::embedded("chronicle.txt", text.into_bytes().leak())?
+        }
+        None => {
+            return usage("Wanda needs --calibration FILE: text like the model's use, and not that of the evaluation");
+        }
+    };
+    let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
+    let windows = Windows::new(&set, tokenizer, Plan { context, stride: None, bos })?;
+    let windows: Vec<Vec<u32>> =
+        windows.take(CALIBRATION_WINDOWS).map(|window| Ok(window?.tokens)).collect::<Result<_, QualityError>>()?;
+    if windows.is_empty() {
+        anyhow::bail!("{} does not fill a window of {context} tokens", set.location);
+    }
+    let record = CalibrationRecord { location: set.location.clone(), windows: windows.len(), context };
+    Ok((windows, Some(record)))
+}
+
+/// How the speed of the levels is measured: batch 1, a short prompt.
+fn measure_args(args: &Args, job: &Job, model: &OpenedModel) -> anyhow::Result<MeasureArgs> {
+    let mut quant: Vec<Quant> = Vec::new();
+    for variant in job.variants.iter().skip(usize::from(args.reference.is_some())) {
+        if variant.pruning.is_none() && !quant.contains(&variant.quant) {
+            quant.push(variant.quant);
+        }
+    }
+    let (prompt, tokens) = SPEED_CASE;
+    let output = match &args.output {
+        Some(path) => path.clone(),
+        None => {
+            let record = new_record(&MeasureArgs::default(), 1);
+            setup::default_folder(&record.environment.hostname, &format!("{}-quality", model.name))
+        }
+    };
+    Ok(MeasureArgs {
+        model: Some(args.model.clone()),
+        device: args.device.to_string(),
+        kernels: args.kernels,
+        quant,
+        batch: vec![1],
+        prompt: vec![prompt.min(model.shape.max_context / 2)],
+        gen_tokens: vec![tokens.min(model.shape.max_context / 4).max(2)],
+        threads: args.threads,
+        seed: args.seed,
+        no_ceilings: true,
+        quick: true,
+        instance: args.instance.clone(),
+        price_per_hour: args.price_per_hour,
+        output: Some(output),
+        ..MeasureArgs::default()
+    })
+}
+
+fn measured(measure: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow::Result<PathBuf> {
+    measure.check()?;
+    let series = measuring::measure_configured(measure, None, engine_threads, talk)?;
+    match series.measured.first() {
+        Some(measured) if measured.complete => Ok(measured.run.path.clone()),
+        _ => anyhow::bail!("stopped before quality was measured"),
+    }
+}
+
+/// A run folder without cases.
+fn new_folder(measure: &MeasureArgs, model: &OpenedModel, engine_threads: usize) -> anyhow::Result<PathBuf> {
+    let mut record = new_record(measure, engine_threads);
+    record.model = Some(model_record(model)?);
+    let path = measure.output.clone().unwrap_or_default();
+    RunFolder::create(&path, &record)?;
+    Ok(path)
+}
+
+/// What the evaluation leaves behind.
+#[derive(Default)]
+struct Rows {
+    data: Vec<DataRecord>,
+    variants: Vec<VariantRecord>,
+    figures: Vec<QualityRow>,
+    items: Vec<ItemRow>,
+}
+
+fn evaluate(
+    args: &Args,
+    job: &Job,
+    model: OpenedModel,
+    other: Option<OpenedModel>,
+    folder: &Path,
+    rows: &mut Rows,
+    talk: &Talk,
+) -> anyhow::Result<()> {
+    let Some(tokenizer) = model.tokenizer.clone() else { return usage("no tokenizer") };
+    let mut engine = engine_of(args, model)?;
+    let mut reference_engine = other.map(|other| engine_of(args, other)).transpose()?;
+    let mut reference: Vec<Evaluation> = Vec::new();
+    for (index, variant) in job.variants.iter().enumerate() {
+        let began = Instant::now();
+        talk.say(format!("evaluating {variant}"));
+        let engine = match (&mut reference_engine, index) {
+            (Some(other), 0) => other,
+            _ => &mut engine,
+        };
+        let mut language = match engine.language_model(variant.quant, variant.pruning.as_ref(), &job.calibration) {
+            Ok(language) => language,
+            Err(error) if index > 0 => {
+                rows.variants.push(failed(*variant, error.to_string()));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut evaluations = Vec::new();
+        for set in &job.sets {
+            let mut told = |_| !stop_was_asked();
+            let kept = folder.join(format!("{}.topk", set.name));
+            let found = match set.kind {
+                Kind::Text => {
+                    let plan = Plan { context: job.context, stride: job.stride, bos: job.bos };
+                    let against = if index == 0 { Against::Writing(&kept) } else { Against::Reading(&kept) };
+                    text::evaluate(&mut language, &tokenizer, set, plan, against, &mut told)
+                }
+                _ => tasks::evaluate(&mut language, &tokenizer, set, &mut told),
+            }?;
+            if index == 0 {
+                rows.data.push(data_record(set, &found, job)?);
+                advise(&found, set, talk);
+            }
+            evaluations.push(found);
+        }
+        let source = format!("sizewell {}", env!("CARGO_PKG_VERSION"));
+        for (at, (set, own)) in job.sets.iter().zip(&evaluations).enumerate() {
+            let comparing =
+                Comparing { data: &set.name, variant: *variant, margin: args.margin, seed: args.seed, source: &source };
+            rows.figures.extend(match reference.get(at) {
+                None => comparing.reference(own),
+                Some(reference) => comparing.variant(reference, own),
+            });
+            rows.items.extend(own.items.iter().map(|item| item_row(set, *variant, item)));
+        }
+        rows.variants.push(variant_record(*variant, &language, began.elapsed().as_secs_f64()));
+        if index == 0 {
+            reference = evaluations;
+        }
+    }
+    Ok(())
+}
+
+fn advise(found: &Evaluation, set: &DataSet, talk: &Talk) {
+    if found.kind == Kind::Text && found.samples < TOKENS_ADVISED / 2 {
+        talk.warn(format!(
+            "{}: {} tokens count; give {TOKENS_ADVISED} or more for figures to rely on",
+            set.location, found.samples
+        ));
+    }
+}
+
+fn engine_of(args: &Args, model: OpenedModel) -> anyhow::Result<CandleEngine> {
+    let kernels: Kernels = args.kernels.into();
+    Ok(match open_card(args.device)? {
+        Some(_) if kernels == Kernels::Own => {
+            return usage("quality on a card is measured by candle's kernels: add --kernels candle");
+        }
+        Some(card) => CandleEngine::on_card(model, card)?,
+        None => CandleEngine::new(model, kernels),
+    })
+}
+
+fn failed(variant: Variant, why: String) -> VariantRecord {
+    VariantRecord {
+        quant: variant.quant,
+        pruning: variant.pruning_name(),
+        stored_bytes: Bytes(0.0),
+        resident_bytes: Bytes(0.0),
+        sparsity: 0.0,
+        evaluation_s: Seconds(0.0),
+        notes: Vec::new(),
+        failure: Some(why),
+    }
+}
+
+fn variant_record(
+    variant: Variant,
+    language: &crate::engine::candle::CandleLanguageModel,
+    seconds: f64,
+) -> VariantRecord {
+    let resident = language.matrix_bytes();
+    let encoding = variant.quant.nominal_encoding();
+    let weights = resident.0 * 8.0 / encoding.bits_per_weight();
+    let zeros = language.zeros as f64;
+    // Zeros save nothing in blocks, and blocks of several kinds are counted as they are.
+    let saved = resident.0 - stored_bytes(weights, zeros, encoding).0;
+    let stored = if language.zeros == 0 { resident } else { Bytes(resident.0 - saved.max(0.0)) };
+    VariantRecord {
+        quant: variant.quant,
+        pruning: variant.pruning_name(),
+        stored_bytes: stored,
+        resident_bytes: resident,
+        sparsity: zeros / weights,
+        evaluation_s: Seconds(seconds),
+        notes: language.notes.clone(),
+        failure: None,
+    }
+}
+
+fn data_record(set: &DataSet, found: &Evaluation, job: &Job) -> anyhow::Result<DataRecord> {
+    let of_text = found.kind == Kind::Text;
+    Ok(DataRecord {
+        name: set.name.clone(),
+        location: set.location.clone(),
+        kind: set.kind.name().to_string(),
+        hash: set.hash()?,
+        samples: found.samples,
+        tokens: found.tokens,
+        token_hash: found.token_hash.clone(),
+        context: of_text.then_some(job.context),
+        stride: job.stride.filter(|_| of_text),
+        bos: job.bos,
+        tail: found.tail,
+    })
+}
+
+fn item_row(set: &DataSet, variant: Variant, item: &crate::quality::evaluation::Item) -> ItemRow {
+    ItemRow {
+        data: set.name.clone(),
+        quant: variant.quant,
+        pruning: variant.pruning_name(),
+        hash: format!("{:016x}", item.hash),
+        length: item.length,
+        surprise: None,
+        outcome: item.outcome,
+        weight: item.weight,
+        score: item.score,
+    }
+}

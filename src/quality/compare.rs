@@ -1,0 +1,332 @@
+//! Figures with intervals, and what they say against the reference's.
+
+use super::evaluation::{Evaluation, Series, Summary};
+use super::variant::Variant;
+use crate::record::QualityRow;
+use crate::statistics::paired::{
+    ALPHA, Share, detectable_errors, detectable_share, drawn_ratio, holm, items_needed, mcnemar, p_value, ratio,
+    resample, wilson,
+};
+use crate::statistics::rank_correlation::{ranks, weighted_pearson};
+
+/// Verdict words (METHOD.md, R-E3: never "lossless").
+pub const REFERENCE: &str = "reference";
+/// Worse, beyond chance.
+pub const DEGRADED: &str = "degraded";
+/// Better, beyond chance.
+pub const IMPROVED: &str = "improved";
+/// Not beyond chance; what could have been found stands beside it.
+pub const UNCHANGED: &str = "no detected change";
+/// Too few items for a test.
+pub const NOT_TESTED: &str = "not tested";
+/// Below this mean divergence, in nats, it does not rank variants (arXiv 2606.19558).
+pub const DIVERGENCE_FLOOR: f64 = 0.01;
+
+/// What figures are made with.
+#[derive(Debug, Clone, Copy)]
+pub struct Comparing<'a> {
+    /// The data set.
+    pub data: &'a str,
+    /// The variant.
+    pub variant: Variant,
+    /// The change that sample sizes are counted for.
+    pub margin: f64,
+    /// Seed of the resampling.
+    pub seed: u64,
+    /// Who measures.
+    pub source: &'a str,
+}
+
+impl Comparing<'_> {
+    fn row(&self, metric: &str, higher_is_better: bool, value: f64, samples: usize) -> QualityRow {
+        QualityRow {
+            quant: self.variant.quant,
+            pruning: self.variant.pruning_name(),
+            data: self.data.to_string(),
+            metric: metric.to_string(),
+            higher_is_better,
+            value,
+            lo: None,
+            hi: None,
+            samples: Some(samples as f64),
+            source: self.source.to_string(),
+            delta: None,
+            delta_lo: None,
+            delta_hi: None,
+            p_value: None,
+            detectable: None,
+            samples_needed: None,
+            verdict: String::new(),
+        }
+    }
+
+    /// The figures of the reference itself.
+    pub fn reference(&self, own: &Evaluation) -> Vec<QualityRow> {
+        let mut rows: Vec<QualityRow> = own
+            .series
+            .iter()
+            .filter(|series| !series.from_reference)
+            .map(|series| self.figure(series, own.samples))
+            .collect();
+        rows.extend(self.correlation(own, None));
+        rows.iter_mut().for_each(|row| row.verdict = REFERENCE.to_string());
+        rows
+    }
+
+    /// The figures of a variant against `reference`, whose items are the same.
+    pub fn variant(&self, reference: &Evaluation, own: &Evaluation) -> Vec<QualityRow> {
+        let mut rows = Vec::new();
+        for series in &own.series {
+            let mut row = self.figure(series, own.samples);
+            let base = reference.series.iter().find(|base| base.metric == series.metric);
+            if let Some(base) = base.filter(|_| !series.from_reference) {
+                self.against(&mut row, base, series, own.samples);
+            }
+            rows.push(row);
+            if let Some(base) = base.filter(|_| series.summary == Summary::Exponential) {
+                rows.push(self.perplexity_ratio(base, series, own.samples));
+            }
+        }
+        for single in &own.singles {
+            rows.push(self.row(single.metric, single.higher_is_better, single.value, own.samples));
+        }
+        rows.extend(self.agreement(reference, own));
+        rows.extend(self.correlation(own, Some(reference)));
+        rows
+    }
+
+    fn figure(&self, series: &Series, samples: usize) -> QualityRow {
+        let parts = &series.parts;
+        let value = series.summary.of(ratio(parts));
+        let mut row = self.row(series.metric, series.higher_is_better, value, samples);
+        (row.lo, row.hi) = match series.summary {
+            Summary::Binary => {
+                let (lo, hi) = wilson(parts.iter().filter(|part| part.0 > 0.0).count(), parts.len());
+                (Some(lo), Some(hi))
+            }
+            summary => match resample(parts.len(), self.seed, |times| summary.of(drawn_ratio(parts, times))) {
+                Some(found) => (Some(found.lo.min(value)), Some(found.hi.max(value))),
+                None => (None, None),
+            },
+        };
+        row
+    }
+
+    /// The difference from the reference's figure, item by item.
+    fn against(&self, row: &mut QualityRow, base: &Series, own: &Series, samples: usize) {
+        let summary = own.summary;
+        let before = summary.of(ratio(&base.parts));
+        row.delta = Some(row.value - before);
+        let items = own.parts.len();
+        let both =
+            |times: &[u32]| summary.of(drawn_ratio(&own.parts, times)) - summary.of(drawn_ratio(&base.parts, times));
+        let Some(found) = resample(items, self.seed, both) else {
+            row.verdict = NOT_TESTED.to_string();
+            return;
+        };
+        let delta = row.value - before;
+        (row.delta_lo, row.delta_hi) = (Some(found.lo.min(delta)), Some(found.hi.max(delta)));
+        match summary {
+            Summary::Binary => {
+                let discordant = |first: f64, second: f64| {
+                    base.parts.iter().zip(&own.parts).filter(|(b, o)| (b.0, o.0) == (first, second)).count()
+                };
+                let (worse, better) = (discordant(1.0, 0.0), discordant(0.0, 1.0));
+                if worse + better == 0 {
+                    // Nothing differed: the rule of three bounds what may.
+                    let most = 3.0 / items as f64;
+                    (row.delta_lo, row.delta_hi) = (Some(-most), Some(most));
+                }
+                row.p_value = Some(mcnemar(worse, better));
+                row.detectable = Some(detectable_share(worse + better, items));
+                row.samples_needed = Some(items_needed(worse + better, items, self.margin).ceil());
+            }
+            Summary::Mean | Summary::Exponential => {
+                row.p_value = Some(p_value(delta, found.error, items));
+                row.detectable = Some(detectable_errors() * found.error);
+                let margin = if summary == Summary::Exponential { before * self.margin } else { self.margin };
+                row.samples_needed =
+                    Some((samples as f64 * (detectable_errors() * found.error / margin).powi(2)).ceil());
+            }
+        }
+    }
+
+    fn perplexity_ratio(&self, base: &Series, own: &Series, samples: usize) -> QualityRow {
+        let differences: Vec<Share> =
+            base.parts.iter().zip(&own.parts).map(|(base, own)| (own.0 - base.0, own.1)).collect();
+        let value = ratio(&differences).exp();
+        let mut row = self.row("perplexity_ratio", false, value, samples);
+        if let Some(found) = resample(differences.len(), self.seed, |times| drawn_ratio(&differences, times).exp()) {
+            (row.lo, row.hi) = (Some(found.lo.min(value)), Some(found.hi.max(value)));
+        }
+        row
+    }
+
+    /// How many answers are those of the reference; accuracy alone hides those that changed both ways (arXiv 2407.09141).
+    fn agreement(&self, reference: &Evaluation, own: &Evaluation) -> Option<QualityRow> {
+        use super::data::Kind;
+        let (metric, higher, before, after): (_, _, Vec<u64>, Vec<u64>) = match own.kind {
+            Kind::Text => return None,
+            Kind::Pairs => ("neighbour_agreement", true, reference.neighbours.clone(), own.neighbours.clone()),
+            kind => {
+                let answers = |of: &Evaluation| of.items.iter().map(|item| item.answer).collect();
+                let metric = match kind {
+                    Kind::Choice => "choice_flips",
+                    Kind::Generation => "generation_agreement",
+                    _ => "label_agreement",
+                };
+                (metric, kind != Kind::Choice, answers(reference), answers(own))
+            }
+        };
+        let same = before.iter().zip(&after).filter(|(a, b)| a == b).count();
+        let found = if higher { same } else { after.len() - same };
+        let mut row = self.row(metric, higher, found as f64 / after.len().max(1) as f64, after.len());
+        let (lo, hi) = wilson(found, after.len());
+        (row.lo, row.hi) = (Some(lo), Some(hi));
+        (!after.is_empty()).then_some(row)
+    }
+
+    /// Spearman's correlation with what people say, and its difference from the reference's.
+    fn correlation(&self, own: &Evaluation, reference: Option<&Evaluation>) -> Option<QualityRow> {
+        if own.pairs.is_empty() {
+            return None;
+        }
+        let ranked = |of: &Evaluation| -> Vec<(f64, f64)> {
+            let model = ranks(of.pairs.iter().map(|pair| pair.0).collect());
+            let people = ranks(of.pairs.iter().map(|pair| pair.1).collect());
+            model.into_iter().zip(people).collect()
+        };
+        fn drawn(pairs: &[(f64, f64)], times: &[u32]) -> f64 {
+            let weighted = pairs.iter().zip(times).map(|((a, b), times)| (*a, *b, *times as f64));
+            weighted_pearson(weighted).unwrap_or(f64::NAN)
+        }
+        let (ours, once) = (ranked(own), vec![1; own.pairs.len()]);
+        let value = drawn(&ours, &once);
+        if !value.is_finite() {
+            return None;
+        }
+        let mut row = self.row("spearman", true, value, own.pairs.len());
+        if let Some(found) = resample(ours.len(), self.seed, |times| drawn(&ours, times)) {
+            (row.lo, row.hi) = (Some(found.lo.min(value)), Some(found.hi.max(value)));
+        }
+        let theirs = ranked(reference?.pairs.is_empty().then_some(own).or(reference)?);
+        let delta = value - drawn(&theirs, &once);
+        row.delta = Some(delta);
+        match resample(ours.len(), self.seed, |times| drawn(&ours, times) - drawn(&theirs, times)) {
+            None => row.verdict = NOT_TESTED.to_string(),
+            Some(found) => {
+                (row.delta_lo, row.delta_hi) = (Some(found.lo.min(delta)), Some(found.hi.max(delta)));
+                row.p_value = Some(p_value(delta, found.error, ours.len()));
+                row.detectable = Some(detectable_errors() * found.error);
+                let more = (detectable_errors() * found.error / self.margin).powi(2);
+                row.samples_needed = Some((ours.len() as f64 * more).ceil());
+            }
+        }
+        Some(row)
+    }
+}
+
+/// Corrects the p-values of each figure for the number of variants, and says what they mean.
+pub fn judge(rows: &mut [QualityRow]) {
+    let mut figures: Vec<(String, String)> = Vec::new();
+    for row in rows.iter().filter(|row| row.p_value.is_some()) {
+        let figure = (row.data.clone(), row.metric.clone());
+        if !figures.contains(&figure) {
+            figures.push(figure);
+        }
+    }
+    for (data, metric) in figures {
+        let mut of: Vec<&mut QualityRow> =
+            rows.iter_mut().filter(|row| row.data == data && row.metric == metric && row.p_value.is_some()).collect();
+        let corrected = holm(&of.iter().filter_map(|row| row.p_value).collect::<Vec<_>>());
+        for (row, p) in of.iter_mut().zip(corrected) {
+            row.p_value = Some(p);
+            let better = row.delta.is_some_and(|delta| (delta > 0.0) == row.higher_is_better);
+            row.verdict = match (p < ALPHA, better) {
+                (true, false) => DEGRADED,
+                (true, true) => IMPROVED,
+                (false, _) => UNCHANGED,
+            }
+            .to_string();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quality::data::Kind;
+    use crate::quality::evaluation::Item;
+    use crate::workload::Quant;
+
+    fn comparing(quant: Quant) -> Comparing<'static> {
+        Comparing { data: "d", variant: Variant::plain(quant), margin: 0.01, seed: 1, source: "test" }
+    }
+
+    fn answers(right: &[bool]) -> Evaluation {
+        let part = |right: &bool| (f64::from(u8::from(*right)), 1.0);
+        let series = Series {
+            metric: "choice_accuracy",
+            higher_is_better: true,
+            summary: Summary::Binary,
+            from_reference: false,
+            parts: right.iter().map(part).collect(),
+        };
+        let item = |right: &bool| Item { answer: u64::from(*right), ..Item::default() };
+        let items = right.iter().map(item).collect();
+        Evaluation { series: vec![series], items, samples: right.len(), ..Evaluation::new(Kind::Choice) }
+    }
+
+    #[test]
+    fn ten_lost_answers_of_two_hundred_are_degraded_and_one_is_not() {
+        let reference = answers(&[true; 200]);
+        let lost = |count: usize| answers(&(0..200).map(|i| i >= count).collect::<Vec<_>>());
+        let mut rows = comparing(Quant::Int8).variant(&reference, &lost(1));
+        rows.extend(comparing(Quant::Int4).variant(&reference, &lost(10)));
+        judge(&mut rows);
+        let accuracy: Vec<&QualityRow> = rows.iter().filter(|row| row.metric == "choice_accuracy").collect();
+        assert_eq!(accuracy[0].verdict, UNCHANGED);
+        assert_eq!(accuracy[1].verdict, DEGRADED);
+        assert!((accuracy[1].delta.unwrap() + 0.05).abs() < 1e-12);
+        assert!(accuracy[1].delta_hi.unwrap() < 0.0 && accuracy[1].delta_lo.unwrap() > -0.1);
+        assert!(accuracy[0].detectable.unwrap() > 0.01, "so few cannot show a point");
+        let flips = rows.iter().find(|row| row.metric == "choice_flips" && row.quant == Quant::Int4).unwrap();
+        assert_eq!(flips.value, 0.05);
+    }
+
+    #[test]
+    fn a_model_against_itself_has_not_changed_and_its_interval_is_not_nothing() {
+        let reference = answers(&[true; 100]);
+        let mut rows = comparing(Quant::Int8).variant(&reference, &reference);
+        judge(&mut rows);
+        assert_eq!(rows[0].verdict, UNCHANGED);
+        assert_eq!((rows[0].delta_lo, rows[0].delta_hi), (Some(-0.03), Some(0.03)));
+    }
+
+    #[test]
+    fn too_few_items_are_not_tested() {
+        let mut rows = comparing(Quant::Int8).variant(&answers(&[true; 3]), &answers(&[false; 3]));
+        judge(&mut rows);
+        assert_eq!(rows[0].verdict, NOT_TESTED);
+    }
+
+    #[test]
+    fn a_text_that_is_less_likely_everywhere_is_degraded() {
+        let text = |more: f64| {
+            let parts = (0..40).map(|i| (100.0 * (1.0 + 0.1 * f64::from(i % 5) + more), 100.0)).collect();
+            let series = Series {
+                metric: "perplexity",
+                higher_is_better: false,
+                summary: Summary::Exponential,
+                from_reference: false,
+                parts,
+            };
+            Evaluation { series: vec![series], samples: 4000, ..Evaluation::new(Kind::Text) }
+        };
+        let mut rows = comparing(Quant::Int4).variant(&text(0.0), &text(0.02));
+        judge(&mut rows);
+        assert_eq!(rows[0].verdict, DEGRADED);
+        assert_eq!(rows[1].metric, "perplexity_ratio");
+        assert!((rows[1].value - 0.02f64.exp()).abs() < 1e-9 && rows[1].lo.unwrap() > 1.01, "{:?}", rows[1]);
+    }
+}
