@@ -9,7 +9,8 @@
 //! 5. [`record`]: what a measurement leaves behind: the run folder.
 //! 6. [`catalog`]: accelerators and offers.
 //!    [`evidence`]: what other tools measured, as run folders.
-//! 7. [`sizing`]: what fits, projections, cost, ranking.
+//! 7. [`quality`]: what quantization and pruning cost in answers (it asks an engine, and judges by arithmetic).
+//!    [`sizing`]: what fits, projections, cost, ranking.
 //! 8. [`gate`]: what changed between runs, policies and verdicts.
 //! 9. [`report`]: HTML, PDF, XLSX, Markdown, CSV, JSON, tables, plots.
 //!

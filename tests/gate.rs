@@ -150,6 +150,15 @@ fn cost_and_quality_are_metrics_like_others() {
         hi: Some(11.1),
         samples: None,
         source: String::new(),
+        pruning: String::new(),
+        data: String::new(),
+        delta: None,
+        delta_lo: None,
+        delta_hi: None,
+        p_value: None,
+        detectable: None,
+        samples_needed: None,
+        verdict: String::new(),
     };
     run.runs[0].quality.push(figure);
     change(&mut run, |row| {

@@ -192,6 +192,15 @@ fn figures_of_quality_are_drawn_and_tabled() {
         hi: Some(value + 0.1),
         samples: Some(4096.0),
         source: "made up".into(),
+        pruning: String::new(),
+        data: String::new(),
+        delta: None,
+        delta_lo: None,
+        delta_hi: None,
+        p_value: None,
+        detectable: None,
+        samples_needed: None,
+        verdict: String::new(),
     };
     let quality = [figure(Quant::F16, 10.5), figure(Quant::Int8, 10.75)];
     let extras = Extras { quality: &quality, ..Extras::default() };

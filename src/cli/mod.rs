@@ -6,6 +6,7 @@ mod coldstart;
 mod completions;
 mod devices;
 mod diff;
+mod evaluating;
 mod gate;
 mod import;
 mod measure_args;

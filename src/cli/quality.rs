@@ -1,41 +1,35 @@
 //! `sizewell quality`: what a quantization or a pruning costs in answers.
 
+use super::evaluating::{Rows, evaluate};
 use super::measure_args::{KernelsArg, MeasureArgs};
 use super::measuring;
-use super::progress::{stop_on_signal, stop_was_asked};
-use super::setup::{self, model_record, new_record, open_card};
+use super::progress::stop_on_signal;
+use super::setup::{self, model_record, new_record};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::DeviceId;
-use crate::engine::candle::ops::Kernels;
 use crate::engine::candle::source::{self, OpenedModel, REFERENCE};
-use crate::engine::candle::{CandleEngine, threads};
-use crate::quality::compare::{self, Comparing};
-use crate::quality::data::{DataSet, Kind};
-use crate::quality::text::{self, Against};
+use crate::engine::candle::threads;
+use crate::quality::compare;
+use crate::quality::data::DataSet;
 use crate::quality::variant::AskedPruning;
 use crate::quality::windows::{Plan, Windows, bos_of};
-use crate::quality::{Evaluation, QualityError, Variant, tasks};
-use crate::record::{
-    CalibrationRecord, DataRecord, ItemRow, QualityRecord, QualityRow, Run, RunFolder, RunStatus, VariantRecord,
-};
+use crate::quality::{QualityError, Variant};
+use crate::record::{CalibrationRecord, ItemRow, QualityRecord, QualityRow, Run, RunFolder, RunStatus, VariantRecord};
 use crate::report::content;
-use crate::units::{Bytes, Seconds, Usd};
-use crate::workload::pruning::{Method, stored_bytes};
+use crate::units::Usd;
+use crate::workload::pruning::Method;
 use crate::workload::{Quant, chronicle, preset};
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rust_decimal::Decimal;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
 
 /// Sequences that Wanda weighs activations on, as many as its authors use.
 const CALIBRATION_WINDOWS: usize = 128;
 /// The longest window by default.
 const CONTEXT: usize = 512;
-/// Fewer tokens than this are too few to rely on (METHOD.md, R-E1).
-const TOKENS_ADVISED: usize = 100_000;
 /// Prompt and tokens of the case that the speed of each level is measured by.
 const SPEED_CASE: (usize, usize) = (128, 32);
 
@@ -44,10 +38,10 @@ const SPEED_CASE: (usize, usize) = (128, 32);
 pub struct Args {
     /// GGUF file, folder with config.json and safetensors, hub id, or `reference`, the small model in this program.
     #[arg(long, short, value_name = "MODEL")]
-    model: String,
+    pub(super) model: String,
     /// Another model to hold it against, such as the f16 file that a quantized one was made of.
     #[arg(long, value_name = "MODEL")]
-    reference: Option<String>,
+    pub(super) reference: Option<String>,
     /// Data sets: plain text, or JSON lines (METHODOLOGY.md says which keys); those in this program for `reference`.
     #[arg(long, short, value_delimiter = ',', value_name = "FILE,...")]
     data: Vec<PathBuf>,
@@ -71,19 +65,19 @@ pub struct Args {
     calibration: Option<PathBuf>,
     /// The change that sample sizes are counted for: a share of right answers, or of the perplexity.
     #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
-    margin: f64,
+    pub(super) margin: f64,
     /// Device: `cpu` or `cuda:0` (with --kernels candle).
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
-    device: DeviceId,
+    pub(super) device: DeviceId,
     /// Whose kernels compute.
     #[arg(long, value_enum, default_value = "own")]
-    kernels: KernelsArg,
+    pub(super) kernels: KernelsArg,
     /// Threads of the engine; one for each physical core by default.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Seed of resampling.
     #[arg(long, default_value_t = 42)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Do not measure how fast each level is.
     #[arg(long)]
     no_speed: bool,
@@ -96,19 +90,22 @@ pub struct Args {
     /// Folder for the run; results/DATE-HOST-MODEL-quality by default.
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Show every figure with its interval, and what could have been found, as quality.csv has them.
+    #[arg(long)]
+    details: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 /// What is asked for, checked.
-struct Job {
-    variants: Vec<Variant>,
-    sets: Vec<DataSet>,
-    context: usize,
-    stride: Option<usize>,
-    bos: Option<u32>,
-    calibration: Vec<Vec<u32>>,
+pub(super) struct Job {
+    pub(super) variants: Vec<Variant>,
+    pub(super) sets: Vec<DataSet>,
+    pub(super) context: usize,
+    pub(super) stride: Option<usize>,
+    pub(super) bos: Option<u32>,
+    pub(super) calibration: Vec<Vec<u32>>,
     calibration_record: Option<CalibrationRecord>,
 }
 
@@ -168,7 +165,9 @@ fn show(args: &Args, run: &Run, figures: &[QualityRow], talk: &Talk) -> anyhow::
         }))?;
     } else {
         output::table(&content::quality::variants(run, figures, usd_per_h))?;
-        output::table(&content::quality::figures(figures))?;
+        if args.details {
+            output::table(&content::quality::figures(figures))?;
+        }
         output::text(&format!("\n{}\n", run.path.display()))?;
     }
     let failed = run.record.quality.iter().flat_map(|quality| &quality.variants).filter(|v| v.failure.is_some());
@@ -361,165 +360,4 @@ fn new_folder(measure: &MeasureArgs, model: &OpenedModel, engine_threads: usize)
     let path = measure.output.clone().unwrap_or_default();
     RunFolder::create(&path, &record)?;
     Ok(path)
-}
-
-/// What the evaluation leaves behind.
-#[derive(Default)]
-struct Rows {
-    data: Vec<DataRecord>,
-    variants: Vec<VariantRecord>,
-    figures: Vec<QualityRow>,
-    items: Vec<ItemRow>,
-}
-
-fn evaluate(
-    args: &Args,
-    job: &Job,
-    model: OpenedModel,
-    other: Option<OpenedModel>,
-    folder: &Path,
-    rows: &mut Rows,
-    talk: &Talk,
-) -> anyhow::Result<()> {
-    let Some(tokenizer) = model.tokenizer.clone() else { return usage("no tokenizer") };
-    let mut engine = engine_of(args, model)?;
-    let mut reference_engine = other.map(|other| engine_of(args, other)).transpose()?;
-    let mut reference: Vec<Evaluation> = Vec::new();
-    for (index, variant) in job.variants.iter().enumerate() {
-        let began = Instant::now();
-        talk.say(format!("evaluating {variant}"));
-        let engine = match (&mut reference_engine, index) {
-            (Some(other), 0) => other,
-            _ => &mut engine,
-        };
-        let mut language = match engine.language_model(variant.quant, variant.pruning.as_ref(), &job.calibration) {
-            Ok(language) => language,
-            Err(error) if index > 0 => {
-                rows.variants.push(failed(*variant, error.to_string()));
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let mut evaluations = Vec::new();
-        for set in &job.sets {
-            let mut told = |_| !stop_was_asked();
-            let kept = folder.join(format!("{}.topk", set.name));
-            let found = match set.kind {
-                Kind::Text => {
-                    let plan = Plan { context: job.context, stride: job.stride, bos: job.bos };
-                    let against = if index == 0 { Against::Writing(&kept) } else { Against::Reading(&kept) };
-                    text::evaluate(&mut language, &tokenizer, set, plan, against, &mut told)
-                }
-                _ => tasks::evaluate(&mut language, &tokenizer, set, &mut told),
-            }?;
-            if index == 0 {
-                rows.data.push(data_record(set, &found, job)?);
-                advise(&found, set, talk);
-            }
-            evaluations.push(found);
-        }
-        let source = format!("sizewell {}", env!("CARGO_PKG_VERSION"));
-        for (at, (set, own)) in job.sets.iter().zip(&evaluations).enumerate() {
-            let comparing =
-                Comparing { data: &set.name, variant: *variant, margin: args.margin, seed: args.seed, source: &source };
-            rows.figures.extend(match reference.get(at) {
-                None => comparing.reference(own),
-                Some(reference) => comparing.variant(reference, own),
-            });
-            rows.items.extend(own.items.iter().map(|item| item_row(set, *variant, item)));
-        }
-        rows.variants.push(variant_record(*variant, &language, began.elapsed().as_secs_f64()));
-        if index == 0 {
-            reference = evaluations;
-        }
-    }
-    Ok(())
-}
-
-fn advise(found: &Evaluation, set: &DataSet, talk: &Talk) {
-    if found.kind == Kind::Text && found.samples < TOKENS_ADVISED / 2 {
-        talk.warn(format!(
-            "{}: {} tokens count; give {TOKENS_ADVISED} or more for figures to rely on",
-            set.location, found.samples
-        ));
-    }
-}
-
-fn engine_of(args: &Args, model: OpenedModel) -> anyhow::Result<CandleEngine> {
-    let kernels: Kernels = args.kernels.into();
-    Ok(match open_card(args.device)? {
-        Some(_) if kernels == Kernels::Own => {
-            return usage("quality on a card is measured by candle's kernels: add --kernels candle");
-        }
-        Some(card) => CandleEngine::on_card(model, card)?,
-        None => CandleEngine::new(model, kernels),
-    })
-}
-
-fn failed(variant: Variant, why: String) -> VariantRecord {
-    VariantRecord {
-        quant: variant.quant,
-        pruning: variant.pruning_name(),
-        stored_bytes: Bytes(0.0),
-        resident_bytes: Bytes(0.0),
-        sparsity: 0.0,
-        evaluation_s: Seconds(0.0),
-        notes: Vec::new(),
-        failure: Some(why),
-    }
-}
-
-fn variant_record(
-    variant: Variant,
-    language: &crate::engine::candle::CandleLanguageModel,
-    seconds: f64,
-) -> VariantRecord {
-    let resident = language.matrix_bytes();
-    let encoding = variant.quant.nominal_encoding();
-    let weights = resident.0 * 8.0 / encoding.bits_per_weight();
-    let zeros = language.zeros as f64;
-    // Zeros save nothing in blocks, and blocks of several kinds are counted as they are.
-    let saved = resident.0 - stored_bytes(weights, zeros, encoding).0;
-    let stored = if language.zeros == 0 { resident } else { Bytes(resident.0 - saved.max(0.0)) };
-    VariantRecord {
-        quant: variant.quant,
-        pruning: variant.pruning_name(),
-        stored_bytes: stored,
-        resident_bytes: resident,
-        sparsity: zeros / weights,
-        evaluation_s: Seconds(seconds),
-        notes: language.notes.clone(),
-        failure: None,
-    }
-}
-
-fn data_record(set: &DataSet, found: &Evaluation, job: &Job) -> anyhow::Result<DataRecord> {
-    let of_text = found.kind == Kind::Text;
-    Ok(DataRecord {
-        name: set.name.clone(),
-        location: set.location.clone(),
-        kind: set.kind.name().to_string(),
-        hash: set.hash()?,
-        samples: found.samples,
-        tokens: found.tokens,
-        token_hash: found.token_hash.clone(),
-        context: of_text.then_some(job.context),
-        stride: job.stride.filter(|_| of_text),
-        bos: job.bos,
-        tail: found.tail,
-    })
-}
-
-fn item_row(set: &DataSet, variant: Variant, item: &crate::quality::evaluation::Item) -> ItemRow {
-    ItemRow {
-        data: set.name.clone(),
-        quant: variant.quant,
-        pruning: variant.pruning_name(),
-        hash: format!("{:016x}", item.hash),
-        length: item.length,
-        surprise: None,
-        outcome: item.outcome,
-        weight: item.weight,
-        score: item.score,
-    }
 }

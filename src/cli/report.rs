@@ -67,8 +67,16 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
 }
 
 /// Files of a run that no report may take the place of.
-const RECORD: [&str; 7] =
-    ["run.json", "cases.csv", "samples.csv", "power.csv", "quality.csv", "coldstart.csv", "run.lock"];
+const RECORD: [&str; 8] = [
+    "run.json",
+    "cases.csv",
+    "samples.csv",
+    "power.csv",
+    "quality.csv",
+    "quality_items.csv",
+    "coldstart.csv",
+    "run.lock",
+];
 
 fn not_the_record(runs: &[PathBuf], outputs: &[PathBuf]) -> anyhow::Result<()> {
     let whole = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());

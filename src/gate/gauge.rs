@@ -227,7 +227,10 @@ impl Gauge {
     }
 
     fn quality(&self, taken: &Taken, case: Case) -> Result<Reading, String> {
-        let mut rows = taken.quality.iter().filter(|row| row.quant == case.quant && row.metric == self.tag);
+        let of = |row: &&crate::record::QualityRow| {
+            row.quant == case.quant && row.pruning.is_empty() && row.metric == self.tag
+        };
+        let mut rows = taken.quality.iter().filter(of);
         let row = rows.next().ok_or_else(|| format!("quality.csv has no {} of {}", self.tag, case.quant))?;
         let samples = row.samples.unwrap_or(0.0) as usize;
         Ok(Reading { value: row.value, lo: row.lo, hi: row.hi, samples, runs: 1 })

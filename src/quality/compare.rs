@@ -209,7 +209,8 @@ impl Comparing<'_> {
         if let Some(found) = resample(ours.len(), self.seed, |times| drawn(&ours, times)) {
             (row.lo, row.hi) = (Some(found.lo.min(value)), Some(found.hi.max(value)));
         }
-        let theirs = ranked(reference?.pairs.is_empty().then_some(own).or(reference)?);
+        let Some(reference) = reference else { return Some(row) };
+        let theirs = ranked(reference);
         let delta = value - drawn(&theirs, &once);
         row.delta = Some(delta);
         match resample(ours.len(), self.seed, |times| drawn(&ours, times) - drawn(&theirs, times)) {

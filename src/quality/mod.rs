@@ -1,17 +1,14 @@
-//! (7) What a quantization or a pruning costs in answers, and whether a model or its data have drifted.
+//! (7) What a quantization or a pruning costs in answers.
 //!
 //! Data sets are streamed ([`data`], [`windows`]) past a [`LanguageModel`](crate::engine::language::LanguageModel); of
-//! the reference's logits the most probable tokens are kept ([`reference`]), and every variant is held against them
+//! the reference's logits the most probable tokens are kept ([`mod@reference`]), and every variant is held against them
 //! ([`text`]) or against the reference's answers ([`tasks`]). [`compare`] makes figures with intervals and verdicts of
-//! both, [`drift`] compares two runs, and [`history`] a series of them.
+//! both.
 
 pub mod compare;
 pub mod continuation;
 pub mod data;
-// pub mod drift;
 pub mod evaluation;
-// pub mod features;
-// pub mod history;
 pub mod reference;
 pub mod tasks;
 pub mod text;

@@ -148,7 +148,7 @@ impl Reader {
     }
 
     /// The next place.
-    pub fn next(&mut self) -> io::Result<Distribution> {
+    pub fn read(&mut self) -> io::Result<Distribution> {
         let log_sum = f32::from_le_bytes(self.bytes()?);
         let target = f32::from_le_bytes(self.bytes()?);
         let [count] = self.bytes()?;
@@ -211,8 +211,8 @@ mod tests {
             writer.push(&kept).unwrap();
             writer.finish().unwrap();
             let mut reader = Reader::open(&path, logits.len()).unwrap();
-            prop_assert_eq!(reader.next().unwrap(), kept);
-            prop_assert!(reader.next().is_err());
+            prop_assert_eq!(reader.read().unwrap(), kept);
+            prop_assert!(reader.read().is_err());
             prop_assert!(Reader::open(&path, logits.len() + 1).is_err());
         }
 
@@ -224,7 +224,7 @@ mod tests {
             std::fs::write(&path, whole).unwrap();
             let mut reader = Reader::open(&path, 50).unwrap();
             for _ in 0..100 {
-                let Ok(found) = reader.next() else { break };
+                let Ok(found) = reader.read() else { break };
                 prop_assert!(found.top.iter().all(|(index, _)| *index < 50));
             }
         }

@@ -148,6 +148,9 @@ fn labels(
     Ok(())
 }
 
+/// Which item, and its tokens.
+type Prompt = (usize, Vec<u32>);
+
 fn generations(
     model: &mut dyn LanguageModel,
     tokenizer: &Tokenizer,
@@ -163,7 +166,7 @@ fn generations(
             break;
         }
         // Prompts of one length run together.
-        let mut by_length: BTreeMap<(usize, usize), Vec<(usize, Vec<u32>)>> = BTreeMap::new();
+        let mut by_length: BTreeMap<(usize, usize), Vec<Prompt>> = BTreeMap::new();
         for (index, item) in batch.iter().enumerate() {
             let mut ids: Vec<u32> = bos.into_iter().collect();
             ids.extend(encode(tokenizer, &item.prompt).map_err(QualityError::Other)?);

@@ -155,7 +155,7 @@ impl Pass {
             Some(reader) => Some(
                 places
                     .iter()
-                    .map(|_| reader.next())
+                    .map(|_| reader.read())
                     .collect::<std::io::Result<_>>()
                     .map_err(|e| QualityError::Io(self.file.clone(), e))?,
             ),

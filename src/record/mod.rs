@@ -24,7 +24,7 @@ pub use folder::RunFolder;
 pub use import::{FileRecord, HostRecord, ImportRecord, SkippedRecord, SystemRecord};
 pub use metric::{Distribution, Estimate, METRICS, Metric, Metrics};
 pub use outcome::{Basis, FailureKind, InvalidReason, Outcome, StopReason};
-pub use quality::{ItemRow, QualityRow, TokenCount};
+pub use quality::{ItemRow, QualityRow};
 pub use quality_record::{CalibrationRecord, DataRecord, QualityRecord, VariantRecord};
 pub use reader::Run;
 pub use run::{EngineRecord, LoadRecord, ModelRecord, RunRecord, RunStatus};

@@ -156,8 +156,6 @@ pub struct ItemRow {
     pub hash: String,
     /// Tokens that were given.
     pub length: f64,
-    /// Mean of minus the logarithm of how frequent those tokens are in the data of the run (or of its baseline), in nats.
-    pub surprise: Option<f64>,
     /// The main figure's part: minus the log-likelihood of a text, 1 for a right answer, the cosine of a pair.
     pub outcome: f64,
     /// What outcomes are divided by: tokens of a text, else 1.
@@ -170,8 +168,7 @@ impl ItemRow {
     /// The file that holds them.
     pub const FILE: &'static str = "quality_items.csv";
     /// Its columns.
-    pub const HEADER: [&'static str; 9] =
-        ["data", "quant", "pruning", "hash", "length", "surprise", "outcome", "weight", "score"];
+    pub const HEADER: [&'static str; 8] = ["data", "quant", "pruning", "hash", "length", "outcome", "weight", "score"];
 
     /// The fields in the order of [`ItemRow::HEADER`].
     pub fn fields(&self) -> Vec<String> {
@@ -181,7 +178,6 @@ impl ItemRow {
             self.pruning.clone(),
             self.hash.clone(),
             self.length.to_string(),
-            self.surprise.map_or(String::new(), |value| value.to_string()),
             self.outcome.to_string(),
             self.weight.to_string(),
             self.score.to_string(),
@@ -190,53 +186,16 @@ impl ItemRow {
 
     fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
         let value = |name: &str| number(name, text(fields, name)?);
-        let surprise = match text(fields, "surprise")? {
-            "" => None,
-            found => Some(number("surprise", found)?),
-        };
         Ok(Self {
             data: text(fields, "data")?.to_string(),
             quant: text(fields, "quant")?.parse().map_err(|e| format!("column `quant`: {e}"))?,
             pruning: text(fields, "pruning")?.to_string(),
             hash: text(fields, "hash")?.to_string(),
             length: value("length")?,
-            surprise,
             outcome: value("outcome")?,
             weight: value("weight")?,
             score: value("score")?,
         })
-    }
-}
-
-/// How often a token was in a data set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenCount {
-    /// The data set.
-    pub data: String,
-    /// The token.
-    pub token: u32,
-    /// How often.
-    pub count: u64,
-}
-
-impl TokenCount {
-    /// The file that holds them.
-    pub const FILE: &'static str = "quality_tokens.csv";
-    /// Its columns.
-    pub const HEADER: [&'static str; 3] = ["data", "token", "count"];
-
-    /// The fields in the order of [`TokenCount::HEADER`].
-    pub fn fields(&self) -> Vec<String> {
-        vec![self.data.clone(), self.token.to_string(), self.count.to_string()]
-    }
-
-    fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
-        let whole = |name: &str| -> Result<u64, String> {
-            let found = text(fields, name)?;
-            found.parse().map_err(|_| format!("column `{name}`: `{found}` is not a whole number"))
-        };
-        let token = u32::try_from(whole("token")?).map_err(|_| "column `token`: too large".to_string())?;
-        Ok(Self { data: text(fields, "data")?.to_string(), token, count: whole("count")? })
     }
 }
 
@@ -245,12 +204,6 @@ impl Run {
     pub fn quality_items(&self) -> Result<Vec<ItemRow>, ReadError> {
         let path = self.path.join(ItemRow::FILE);
         if path.exists() { read_rows(&path, ItemRow::from_fields) } else { Ok(Vec::new()) }
-    }
-
-    /// Reads how often each token was in each data set; empty where that is not known.
-    pub fn token_counts(&self) -> Result<Vec<TokenCount>, ReadError> {
-        let path = self.path.join(TokenCount::FILE);
-        if path.exists() { read_rows(&path, TokenCount::from_fields) } else { Ok(Vec::new()) }
     }
 
     /// Reads quality.csv; empty where there is none.
@@ -267,7 +220,8 @@ mod tests {
     fn fields(better: &str, value: &str, lo: &str) -> HashMap<String, String> {
         let values = ["int4", "perplexity", better, value, lo, "", "4096", "llama-perplexity on wikitext-2"];
         // As other programs write them: without the later columns.
-        QualityRow::HEADER.into_iter().map(String::from).zip(values.map(String::from)).collect()
+        let names = QualityRow::HEADER[..values.len()].iter().map(|name| name.to_string());
+        names.zip(values.map(String::from)).collect()
     }
 
     #[test]

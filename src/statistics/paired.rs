@@ -160,7 +160,7 @@ pub fn detectable_share(discordant: usize, items: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use proptest::{prop_assert, proptest};
 
     #[test]
     fn mcnemar_is_that_of_the_textbook() {

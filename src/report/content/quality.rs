@@ -117,7 +117,7 @@ fn verdict(own: &[&QualityRow]) -> String {
 fn notes(table: &mut Table, figures: &[QualityRow], usd_per_h: Option<Usd>, pruned: bool) {
     table.notes.push(
         "Changes are against the reference on the same items; a verdict is at 5 %, corrected for the number of variants \
-         (Holm). No detected change is not no change: the next table says what could have been found."
+         (Holm). No detected change is not no change: quality.csv says of each figure what could have been found."
             .to_string(),
     );
     let divergences: Vec<f64> =

@@ -67,13 +67,18 @@ pub(super) fn section(report: &Report<'_>) -> Section {
     section.tables.push(table(report, &levels));
     if report.quality.is_empty() {
         section.text.push(
-            "Quality was not measured, so that this shows what a level saves and not what it costs in answers. Figures \
-             of quality in quality.csv of the run's folder (METHODOLOGY.md, section 8) are drawn here; this version \
-             measures none itself."
+            "Quality was not measured, so that this shows what a level saves and not what it costs in answers: \
+             `sizewell quality` measures both, and figures of others in quality.csv of the run's folder (METHODOLOGY.md, \
+             section 8) are drawn here too."
                 .to_string(),
         );
     }
-    section.text.push("No pruned model is among the runs: profile one and report on its folder.".to_string());
+    match &report.run().record.quality {
+        Some(_) => section.tables.push(crate::report::content::quality::variants(report.run(), report.quality, None)),
+        None => section
+            .text
+            .push("No pruned model is among the runs: `sizewell quality --prune wanda:0.5` compares some.".to_string()),
+    }
     section
 }
 
@@ -100,7 +105,7 @@ fn against_memory(report: &Report<'_>, levels: &[Level]) -> Option<crate::report
 
 fn against_quality(report: &Report<'_>, levels: &[Level]) -> Option<crate::report::plot::Plot> {
     let metric = &report.quality.first()?.metric;
-    let of = |quant: Quant| report.quality.iter().find(|row| row.quant == quant && row.metric == *metric);
+    let of = |quant: Quant| unpruned(report).find(|row| row.quant == quant && row.metric == *metric);
     let usd = levels.iter().all(|level| level.usd_per_million.is_some());
     let dots = |level: &Level| {
         let x = of(level.quant)?.value;
@@ -133,9 +138,18 @@ fn against_quality(report: &Report<'_>, levels: &[Level]) -> Option<crate::repor
     chart.plot()
 }
 
+/// Figures of levels that were not pruned: only those have a speed of their own.
+fn unpruned<'a>(report: &Report<'a>) -> impl Iterator<Item = &'a QualityRow> {
+    report.quality.iter().filter(|row| row.pruning.is_empty())
+}
+
 fn table(report: &Report<'_>, levels: &[Level]) -> Table {
-    let mut metrics: Vec<&str> = report.quality.iter().map(|row| row.metric.as_str()).collect();
-    metrics.dedup();
+    let mut metrics: Vec<&str> = Vec::new();
+    for row in unpruned(report) {
+        if !metrics.contains(&row.metric.as_str()) {
+            metrics.push(&row.metric);
+        }
+    }
     let titles: Vec<String> = metrics.iter().map(|metric| format!(">{}", metric.replace('_', " "))).collect();
     let mut columns =
         vec!["level", ">weights", ">decode, least batch", ">decode, fastest", ">$/M tokens, cheapest offer"];
@@ -154,7 +168,7 @@ fn table(report: &Report<'_>, levels: &[Level]) -> Table {
         ];
         row.extend(metrics.iter().map(|metric| {
             let of = |row: &&QualityRow| row.quant == level.quant && row.metric == **metric;
-            report.quality.iter().find(of).map_or(DASH.to_string(), |row| match (row.lo, row.hi) {
+            unpruned(report).find(of).map_or(DASH.to_string(), |row| match (row.lo, row.hi) {
                 (Some(lo), Some(hi)) => format!("{} ({lo} to {hi})", row.value),
                 _ => row.value.to_string(),
             })
