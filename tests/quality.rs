@@ -66,18 +66,20 @@ fn the_reference_model_is_within_three_percent_of_its_source_and_loses_by_fewer_
     let model = reference();
     let bos = bos_of(model.tokenizer.as_ref().unwrap());
     assert_eq!(bos, Some(0));
-    let text = chronicle::text(60_000, &mut Xoshiro256PlusPlus::seed_from_u64(77));
-    let exact: f64 = text.split_inclusive('\n').map(|entry| chronicle::surprise(entry).unwrap()).sum();
+    let tokenizer = model.tokenizer.clone().unwrap();
+    let length = |piece: &str| sizewell::quality::windows::encode(&tokenizer, piece).unwrap().len() as f64;
+    let exact = chronicle::entropy(&mut |piece| length(piece)).rate();
+    let text = chronicle::text(150_000, &mut Xoshiro256PlusPlus::seed_from_u64(77));
     let set = set("fresh.txt", text);
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("fresh.topk");
-    let plan = Plan { context: 512, stride: Some(256), bos };
+    let plan = Plan { context: 512, stride: None, bos };
     let mut engine = CandleEngine::new(model, Kernels::Own);
     let mut f16 = engine.language_model(Quant::F16, None, &[]).unwrap();
     let whole = evaluate(&mut f16, &set, plan, Against::Writing(&kept));
-    let nats: f64 = whole.items.iter().map(|item| item.outcome).sum();
-    let above = nats / exact - 1.0;
-    assert!((-0.005..0.03).contains(&above), "{:.2} % above the source", above * 100.0);
+    let above = figure(&whole, "perplexity").ln() / exact - 1.0;
+    // The text itself is above or below its expectation by about one percent.
+    assert!((-0.01..0.03).contains(&above), "{:.2} % above the source", above * 100.0);
 
     let mut divergences = Vec::new();
     for quant in [Quant::Int8, Quant::Int4, Quant::Q2K] {
@@ -88,10 +90,10 @@ fn the_reference_model_is_within_three_percent_of_its_source_and_loses_by_fewer_
     let again = evaluate(&mut f16, &set, plan, Against::Reading(&kept));
     assert!(figure(&again, "kl_divergence_mean") < 1e-6 && figure(&again, "top1_agreement") == 1.0);
 
-    // Of the activations' text Wanda has something to know: at 70 % it does better than by magnitude alone.
-    let windows: Vec<Vec<u32>> =
-        vec![whole_windows(&chronicle::text(300_000, &mut Xoshiro256PlusPlus::seed_from_u64(78)))];
-    let windows: Vec<Vec<u32>> = windows[0].chunks_exact(256).take(16).map(<[u32]>::to_vec).collect();
+    // Of the activations' text Wanda has something to know: at 80 % it does better than by magnitude alone.
+    let other = chronicle::text(30_000, &mut Xoshiro256PlusPlus::seed_from_u64(78));
+    let tokens = sizewell::quality::windows::encode(&tokenizer, &other).unwrap();
+    let windows: Vec<Vec<u32>> = tokens.chunks_exact(256).take(16).map(<[u32]>::to_vec).collect();
     let mut pruned = |text: &str| {
         let pruning: Pruning = text.parse().unwrap();
         let mut model = engine.language_model(Quant::F16, Some(&pruning), &windows).unwrap();
@@ -100,10 +102,6 @@ fn the_reference_model_is_within_three_percent_of_its_source_and_loses_by_fewer_
     };
     let (wanda, magnitude) = (pruned("wanda:0.8"), pruned("magnitude:0.8"));
     assert!(wanda < magnitude, "{wanda} {magnitude}");
-}
-
-fn whole_windows(text: &str) -> Vec<u32> {
-    sizewell::quality::windows::encode(&reference().tokenizer.unwrap(), text).unwrap()
 }
 
 #[test]
@@ -154,11 +152,12 @@ fn the_command_leaves_figures_that_the_report_and_the_gate_read() {
     let done = sizewell(folder.path(), &[&asked[..], &rest[..]].concat());
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let shown = String::from_utf8_lossy(&done.stdout);
-    assert!(shown.contains("degraded: perplexity") && shown.contains("unchanged (dense kernels)"), "{shown}");
+    assert!(shown.contains("degraded") && shown.contains("unchanged (dense kernels)"), "{shown}");
     assert!(!shown.to_lowercase().contains("lossless"));
     let run = Run::read(&folder.path().join("run")).unwrap();
     let figures = run.quality().unwrap();
-    assert_eq!(figures.iter().filter(|row| row.verdict == "degraded").count(), 2);
+    let fewer_bits = figures.iter().find(|row| row.metric == "perplexity" && row.quant == Quant::Q2K).unwrap();
+    assert!(fewer_bits.verdict == "degraded" && fewer_bits.delta_lo.unwrap() > 0.0, "{fewer_bits:?}");
     let items = run.quality_items().unwrap();
     let record = run.record.quality.clone().unwrap();
     assert_eq!(items.len() % record.variants.len(), 0);

@@ -3,24 +3,12 @@
 use super::evaluation::{Evaluation, Series, Summary};
 use super::variant::Variant;
 use crate::record::QualityRow;
+use crate::record::quality::{DEGRADED, IMPROVED, NOT_TESTED, REFERENCE, UNCHANGED};
 use crate::statistics::paired::{
     ALPHA, Share, detectable_errors, detectable_share, drawn_ratio, holm, items_needed, mcnemar, p_value, ratio,
     resample, wilson,
 };
 use crate::statistics::rank_correlation::{ranks, weighted_pearson};
-
-/// Verdict words (METHOD.md, R-E3: never "lossless").
-pub const REFERENCE: &str = "reference";
-/// Worse, beyond chance.
-pub const DEGRADED: &str = "degraded";
-/// Better, beyond chance.
-pub const IMPROVED: &str = "improved";
-/// Not beyond chance; what could have been found stands beside it.
-pub const UNCHANGED: &str = "no detected change";
-/// Too few items for a test.
-pub const NOT_TESTED: &str = "not tested";
-/// Below this mean divergence, in nats, it does not rank variants (arXiv 2606.19558).
-pub const DIVERGENCE_FLOOR: f64 = 0.01;
 
 /// What figures are made with.
 #[derive(Debug, Clone, Copy)]

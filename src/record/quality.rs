@@ -9,6 +9,19 @@ use crate::workload::Quant;
 use serde::Serialize;
 use std::collections::HashMap;
 
+/// A verdict: what others are held against. The words never say "lossless", which no number of items shows.
+pub const REFERENCE: &str = "reference";
+/// Worse, beyond chance.
+pub const DEGRADED: &str = "degraded";
+/// Better, beyond chance.
+pub const IMPROVED: &str = "improved";
+/// Not beyond chance; what could have been found stands beside it.
+pub const UNCHANGED: &str = "no detected change";
+/// Too few items for a test.
+pub const NOT_TESTED: &str = "not tested";
+/// Below this mean divergence, in nats, it does not rank variants (arXiv 2606.19558).
+pub const DIVERGENCE_FLOOR: f64 = 0.01;
+
 /// One figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct QualityRow {

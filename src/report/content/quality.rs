@@ -1,7 +1,7 @@
 //! What each variant costs in answers, and what it saves.
 
 use super::estimate;
-use crate::quality::compare::DIVERGENCE_FLOOR;
+use crate::record::quality::{DEGRADED, DIVERGENCE_FLOOR, IMPROVED, NOT_TESTED, REFERENCE, UNCHANGED};
 use crate::record::{CaseRow, Outcome, QualityRow, Run, VariantRecord};
 use crate::report::table::{DASH, Table};
 use crate::units::{Quantity, Usd, digits};
@@ -101,7 +101,6 @@ fn figure(row: &QualityRow) -> String {
 
 /// The worst word of a variant's figures.
 fn verdict(own: &[&QualityRow]) -> String {
-    use crate::quality::compare::{DEGRADED, IMPROVED, NOT_TESTED, REFERENCE, UNCHANGED};
     let with = |word: &str| -> Vec<&str> {
         own.iter().filter(|row| row.verdict == word).map(|row| row.metric.as_str()).collect()
     };
