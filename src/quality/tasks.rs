@@ -68,36 +68,55 @@ fn length(tokenizer: &Tokenizer, text: &str) -> Result<f64, QualityError> {
     Ok(encode(tokenizer, text).map_err(QualityError::Other)?.len() as f64)
 }
 
-/// lm-eval's `acc` (the most probable choice) and `acc_norm` (the most probable one a character).
-fn choices(
+/// A text with what may follow it, one of which is right.
+trait Options {
+    /// The text, what may follow, and which of it does.
+    fn parts(&self) -> (&str, &[String], usize);
+}
+
+impl Options for Choice {
+    fn parts(&self) -> (&str, &[String], usize) {
+        (&self.context, &self.choices, self.answer)
+    }
+}
+
+impl Options for Labelled {
+    fn parts(&self) -> (&str, &[String], usize) {
+        (&self.text, &self.labels, self.label)
+    }
+}
+
+/// Asks for the log-likelihood of every option, shows `each` those of an item, and takes the most probable for the answer.
+fn most_probable<T: Options + serde::de::DeserializeOwned + super::data::Check>(
     model: &mut dyn LanguageModel,
     tokenizer: &Tokenizer,
-    mut items: Items<'_, Choice>,
+    mut items: Items<'_, T>,
     evaluation: &mut Evaluation,
     told: Told<'_>,
+    mut each: impl FnMut(&T, &[f64]),
 ) -> Result<(), QualityError> {
-    let (mut right, mut right_by_length) = (Vec::new(), Vec::new());
     loop {
         let batch = some(&mut items)?;
         if batch.is_empty() {
-            break;
+            return Ok(());
         }
         let requests: Vec<Request> = batch
             .iter()
-            .flat_map(|item| item.choices.iter().map(|continuation| Request { context: &item.context, continuation }))
+            .flat_map(|item| {
+                let (context, options, _) = item.parts();
+                options.iter().map(move |continuation| Request { context, continuation })
+            })
             .collect();
         let mut sums = log_likelihoods(model, tokenizer, &requests)?.into_iter();
         for item in &batch {
-            let sums: Vec<f64> = sums.by_ref().take(item.choices.len()).collect();
-            let by_length: Vec<f64> =
-                sums.iter().zip(&item.choices).map(|(sum, choice)| sum / choice.chars().count() as f64).collect();
+            let (context, options, right) = item.parts();
+            let sums: Vec<f64> = sums.by_ref().take(options.len()).collect();
             let (chosen, margin) = best(&sums);
-            right.push(chosen == item.answer);
-            right_by_length.push(best(&by_length).0 == item.answer);
+            each(item, &sums);
             evaluation.items.push(Item {
-                hash: hash_of(&[item.context.as_bytes(), item.choices.join("\0").as_bytes()]),
-                length: length(tokenizer, &item.context)?,
-                outcome: f64::from(u8::from(chosen == item.answer)),
+                hash: hash_of(&[context.as_bytes(), options.join("\0").as_bytes()]),
+                length: length(tokenizer, context)?,
+                outcome: f64::from(u8::from(chosen == right)),
                 weight: 1.0,
                 score: margin,
                 answer: chosen as u64,
@@ -105,6 +124,22 @@ fn choices(
         }
         go_on(told, evaluation.items.len())?;
     }
+}
+
+/// lm-eval's `acc` (the most probable choice) and `acc_norm` (the most probable one a character).
+fn choices(
+    model: &mut dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    items: Items<'_, Choice>,
+    evaluation: &mut Evaluation,
+    told: Told<'_>,
+) -> Result<(), QualityError> {
+    let (mut right, mut right_by_length) = (Vec::new(), Vec::new());
+    most_probable(model, tokenizer, items, evaluation, told, |item, sums| {
+        let a_character = sums.iter().zip(&item.choices).map(|(sum, choice)| sum / choice.chars().count() as f64);
+        right.push(best(sums).0 == item.answer);
+        right_by_length.push(best(&a_character.collect::<Vec<_>>()).0 == item.answer);
+    })?;
     evaluation.series = vec![binary("choice_accuracy", right), binary("choice_accuracy_norm", right_by_length)];
     Ok(())
 }
@@ -112,38 +147,15 @@ fn choices(
 fn labels(
     model: &mut dyn LanguageModel,
     tokenizer: &Tokenizer,
-    mut items: Items<'_, Labelled>,
+    items: Items<'_, Labelled>,
     evaluation: &mut Evaluation,
     told: Told<'_>,
 ) -> Result<(), QualityError> {
     let (mut first, mut among_five) = (Vec::new(), Vec::new());
-    loop {
-        let batch = some(&mut items)?;
-        if batch.is_empty() {
-            break;
-        }
-        let requests: Vec<Request> = batch
-            .iter()
-            .flat_map(|item| item.labels.iter().map(|continuation| Request { context: &item.text, continuation }))
-            .collect();
-        let mut sums = log_likelihoods(model, tokenizer, &requests)?.into_iter();
-        for item in &batch {
-            let sums: Vec<f64> = sums.by_ref().take(item.labels.len()).collect();
-            let (chosen, margin) = best(&sums);
-            let above = sums.iter().filter(|sum| **sum > sums[item.label]).count();
-            first.push(chosen == item.label);
-            among_five.push(above < 5);
-            evaluation.items.push(Item {
-                hash: hash_of(&[item.text.as_bytes(), item.labels.join("\0").as_bytes()]),
-                length: length(tokenizer, &item.text)?,
-                outcome: f64::from(u8::from(chosen == item.label)),
-                weight: 1.0,
-                score: margin,
-                answer: chosen as u64,
-            });
-        }
-        go_on(told, evaluation.items.len())?;
-    }
+    most_probable(model, tokenizer, items, evaluation, told, |item, sums| {
+        first.push(best(sums).0 == item.label);
+        among_five.push(sums.iter().filter(|sum| **sum > sums[item.label]).count() < 5);
+    })?;
     evaluation.series = vec![binary("top1_accuracy", first), binary("top5_accuracy", among_five)];
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::report::Report;
 use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::report::plot::curves::{measured, sizes_of_samples};
 use crate::report::table::{DASH, Table};
-use crate::units::Quantity;
+use crate::units::{Quantity, digits};
 use crate::workload::Quant;
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -155,22 +155,21 @@ fn table(report: &Report<'_>, levels: &[Level]) -> Table {
         vec!["level", ">weights", ">decode, least batch", ">decode, fastest", ">$/M tokens, cheapest offer"];
     columns.extend(titles.iter().map(String::as_str));
     let mut table = Table::new("Levels", &columns);
-    let number = |value: Option<f64>, unit: &str| {
-        value.map_or(DASH.to_string(), |value| format!("{}{unit}", crate::units::digits(value)))
-    };
+    let number =
+        |value: Option<f64>, unit: &str| value.map_or(DASH.to_string(), |value| format!("{}{unit}", digits(value)));
     for level in levels {
         let mut row = vec![
             level.quant.to_string(),
             level.weights_gib.map_or(DASH.to_string(), |gib| crate::units::Bytes(gib * GIB).human()),
             number(level.slow.map(|dot| dot.y), " tok/s"),
             number(level.fast.map(|dot| dot.y), " tok/s"),
-            level.usd_per_million.map_or(DASH.to_string(), |[value, ..]| format!("${}", crate::units::digits(value))),
+            level.usd_per_million.map_or(DASH.to_string(), |[value, ..]| format!("${}", digits(value))),
         ];
         row.extend(metrics.iter().map(|metric| {
             let of = |row: &&QualityRow| row.quant == level.quant && row.metric == **metric;
             unpruned(report).find(of).map_or(DASH.to_string(), |row| match (row.lo, row.hi) {
-                (Some(lo), Some(hi)) => format!("{} ({lo} to {hi})", row.value),
-                _ => row.value.to_string(),
+                (Some(lo), Some(hi)) => format!("{} ({} to {})", digits(row.value), digits(lo), digits(hi)),
+                _ => digits(row.value),
             })
         }));
         table.push(row);
