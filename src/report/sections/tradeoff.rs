@@ -143,6 +143,14 @@ fn unpruned<'a>(report: &Report<'a>) -> impl Iterator<Item = &'a QualityRow> {
     report.quality.iter().filter(|row| row.pruning.is_empty())
 }
 
+/// A figure of quality to four decimals, as levels differ in the third; small ones by their digits.
+fn fine(value: f64) -> String {
+    match value.abs() {
+        0.1.. => format!("{value:.4}").trim_end_matches('0').trim_end_matches('.').to_string(),
+        _ => digits(value),
+    }
+}
+
 fn table(report: &Report<'_>, levels: &[Level]) -> Table {
     let mut metrics: Vec<&str> = Vec::new();
     for row in unpruned(report) {
@@ -168,8 +176,8 @@ fn table(report: &Report<'_>, levels: &[Level]) -> Table {
         row.extend(metrics.iter().map(|metric| {
             let of = |row: &&QualityRow| row.quant == level.quant && row.metric == **metric;
             unpruned(report).find(of).map_or(DASH.to_string(), |row| match (row.lo, row.hi) {
-                (Some(lo), Some(hi)) => format!("{} ({} to {})", digits(row.value), digits(lo), digits(hi)),
-                _ => digits(row.value),
+                (Some(lo), Some(hi)) => format!("{} ({} to {})", fine(row.value), fine(lo), fine(hi)),
+                _ => fine(row.value),
             })
         }));
         table.push(row);
