@@ -177,6 +177,7 @@ fn what_cannot_be_is_said_before_anything_runs() {
         (&["--model", "smollm2-135m", "--data", "bad.jsonl"][..], 2, "random weights"),
         (&["--model", "reference", "--prune", "wanda"], 2, "wanda:0.5"),
         (&["--model", "reference", "--quant", "f16,f16"], 2, "twice"),
+        (&["--model", "reference", "--reference", "reference", "--quant", "f16"], 2, "is in f16 too"),
         (&["--model", "reference", "--context", "4096"], 2, "--context"),
         (&["--model", "reference", "--stride", "600"], 2, "--stride"),
         (&["--model", "reference", "--margin", "2"], 2, "--margin"),

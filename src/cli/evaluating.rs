@@ -13,12 +13,13 @@ use crate::quality::data::{DataSet, Kind};
 use crate::quality::evaluation::Item;
 use crate::quality::text::{self, Against};
 use crate::quality::windows::Plan;
-use crate::quality::{Evaluation, Variant, tasks};
+use crate::quality::{Evaluation, QualityError, Variant, tasks};
 use crate::record::{DataRecord, ItemRow, QualityRow, VariantRecord};
 use crate::units::{Bytes, Seconds};
 use crate::workload::pruning::stored_bytes;
 use std::path::Path;
 use std::time::Instant;
+use tokenizers::Tokenizer;
 
 /// Fewer tokens than this are too few to rely on (METHOD.md, R-E1).
 const TOKENS_ADVISED: usize = 100_000;
@@ -61,23 +62,20 @@ pub fn evaluate(
             }
             Err(error) => return Err(error.into()),
         };
-        let mut evaluations = Vec::new();
-        for set in &job.sets {
-            let mut told = |_| !stop_was_asked();
-            let kept = folder.join(format!("{}.topk", set.name));
-            let found = match set.kind {
-                Kind::Text => {
-                    let plan = Plan { context: job.context, stride: job.stride, bos: job.bos };
-                    let against = if index == 0 { Against::Writing(&kept) } else { Against::Reading(&kept) };
-                    text::evaluate(&mut language, &tokenizer, set, plan, against, &mut told)
-                }
-                _ => tasks::evaluate(&mut language, &tokenizer, set, &mut told),
-            }?;
-            if index == 0 {
-                rows.data.push(data_record(set, &found, job)?);
-                advise(&found, set, talk);
+        let evaluations = match answers(&mut language, &tokenizer, job, index == 0, folder) {
+            Ok(evaluations) => evaluations,
+            // What a variant cannot do is said in its row; what is wrong with data or disk concerns all of them.
+            Err(error @ (QualityError::Engine(_) | QualityError::Other(_))) if index > 0 => {
+                rows.variants.push(failed(*variant, error.to_string()));
+                continue;
             }
-            evaluations.push(found);
+            Err(error) => return Err(error.into()),
+        };
+        if index == 0 {
+            for (set, found) in job.sets.iter().zip(&evaluations) {
+                rows.data.push(data_record(set, found, job)?);
+                advise(found, set, talk);
+            }
         }
         let source = format!("sizewell {}", env!("CARGO_PKG_VERSION"));
         for (at, (set, own)) in job.sets.iter().zip(&evaluations).enumerate() {
@@ -95,6 +93,27 @@ pub fn evaluate(
         }
     }
     Ok(())
+}
+
+/// What a variant makes of each data set.
+fn answers(
+    language: &mut CandleLanguageModel,
+    tokenizer: &Tokenizer,
+    job: &Job,
+    is_reference: bool,
+    folder: &Path,
+) -> Result<Vec<Evaluation>, QualityError> {
+    let mut told = |_| !stop_was_asked();
+    let of = |set: &DataSet| match set.kind {
+        Kind::Text => {
+            let kept = folder.join(format!("{}.topk", set.name));
+            let plan = Plan { context: job.context, stride: job.stride, bos: job.bos };
+            let against = if is_reference { Against::Writing(&kept) } else { Against::Reading(&kept) };
+            text::evaluate(language, tokenizer, set, plan, against, &mut told)
+        }
+        _ => tasks::evaluate(language, tokenizer, set, &mut told),
+    };
+    job.sets.iter().map(of).collect()
 }
 
 fn advise(found: &Evaluation, set: &DataSet, talk: &Talk) {

@@ -136,7 +136,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let (folder, mut record) = RunFolder::resume(&folder)?;
     let reference_record = other.as_ref().map(model_record).transpose()?;
     let mut rows = Rows::default();
-    let evaluated = evaluate(&args, &job, model, other, folder.path(), &mut rows, talk);
+    evaluate(&args, &job, model, other, folder.path(), &mut rows, talk)?;
     record.quality = Some(QualityRecord {
         reference: job.variants[0].quant,
         reference_model: reference_record,
@@ -145,7 +145,6 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         variants: std::mem::take(&mut rows.variants),
         calibration: job.calibration_record.clone(),
     });
-    evaluated?;
     compare::judge(&mut rows.figures);
     folder.write_csv("quality.csv", &QualityRow::HEADER, rows.figures.iter().map(QualityRow::fields))?;
     folder.write_csv(ItemRow::FILE, &ItemRow::HEADER, rows.items.iter().map(ItemRow::fields))?;
@@ -184,9 +183,16 @@ fn open(name: &str, seed: u64, talk: &Talk) -> anyhow::Result<OpenedModel> {
     if model.synthetic {
         return usage(format!("{name} has random weights, whose answers say nothing: name a model with trained ones"));
     }
-    if model.tokenizer.is_none() {
+    let Some(tokenizer) = &model.tokenizer else {
         anyhow::bail!(
             "{name} has no tokenizer (tokenizer.json, or a vocabulary in the GGUF file): text cannot be read"
+        );
+    };
+    let most = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+    if most as usize >= model.shape.vocab_size {
+        anyhow::bail!(
+            "{name}: its tokenizer has a token {most}, but the model has {} only: they do not belong together",
+            model.shape.vocab_size
         );
     }
     Ok(model)
@@ -227,18 +233,24 @@ fn job(args: &Args, model: &OpenedModel, other: Option<&OpenedModel>) -> anyhow:
 /// The reference first.
 fn variants(args: &Args, model: &OpenedModel, base: Option<Quant>, native: Quant) -> anyhow::Result<Vec<Variant>> {
     let quants = match args.quant.as_slice() {
-        [] => [native, Quant::Int8, Quant::Int4]
-            .into_iter()
-            .filter(|quant| model.weights.check_quant(*quant).is_ok())
-            .collect(),
+        [] => {
+            // Against another model its level is not one to compare; a quantized file has its own level only.
+            let rest = [Quant::Int8, Quant::Int4].into_iter().filter(|quant| *quant != native);
+            let all = std::iter::once(native).chain(rest).filter(|quant| Some(*quant) != base);
+            all.filter(|quant| model.weights.check_quant(*quant).is_ok()).collect()
+        }
         asked => asked.to_vec(),
     };
     for quant in &quants {
         model.weights.check_quant(*quant).or_else(usage)?;
     }
-    let first = base.unwrap_or(quants[0]);
+    let Some(first) = base.or(quants.first().copied()) else {
+        return usage("no level of this model can be run: name one with --quant");
+    };
+    if base.is_some() && quants.contains(&first) {
+        return usage(format!("--reference is in {first} too: its figures could not be told from those of the model"));
+    }
     let mut variants = vec![Variant::plain(first)];
-    // Against another model even the same level is a variant.
     variants.extend(quants.into_iter().skip(usize::from(base.is_none())).map(Variant::plain));
     for asked in &args.prune {
         let quant = asked.quant.unwrap_or(native);
@@ -246,7 +258,7 @@ fn variants(args: &Args, model: &OpenedModel, base: Option<Quant>, native: Quant
         variants.push(Variant { quant, pruning: Some(asked.pruning) });
     }
     for (index, variant) in variants.iter().enumerate().skip(1) {
-        if variants[1..index].contains(variant) || (base.is_none() && variants[0] == *variant) {
+        if variants[..index].contains(variant) {
             return usage(format!("{variant} is named twice"));
         }
     }
@@ -263,7 +275,7 @@ fn sets(args: &Args) -> anyhow::Result<Vec<DataSet>> {
             }
             sets
         }
-        ([], _) => return usage("--data is missing: a text, or JSON lines of questions (METHODOLOGY.md, section 9)"),
+        ([], _) => return usage("--data is missing: a text, or JSON lines of questions (METHODOLOGY.md, section 8)"),
         (paths, _) => paths.iter().map(|path| DataSet::open(path)).collect::<Result<_, _>>()?,
     };
     for (index, set) in sets.iter().enumerate() {
