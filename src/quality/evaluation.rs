@@ -19,6 +19,10 @@ pub struct Item {
     pub score: f64,
     /// What was answered, to be compared with the reference's answer.
     pub answer: u64,
+    /// What people say of a pair.
+    pub target: Option<f64>,
+    /// How rare the tokens are that were given ([`super::inputs`]).
+    pub surprise: Option<f64>,
 }
 
 /// How a series is summed up.

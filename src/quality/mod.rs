@@ -8,7 +8,10 @@
 pub mod compare;
 pub mod continuation;
 pub mod data;
+pub mod drift;
+pub mod drift_outcome;
 pub mod evaluation;
+pub mod inputs;
 pub mod reference;
 pub mod tasks;
 pub mod text;

@@ -4,6 +4,7 @@ use super::QualityError;
 use super::continuation::{Request, log_likelihoods};
 use super::data::{Choice, DataError, DataSet, Generation, Items, Kind, Labelled, Pair};
 use super::evaluation::{Evaluation, Item, Series, Summary, hash_of};
+use super::inputs::{Asked, Inputs};
 use super::text::Told;
 use super::windows::{bos_of, encode};
 use crate::engine::language::LanguageModel;
@@ -20,25 +21,31 @@ pub fn evaluate(
     model: &mut dyn LanguageModel,
     tokenizer: &Tokenizer,
     set: &DataSet,
+    inputs: &Inputs,
     told: Told<'_>,
 ) -> Result<Evaluation, QualityError> {
     let mut evaluation = Evaluation::new(set.kind);
+    let asking = Asking { model, tokenizer, inputs };
     match set.kind {
-        Kind::Choice => choices(model, tokenizer, set.items()?, &mut evaluation, told)?,
-        Kind::Generation => generations(model, tokenizer, set.items()?, &mut evaluation, told)?,
-        Kind::Pairs => pairs(model, tokenizer, set.items()?, &mut evaluation, told)?,
-        Kind::Classification => labels(model, tokenizer, set.items()?, &mut evaluation, told)?,
+        Kind::Choice => choices(asking, set.items()?, &mut evaluation, told)?,
+        Kind::Generation => generations(asking, set.items()?, &mut evaluation, told)?,
+        Kind::Pairs => pairs(asking, set.items()?, &mut evaluation, told)?,
+        Kind::Classification => labels(asking, set.items()?, &mut evaluation, told)?,
         Kind::Text => return Err(QualityError::Other("a text has no questions".to_string())),
     }
     evaluation.samples = evaluation.items.len();
     Ok(evaluation)
 }
 
+/// Who is asked, and how texts become tokens.
+struct Asking<'a> {
+    model: &'a mut dyn LanguageModel,
+    tokenizer: &'a Tokenizer,
+    inputs: &'a Inputs,
+}
+
 /// The next few items.
-fn some<T>(items: &mut Items<'_, T>) -> Result<Vec<T>, DataError>
-where
-    T: serde::de::DeserializeOwned + super::data::Check,
-{
+fn some<T: Asked>(items: &mut Items<'_, T>) -> Result<Vec<T>, DataError> {
     items.by_ref().take(AT_ONCE).collect()
 }
 
@@ -64,12 +71,8 @@ fn best(values: &[f64]) -> (usize, f64) {
     (best, most - second)
 }
 
-fn length(tokenizer: &Tokenizer, text: &str) -> Result<f64, QualityError> {
-    Ok(encode(tokenizer, text).map_err(QualityError::Other)?.len() as f64)
-}
-
 /// A text with what may follow it, one of which is right.
-trait Options {
+trait Options: Asked {
     /// The text, what may follow, and which of it does.
     fn parts(&self) -> (&str, &[String], usize);
 }
@@ -87,9 +90,8 @@ impl Options for Labelled {
 }
 
 /// Asks for the log-likelihood of every option, shows `each` those of an item, and takes the most probable for the answer.
-fn most_probable<T: Options + serde::de::DeserializeOwned + super::data::Check>(
-    model: &mut dyn LanguageModel,
-    tokenizer: &Tokenizer,
+fn most_probable<T: Options>(
+    asking: Asking<'_>,
     mut items: Items<'_, T>,
     evaluation: &mut Evaluation,
     told: Told<'_>,
@@ -107,19 +109,22 @@ fn most_probable<T: Options + serde::de::DeserializeOwned + super::data::Check>(
                 options.iter().map(move |continuation| Request { context, continuation })
             })
             .collect();
-        let mut sums = log_likelihoods(model, tokenizer, &requests)?.into_iter();
+        let mut sums = log_likelihoods(asking.model, asking.tokenizer, &requests)?.into_iter();
         for item in &batch {
-            let (context, options, right) = item.parts();
+            let (_, options, right) = item.parts();
+            let (length, surprise) = asking.inputs.of_item(asking.tokenizer, item)?;
             let sums: Vec<f64> = sums.by_ref().take(options.len()).collect();
             let (chosen, margin) = best(&sums);
             each(item, &sums);
             evaluation.items.push(Item {
-                hash: hash_of(&[context.as_bytes(), options.join("\0").as_bytes()]),
-                length: length(tokenizer, context)?,
+                hash: item.hash(),
+                length,
                 outcome: f64::from(u8::from(chosen == right)),
                 weight: 1.0,
                 score: margin,
                 answer: chosen as u64,
+                target: None,
+                surprise,
             });
         }
         go_on(told, evaluation.items.len())?;
@@ -128,14 +133,13 @@ fn most_probable<T: Options + serde::de::DeserializeOwned + super::data::Check>(
 
 /// lm-eval's `acc` (the most probable choice) and `acc_norm` (the most probable one a character).
 fn choices(
-    model: &mut dyn LanguageModel,
-    tokenizer: &Tokenizer,
+    asking: Asking<'_>,
     items: Items<'_, Choice>,
     evaluation: &mut Evaluation,
     told: Told<'_>,
 ) -> Result<(), QualityError> {
     let (mut right, mut right_by_length) = (Vec::new(), Vec::new());
-    most_probable(model, tokenizer, items, evaluation, told, |item, sums| {
+    most_probable(asking, items, evaluation, told, |item, sums| {
         let a_character = sums.iter().zip(&item.choices).map(|(sum, choice)| sum / choice.chars().count() as f64);
         right.push(best(sums).0 == item.answer);
         right_by_length.push(best(&a_character.collect::<Vec<_>>()).0 == item.answer);
@@ -145,14 +149,13 @@ fn choices(
 }
 
 fn labels(
-    model: &mut dyn LanguageModel,
-    tokenizer: &Tokenizer,
+    asking: Asking<'_>,
     items: Items<'_, Labelled>,
     evaluation: &mut Evaluation,
     told: Told<'_>,
 ) -> Result<(), QualityError> {
     let (mut first, mut among_five) = (Vec::new(), Vec::new());
-    most_probable(model, tokenizer, items, evaluation, told, |item, sums| {
+    most_probable(asking, items, evaluation, told, |item, sums| {
         first.push(best(sums).0 == item.label);
         among_five.push(sums.iter().filter(|sum| **sum > sums[item.label]).count() < 5);
     })?;
@@ -164,12 +167,12 @@ fn labels(
 type Prompt = (usize, Vec<u32>);
 
 fn generations(
-    model: &mut dyn LanguageModel,
-    tokenizer: &Tokenizer,
+    asking: Asking<'_>,
     mut items: Items<'_, Generation>,
     evaluation: &mut Evaluation,
     told: Told<'_>,
 ) -> Result<(), QualityError> {
+    let Asking { model, tokenizer, inputs } = asking;
     let bos = bos_of(tokenizer);
     let mut right = Vec::new();
     loop {
@@ -201,13 +204,16 @@ fn generations(
         for (item, answer) in batch.iter().zip(answers) {
             let exact = answer == item.answer.trim();
             right.push(exact);
+            let (length, surprise) = inputs.of_item(tokenizer, item)?;
             evaluation.items.push(Item {
-                hash: hash_of(&[item.prompt.as_bytes(), item.answer.as_bytes()]),
-                length: length(tokenizer, &item.prompt)?,
+                hash: item.hash(),
+                length,
                 outcome: f64::from(u8::from(exact)),
                 weight: 1.0,
                 score: answer.chars().count() as f64,
                 answer: hash_of(&[answer.as_bytes()]),
+                target: None,
+                surprise,
             });
         }
         go_on(told, evaluation.items.len())?;
@@ -224,12 +230,12 @@ fn until_stop(text: &str, stops: &[String]) -> String {
 
 /// Sentences as the mean of the last block's output over their tokens, likeness as the cosine.
 fn pairs(
-    model: &mut dyn LanguageModel,
-    tokenizer: &Tokenizer,
+    asking: Asking<'_>,
     mut items: Items<'_, Pair>,
     evaluation: &mut Evaluation,
     told: Told<'_>,
 ) -> Result<(), QualityError> {
+    let Asking { model, tokenizer, inputs } = asking;
     let bos = bos_of(tokenizer);
     let mut sentences: Vec<Vec<f32>> = Vec::new();
     loop {
@@ -254,14 +260,17 @@ fn pairs(
         }
         for ((item, both), ids) in batch.iter().zip(vectors.chunks(2)).zip(tokens.chunks(2)) {
             let alike = cosine(&both[0], &both[1]);
+            let (_, surprise) = inputs.of_item(tokenizer, item)?;
             evaluation.pairs.push((alike, item.score));
             evaluation.items.push(Item {
-                hash: hash_of(&[item.a.as_bytes(), item.b.as_bytes()]),
+                hash: item.hash(),
                 length: (ids[0].len() + ids[1].len()) as f64,
                 outcome: alike,
                 weight: 1.0,
                 score: alike,
                 answer: 0,
+                target: Some(item.score),
+                surprise,
             });
         }
         let room = MOST_SENTENCES.saturating_sub(sentences.len());

@@ -2,7 +2,8 @@
 
 use super::QualityError;
 use super::data::{DataSet, Kind};
-use super::evaluation::{Evaluation, Item, Series, Single, Summary, hash_of};
+use super::evaluation::{Evaluation, Item, Series, Single, Summary};
+use super::inputs::{Inputs, hash_of_tokens};
 use super::reference::{Distribution, Reader, Writer, log_sum_exp};
 use super::windows::{Plan, Window, Windows};
 use crate::engine::language::{LanguageModel, Place};
@@ -24,6 +25,8 @@ pub enum Against<'a> {
     Writing(&'a Path),
     /// This is held against it.
     Reading(&'a Path),
+    /// Nothing will be held against this.
+    Alone,
 }
 
 /// Told now and then how many tokens have counted; `false` stops.
@@ -46,6 +49,9 @@ pub struct Row {
     nats: f64,
     divergence: f64,
     agreed: f64,
+    surprise: f64,
+    /// Tokens that `surprise` is over.
+    weighed: f64,
 }
 
 impl Folded {
@@ -74,6 +80,8 @@ impl Row {
             nats: self.nats + other.nats,
             divergence: self.divergence + other.divergence,
             agreed: self.agreed + other.agreed,
+            surprise: self.surprise + other.surprise,
+            weighed: self.weighed + other.weighed,
         }
     }
 }
@@ -90,6 +98,7 @@ pub fn evaluate(
     tokenizer: &Tokenizer,
     set: &DataSet,
     plan: Plan,
+    inputs: &Inputs,
     against: Against<'_>,
     told: Told<'_>,
 ) -> Result<Evaluation, QualityError> {
@@ -101,7 +110,7 @@ pub fn evaluate(
         if batch.is_empty() {
             break;
         }
-        pass.batch(model, &batch)?;
+        pass.batch(model, &batch, inputs)?;
         if !told(pass.counted) {
             return Err(QualityError::Stopped);
         }
@@ -131,11 +140,14 @@ struct Pass {
 
 impl Pass {
     fn new(vocab: usize, against: Against<'_>) -> Result<Self, QualityError> {
-        let (Against::Writing(path) | Against::Reading(path)) = &against;
-        let file = path.display().to_string();
+        let file = match &against {
+            Against::Writing(path) | Against::Reading(path) => path.display().to_string(),
+            Against::Alone => String::new(),
+        };
         let io = |error| QualityError::Io(file.clone(), error);
         let (writer, reader) = match against {
             Against::Writing(path) => (Some(Writer::create(path, vocab).map_err(io)?), None),
+            Against::Alone => (None, None),
             Against::Reading(path) => (None, Some(Reader::open(path, vocab).map_err(io)?)),
         };
         let divergences = Histogram::new_with_bounds(1, (1000.0 * NANO) as u64, 3)
@@ -143,7 +155,7 @@ impl Pass {
         Ok(Self { vocab, writer, reader, file, folded: Folded::default(), divergences, tail: 0.0, counted: 0 })
     }
 
-    fn batch(&mut self, model: &mut dyn LanguageModel, batch: &[Window]) -> Result<(), QualityError> {
+    fn batch(&mut self, model: &mut dyn LanguageModel, batch: &[Window], inputs: &Inputs) -> Result<(), QualityError> {
         let places: Vec<Place> = batch
             .iter()
             .enumerate()
@@ -174,8 +186,11 @@ impl Pass {
         })?;
         let mut found = found.into_iter();
         for window in batch {
-            let bytes: Vec<u8> = window.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
-            let mut row = Row { hash: hash_of(&[&bytes]), length: window.tokens.len() as f64, ..Row::default() };
+            let (hash, length) = (hash_of_tokens(&window.tokens), window.tokens.len() as f64);
+            let mut row = Row { hash, length, ..Row::default() };
+            if let Some(surprise) = inputs.surprise(hash, &window.tokens) {
+                (row.surprise, row.weighed) = (surprise * length, length);
+            }
             for found in found.by_ref().take(window.counted()) {
                 self.count(found, &mut row)?;
             }
@@ -230,6 +245,8 @@ impl Pass {
             weight: row.counted,
             score: -row.nats / row.counted,
             answer: 0,
+            target: None,
+            surprise: (row.weighed > 0.0).then(|| row.surprise / row.weighed),
         };
         let mut evaluation = Evaluation {
             items: rows.iter().map(item).collect(),
@@ -241,7 +258,9 @@ impl Pass {
             samples: self.counted,
             ..Evaluation::new(Kind::Text)
         };
+        let alone = self.reader.is_none();
         match self.writer {
+            None if alone => {}
             Some(writer) => {
                 evaluation.tail = Some(self.tail / self.counted as f64);
                 writer.finish().map_err(|e| QualityError::Io(self.file, e))?;

@@ -5,6 +5,7 @@ pub mod case_row;
 pub mod ceiling;
 pub mod coldstart;
 pub mod comparable;
+pub mod drift;
 pub mod environment;
 pub mod folder;
 pub mod import;
@@ -19,6 +20,7 @@ pub mod schema;
 
 pub use case_row::{CaseKey, CaseRow};
 pub use ceiling::{Ceiling, CeilingKind};
+pub use drift::{BaselineRecord, DriftSet, DriftTest, DriftWindow};
 pub use environment::Environment;
 pub use folder::RunFolder;
 pub use import::{FileRecord, HostRecord, ImportRecord, SkippedRecord, SystemRecord};

@@ -175,13 +175,18 @@ pub struct ItemRow {
     pub weight: f64,
     /// How sure the model was (METHODOLOGY.md says how for each kind).
     pub score: f64,
+    /// What people say of a pair; empty elsewhere.
+    pub target: Option<f64>,
+    /// How rare its tokens are, by the half of the items that frequencies were counted on; empty for that half.
+    pub surprise: Option<f64>,
 }
 
 impl ItemRow {
     /// The file that holds them.
     pub const FILE: &'static str = "quality_items.csv";
     /// Its columns.
-    pub const HEADER: [&'static str; 8] = ["data", "quant", "pruning", "hash", "length", "outcome", "weight", "score"];
+    pub const HEADER: [&'static str; 10] =
+        ["data", "quant", "pruning", "hash", "length", "outcome", "weight", "score", "target", "surprise"];
 
     /// The fields in the order of [`ItemRow::HEADER`].
     pub fn fields(&self) -> Vec<String> {
@@ -194,10 +199,16 @@ impl ItemRow {
             self.outcome.to_string(),
             self.weight.to_string(),
             self.score.to_string(),
+            self.target.map_or(String::new(), |target| target.to_string()),
+            self.surprise.map_or(String::new(), |surprise| surprise.to_string()),
         ]
     }
 
     fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
+        let optional = |name: &str| match fields.get(name).map(|text| text.trim()) {
+            None | Some("") => Ok(None),
+            Some(text) => number(name, text).map(Some),
+        };
         let value = |name: &str| number(name, text(fields, name)?);
         Ok(Self {
             data: text(fields, "data")?.to_string(),
@@ -208,8 +219,15 @@ impl ItemRow {
             outcome: value("outcome")?,
             weight: value("weight")?,
             score: value("score")?,
+            target: optional("target")?,
+            surprise: optional("surprise")?,
         })
     }
+}
+
+/// The file that holds how often each token of a data set was given.
+pub fn token_counts_file(data: &str) -> String {
+    format!("{data}.token_counts.csv")
 }
 
 impl Run {
@@ -217,6 +235,18 @@ impl Run {
     pub fn quality_items(&self) -> Result<Vec<ItemRow>, ReadError> {
         let path = self.path.join(ItemRow::FILE);
         if path.exists() { read_rows(&path, ItemRow::from_fields) } else { Ok(Vec::new()) }
+    }
+
+    /// How often each token was given in the counted half of a data set's items: number of the token, count. Empty where
+    /// it was not counted.
+    pub fn token_counts(&self, data: &str) -> Result<Vec<(u32, u64)>, ReadError> {
+        let path = self.path.join(token_counts_file(data));
+        let parse = |fields: &HashMap<String, String>| {
+            let token = text(fields, "token")?.parse().map_err(|e| format!("column `token`: {e}"))?;
+            let count = text(fields, "count")?.parse().map_err(|e| format!("column `count`: {e}"))?;
+            Ok((token, count))
+        };
+        if path.exists() { read_rows(&path, parse) } else { Ok(Vec::new()) }
     }
 
     /// Reads quality.csv; empty where there is none.

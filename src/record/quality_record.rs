@@ -1,5 +1,6 @@
 //! What run.json says of how quality was measured.
 
+use super::drift::DriftWindow;
 use super::run::ModelRecord;
 use crate::units::{Bytes, Seconds};
 use crate::workload::Quant;
@@ -23,6 +24,9 @@ pub struct QualityRecord {
     /// What Wanda weighed activations by, where it was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationRecord>,
+    /// What has changed since another run, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftWindow>,
 }
 
 /// A data set.

@@ -7,3 +7,4 @@ pub mod paired;
 pub mod percentile;
 pub mod rank_correlation;
 pub mod shift;
+pub mod unpaired;

@@ -1,13 +1,18 @@
 //! Whether two samples are of one distribution: Kolmogorov-Smirnov, the population stability index with the critical
 //! value of the sizes at hand, Jensen-Shannon.
 
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
+use rand_distr::{Binomial, Distribution};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// Bins by the quantiles of the first sample.
 pub const BINS: usize = 10;
-/// Simulated pairs of samples for a critical value.
+/// Least number of simulated pairs of samples for a critical value.
 const SIMULATED: usize = 2_000;
+/// Most of them.
+const MOST_SIMULATED: usize = 50_000;
+/// As many indices beyond a value make its chance known to about a seventh.
+const AS_LARGE: usize = 50;
 
 /// The largest distance between the distribution functions of two samples, and the chance of one as large where both
 /// are of one distribution (asymptotic, with Stephens' correction; Numerical Recipes, 14.3).
@@ -25,6 +30,12 @@ pub fn kolmogorov_smirnov(before: &[f64], after: &[f64]) -> (f64, f64) {
     }
     let effective = (a.len() as f64 * b.len() as f64 / (a.len() + b.len()) as f64).sqrt();
     (most, kolmogorov_tail((effective + 0.12 + 0.11 / effective) * most))
+}
+
+/// The distance that is passed with the chance `alpha` at these sizes, by the first term of the same series.
+pub fn critical_distance(before: usize, after: usize, alpha: f64) -> f64 {
+    let effective = (before as f64 * after as f64 / (before + after) as f64).sqrt();
+    (-(alpha / 2.0).ln() / 2.0).sqrt() / (effective + 0.12 + 0.11 / effective)
 }
 
 /// `2 sum (-1)^(k-1) exp(-2 k^2 x^2)`.
@@ -73,39 +84,69 @@ pub fn jensen_shannon(before: &[usize], after: &[usize]) -> f64 {
     before.iter().zip(&after).map(|(p, q)| (part(*p, (p + q) / 2.0) + part(*q, (p + q) / 2.0)) / 2.0).sum()
 }
 
-/// The index that is passed with the chance `alpha` where `after` values are drawn from the shares that `before` has,
-/// and `before` itself was drawn from them: by simulation at these very sizes, as the usual 0.1 and 0.25 are for none.
-/// Returns it with the chance of an index as large as `found`.
-pub fn critical_index(before: &[usize], after: usize, alpha: f64, found: f64, seed: u64) -> (f64, f64) {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let shares = shares(before);
-    let bounds: Vec<f64> = shares
-        .iter()
-        .scan(0.0, |sum, share| {
-            *sum += share;
-            Some(*sum)
-        })
-        .collect();
-    let first: usize = before.iter().sum();
-    let mut draw = |count: usize| {
-        let mut counts = vec![0; shares.len()];
-        for _ in 0..count {
-            let at: f64 = rng.random();
-            counts[bounds.partition_point(|bound| *bound <= at).min(shares.len() - 1)] += 1;
+/// Indices at these sizes where nothing has changed: `after` values are drawn from the shares that `before` has, and
+/// `before` itself is drawn from them again.
+struct Unchanged {
+    rng: Xoshiro256PlusPlus,
+    shares: Vec<f64>,
+    sizes: [usize; 2],
+}
+
+impl Unchanged {
+    fn new(before: &[usize], after: usize, seed: u64) -> Self {
+        let sizes = [before.iter().sum(), after];
+        Self { rng: Xoshiro256PlusPlus::seed_from_u64(seed), shares: shares(before), sizes }
+    }
+
+    fn index(&mut self) -> f64 {
+        let [before, after] = self.sizes.map(|size| self.counts(size));
+        stability_index(&before, &after)
+    }
+
+    /// Bin after bin, each its part of what is left.
+    fn counts(&mut self, size: usize) -> Vec<usize> {
+        let (mut left, mut share_left) = (size, 1.0f64);
+        let mut counts = Vec::with_capacity(self.shares.len());
+        for share in &self.shares[..self.shares.len() - 1] {
+            let chance = (share / share_left).clamp(0.0, 1.0);
+            let drawn = Binomial::new(left as u64, chance).map_or(0, |binomial| binomial.sample(&mut self.rng));
+            counts.push(drawn as usize);
+            left -= drawn as usize;
+            share_left -= share;
         }
+        counts.push(left);
         counts
-    };
-    let mut drawn: Vec<f64> = (0..SIMULATED).map(|_| stability_index(&draw(first), &draw(after))).collect();
+    }
+}
+
+/// The index that is passed with the chance `alpha` where nothing has changed: by simulation at these very sizes, as
+/// the usual 0.1 and 0.25 are for none.
+pub fn critical_index(before: &[usize], after: usize, alpha: f64, seed: u64) -> f64 {
+    let mut unchanged = Unchanged::new(before, after, seed);
+    let draws = ((AS_LARGE as f64 / alpha) as usize).clamp(SIMULATED, MOST_SIMULATED);
+    let mut drawn: Vec<f64> = (0..draws).map(|_| unchanged.index()).collect();
     drawn.sort_by(f64::total_cmp);
-    let as_large = drawn.iter().filter(|value| **value >= found).count();
-    let rank = ((1.0 - alpha) * SIMULATED as f64) as usize;
-    (drawn[rank.min(SIMULATED - 1)], (as_large as f64 + 1.0) / (SIMULATED as f64 + 1.0))
+    drawn[(((1.0 - alpha) * draws as f64) as usize).min(draws - 1)]
+}
+
+/// The chance of an index as large as `found` where nothing has changed, by simulation until 50 as large were drawn
+/// (Besag and Clifford 1991), so that a small chance is known as well as a large one.
+pub fn index_p_value(before: &[usize], after: usize, found: f64, seed: u64) -> f64 {
+    let mut unchanged = Unchanged::new(before, after, seed);
+    let mut as_large = 0;
+    for drawn in 1..=MOST_SIMULATED {
+        as_large += usize::from(unchanged.index() >= found);
+        if as_large == AS_LARGE {
+            return as_large as f64 / drawn as f64;
+        }
+    }
+    (as_large as f64 + 1.0) / (MOST_SIMULATED as f64 + 1.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand_distr::{Distribution, Normal};
+    use rand_distr::Normal;
 
     fn normal(rng: &mut Xoshiro256PlusPlus, count: usize, mean: f64) -> Vec<f64> {
         let normal = Normal::new(mean, 1.0).unwrap();
@@ -121,7 +162,7 @@ mod tests {
             ks += usize::from(kolmogorov_smirnov(&a, &b).1 < 0.05);
             let edges = edges(&a, BINS);
             let (a, b) = (counts(&a, &edges), counts(&b, &edges));
-            psi += usize::from(critical_index(&a, 80, 0.05, stability_index(&a, &b), seed).1 < 0.05);
+            psi += usize::from(index_p_value(&a, 80, stability_index(&a, &b), seed) < 0.05);
         }
         assert!((3..=26).contains(&ks), "{ks} of 300");
         assert!((2..=26).contains(&psi), "{psi} of 300");
@@ -136,9 +177,21 @@ mod tests {
         let edges = edges(&a, BINS);
         let (a, b) = (counts(&a, &edges), counts(&b, &edges));
         let index = stability_index(&a, &b);
-        let (critical, chance) = critical_index(&a, 300, 0.01, index, 1);
+        let (critical, chance) = (critical_index(&a, 300, 0.01, 1), index_p_value(&a, 300, index, 2));
         assert!(index > critical && chance < 0.01, "{index} {critical} {chance}");
         assert!((0.05..0.3).contains(&jensen_shannon(&a, &b)));
+    }
+
+    #[test]
+    fn critical_values_are_where_the_chance_is_that_stated() {
+        let before = [30, 30, 40, 50, 50];
+        let critical = critical_index(&before, 120, 0.02, 3);
+        let chance = index_p_value(&before, 120, critical, 4);
+        assert!((0.012..0.03).contains(&chance), "{chance}");
+        let distance = critical_distance(200, 100, 0.01);
+        let effective = (200.0f64 * 100.0 / 300.0).sqrt();
+        let chance = kolmogorov_tail((effective + 0.12 + 0.11 / effective) * distance);
+        assert!((chance - 0.01).abs() < 1e-6, "{chance}");
     }
 
     #[test]

@@ -1,0 +1,204 @@
+//! How much the figure of quality has changed since a recorded run: item by item where the items are the same, else
+//! between two sets of items that have nothing to do with each other.
+
+use super::data::Kind;
+use crate::record::ItemRow;
+use crate::statistics::paired::{FEWEST, Resampled, Share, mcnemar, p_value, ratio, resample, wilson};
+use crate::statistics::rank_correlation::{ranks, weighted_pearson};
+use crate::statistics::unpaired::{fisher, newcombe, paired_ratio_error, ratio_error, student_point};
+
+/// A figure before and now.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// The baseline's.
+    pub before: f64,
+    /// Today's.
+    pub value: f64,
+    /// Its 95 % interval.
+    pub interval: Option<(f64, f64)>,
+    /// `value - before`.
+    pub delta: f64,
+    /// Its 95 % interval.
+    pub delta_interval: Option<(f64, f64)>,
+    /// `mcnemar`, `fisher`, `student`.
+    pub test: &'static str,
+    /// The chance of such a difference where there is none.
+    pub p_value: Option<f64>,
+    /// The standard error of the difference.
+    pub error: Option<f64>,
+}
+
+/// The figure of a kind of data.
+pub fn metric(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "perplexity",
+        Kind::Choice => "choice_accuracy",
+        Kind::Generation => "exact_match",
+        Kind::Pairs => "spearman",
+        Kind::Classification => "top1_accuracy",
+    }
+}
+
+/// The change; an error says why it cannot be told.
+pub fn outcome(
+    kind: Kind,
+    before: &[&ItemRow],
+    after: &[&ItemRow],
+    pairs: Option<&[(usize, usize)]>,
+    seed: u64,
+) -> Result<Outcome, String> {
+    let fewer = before.len().min(after.len());
+    if fewer < FEWEST {
+        return Err(format!("{fewer} items; {FEWEST} are needed"));
+    }
+    let (before, after): (Vec<&ItemRow>, Vec<&ItemRow>) = match pairs {
+        Some(pairs) => pairs.iter().map(|(first, second)| (before[*first], after[*second])).unzip(),
+        None => (before.to_vec(), after.to_vec()),
+    };
+    match kind {
+        Kind::Text => Ok(perplexity(&shares(&before), &shares(&after), pairs.is_some())),
+        Kind::Pairs => correlation(&before, &after, pairs.is_some(), seed),
+        _ => Ok(accuracy(&shares(&before), &shares(&after), pairs.is_some())),
+    }
+}
+
+fn shares(items: &[&ItemRow]) -> Vec<Share> {
+    items.iter().map(|item| (item.outcome, item.weight)).collect()
+}
+
+fn accuracy(before: &[Share], after: &[Share], paired: bool) -> Outcome {
+    let right = [before, after].map(|items| items.iter().filter(|item| item.0 > 0.0).count());
+    let items = [before.len(), after.len()];
+    let value = ratio(after);
+    let outcome = Outcome {
+        before: ratio(before),
+        value,
+        interval: Some(wilson(right[1], items[1])),
+        delta: value - ratio(before),
+        ..Outcome::default()
+    };
+    if !paired {
+        let spread = |side: usize| {
+            // Of all or none, as if half an answer were the other way.
+            let share = (right[side] as f64 + 0.5) / (items[side] as f64 + 1.0);
+            share * (1.0 - share) / items[side] as f64
+        };
+        return Outcome {
+            delta_interval: Some(newcombe(right, items)),
+            test: "fisher",
+            p_value: Some(fisher(right, items)),
+            error: Some((spread(0) + spread(1)).sqrt()),
+            ..outcome
+        };
+    }
+    let differ =
+        |first: bool| before.iter().zip(after).filter(|(b, a)| (b.0 > 0.0, a.0 > 0.0) == (first, !first)).count();
+    let (worse, better) = (differ(true), differ(false));
+    let count = items[1] as f64;
+    // With nothing that differs, the rule of three bounds what may.
+    let error = paired_ratio_error(before, after).max((3.0f64.min(count)).sqrt() / count);
+    let half =
+        if worse + better == 0 { 3.0 / count } else { student_point(items[1]) * paired_ratio_error(before, after) };
+    Outcome {
+        delta_interval: Some((outcome.delta - half, outcome.delta + half)),
+        test: "mcnemar",
+        p_value: Some(mcnemar(worse, better)),
+        error: Some(error),
+        ..outcome
+    }
+}
+
+/// The test and its error are of the logarithm, on which changes of a perplexity add up.
+fn perplexity(before: &[Share], after: &[Share], paired: bool) -> Outcome {
+    let (first, value) = (ratio(before).exp(), ratio(after).exp());
+    let half = student_point(after.len()) * ratio_error(after);
+    let fewer = before.len().min(after.len());
+    let error = match paired {
+        true => paired_ratio_error(before, after),
+        false => ratio_error(before).hypot(ratio_error(after)),
+    };
+    let (change, wide) = (ratio(after) - ratio(before), student_point(fewer) * error);
+    Outcome {
+        before: first,
+        value,
+        interval: Some((value * (-half).exp(), value * half.exp())),
+        delta: value - first,
+        delta_interval: Some((first * ((change - wide).exp() - 1.0), first * ((change + wide).exp() - 1.0))),
+        test: "student",
+        p_value: Some(p_value(change, error, fewer)),
+        error: Some(first * error),
+    }
+}
+
+fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64) -> Result<Outcome, String> {
+    let (ours, theirs) = (ranked(after)?, ranked(before)?);
+    let (value, first) = (drawn(&ours, &vec![1; ours.len()]), drawn(&theirs, &vec![1; theirs.len()]));
+    if !value.is_finite() || !first.is_finite() {
+        return Err("all are equal".to_string());
+    }
+    let alone = |pairs: &[(f64, f64)], seed| resample(pairs.len(), seed, |times| drawn(pairs, times));
+    let too_few = || "too few items differ".to_string();
+    let own = alone(&ours, seed).ok_or_else(too_few)?;
+    let delta = value - first;
+    let fewer = ours.len().min(theirs.len());
+    let (error, ends) = if paired {
+        let both = |times: &[u32]| drawn(&ours, times) - drawn(&theirs, times);
+        let Resampled { lo, hi, error } = resample(ours.len(), seed, both).ok_or_else(too_few)?;
+        (error, (lo.min(delta), hi.max(delta)))
+    } else {
+        let error = own.error.hypot(alone(&theirs, seed.wrapping_add(1)).ok_or_else(too_few)?.error);
+        let half = student_point(fewer) * error;
+        (error, (delta - half, delta + half))
+    };
+    Ok(Outcome {
+        before: first,
+        value,
+        interval: Some((own.lo.min(value), own.hi.max(value))),
+        delta,
+        delta_interval: Some(ends),
+        test: "student",
+        p_value: Some(p_value(delta, error, fewer)),
+        error: Some(error),
+    })
+}
+
+fn ranked(items: &[&ItemRow]) -> Result<Vec<(f64, f64)>, String> {
+    let people: Option<Vec<f64>> = items.iter().map(|item| item.target).collect();
+    let people = ranks(people.ok_or("the items do not say what people think")?);
+    Ok(ranks(items.iter().map(|item| item.outcome).collect()).into_iter().zip(people).collect())
+}
+
+fn drawn(pairs: &[(f64, f64)], times: &[u32]) -> f64 {
+    let weighted = pairs.iter().zip(times).map(|((model, people), times)| (*model, *people, *times as f64));
+    weighted_pearson(weighted).unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_perplexity_that_is_a_tenth_higher_everywhere_has_a_narrow_interval_when_paired() {
+        let text = |more: f64| -> Vec<Share> {
+            (0..40).map(|i| (100.0 * (1.0 + 0.1 * f64::from(i % 5) + more), 100.0)).collect()
+        };
+        let (before, after) = (text(0.0), text(0.1));
+        let paired = perplexity(&before, &after, true);
+        assert!((paired.value / paired.before - 0.1f64.exp()).abs() < 1e-9);
+        let (lo, hi) = paired.delta_interval.unwrap();
+        assert!(hi - lo < 1e-9 && paired.p_value.unwrap() < 1e-6, "{paired:?}");
+        let apart = perplexity(&before, &after, false);
+        let (lo, hi) = apart.delta_interval.unwrap();
+        assert!(lo < paired.delta && paired.delta < hi && hi - lo > 0.1, "{apart:?}");
+    }
+
+    #[test]
+    fn ten_lost_answers_of_the_same_hundred_are_found_where_of_another_hundred_they_are_not() {
+        let answers = |lost: usize| -> Vec<Share> { (0..100).map(|i| (f64::from(u8::from(i >= lost)), 1.0)).collect() };
+        let (before, after) = (answers(10), answers(20));
+        let paired = accuracy(&before, &after, true);
+        assert!((paired.delta + 0.1).abs() < 1e-12 && paired.p_value.unwrap() < 0.01, "{paired:?}");
+        let apart = accuracy(&before, &after, false);
+        assert!(apart.p_value.unwrap() > 0.05 && apart.delta_interval.unwrap().1 > 0.0, "{apart:?}");
+    }
+}

@@ -1,0 +1,278 @@
+//! What a model, or its data, has become since a recorded run: a window of a watch, in run.json and in history files.
+
+use super::reader::ReadError;
+use crate::workload::Quant;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+
+/// Windows in succession in which the same has to be flagged before an alarm (METHOD.md, R-E5).
+pub const CONFIRMING: usize = 3;
+
+/// One window.
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
+pub struct DriftWindow {
+    /// When it was measured.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// What it is held against.
+    pub baseline: BaselineRecord,
+    /// The run that measured it.
+    pub run: String,
+    /// The model's name.
+    pub model: String,
+    /// BLAKE3 of its weights.
+    pub model_hash: String,
+    /// Its level.
+    pub quant: Quant,
+    /// The share of windows without any shift that may be flagged, over all tests of a window.
+    pub alpha: f64,
+    /// One entry for each data set.
+    pub sets: Vec<DriftSet>,
+    /// What is flagged in as many windows in succession as an alarm needs, this one included, as `data kind: feature`.
+    pub alarms: Vec<String>,
+}
+
+/// The run that a window is held against.
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
+pub struct BaselineRecord {
+    /// Its folder.
+    pub location: String,
+    /// The first 16 digits of BLAKE3 over its items of the level compared.
+    pub id: String,
+    /// Its model.
+    pub model: String,
+    /// BLAKE3 of that model's weights.
+    pub model_hash: String,
+    /// The level compared.
+    pub quant: Quant,
+    /// How that was pruned; empty for not at all.
+    pub pruning: String,
+}
+
+/// A data set of a window.
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
+pub struct DriftSet {
+    /// Its name.
+    pub data: String,
+    /// `text`, `choice`, `generation`, `pairs` or `classification`.
+    pub kind: String,
+    /// BLAKE3 of the file.
+    pub hash: String,
+    /// Items, or windows of a text.
+    pub items: usize,
+    /// Those of the baseline.
+    pub items_before: usize,
+    /// The items are those of the baseline, and compared one by one.
+    pub paired: bool,
+    /// The figure of quality: `perplexity`, `choice_accuracy`, `exact_match`, `spearman`, `top1_accuracy`.
+    pub metric: String,
+    /// Whether more of it is better.
+    pub higher_is_better: bool,
+    /// The baseline's.
+    pub before: f64,
+    /// Today's.
+    pub value: f64,
+    /// Lower end of the 95 % interval of today's.
+    pub lo: Option<f64>,
+    /// Upper end.
+    pub hi: Option<f64>,
+    /// How far it is above the baseline's.
+    pub delta: f64,
+    /// Lower end of the 95 % interval of the difference.
+    pub delta_lo: Option<f64>,
+    /// Upper end.
+    pub delta_hi: Option<f64>,
+    /// What was tested.
+    pub tests: Vec<DriftTest>,
+    /// What was not, and why.
+    pub untested: Vec<String>,
+    /// `degraded`, `improved`, `shifted`, `no detected change`, `not tested`.
+    pub verdict: String,
+}
+
+/// A test.
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
+pub struct DriftTest {
+    /// `outcome`, `score`, `length` or `surprise`.
+    pub feature: String,
+    /// `mcnemar`, `fisher`, `student`, `kolmogorov_smirnov` or `stability_index`.
+    pub test: String,
+    /// The difference, distance or index.
+    pub statistic: f64,
+    /// What it passes by chance as often as this test may, where nothing has changed.
+    pub critical: Option<f64>,
+    /// The chance of one as large where nothing has changed.
+    pub p_value: f64,
+    /// The same, corrected for the number of tests of the window (Holm).
+    pub p_corrected: f64,
+    /// The least true difference or distance that three windows in succession find, four times of five.
+    pub detectable: Option<f64>,
+    /// The Jensen-Shannon divergence over the same bins, in bits.
+    pub jensen_shannon: Option<f64>,
+    /// Beyond chance.
+    pub flagged: bool,
+}
+
+impl DriftSet {
+    /// Features that a test flags.
+    pub fn flagged(&self) -> Vec<&str> {
+        let mut features: Vec<&str> =
+            self.tests.iter().filter(|test| test.flagged).map(|test| test.feature.as_str()).collect();
+        features.dedup();
+        features
+    }
+}
+
+impl DriftWindow {
+    /// Anything is beyond chance.
+    pub fn is_flagged(&self) -> bool {
+        self.sets.iter().any(|set| !set.flagged().is_empty())
+    }
+
+    /// Anything was tested.
+    pub fn is_tested(&self) -> bool {
+        self.sets.iter().any(|set| !set.tests.is_empty())
+    }
+}
+
+/// In how many windows in succession, up to the last, each feature of each kind of data is flagged. A window that did
+/// not test a feature neither counts nor ends a succession.
+pub fn streaks(windows: &[DriftWindow]) -> BTreeMap<String, usize> {
+    let mut streaks = BTreeMap::new();
+    for set in windows.iter().flat_map(|window| &window.sets) {
+        let mut features: Vec<&str> = set.tests.iter().map(|test| test.feature.as_str()).collect();
+        features.dedup();
+        let flagged = set.flagged();
+        for feature in features {
+            let streak: &mut usize = streaks.entry(format!("{}: {feature}", set.kind)).or_default();
+            *streak = if flagged.contains(&feature) { *streak + 1 } else { 0 };
+        }
+    }
+    streaks
+}
+
+/// The windows of a history file (one JSON object a line); none where there is no file.
+pub fn read_history(path: &Path) -> Result<Vec<DriftWindow>, ReadError> {
+    let mut text = String::new();
+    match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened.and_then(|mut file| file.read_to_string(&mut text)).map_err(|e| ReadError::new(path, 0, e))?,
+    };
+    if !text.is_empty() && !text.ends_with('\n') {
+        let line = text.lines().count();
+        return Err(ReadError::new(path, line, "is cut off: remove this line, its window was not written whole"));
+    }
+    let parse = |(index, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| ReadError::new(path, index + 1, format!("is no window: {error}")))
+    };
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+}
+
+/// Appends a window, whole or not at all. Two processes at once wait for each other.
+pub fn append_history(path: &Path, window: &DriftWindow) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.lock()?;
+    let before = file.metadata()?.len();
+    let line = serde_json::to_string(window).map_err(std::io::Error::other)? + "\n";
+    let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // A part of a line would spoil the file for good.
+        file.set_len(before)?;
+    }
+    written
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    fn window(flagged: &[&str], tested: &[&str]) -> DriftWindow {
+        let test = |feature: &&str| DriftTest {
+            feature: feature.to_string(),
+            test: "kolmogorov_smirnov".into(),
+            statistic: 0.1,
+            critical: Some(0.2),
+            p_value: 0.5,
+            p_corrected: 1.0,
+            detectable: None,
+            jensen_shannon: None,
+            flagged: flagged.contains(feature),
+        };
+        let set = DriftSet {
+            data: "d".into(),
+            kind: "choice".into(),
+            hash: "h".into(),
+            items: 100,
+            items_before: 100,
+            paired: false,
+            metric: "choice_accuracy".into(),
+            higher_is_better: true,
+            before: 0.9,
+            value: 0.9,
+            lo: None,
+            hi: None,
+            delta: 0.0,
+            delta_lo: None,
+            delta_hi: None,
+            tests: tested.iter().map(test).collect(),
+            untested: Vec::new(),
+            verdict: "no detected change".into(),
+        };
+        let baseline = BaselineRecord {
+            location: "b".into(),
+            id: "1".into(),
+            model: "m".into(),
+            model_hash: "x".into(),
+            quant: Quant::F16,
+            pruning: String::new(),
+        };
+        DriftWindow {
+            at: Timestamp::UNIX_EPOCH,
+            baseline,
+            run: "r".into(),
+            model: "m".into(),
+            model_hash: "x".into(),
+            quant: Quant::F16,
+            alpha: 0.01,
+            sets: vec![set],
+            alarms: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_streak_is_of_one_feature_and_is_ended_by_a_window_that_tested_it_without_a_flag() {
+        let both = ["score", "length"];
+        let streak = |windows: &[DriftWindow], key: &str| streaks(windows).get(key).copied();
+        let mut windows = vec![window(&["score"], &both), window(&["length"], &both), window(&["score"], &both)];
+        assert_eq!(streak(&windows, "choice: score"), Some(1));
+        windows.push(window(&[], &["length"]));
+        windows.push(window(&["score"], &both));
+        assert_eq!(streak(&windows, "choice: score"), Some(2), "the window between did not test it");
+        windows.push(window(&[], &both));
+        assert_eq!(streak(&windows, "choice: score"), Some(0));
+        assert_eq!(streak(&[], "choice: score"), None);
+    }
+
+    #[test]
+    fn a_history_is_read_as_it_was_written_and_a_bad_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        assert_eq!(read_history(&path).unwrap(), []);
+        let (first, second) = (window(&[], &["score"]), window(&["score"], &["score"]));
+        append_history(&path, &first).unwrap();
+        append_history(&path, &second).unwrap();
+        assert_eq!(read_history(&path).unwrap(), [first, second]);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        assert!(read_history(&path).unwrap_err().to_string().contains(":2: is cut off"));
+        std::fs::write(&path, format!("{{\"a\": 1}}\n{whole}")).unwrap();
+        assert!(read_history(&path).unwrap_err().to_string().contains(":1: is no window"));
+        std::fs::write(&path, [0xff, 0xfe, b'\n']).unwrap();
+        assert!(read_history(&path).is_err());
+    }
+}
