@@ -148,12 +148,22 @@ pub fn log_ticks(low: f64, high: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Four to six round values from 0 to `high`.
-pub fn linear_ticks(high: f64) -> Vec<f64> {
-    let rough = high / 5.0;
+/// Four to six round values from `low` to `high`.
+pub fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
+    let rough = (high - low) / 5.0;
     let magnitude = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|s| s * magnitude).find(|s| *s >= rough).unwrap_or(magnitude);
-    (0..=10).map(|i| i as f64 * step).take_while(|v| *v <= high).collect()
+    let first = (low / step).ceil();
+    (0..=10).map(|i| (first + f64::from(i)) * step).take_while(|v| *v <= high).collect()
+}
+
+/// A range that holds all `values` with a tenth of it as room.
+pub fn close_range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let (low, high) = values.filter(|v| v.is_finite()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    });
+    let room = if high > low { (high - low) * 0.1 } else { low.abs().max(1e-6) * 0.1 };
+    (low <= high).then_some((low - room, high + room))
 }
 
 /// A range that holds all `values` with some room, from 0 where `from_zero`.
@@ -180,8 +190,11 @@ mod tests {
 
     #[test]
     fn axes_have_round_steps() {
-        assert_eq!(linear_ticks(108.0), [0.0, 25.0, 50.0, 75.0, 100.0]);
-        assert_eq!(linear_ticks(0.9).len(), 5);
+        assert_eq!(linear_ticks(0.0, 108.0), [0.0, 25.0, 50.0, 75.0, 100.0]);
+        assert_eq!(linear_ticks(0.0, 0.9).len(), 5);
+        assert_eq!(linear_ticks(-1.5, 2.1), [-1.0, 0.0, 1.0, 2.0]);
+        assert_eq!(close_range([3.0, 2.0, f64::NAN].into_iter()), Some((1.9, 3.1)));
+        assert_eq!(close_range(std::iter::empty()), None);
     }
 
     #[test]

@@ -22,6 +22,8 @@ const MOST_LINES: usize = 10;
 pub enum Scale {
     /// From 0.
     Linear,
+    /// From the least to the greatest value.
+    Close,
     /// By factors.
     Log,
     /// By factors, with a tick at each value.
@@ -78,6 +80,15 @@ pub struct Line {
     pub name: String,
     /// In the order of the line.
     pub dots: Vec<Dot>,
+    /// Whether they are joined; else they are marks only.
+    pub joined: bool,
+}
+
+impl Line {
+    /// Dots that are joined.
+    pub fn new(name: impl Into<String>, dots: Vec<Dot>) -> Self {
+        Self { name: name.into(), dots, joined: true }
+    }
 }
 
 /// A chart to draw.
@@ -112,14 +123,17 @@ struct Span {
 
 impl Span {
     fn new(scale: Scale, values: impl Iterator<Item = f64>, from: i32, to: i32) -> Option<Self> {
-        let positive = values.filter(|v| scale == Scale::Linear || *v > 0.0);
-        let (low, high) = canvas::range(positive, scale == Scale::Linear)?;
+        let (low, high) = match scale {
+            Scale::Close => canvas::close_range(values)?,
+            Scale::Linear => canvas::range(values, true)?,
+            Scale::Log | Scale::Each => canvas::range(values.filter(|value| *value > 0.0), false)?,
+        };
         Some(Self { scale, low, high, from, to })
     }
 
     fn at(&self, value: f64) -> i32 {
         let share = match self.scale {
-            Scale::Linear => (value - self.low) / (self.high - self.low),
+            Scale::Linear | Scale::Close => (value - self.low) / (self.high - self.low),
             _ => (value.max(self.low * 1e-3) / self.low).ln() / (self.high / self.low).ln(),
         };
         self.from + (share.clamp(-0.2, 1.2) * f64::from(self.to - self.from)) as i32
@@ -127,7 +141,8 @@ impl Span {
 
     fn ticks(&self, values: impl Iterator<Item = f64>) -> Vec<f64> {
         match self.scale {
-            Scale::Linear => linear_ticks(self.high),
+            Scale::Linear => linear_ticks(0.0, self.high),
+            Scale::Close => linear_ticks(self.low, self.high),
             Scale::Log => log_ticks(self.low, self.high),
             Scale::Each => {
                 let mut values: Vec<f64> = values.collect();
@@ -238,7 +253,9 @@ impl Chart {
 
 fn draw(area: Area<'_, '_>, index: usize, line: &Line, x: &Span, y: &Span) -> Drawn {
     let at = |dot: &Dot| (x.at(dot.x), y.at(dot.y));
-    area.draw(&PathElement::new(line.dots.iter().map(at).collect::<Vec<_>>(), colour(index).stroke_width(2)))?;
+    if line.joined {
+        area.draw(&PathElement::new(line.dots.iter().map(at).collect::<Vec<_>>(), colour(index).stroke_width(2)))?;
+    }
     for dot in &line.dots {
         let (across, up) = at(dot);
         let (top, bottom) = (y.at(dot.hi), y.at(dot.lo));
@@ -253,11 +270,11 @@ fn draw(area: Area<'_, '_>, index: usize, line: &Line, x: &Span, y: &Span) -> Dr
             }
         }
         // Marks of a line of many dots would hide it.
-        if line.dots.len() <= 40 {
+        if line.dots.len() <= 40 || !line.joined {
             canvas::mark(area, index, (across, up))?;
         }
     }
-    if let Some(dot) = line.dots.get(line.dots.len() / 2).filter(|_| line.dots.len() > 40) {
+    if let Some(dot) = line.dots.get(line.dots.len() / 2).filter(|_| line.joined && line.dots.len() > 40) {
         canvas::mark(area, index, at(dot))?;
     }
     Ok(())
@@ -292,7 +309,7 @@ mod tests {
     #[test]
     fn what_is_drawn_is_in_the_table() {
         let dots = vec![Dot { x: 1.0, y: 2.0, lo: 1.5, hi: 2.5 }, Dot::exact(2.0, 4.0)];
-        let plot = chart(vec![Line { name: "a <b>".into(), dots }], Scale::Log).plot().unwrap();
+        let plot = chart(vec![Line::new("a <b>", dots)], Scale::Log).plot().unwrap();
         assert_eq!(plot.data.rows, [["a <b>", "1.00", "2.00", "1.50", "2.50"], ["a <b>", "2.00", "4.00", "-", "-"]]);
         assert!(plot.svg.contains("a &lt;b&gt;") && plot.svg.contains("here") && plot.svg.contains("x, s"));
     }
@@ -300,11 +317,11 @@ mod tests {
     #[test]
     fn nothing_and_odd_values_draw_nothing_and_do_not_panic() {
         assert_eq!(chart(Vec::new(), Scale::Linear).plot(), None);
-        for scale in [Scale::Linear, Scale::Log, Scale::Each] {
+        for scale in [Scale::Linear, Scale::Close, Scale::Log, Scale::Each] {
             let dots = [f64::NAN, f64::INFINITY, 0.0, 1e-300, 1e300].map(|v| Dot::exact(v, v)).to_vec();
-            let _ = chart(vec![Line { name: "odd".into(), dots }], scale).plot();
+            let _ = chart(vec![Line::new("odd", dots)], scale).plot();
         }
-        let many = (0..30).map(|i| Line { name: format!("{i}"), dots: vec![Dot::exact(1.0, 1.0)] }).collect();
+        let many = (0..30).map(|i| Line::new(format!("{i}"), vec![Dot::exact(1.0, 1.0)])).collect();
         let plot = chart(many, Scale::Each).plot().unwrap();
         assert!(plot.note.contains("20 more lines") && plot.data.rows.len() == 10);
     }
