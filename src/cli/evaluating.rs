@@ -11,10 +11,12 @@ use crate::engine::candle::{CandleEngine, CandleLanguageModel};
 use crate::quality::compare::Comparing;
 use crate::quality::data::{DataSet, Kind};
 use crate::quality::evaluation::Item;
+use crate::quality::inputs::Inputs;
 use crate::quality::text::{self, Against};
 use crate::quality::windows::Plan;
 use crate::quality::{Evaluation, QualityError, Variant, tasks};
-use crate::record::{DataRecord, ItemRow, QualityRow, VariantRecord};
+use crate::record::quality::token_counts_file;
+use crate::record::{DataRecord, ItemRow, QualityRow, RunFolder, VariantRecord};
 use crate::units::{Bytes, Seconds};
 use crate::workload::pruning::stored_bytes;
 use std::path::Path;
@@ -39,13 +41,15 @@ pub fn evaluate(
     job: &Job,
     model: OpenedModel,
     other: Option<OpenedModel>,
-    folder: &Path,
+    folder: &RunFolder,
     rows: &mut Rows,
     talk: &Talk,
 ) -> anyhow::Result<()> {
     let Some(tokenizer) = model.tokenizer.clone() else { return usage("no tokenizer") };
+    let vocab = model.shape.vocab_size;
     let mut engine = engine_of(args, model)?;
     let mut reference_engine = other.map(|other| engine_of(args, other)).transpose()?;
+    let inputs = inputs(job, &tokenizer, vocab, folder)?;
     let mut reference: Vec<Evaluation> = Vec::new();
     for (index, variant) in job.variants.iter().enumerate() {
         let began = Instant::now();
@@ -62,7 +66,7 @@ pub fn evaluate(
             }
             Err(error) => return Err(error.into()),
         };
-        let evaluations = match answers(&mut language, &tokenizer, job, index == 0, folder) {
+        let evaluations = match answers(&mut language, &tokenizer, job, &inputs, index == 0, folder.path()) {
             Ok(evaluations) => evaluations,
             // What a variant cannot do is said in its row; what is wrong with data or disk concerns all of them.
             Err(error @ (QualityError::Engine(_) | QualityError::Other(_))) if index > 0 => {
@@ -100,20 +104,47 @@ fn answers(
     language: &mut CandleLanguageModel,
     tokenizer: &Tokenizer,
     job: &Job,
+    inputs: &[Inputs],
     is_reference: bool,
     folder: &Path,
 ) -> Result<Vec<Evaluation>, QualityError> {
     let mut told = |_| !stop_was_asked();
-    let of = |set: &DataSet| match set.kind {
+    let of = |(set, inputs): (&DataSet, &Inputs)| match set.kind {
         Kind::Text => {
             let kept = folder.join(format!("{}.topk", set.name));
             let plan = Plan { context: job.context, stride: job.stride, bos: job.bos };
-            let against = if is_reference { Against::Writing(&kept) } else { Against::Reading(&kept) };
-            text::evaluate(language, tokenizer, set, plan, against, &mut told)
+            let against = match is_reference {
+                true if job.variants.len() == 1 => Against::Alone,
+                true => Against::Writing(&kept),
+                false => Against::Reading(&kept),
+            };
+            text::evaluate(language, tokenizer, set, plan, inputs, against, &mut told)
         }
-        _ => tasks::evaluate(language, tokenizer, set, &mut told),
+        _ => tasks::evaluate(language, tokenizer, set, inputs, &mut told),
     };
-    job.sets.iter().map(of).collect()
+    job.sets.iter().zip(inputs).map(of).collect()
+}
+
+/// How often tokens are given: in half of each set, or as the run has it that it is held against.
+fn inputs(job: &Job, tokenizer: &Tokenizer, vocab: usize, folder: &RunFolder) -> anyhow::Result<Vec<Inputs>> {
+    let mut all = Vec::new();
+    for set in &job.sets {
+        let recorded = match &job.baseline {
+            Some(baseline) => baseline.token_counts(set.kind, vocab)?,
+            None => None,
+        };
+        all.push(match recorded {
+            Some(counts) => Inputs::of(counts),
+            None => {
+                let plan = Plan { context: job.context, stride: job.stride, bos: job.bos };
+                let counted = Inputs::counted(set, tokenizer, plan, vocab)?;
+                let rows = counted.counts().map(|(token, count)| vec![token.to_string(), count.to_string()]);
+                folder.write_csv(&token_counts_file(&set.name), &["token", "count"], rows)?;
+                counted
+            }
+        });
+    }
+    Ok(all)
 }
 
 fn advise(found: &Evaluation, set: &DataSet, talk: &Talk) {
@@ -196,5 +227,7 @@ fn item_row(set: &DataSet, variant: Variant, item: &Item) -> ItemRow {
         outcome: item.outcome,
         weight: item.weight,
         score: item.score,
+        target: item.target,
+        surprise: item.surprise,
     }
 }

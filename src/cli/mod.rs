@@ -6,6 +6,7 @@ mod coldstart;
 mod completions;
 mod devices;
 mod diff;
+mod drift;
 mod evaluating;
 mod gate;
 mod import;
@@ -90,8 +91,10 @@ fn usage<T>(message: impl Into<String>) -> anyhow::Result<T> {
 /// Measures what a model costs on hardware, and says which hardware to buy.
 #[derive(Debug, Parser)]
 #[command(name = "sizewell", version, about, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 done, 1 the job failed, 2 usage, 3 a gate says no, 4 a gate cannot tell, \
-                        5 the measurement is invalid.")]
+#[command(
+    after_help = "Exit status: 0 done, 1 the job failed, 2 usage, 3 a gate says no or drift raises an alarm, 4 a gate cannot tell, \
+                        5 the measurement is invalid."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

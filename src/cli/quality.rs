@@ -1,5 +1,6 @@
 //! `sizewell quality`: what a quantization or a pruning costs in answers.
 
+use super::drift::{self, Baseline};
 use super::evaluating::{Rows, evaluate};
 use super::measure_args::{KernelsArg, MeasureArgs};
 use super::measuring;
@@ -55,11 +56,11 @@ pub struct Args {
     /// Levels to compare, the reference first: f32, bf16, f16, int8, q6_k, q5_k, int4, q4_0, q3_k, q2_k. By default the
     /// file's own, int8 and int4.
     #[arg(long, value_delimiter = ',', value_name = "LEVEL,...")]
-    quant: Vec<Quant>,
+    pub(super) quant: Vec<Quant>,
     /// Prunings to compare, such as wanda:0.5 or magnitude:2:4, stored at the level of the reference or another:
     /// wanda:0.5@int4.
     #[arg(long, value_delimiter = ',', value_name = "PRUNING,...")]
-    prune: Vec<AskedPruning>,
+    pub(super) prune: Vec<AskedPruning>,
     /// Text that Wanda weighs activations by; not that of the evaluation.
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
@@ -81,6 +82,12 @@ pub struct Args {
     /// Do not measure how fast each level is.
     #[arg(long)]
     no_speed: bool,
+    /// A run of `quality` to hold the model, or its data, of today against: what has changed since?
+    #[arg(long, value_name = "RUN")]
+    pub(super) baseline: Option<PathBuf>,
+    /// History to append this window to; three flagged windows in succession are an alarm (exit status 3).
+    #[arg(long, requires = "baseline", value_name = "FILE")]
+    pub(super) watch: Option<PathBuf>,
     /// The instance that this machine is, such as aws:m7a.large.
     #[arg(long = "as", value_name = "PROVIDER:TYPE")]
     instance: Option<String>,
@@ -92,10 +99,10 @@ pub struct Args {
     output: Option<PathBuf>,
     /// Show every figure with its interval, and what could have been found, as quality.csv has them.
     #[arg(long)]
-    details: bool,
+    pub(super) details: bool,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What is asked for, checked.
@@ -106,6 +113,7 @@ pub(super) struct Job {
     pub(super) stride: Option<usize>,
     pub(super) bos: Option<u32>,
     pub(super) calibration: Vec<Vec<u32>>,
+    pub(super) baseline: Option<Baseline>,
     calibration_record: Option<CalibrationRecord>,
 }
 
@@ -125,10 +133,10 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if let Some(other) = &other {
         same_vocabulary(&model, other)?;
     }
-    let job = job(&args, &model, other.as_ref())?;
+    let mut job = job(&args, &model, other.as_ref())?;
     stop_on_signal();
     let measure = measure_args(&args, &job, &model)?;
-    let folder = if args.no_speed {
+    let folder = if args.no_speed || job.baseline.is_some() {
         new_folder(&measure, &model, engine_threads)?
     } else {
         measured(&measure, engine_threads, talk)?
@@ -136,7 +144,11 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let (folder, mut record) = RunFolder::resume(&folder)?;
     let reference_record = other.as_ref().map(model_record).transpose()?;
     let mut rows = Rows::default();
-    evaluate(&args, &job, model, other, folder.path(), &mut rows, talk)?;
+    evaluate(&args, &job, model, other, &folder, &mut rows, talk)?;
+    let windows = match job.baseline.take() {
+        Some(baseline) => baseline.window(&args, &job, &rows, &record, &folder)?,
+        None => Vec::new(),
+    };
     record.quality = Some(QualityRecord {
         reference: job.variants[0].quant,
         reference_model: reference_record,
@@ -144,6 +156,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         data: std::mem::take(&mut rows.data),
         variants: std::mem::take(&mut rows.variants),
         calibration: job.calibration_record.clone(),
+        drift: windows.last().cloned(),
     });
     compare::judge(&mut rows.figures);
     folder.write_csv("quality.csv", &QualityRow::HEADER, rows.figures.iter().map(QualityRow::fields))?;
@@ -153,7 +166,8 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     folder.write_record(&record)?;
     let path = folder.path().to_path_buf();
     drop(folder);
-    show(&args, &Run::read(&path)?, &rows.figures, talk)
+    let run = Run::read(&path)?;
+    if windows.is_empty() { show(&args, &run, &rows.figures, talk) } else { drift::show(&args, &run, &windows, talk) }
 }
 
 fn show(args: &Args, run: &Run, figures: &[QualityRow], talk: &Talk) -> anyhow::Result<Exit> {
@@ -212,22 +226,51 @@ fn same_vocabulary(model: &OpenedModel, other: &OpenedModel) -> anyhow::Result<(
 fn job(args: &Args, model: &OpenedModel, other: Option<&OpenedModel>) -> anyhow::Result<Job> {
     let native = model.weights.native_quant().unwrap_or(Quant::F16);
     let base = other.and_then(|other| other.weights.native_quant());
-    let variants = variants(args, model, base, native)?;
+    let baseline = Baseline::open(args, model)?;
+    let variants = match &baseline {
+        Some(baseline) => vec![baseline.variant],
+        None => variants(args, model, base, native)?,
+    };
     let sets = sets(args)?;
     let most = model.shape.max_context.min(other.map_or(usize::MAX, |other| other.shape.max_context));
-    let context = args.context.unwrap_or(most.min(CONTEXT));
+    let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
+    let bos = bos_of(tokenizer);
+    let asked = Plan { context: args.context.unwrap_or(most.min(CONTEXT)), stride: args.stride, bos };
+    let Plan { context, stride, .. } = match &baseline {
+        Some(baseline) => same_windows(args, baseline, &sets, asked)?,
+        None => asked,
+    };
     if context < 8 || context > most {
         return usage(format!("--context {context}: a window is of 8 to {most} tokens, which the model has"));
     }
-    if args.stride.is_some_and(|stride| stride == 0 || stride >= context) {
+    if stride.is_some_and(|stride| stride == 0 || stride >= context) {
         return usage(format!("--stride must be between 1 and {}", context - 1));
     }
-    let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
-    let bos = bos_of(tokenizer);
     let wanda = args.prune.iter().any(|asked| asked.pruning.method == Method::Wanda);
     let (calibration, calibration_record) =
         if wanda { calibration(args, model, context, bos)? } else { (Vec::new(), None) };
-    Ok(Job { variants, sets, context, stride: args.stride, bos, calibration, calibration_record })
+    Ok(Job { variants, sets, context, stride, bos, calibration, baseline, calibration_record })
+}
+
+/// Every kind of data must be one that the baseline has, and its text must have been cut in the same way.
+fn same_windows(args: &Args, baseline: &Baseline, sets: &[DataSet], asked: Plan) -> anyhow::Result<Plan> {
+    let mut plan = asked;
+    for set in sets {
+        let data = baseline.data(set.kind)?;
+        if let Some(context) = data.context {
+            plan = Plan { context, stride: data.stride, bos: asked.bos };
+            let other = args.context.is_some_and(|asked| asked != context)
+                || (args.stride.is_some() && args.stride != data.stride);
+            if other || data.bos != asked.bos {
+                return usage(format!(
+                    "windows of the baseline have {context} tokens, stride {:?} and begin with {:?}: others cannot be \
+                     compared with them",
+                    data.stride, data.bos
+                ));
+            }
+        }
+    }
+    Ok(plan)
 }
 
 /// The reference first.

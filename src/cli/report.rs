@@ -6,7 +6,8 @@ use super::talk::Talk;
 use super::{Exit, usage};
 use crate::catalog::Catalog;
 use crate::record::coldstart::{self, ColdStartRow};
-use crate::record::{Outcome, PowerRow, QualityRow, Run};
+use crate::record::drift::read_history;
+use crate::record::{DriftWindow, Outcome, PowerRow, QualityRow, Run};
 use crate::report::{Exporter, Extras, Report, exporter, picture};
 use crate::sizing::RankRequest;
 use anyhow::Context;
@@ -112,17 +113,22 @@ fn starts(folders: &[PathBuf]) -> anyhow::Result<Vec<ColdStartRow>> {
 pub struct Parts {
     power: Vec<PowerRow>,
     quality: Vec<QualityRow>,
+    drift: Vec<DriftWindow>,
 }
 
 impl Parts {
     /// Reads them.
     pub fn read(run: &Run) -> anyhow::Result<Self> {
-        Ok(Self { power: run.power()?, quality: run.quality()? })
+        Ok(Self {
+            power: run.power()?,
+            quality: run.quality()?,
+            drift: read_history(&run.path.join(DriftWindow::FILE))?,
+        })
     }
 
     /// With starts of the model.
     pub fn extras<'a>(&'a self, cold_starts: &'a [ColdStartRow]) -> Extras<'a> {
-        Extras { power: &self.power, quality: &self.quality, cold_starts }
+        Extras { power: &self.power, quality: &self.quality, drift: &self.drift, cold_starts }
     }
 }
 

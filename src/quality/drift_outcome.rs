@@ -24,7 +24,7 @@ pub struct Outcome {
     pub test: &'static str,
     /// The chance of such a difference where there is none.
     pub p_value: Option<f64>,
-    /// The standard error of the difference.
+    /// The standard error of the difference; `None` where nothing differs at all, which says nothing of other items.
     pub error: Option<f64>,
 }
 
@@ -126,7 +126,7 @@ fn perplexity(before: &[Share], after: &[Share], paired: bool) -> Outcome {
         delta_interval: Some((first * ((change - wide).exp() - 1.0), first * ((change + wide).exp() - 1.0))),
         test: "student",
         p_value: Some(p_value(change, error, fewer)),
-        error: Some(first * error),
+        error: (error > 0.0).then_some(first * error),
     }
 }
 
@@ -158,7 +158,7 @@ fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64)
         delta_interval: Some(ends),
         test: "student",
         p_value: Some(p_value(delta, error, fewer)),
-        error: Some(error),
+        error: (error > 0.0).then_some(error),
     })
 }
 

@@ -129,6 +129,9 @@ impl DriftSet {
 }
 
 impl DriftWindow {
+    /// The file of a run's folder that holds its window and those before it.
+    pub const FILE: &'static str = "drift.jsonl";
+
     /// Anything is beyond chance.
     pub fn is_flagged(&self) -> bool {
         self.sets.iter().any(|set| !set.flagged().is_empty())

@@ -19,7 +19,7 @@ pub mod xlsx;
 
 use crate::catalog::Catalog;
 use crate::record::coldstart::ColdStartRow;
-use crate::record::{Outcome, PowerRow, QualityRow, Run};
+use crate::record::{DriftWindow, Outcome, PowerRow, QualityRow, Run};
 use crate::sizing::choices::{Choices, choices};
 use crate::sizing::outlook::{Outlook, outlook};
 use crate::sizing::{RankRequest, Ranking, rank_runs};
@@ -46,6 +46,8 @@ pub struct Report<'a> {
     pub power: &'a [PowerRow],
     /// Figures of quality.
     pub quality: &'a [QualityRow],
+    /// Windows of a watch on quality.
+    pub drift: &'a [DriftWindow],
     /// Starts of the model.
     pub cold_starts: &'a [ColdStartRow],
 }
@@ -57,6 +59,8 @@ pub struct Extras<'a> {
     pub power: &'a [PowerRow],
     /// Figures of quality.
     pub quality: &'a [QualityRow],
+    /// Windows of a watch on quality.
+    pub drift: &'a [DriftWindow],
     /// Starts of the model.
     pub cold_starts: &'a [ColdStartRow],
 }
@@ -68,8 +72,8 @@ impl<'a> Report<'a> {
         let first = rankings.as_ref().ok().and_then(|rankings| rankings.first());
         let outlook = first.map(|first| outlook(runs, catalog, request, first));
         let choices = first.and_then(|_| choices(runs, catalog, request).ok());
-        let Extras { power, quality, cold_starts } = extras;
-        Self { runs, request, catalog, rankings, outlook, choices, power, quality, cold_starts }
+        let Extras { power, quality, drift, cold_starts } = extras;
+        Self { runs, request, catalog, rankings, outlook, choices, power, quality, drift, cold_starts }
     }
 
     /// The run that the report is about.

@@ -3,6 +3,7 @@
 mod cases;
 mod coldstart;
 mod comparison;
+pub mod drift;
 mod origin;
 mod plan;
 pub mod quality;

@@ -159,9 +159,9 @@ pub fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
 
 /// A range that holds all `values` with a tenth of it as room.
 pub fn close_range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    let (low, high) = values.filter(|v| v.is_finite()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(value), high.max(value))
-    });
+    let (low, high) = values
+        .filter(|v| v.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     let room = if high > low { (high - low) * 0.1 } else { low.abs().max(1e-6) * 0.1 };
     (low <= high).then_some((low - room, high + room))
 }

@@ -93,7 +93,7 @@ pub fn lines(run: &Run, x: fn(&CaseRow) -> f64, value: impl Fn(&CaseRow) -> Opti
         let dot = Dot { x: x(row), y, lo, hi };
         match all.iter_mut().find(|line| line.name == name) {
             Some(line) => line.dots.push(dot),
-            None => all.push(Line { name, dots: vec![dot] }),
+            None => all.push(Line::new(name, vec![dot])),
         }
     }
     // The lengths of most cases first, each with every level: of many lines only the first are drawn.

@@ -167,12 +167,12 @@ fn draw(
     let (low, high) = canvas::range(values, true).unwrap_or((0.0, 1.0));
     let y = |value: f64| bottom - ((value - low) / (high - low) * PANEL as f64) as i32;
     area.draw(&Text::new(panel.unit.to_string(), (8, top - 12), text(13, INK)))?;
-    for value in linear_ticks(high) {
+    for value in linear_ticks(0.0, high) {
         area.draw(&PathElement::new(vec![(LEFT, y(value)), (RIGHT, y(value))], GRID))?;
         let style = text(13, INK).pos(Pos::new(HPos::Right, VPos::Center));
         area.draw(&Text::new(tick(value), (LEFT - 8, y(value)), style))?;
     }
-    for value in linear_ticks(end) {
+    for value in linear_ticks(0.0, end) {
         let at = x_of(value, end);
         area.draw(&PathElement::new(vec![(at, bottom), (at, bottom + 5)], INK))?;
         let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));

@@ -74,6 +74,7 @@ fn needed_memory(report: &Report<'_>, shape: &ModelShape) -> Option<Plot> {
                 Dot::exact(batch as f64, needed(shape, &case, CACHE_ELEMENT, GPU_RESERVE).0 / GIB)
             })
             .collect(),
+        joined: true,
     };
     let chart = Chart {
         name: "memory-needed".to_string(),

@@ -3,6 +3,7 @@
 
 mod answer;
 mod cost;
+mod drift;
 mod energy;
 mod load;
 mod memory;
@@ -63,6 +64,8 @@ pub fn all(report: &Report<'_>) -> Vec<Section> {
         own::section(report),
         sensitivity::section(report),
     ];
+    // A watch is not what most runs are for: without one nothing is missing.
+    sections.extend(drift::section(report));
     sections.extend(origin::sections(report));
     sections
 }

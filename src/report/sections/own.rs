@@ -49,14 +49,14 @@ fn chart(index: usize, bought: &Bought) -> Chart {
         x: Axis::new("months", Scale::Linear),
         y: Axis::usd("USD spent in all", Scale::Linear),
         lines: vec![
-            Line {
-                name: format!("{} x {}", bought.machines, bought.own),
-                dots: along().map(|month| Dot::exact(month, capital + running * month)).collect(),
-            },
-            Line {
-                name: format!("renting {}", bought.rented),
-                dots: along().map(|x| Dot { x, y: value * x, lo: lo * x, hi: hi * x }).collect(),
-            },
+            Line::new(
+                format!("{} x {}", bought.machines, bought.own),
+                along().map(|month| Dot::exact(month, capital + running * month)).collect(),
+            ),
+            Line::new(
+                format!("renting {}", bought.rented),
+                along().map(|x| Dot { x, y: value * x, lo: lo * x, hi: hi * x }).collect(),
+            ),
         ],
         places: places.into_iter().collect(),
     }

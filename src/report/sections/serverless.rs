@@ -58,6 +58,7 @@ pub(super) fn lines(moving: &Moving) -> Vec<Line> {
                 Some(Dot { x: *x, y, lo, hi })
             })
             .collect(),
+        joined: true,
     };
     moving.offers.iter().map(line).collect()
 }

@@ -64,6 +64,7 @@ pub(super) fn section(report: &Report<'_>) -> Section {
     }
     section.plots.extend(against_memory(report, &levels));
     section.plots.extend(against_quality(report, &levels));
+    section.plots.extend(crate::report::plot::pareto::plot(report.run(), report.quality));
     section.tables.push(table(report, &levels));
     if report.quality.is_empty() {
         section.text.push(
@@ -86,6 +87,7 @@ fn against_memory(report: &Report<'_>, levels: &[Level]) -> Option<crate::report
     let line = |name: &str, of: fn(&Level) -> Option<Dot>| Line {
         name: name.to_string(),
         dots: levels.iter().rev().filter_map(|level| Some(Dot { x: level.weights_gib?, ..of(level)? })).collect(),
+        joined: true,
     };
     let chart = Chart {
         name: "tradeoff".to_string(),
@@ -114,10 +116,7 @@ fn against_quality(report: &Report<'_>, levels: &[Level]) -> Option<crate::repor
             None => level.fast.map(|dot| Dot { x, ..dot }),
         }
     };
-    let lines = levels
-        .iter()
-        .map(|level| Line { name: level.quant.name().to_string(), dots: dots(level).into_iter().collect() })
-        .collect();
+    let lines = levels.iter().map(|level| Line::new(level.quant.name(), dots(level).into_iter().collect())).collect();
     let y = if usd {
         Axis::usd("USD per million tokens, cheapest offer", Scale::Linear)
     } else {
