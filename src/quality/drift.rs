@@ -8,7 +8,7 @@ use crate::record::quality::{DEGRADED, IMPROVED, NOT_TESTED, UNCHANGED};
 use crate::record::{DriftSet, DriftTest, ItemRow};
 use crate::statistics::paired::{POWER, holm};
 use crate::statistics::shift;
-use crate::statistics::unpaired::errors_to_find;
+use crate::statistics::unpaired::{detectable_change, errors_to_find};
 use std::collections::HashMap;
 
 /// The share of unchanged windows that may be flagged.
@@ -170,7 +170,10 @@ fn tested(set: &Compared<'_>, prepared: Prepared, share: f64, testing: Testing) 
             statistic: outcome.delta,
             critical: outcome.error.map(|error| errors_to_find(share, 0.5) * error),
             p_value,
-            detectable: outcome.error.map(|error| errors_to_find(share, window_power()) * error),
+            detectable: match outcome.shares {
+                Some((right, items)) => Some(detectable_change(right, items, share, window_power())),
+                None => outcome.error.map(|error| errors_to_find(share, window_power()) * error),
+            },
             ..named(outcome.test)
         });
     }

@@ -26,6 +26,8 @@ pub struct Outcome {
     pub p_value: Option<f64>,
     /// The standard error of the difference; `None` where nothing differs at all, which says nothing of other items.
     pub error: Option<f64>,
+    /// Right answers of the baseline and the items of both sides, where Fisher's test is made of them.
+    pub shares: Option<(usize, [usize; 2])>,
 }
 
 /// The figure of a kind of data.
@@ -88,6 +90,7 @@ fn accuracy(before: &[Share], after: &[Share], paired: bool) -> Outcome {
             test: "fisher",
             p_value: Some(fisher(right, items)),
             error: Some((spread(0) + spread(1)).sqrt()),
+            shares: Some((right[0], items)),
             ..outcome
         };
     }
@@ -127,6 +130,7 @@ fn perplexity(before: &[Share], after: &[Share], paired: bool) -> Outcome {
         test: "student",
         p_value: Some(p_value(change, error, fewer)),
         error: (error > 0.0).then_some(first * error),
+        shares: None,
     }
 }
 
@@ -159,6 +163,7 @@ fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64)
         test: "student",
         p_value: Some(p_value(delta, error, fewer)),
         error: (error > 0.0).then_some(error),
+        shares: None,
     })
 }
 

@@ -58,6 +58,25 @@ pub fn errors_to_find(alpha: f64, power: f64) -> f64 {
     Normal::standard().inverse_cdf(1.0 - alpha / 2.0) + Normal::standard().inverse_cdf(power)
 }
 
+/// The change of a share that Fisher's test at `alpha` finds with the chance `power`: for a change towards a half, which
+/// spreads more, and with the half answer a side by which an exact test lags behind the normal one (Fleiss 1980, 3.18).
+pub fn detectable_change(right: usize, items: [usize; 2], alpha: f64, power: f64) -> f64 {
+    // Of all or none, as if half an answer were the other way.
+    let before = (right as f64 + 0.5) / (items[0] as f64 + 1.0);
+    let [first, second] = items.map(|items| items as f64);
+    let to_flag = Normal::standard().inverse_cdf(1.0 - alpha / 2.0);
+    let to_find = Normal::standard().inverse_cdf(power);
+    let mut change = 0.0f64;
+    for _ in 0..20 {
+        let after = if before > 0.5 { (before - change).max(0.0) } else { (before + change).min(1.0) };
+        let pooled = (before * first + after * second) / (first + second);
+        let flat = (pooled * (1.0 - pooled) * (1.0 / first + 1.0 / second)).sqrt();
+        let apart = (before * (1.0 - before) / first + after * (1.0 - after) / second).sqrt();
+        change = to_flag * flat + to_find * apart + (1.0 / first + 1.0 / second) / 2.0;
+    }
+    change.min(1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +96,16 @@ mod tests {
         // Newcombe 1998, table II, (a): 56 of 70 and 48 of 80, the first less the second: 0.0524 to 0.3339.
         let (lo, hi) = newcombe([48, 56], [80, 70]);
         assert!((lo - 0.0524).abs() < 1e-4 && (hi - 0.3339).abs() < 1e-4, "{lo} {hi}");
+    }
+
+    #[test]
+    fn a_change_that_is_said_to_be_found_is_found() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(6);
+        let change = detectable_change(80, [100, 100], 0.05, 0.8);
+        assert!((0.16..0.22).contains(&change), "{change}");
+        let mut right = |share: f64| (0..100).filter(|_| rng.random_bool(share)).count();
+        let found = (0..400).filter(|_| fisher([right(0.8), right(0.8 - change)], [100, 100]) < 0.05).count();
+        assert!((300..380).contains(&found), "{found} of 400");
     }
 
     #[test]
