@@ -9,6 +9,7 @@ use sizewell::engine::candle::ops::Kernels;
 use sizewell::engine::candle::source;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
 use sizewell::quality::data::DataSet;
+use sizewell::quality::inputs::Inputs;
 use sizewell::quality::text::{self, Against};
 use sizewell::quality::windows::{Plan, bos_of};
 use sizewell::quality::{Evaluation, tasks};
@@ -27,7 +28,8 @@ fn set(name: &str, text: String) -> DataSet {
 
 fn evaluate(model: &mut dyn LanguageModel, set: &DataSet, plan: Plan, against: Against<'_>) -> Evaluation {
     let tokenizer = reference().tokenizer.unwrap();
-    text::evaluate(model, &tokenizer, set, plan, against, &mut |_| true).unwrap()
+    let inputs = Inputs::of(vec![0; model.vocab_size()]);
+    text::evaluate(model, &tokenizer, set, plan, &inputs, against, &mut |_| true).unwrap()
 }
 
 fn figure(evaluation: &Evaluation, metric: &str) -> f64 {
@@ -130,10 +132,11 @@ fn questions_are_answered_as_their_source_has_them() {
         serde_json::json!({"context": entry, "choices": [" 20 coins", " 24 coins", " 30 coins"], "answer": 1}),
         serde_json::json!({"context": format!("{entry} 24 coins. The road to"), "choices": [" Marwick", " Aldmoor"], "answer": 1}),
     );
-    let found = tasks::evaluate(&mut model, &tokenizer, &set("c.jsonl", choice), &mut |_| true).unwrap();
+    let inputs = Inputs::of(Vec::new());
+    let found = tasks::evaluate(&mut model, &tokenizer, &set("c.jsonl", choice), &inputs, &mut |_| true).unwrap();
     assert_eq!(figure(&found, "choice_accuracy"), 1.0);
     let prompt = serde_json::json!({"prompt": entry, "answer": "24 coins", "stop": ["."]}).to_string();
-    let found = tasks::evaluate(&mut model, &tokenizer, &set("g.jsonl", prompt), &mut |_| true).unwrap();
+    let found = tasks::evaluate(&mut model, &tokenizer, &set("g.jsonl", prompt), &inputs, &mut |_| true).unwrap();
     assert_eq!(figure(&found, "exact_match"), 1.0);
 }
 
