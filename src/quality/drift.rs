@@ -168,11 +168,11 @@ fn tested(set: &Compared<'_>, prepared: Prepared, share: f64, testing: Testing) 
         tests.push(DriftTest {
             feature: "outcome".to_string(),
             statistic: outcome.delta,
-            critical: outcome.error.map(|error| errors_to_find(share, 0.5) * error),
+            critical: outcome.change_of(errors_to_find(share, 0.5)),
             p_value,
             detectable: match outcome.shares {
                 Some((right, items)) => Some(detectable_change(right, items, share, window_power())),
-                None => outcome.error.map(|error| errors_to_find(share, window_power()) * error),
+                None => outcome.change_of(errors_to_find(share, window_power())),
             },
             ..named(outcome.test)
         });

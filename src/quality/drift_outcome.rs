@@ -26,8 +26,21 @@ pub struct Outcome {
     pub p_value: Option<f64>,
     /// The standard error of the difference; `None` where nothing differs at all, which says nothing of other items.
     pub error: Option<f64>,
+    /// The test is of the logarithm, and `error` is the logarithm's times the baseline's value.
+    pub on_logarithm: bool,
     /// Right answers of the baseline and the items of both sides, where Fisher's test is made of them.
     pub shares: Option<(usize, [usize; 2])>,
+}
+
+impl Outcome {
+    /// The change that is so many standard errors from none; upwards, where the test is of the logarithm.
+    pub fn change_of(&self, errors: f64) -> Option<f64> {
+        let error = self.error?;
+        Some(match self.on_logarithm {
+            true => self.before * ((errors * error / self.before).exp() - 1.0),
+            false => errors * error,
+        })
+    }
 }
 
 /// The figure of a kind of data.
@@ -130,6 +143,7 @@ fn perplexity(before: &[Share], after: &[Share], paired: bool) -> Outcome {
         test: "student",
         p_value: Some(p_value(change, error, fewer)),
         error: (error > 0.0).then_some(first * error),
+        on_logarithm: true,
         shares: None,
     }
 }
@@ -163,6 +177,7 @@ fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64)
         test: "student",
         p_value: Some(p_value(delta, error, fewer)),
         error: (error > 0.0).then_some(error),
+        on_logarithm: false,
         shares: None,
     })
 }
