@@ -6,7 +6,7 @@ use super::cpu::CpuModel;
 use super::facts::{Adder, AdderKind, CarbonRow, Provider, Source};
 use super::finding::{Finding, Severity};
 use super::join;
-use super::offer::Offer;
+use super::offer::{Market, Offer};
 use super::tables::{Files, Row, Tables};
 use crate::record::RunRecord;
 use crate::record::environment::CpuRecord;
@@ -104,6 +104,17 @@ impl Catalog {
     /// The catalog of a folder of the same layout.
     pub fn from_folder(folder: &Path) -> Result<Self, CatalogError> {
         Self::from_files(&folder.display().to_string(), &folder_files(folder)?)
+    }
+
+    /// What an hour of an instance type costs on demand, in USD, where that is cheapest; `None` where it is not offered.
+    pub fn on_demand_usd_per_h(&self, provider: &str, instance_type: &str) -> Option<f64> {
+        let of_type = self.offers.iter().filter(|offer| {
+            *offer.shape.provider == *provider
+                && *offer.shape.instance_type == *instance_type
+                && offer.market == Market::OnDemand
+                && offer.unrankable().is_none()
+        });
+        of_type.filter_map(|offer| Some(offer.usd_per_h()?.to_f64())).min_by(f64::total_cmp)
     }
 
     /// The catalog of these files. It is refused where a row cannot be read or refers to nothing; everything else is

@@ -3,7 +3,6 @@
 use super::catalog::load_catalog;
 use super::talk::Talk;
 use super::{Exit, output, usage};
-use crate::catalog::Market;
 use crate::gate::judge::Prices;
 use crate::gate::{Judgement, Policy, Price, Side, Verdict, judge};
 use crate::report::{annotations, content, junit, markdown};
@@ -151,13 +150,7 @@ fn price(args: &Args, policy: &Policy, side: &Side) -> anyhow::Result<Option<Pri
         }
     };
     let catalog = load_catalog(args.catalog.as_deref())?;
-    let of_type = catalog.offers.iter().filter(|offer| {
-        *offer.shape.provider == provider
-            && *offer.shape.instance_type == name
-            && offer.market == Market::OnDemand
-            && offer.unrankable().is_none()
-    });
-    let cheapest = of_type.filter_map(|offer| Some(offer.usd_per_h()?.to_f64())).min_by(f64::total_cmp);
+    let cheapest = catalog.on_demand_usd_per_h(&provider, &name);
     match (cheapest, named) {
         (Some(usd), _) => Ok(of(usd)),
         (None, Some(text)) => usage(format!("the catalog has no on-demand price of {text}")),

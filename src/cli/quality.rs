@@ -1,5 +1,6 @@
 //! `sizewell quality`: what a quantization or a pruning costs in answers.
 
+use super::catalog::load_catalog;
 use super::drift::{self, Baseline};
 use super::evaluating::{Rows, evaluate};
 use super::measure_args::{KernelsArg, MeasureArgs};
@@ -18,6 +19,7 @@ use crate::quality::windows::{Plan, Windows, bos_of};
 use crate::quality::{QualityError, Variant};
 use crate::record::{CalibrationRecord, ItemRow, QualityRecord, QualityRow, Run, RunFolder, RunStatus, VariantRecord};
 use crate::report::content;
+use crate::sizing::MachinePrice;
 use crate::units::Usd;
 use crate::workload::pruning::Method;
 use crate::workload::{Quant, chronicle, preset};
@@ -171,7 +173,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
 }
 
 fn show(args: &Args, run: &Run, figures: &[QualityRow], talk: &Talk) -> anyhow::Result<Exit> {
-    let usd_per_h = args.price_per_hour.map(Usd);
+    let usd_per_h = usd_per_h(args)?;
     if args.json {
         output::json(&serde_json::json!({
             "run": run.path, "quality": run.record.quality, "figures": figures, "cases": run.cases.iter().map(|row| row.fields()).collect::<Vec<_>>(),
@@ -190,6 +192,16 @@ fn show(args: &Args, run: &Run, figures: &[QualityRow], talk: &Talk) -> anyhow::
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
+}
+
+/// What an hour of this machine costs: as it was said, else as the catalog has it of the instance that was named.
+fn usd_per_h(args: &Args) -> anyhow::Result<Option<f64>> {
+    if let Some(usd) = args.price_per_hour {
+        return Ok(Some(Usd(usd).to_f64()));
+    }
+    let Some(text) = &args.instance else { return Ok(None) };
+    let (provider, name) = MachinePrice::parse_instance(text).or_else(usage)?;
+    Ok(load_catalog(None)?.on_demand_usd_per_h(&provider, &name))
 }
 
 fn open(name: &str, seed: u64, talk: &Talk) -> anyhow::Result<OpenedModel> {

@@ -4,13 +4,13 @@ use super::estimate;
 use crate::record::quality::{DEGRADED, DIVERGENCE_FLOOR, IMPROVED, NOT_TESTED, REFERENCE, UNCHANGED};
 use crate::record::{CaseRow, Outcome, QualityRow, Run, VariantRecord};
 use crate::report::table::{DASH, Table};
-use crate::units::{Quantity, Usd, digits};
+use crate::units::{Quantity, digits};
 
 /// What speed a pruned variant has: no kernel leaves its zeros out.
 const DENSE: &str = "unchanged (dense kernels)";
 
 /// A row for each variant: bytes, quality against the reference, speed, energy, cost.
-pub fn variants(run: &Run, figures: &[QualityRow], usd_per_h: Option<Usd>) -> Table {
+pub fn variants(run: &Run, figures: &[QualityRow], usd_per_h: Option<f64>) -> Table {
     let mut metrics: Vec<(&str, &str)> = Vec::new();
     for row in figures {
         let figure = (row.data.as_str(), row.metric.as_str());
@@ -53,7 +53,7 @@ fn row(
     figures: &[QualityRow],
     variant: &VariantRecord,
     metrics: &[(&str, &str)],
-    usd_per_h: Option<Usd>,
+    usd_per_h: Option<f64>,
 ) -> Vec<String> {
     let own: Vec<&QualityRow> =
         figures.iter().filter(|row| row.quant == variant.quant && row.pruning == variant.pruning).collect();
@@ -76,9 +76,9 @@ fn row(
     cells
 }
 
-fn speed(case: &CaseRow, usd_per_h: Option<Usd>) -> [String; 3] {
+fn speed(case: &CaseRow, usd_per_h: Option<f64>) -> [String; 3] {
     let rate = case.metrics.decode_tokens_per_s;
-    let cost = usd_per_h.zip(rate).map(|(usd, rate)| usd.to_f64() / 3600.0 / rate.value.0 * 1e6);
+    let cost = usd_per_h.zip(rate).map(|(usd, rate)| usd / 3600.0 / rate.value.0 * 1e6);
     [
         estimate(rate),
         case.metrics.energy_per_token.map_or(DASH.to_string(), |energy| energy.value.human()),
@@ -113,7 +113,7 @@ fn verdict(own: &[&QualityRow]) -> String {
     [UNCHANGED, NOT_TESTED, REFERENCE].into_iter().find(|word| !with(word).is_empty()).unwrap_or(DASH).to_string()
 }
 
-fn notes(table: &mut Table, figures: &[QualityRow], usd_per_h: Option<Usd>, pruned: bool) {
+fn notes(table: &mut Table, figures: &[QualityRow], usd_per_h: Option<f64>, pruned: bool) {
     table.notes.push(
         "Changes are against the reference on the same items; a verdict is at 5 %, corrected for the number of variants \
          (Holm). No detected change is not no change: quality.csv says of each figure what could have been found."
@@ -135,11 +135,13 @@ fn notes(table: &mut Table, figures: &[QualityRow], usd_per_h: Option<Usd>, prun
         );
     }
     match usd_per_h {
-        Some(usd) => table.notes.push(format!(
-            "$/M tokens: tokens decoded at batch 1 on this machine at ${} an hour.",
-            digits(usd.to_f64())
-        )),
-        None => table.notes.push("$/M tokens: say what the machine costs with --price-per-hour.".to_string()),
+        Some(usd) => table
+            .notes
+            .push(format!("$/M tokens: tokens decoded at batch 1 on this machine at ${} an hour.", digits(usd))),
+        None => table.notes.push(
+            "$/M tokens: say what the machine costs with --price-per-hour, or which instance it is with --as."
+                .to_string(),
+        ),
     }
 }
 

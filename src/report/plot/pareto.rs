@@ -6,6 +6,8 @@ use super::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::record::{QualityRow, Run};
 
 const MIB: f64 = (1u64 << 20) as f64;
+/// Variants that have their names beside the plot.
+const MOST_NAMED: usize = 9;
 
 /// `None` where fewer than two variants have the first figure of the run.
 pub fn plot(run: &Run, figures: &[QualityRow]) -> Option<Plot> {
@@ -29,7 +31,6 @@ pub fn plot(run: &Run, figures: &[QualityRow]) -> Option<Plot> {
     }
     let front = front(&marks, first.higher_is_better);
     let metric = first.metric.replace('_', " ");
-    let of = |pruned: bool| marks.iter().filter(|mark| mark.1 == pruned).map(|mark| mark.2).collect();
     let names: Vec<&str> = front.iter().map(|mark| mark.0.as_str()).collect();
     let chart = Chart {
         name: "variants".to_string(),
@@ -46,14 +47,22 @@ pub fn plot(run: &Run, figures: &[QualityRow]) -> Option<Plot> {
         ),
         x: Axis::new("stored, MiB", Scale::Linear),
         y: Axis::new(metric, Scale::Close),
-        lines: vec![
-            Line::new("front", front.iter().map(|mark| mark.2).collect()),
-            Line { joined: false, ..Line::new("levels", of(false)) },
-            Line { joined: false, ..Line::new("pruned", of(true)) },
-        ],
+        lines: std::iter::once(Line::new("front", front.iter().map(|mark| mark.2).collect()))
+            .chain(marked(&marks))
+            .collect(),
         places: Vec::new(),
     };
     chart.plot()
+}
+
+/// A mark with its name for each variant; two kinds of marks where there are too many for names.
+fn marked(marks: &[(String, bool, Dot)]) -> Vec<Line> {
+    let line = |name: &str, dots: Vec<Dot>| Line { joined: false, ..Line::new(name, dots) };
+    if marks.len() <= MOST_NAMED {
+        return marks.iter().map(|(name, _, dot)| line(name, vec![*dot])).collect();
+    }
+    let of = |pruned: bool| marks.iter().filter(|mark| mark.1 == pruned).map(|mark| mark.2).collect();
+    vec![line("levels", of(false)), line("pruned", of(true))]
 }
 
 /// From the smallest on, each better than all that are smaller.
