@@ -191,7 +191,7 @@ pub fn append_history(path: &Path, window: &DriftWindow) -> std::io::Result<()> 
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
 
     fn window(flagged: &[&str], tested: &[&str]) -> DriftWindow {
