@@ -122,6 +122,7 @@ fn what_cannot_be_compared_is_said_before_anything_runs() {
         (&["--data", "c.jsonl", "--baseline", "other", "--watch", "h.jsonl"], 2, "another baseline (base)"),
         (&["--data", "c.jsonl", "--baseline", "base", "--prune", "wanda:0.5"], 2, "--prune"),
         (&["--data", "c.jsonl", "--baseline", "base", "--watch", "cut.jsonl"], 1, "cut.jsonl:1: is cut off"),
+        (&["--data", "c.jsonl", "--baseline", "base", "--watch", "no/such/h.jsonl"], 1, "no/such/h.jsonl"),
         (&["--data", "c.jsonl", "--baseline", "nowhere"], 1, "nowhere"),
         (&["--data", "c.jsonl", "--baseline", &example], 1, "no figures of quality"),
     ] {

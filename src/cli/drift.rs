@@ -13,6 +13,7 @@ use crate::record::{BaselineRecord, DataRecord, DriftWindow, ItemRow, QualityRec
 use crate::report::content::drift as tables;
 use crate::report::plot::history;
 use jiff::Timestamp;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 /// A recorded run to hold a model against, and the windows that were held against it before.
@@ -157,6 +158,9 @@ fn identity(items: &[ItemRow]) -> String {
 
 fn earlier(file: &Path, baseline: &BaselineRecord) -> anyhow::Result<Vec<DriftWindow>> {
     let history = read_history(file)?;
+    // What cannot be written is said before hours of evaluation.
+    let writable = OpenOptions::new().create(true).append(true).open(file);
+    drop(writable.map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?);
     match history.iter().find(|window| window.baseline.id != baseline.id) {
         Some(other) => usage(format!(
             "{} watches another baseline ({}): give a file of its own for {}",

@@ -162,6 +162,9 @@ pub fn streaks(windows: &[DriftWindow]) -> BTreeMap<String, usize> {
 /// The windows of a history file (one JSON object a line); none where there is no file.
 pub fn read_history(path: &Path) -> Result<Vec<DriftWindow>, ReadError> {
     let mut text = String::new();
+    if path.exists() && !path.is_file() {
+        return Err(ReadError::new(path, 0, "is no file that a history can be kept in"));
+    }
     match File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened.and_then(|mut file| file.read_to_string(&mut text)).map_err(|e| ReadError::new(path, 0, e))?,
@@ -275,6 +278,7 @@ mod tests {
         assert!(read_history(&path).unwrap_err().to_string().contains(":2: is cut off"));
         std::fs::write(&path, format!("{{\"a\": 1}}\n{whole}")).unwrap();
         assert!(read_history(&path).unwrap_err().to_string().contains(":1: is no window"));
+        assert!(read_history(folder.path()).unwrap_err().to_string().contains("no file"));
         std::fs::write(&path, [0xff, 0xfe, b'\n']).unwrap();
         assert!(read_history(&path).is_err());
     }
