@@ -26,7 +26,7 @@ pub fn variants(run: &Run, figures: &[QualityRow], usd_per_h: Option<f64>) -> Ta
     let mut table = Table::new("What each variant saves and what it costs", &columns);
     let Some(quality) = &run.record.quality else { return table };
     for variant in &quality.variants {
-        table.push(row(run, figures, variant, &metrics, usd_per_h));
+        table.push(row(run, figures, variant, &metrics, usd_per_h, quality.margin));
     }
     notes(&mut table, figures, usd_per_h, quality.variants.iter().any(|variant| !variant.pruning.is_empty()));
     for variant in quality.variants.iter().filter_map(|v| v.failure.as_ref().map(|why| (v, why))) {
@@ -54,6 +54,7 @@ fn row(
     variant: &VariantRecord,
     metrics: &[(&str, &str)],
     usd_per_h: Option<f64>,
+    margin: f64,
 ) -> Vec<String> {
     let own: Vec<&QualityRow> =
         figures.iter().filter(|row| row.quant == variant.quant && row.pruning == variant.pruning).collect();
@@ -72,7 +73,7 @@ fn row(
         None if pruned => [DENSE, DENSE, DENSE].map(String::from),
         None => [DASH; 3].map(String::from),
     });
-    cells.push(verdict(&own));
+    cells.push(verdict(&own, margin));
     cells
 }
 
@@ -99,18 +100,29 @@ fn figure(row: &QualityRow) -> String {
     }
 }
 
-/// The worst word of a variant's figures.
-fn verdict(own: &[&QualityRow]) -> String {
-    let with = |word: &str| -> Vec<&str> {
-        own.iter().filter(|row| row.verdict == word).map(|row| row.metric.as_str()).collect()
-    };
+/// The worst word of a variant's figures; a change beyond chance that is smaller than the margin asked is said to be so.
+fn verdict(own: &[&QualityRow], margin: f64) -> String {
+    let with = |word: &str| own.iter().filter(|row| row.verdict == word).copied().collect::<Vec<&QualityRow>>();
     for word in [DEGRADED, IMPROVED] {
-        let found = with(word);
-        if !found.is_empty() {
-            return format!("{word}: {}", found.join(", ").replace('_', " "));
+        let (small, large): (Vec<&QualityRow>, Vec<&QualityRow>) =
+            with(word).into_iter().partition(|row| is_within(row, margin));
+        let names =
+            |rows: &[&QualityRow]| rows.iter().map(|row| row.metric.replace('_', " ")).collect::<Vec<_>>().join(", ");
+        match (large.is_empty(), small.is_empty()) {
+            (true, true) => {}
+            (false, true) => return format!("{word}: {}", names(&large)),
+            (true, false) => return format!("{word} within the margin: {}", names(&small)),
+            (false, false) => return format!("{word}: {}; within the margin: {}", names(&large), names(&small)),
         }
     }
     [UNCHANGED, NOT_TESTED, REFERENCE].into_iter().find(|word| !with(word).is_empty()).unwrap_or(DASH).to_string()
+}
+
+/// The whole interval of the change is smaller than the margin, which is a share of a perplexity.
+fn is_within(row: &QualityRow, margin: f64) -> bool {
+    let before = row.value - row.delta.unwrap_or(0.0);
+    let most = if row.metric == "perplexity" { margin * before } else { margin };
+    matches!((row.delta_lo, row.delta_hi), (Some(lo), Some(hi)) if lo.abs() <= most && hi.abs() <= most)
 }
 
 fn notes(table: &mut Table, figures: &[QualityRow], usd_per_h: Option<f64>, pruned: bool) {
@@ -187,4 +199,26 @@ pub fn figures(figures: &[QualityRow]) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn degraded(metric: &str, delta: f64) -> QualityRow {
+        let names = QualityRow::HEADER.iter().map(|name| name.to_string());
+        let values = ["int8", metric, "lower", "2", "", "", "", "", "", "d"].map(String::from);
+        let ends = [delta, delta * 0.9, delta * 1.1].map(|value| value.to_string());
+        let rest = [String::new(), String::new(), String::new(), DEGRADED.to_string()];
+        QualityRow::from_fields(&names.zip(values.into_iter().chain(ends).chain(rest)).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_change_beyond_chance_that_is_smaller_than_the_margin_is_said_to_be_so() {
+        let (small, large) = (degraded("perplexity", 0.01), degraded("exact_match", -0.03));
+        assert_eq!(verdict(&[&small], 0.01), "degraded within the margin: perplexity");
+        assert_eq!(verdict(&[&small], 0.001), "degraded: perplexity");
+        assert_eq!(verdict(&[&small, &large], 0.01), "degraded: exact match; within the margin: perplexity");
+        assert_eq!(verdict(&[], 0.01), DASH);
+    }
 }
