@@ -30,7 +30,7 @@ def build(folder):
     binaries = folder / f"llama_cpp_python-{VERSION}/vendor/llama.cpp/build/bin"
     if (binaries / "llama-perplexity").exists():
         return binaries
-    run(sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:",
+    run(sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:",
         f"llama-cpp-python=={VERSION}", cwd=folder)
     with tarfile.open(folder / f"llama_cpp_python-{VERSION}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
