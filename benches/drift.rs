@@ -74,6 +74,17 @@ fn window(sets: Vec<DriftSet>) -> DriftWindow {
     }
 }
 
+fn tested(kind: Kind, before: &[ItemRow], after: &[ItemRow], seed: u64) -> Vec<DriftSet> {
+    let compared = Compared {
+        data: "d".into(),
+        kind,
+        hash: String::new(),
+        before: before.iter().collect(),
+        after: after.iter().collect(),
+    };
+    compare(&[compared], Testing { alpha: ALPHA, seed, critical_values: false })
+}
+
 /// Flagged windows, and the window of the first alarm.
 struct History {
     flagged: usize,
@@ -86,15 +97,7 @@ fn history(before: Source, after: Source, sizes: [usize; 2], windows: usize, see
     let (mut past, mut found) = (Vec::new(), History { flagged: 0, alarm: None });
     for index in 0..windows {
         let today = items(after, sizes[1], &mut rng);
-        let compared = Compared {
-            data: "d".into(),
-            kind: before.kind,
-            hash: String::new(),
-            before: baseline.iter().collect(),
-            after: today.iter().collect(),
-        };
-        let testing = Testing { alpha: ALPHA, seed: seed.wrapping_add(index as u64), critical_values: false };
-        past.push(window(compare(&[compared], testing)));
+        past.push(window(tested(before.kind, &baseline, &today, seed.wrapping_add(index as u64))));
         found.flagged += usize::from(past.last().is_some_and(DriftWindow::is_flagged));
         if found.alarm.is_none() && streaks(&past).values().any(|streak| *streak >= CONFIRMING) {
             found.alarm = Some(index + 1);
@@ -111,14 +114,7 @@ fn stated(source: Source, sizes: [usize; 2]) -> f64 {
 fn stated_once(source: Source, sizes: [usize; 2], seed: u64) -> f64 {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let (before, after) = (items(source, sizes[0], &mut rng), items(source, sizes[1], &mut rng));
-    let compared = Compared {
-        data: "d".into(),
-        kind: source.kind,
-        hash: String::new(),
-        before: before.iter().collect(),
-        after: after.iter().collect(),
-    };
-    let sets = compare(&[compared], Testing { alpha: ALPHA, seed: 1, critical_values: false });
+    let sets = tested(source.kind, &before, &after, 1);
     sets[0].tests.iter().find(|test| test.feature == "outcome").and_then(|test| test.detectable).unwrap_or(0.0)
 }
 

@@ -8,7 +8,7 @@ use crate::statistics::paired::{
     ALPHA, Share, detectable_errors, detectable_share, drawn_ratio, holm, items_needed, mcnemar, p_value, ratio,
     resample, wilson,
 };
-use crate::statistics::rank_correlation::{ranks, weighted_pearson};
+use crate::statistics::rank_correlation::{drawn_correlation, ranked};
 
 /// What figures are made with.
 #[derive(Debug, Clone, Copy)]
@@ -179,29 +179,22 @@ impl Comparing<'_> {
         if own.pairs.is_empty() {
             return None;
         }
-        let ranked = |of: &Evaluation| -> Vec<(f64, f64)> {
-            let model = ranks(of.pairs.iter().map(|pair| pair.0).collect());
-            let people = ranks(of.pairs.iter().map(|pair| pair.1).collect());
-            model.into_iter().zip(people).collect()
-        };
-        fn drawn(pairs: &[(f64, f64)], times: &[u32]) -> f64 {
-            let weighted = pairs.iter().zip(times).map(|((a, b), times)| (*a, *b, *times as f64));
-            weighted_pearson(weighted).unwrap_or(f64::NAN)
-        }
-        let (ours, once) = (ranked(own), vec![1; own.pairs.len()]);
-        let value = drawn(&ours, &once);
+        let (ours, once) = (ranked(&own.pairs), vec![1; own.pairs.len()]);
+        let value = drawn_correlation(&ours, &once);
         if !value.is_finite() {
             return None;
         }
         let mut row = self.row("spearman", true, value, own.pairs.len());
-        if let Some(found) = resample(ours.len(), self.seed, |times| drawn(&ours, times)) {
+        if let Some(found) = resample(ours.len(), self.seed, |times| drawn_correlation(&ours, times)) {
             (row.lo, row.hi) = (Some(found.lo.min(value)), Some(found.hi.max(value)));
         }
         let Some(reference) = reference else { return Some(row) };
-        let theirs = ranked(reference);
-        let delta = value - drawn(&theirs, &once);
+        let theirs = ranked(&reference.pairs);
+        let delta = value - drawn_correlation(&theirs, &once);
         row.delta = Some(delta);
-        match resample(ours.len(), self.seed, |times| drawn(&ours, times) - drawn(&theirs, times)) {
+        match resample(ours.len(), self.seed, |times| {
+            drawn_correlation(&ours, times) - drawn_correlation(&theirs, times)
+        }) {
             None => row.verdict = NOT_TESTED.to_string(),
             Some(found) => {
                 (row.delta_lo, row.delta_hi) = (Some(found.lo.min(delta)), Some(found.hi.max(delta)));

@@ -6,9 +6,9 @@ use super::data::Kind;
 use super::drift_outcome::{self, Outcome};
 use crate::record::quality::{DEGRADED, IMPROVED, NOT_TESTED, UNCHANGED};
 use crate::record::{DriftSet, DriftTest, ItemRow};
-use crate::statistics::paired::{POWER, holm};
+use crate::statistics::paired::{POWER, errors_to_find, holm};
 use crate::statistics::shift;
-use crate::statistics::unpaired::{detectable_change, errors_to_find};
+use crate::statistics::unpaired::detectable_change;
 use std::collections::HashMap;
 
 /// The share of unchanged windows that may be flagged.
@@ -150,6 +150,9 @@ fn feature(name: &'static str, before: Vec<f64>, after: Vec<f64>) -> Result<Feat
     let fewer = before.len().min(after.len());
     if fewer < FEWEST_VALUES {
         return Err(format!("{fewer} values; {FEWEST_VALUES} are needed"));
+    }
+    if before.iter().chain(&after).any(|value| !value.is_finite()) {
+        return Err("some values are no numbers".to_string());
     }
     let first = before[0];
     if before.iter().chain(&after).all(|value| *value == first) {
@@ -348,6 +351,17 @@ mod tests {
         let few = found(&answers(3, 0, 0.9, 0.0), &answers(3, 10, 0.1, 3.0));
         assert_eq!((few.verdict.as_str(), few.tests.len()), (NOT_TESTED, 0));
         assert!(few.untested.iter().any(|why| why == "score: 3 values; 20 are needed"), "{:?}", few.untested);
+    }
+
+    #[test]
+    fn values_that_are_no_numbers_are_not_tested() {
+        let odd = |mut items: Vec<ItemRow>| {
+            items[7].score = f64::NAN;
+            items
+        };
+        let found = found(&odd(answers(100, 0, 0.9, 0.0)), &odd(answers(100, 1000, 0.9, 0.0)));
+        assert!(found.untested.contains(&"score: some values are no numbers".to_string()), "{:?}", found.untested);
+        assert!(found.tests.iter().all(|test| test.feature != "score"));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 
 use super::data::Kind;
 use crate::record::ItemRow;
-use crate::statistics::paired::{FEWEST, Resampled, Share, mcnemar, p_value, ratio, resample, wilson};
-use crate::statistics::rank_correlation::{ranks, weighted_pearson};
-use crate::statistics::unpaired::{fisher, newcombe, paired_ratio_error, ratio_error, student_point};
+use crate::statistics::paired::{FEWEST, Resampled, Share, mcnemar, p_value, ratio, resample, student_point, wilson};
+use crate::statistics::rank_correlation::{drawn_correlation, ranked};
+use crate::statistics::unpaired::{fisher, newcombe, paired_ratio_error, ratio_error};
 
 /// A figure before and now.
 #[derive(Debug, Clone, Default)]
@@ -149,18 +149,19 @@ fn perplexity(before: &[Share], after: &[Share], paired: bool) -> Outcome {
 }
 
 fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64) -> Result<Outcome, String> {
-    let (ours, theirs) = (ranked(after)?, ranked(before)?);
-    let (value, first) = (drawn(&ours, &vec![1; ours.len()]), drawn(&theirs, &vec![1; theirs.len()]));
+    let (ours, theirs) = (ranks_of(after)?, ranks_of(before)?);
+    let (value, first) =
+        (drawn_correlation(&ours, &vec![1; ours.len()]), drawn_correlation(&theirs, &vec![1; theirs.len()]));
     if !value.is_finite() || !first.is_finite() {
         return Err("all are equal".to_string());
     }
-    let alone = |pairs: &[(f64, f64)], seed| resample(pairs.len(), seed, |times| drawn(pairs, times));
+    let alone = |pairs: &[(f64, f64)], seed| resample(pairs.len(), seed, |times| drawn_correlation(pairs, times));
     let too_few = || "too few items differ".to_string();
     let own = alone(&ours, seed).ok_or_else(too_few)?;
     let delta = value - first;
     let fewer = ours.len().min(theirs.len());
     let (error, ends) = if paired {
-        let both = |times: &[u32]| drawn(&ours, times) - drawn(&theirs, times);
+        let both = |times: &[u32]| drawn_correlation(&ours, times) - drawn_correlation(&theirs, times);
         let Resampled { lo, hi, error } = resample(ours.len(), seed, both).ok_or_else(too_few)?;
         (error, (lo.min(delta), hi.max(delta)))
     } else {
@@ -182,15 +183,10 @@ fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64)
     })
 }
 
-fn ranked(items: &[&ItemRow]) -> Result<Vec<(f64, f64)>, String> {
-    let people: Option<Vec<f64>> = items.iter().map(|item| item.target).collect();
-    let people = ranks(people.ok_or("the items do not say what people think")?);
-    Ok(ranks(items.iter().map(|item| item.outcome).collect()).into_iter().zip(people).collect())
-}
-
-fn drawn(pairs: &[(f64, f64)], times: &[u32]) -> f64 {
-    let weighted = pairs.iter().zip(times).map(|((model, people), times)| (*model, *people, *times as f64));
-    weighted_pearson(weighted).unwrap_or(f64::NAN)
+/// The model's likeness of each pair and the people's, as ranks.
+fn ranks_of(items: &[&ItemRow]) -> Result<Vec<(f64, f64)>, String> {
+    let pairs: Option<Vec<(f64, f64)>> = items.iter().map(|item| Some((item.outcome, item.target?))).collect();
+    Ok(ranked(&pairs.ok_or("the items do not say what people think")?))
 }
 
 #[cfg(test)]

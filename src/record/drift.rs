@@ -174,7 +174,13 @@ pub fn read_history(path: &Path) -> Result<Vec<DriftWindow>, ReadError> {
         return Err(ReadError::new(path, line, "is cut off: remove this line, its window was not written whole"));
     }
     let parse = |(index, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| ReadError::new(path, index + 1, format!("is no window: {error}")))
+        let fail = |why: String| ReadError::new(path, index + 1, format!("is no window: {why}"));
+        let window: DriftWindow = serde_json::from_str(line).map_err(|error| fail(error.to_string()))?;
+        // Kinds become parts of the names of files.
+        match window.sets.iter().find(|set| !set.kind.chars().all(|c| c.is_ascii_lowercase())) {
+            Some(set) => Err(fail(format!("`{}` is no kind of data", set.kind))),
+            None => Ok(window),
+        }
     };
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
 }
@@ -278,6 +284,8 @@ mod tests {
         assert!(read_history(&path).unwrap_err().to_string().contains(":2: is cut off"));
         std::fs::write(&path, format!("{{\"a\": 1}}\n{whole}")).unwrap();
         assert!(read_history(&path).unwrap_err().to_string().contains(":1: is no window"));
+        std::fs::write(&path, whole.replace("\"choice\"", "\"../choice\"")).unwrap();
+        assert!(read_history(&path).unwrap_err().to_string().contains(":1: is no window: `../choice` is no kind"));
         assert!(read_history(folder.path()).unwrap_err().to_string().contains("no file"));
         std::fs::write(&path, [0xff, 0xfe, b'\n']).unwrap();
         assert!(read_history(&path).is_err());

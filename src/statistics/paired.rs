@@ -94,17 +94,18 @@ pub fn resample(items: usize, seed: u64, figure: impl Fn(&[u32]) -> f64 + Sync) 
     let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
     let variance = drawn.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (drawn.len() as f64 - 1.0);
     let at = |share: f64| drawn[((drawn.len() as f64 - 1.0) * share).round() as usize];
-    let wider = student_quantile(items) / normal_quantile(0.975);
+    let wider = student_point(items) / normal_quantile(0.975);
     let (lo, hi) = (at(0.025), at(0.975));
     let (middle, half) = ((lo + hi) / 2.0, (hi - lo) / 2.0 * wider);
     Some(Resampled { lo: middle - half, hi: middle + half, error: variance.sqrt() })
 }
 
-fn student_quantile(items: usize) -> f64 {
+/// How many standard errors an interval of 95 % goes to either side with so many items.
+pub fn student_point(items: usize) -> f64 {
     StudentsT::new(0.0, 1.0, items as f64 - 1.0).map_or(f64::NAN, |t| t.inverse_cdf(0.975))
 }
 
-fn normal_quantile(share: f64) -> f64 {
+pub(super) fn normal_quantile(share: f64) -> f64 {
     Normal::standard().inverse_cdf(share)
 }
 
@@ -140,7 +141,12 @@ pub fn wilson(found: usize, items: usize) -> (f64, f64) {
 
 /// How many standard errors a true change must be for a test at 5 % to find it four times of five: 2.80.
 pub fn detectable_errors() -> f64 {
-    normal_quantile(1.0 - ALPHA / 2.0) + normal_quantile(POWER)
+    errors_to_find(ALPHA, POWER)
+}
+
+/// How many standard errors a true change must be for a two-sided test at `alpha` to find it with the chance `power`.
+pub fn errors_to_find(alpha: f64, power: f64) -> f64 {
+    normal_quantile(1.0 - alpha / 2.0) + normal_quantile(power)
 }
 
 /// Items for a change of `margin` in a share of right answers to be found, where `discordant` of `items` differ between

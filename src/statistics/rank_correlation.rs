@@ -2,9 +2,20 @@
 
 /// The correlation of the ranks of pairs, equal values sharing their mean rank; `None` where one side has one value only.
 pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
+    weighted_pearson(ranked(pairs).iter().map(|(a, b)| (*a, *b, 1.0)))
+}
+
+/// Pairs as ranks, each side's own.
+pub fn ranked(pairs: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let first = ranks(pairs.iter().map(|pair| pair.0).collect());
     let second = ranks(pairs.iter().map(|pair| pair.1).collect());
-    weighted_pearson(first.iter().zip(&second).map(|(a, b)| (*a, *b, 1.0)))
+    first.into_iter().zip(second).collect()
+}
+
+/// The correlation of ranked pairs, each drawn `times` often; no number where one side has one value only.
+pub fn drawn_correlation(ranked: &[(f64, f64)], times: &[u32]) -> f64 {
+    let weighted = ranked.iter().zip(times).map(|((a, b), times)| (*a, *b, *times as f64));
+    weighted_pearson(weighted).unwrap_or(f64::NAN)
 }
 
 /// Pearson's correlation of weighted pairs.

@@ -1,7 +1,7 @@
 //! Figures of two sets of items that have nothing to do with each other, and errors of ratios without resampling.
 
-use super::paired::{Share, ratio, wilson};
-use statrs::distribution::{ContinuousCDF, Discrete, Hypergeometric, Normal, StudentsT};
+use super::paired::{Share, normal_quantile, ratio, wilson};
+use statrs::distribution::{Discrete, Hypergeometric};
 
 /// The two-sided p-value of Fisher's exact test: `right` of `items` on one side and on the other, one chance for both.
 /// The sum over all tables that are as improbable as the one found.
@@ -48,24 +48,14 @@ pub fn paired_ratio_error(before: &[Share], after: &[Share]) -> f64 {
     error_of(before.iter().zip(&after).map(|(before, after)| after - before))
 }
 
-/// How many standard errors an interval of 95 % goes to either side with so many items.
-pub fn student_point(items: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, items as f64 - 1.0).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975))
-}
-
-/// How many standard errors a true change must be for a two-sided test at `alpha` to find it with the chance `power`.
-pub fn errors_to_find(alpha: f64, power: f64) -> f64 {
-    Normal::standard().inverse_cdf(1.0 - alpha / 2.0) + Normal::standard().inverse_cdf(power)
-}
-
 /// The change of a share that Fisher's test at `alpha` finds with the chance `power`: for a change towards a half, which
 /// spreads more, and with the half answer a side by which an exact test lags behind the normal one (Fleiss 1980, 3.18).
 pub fn detectable_change(right: usize, items: [usize; 2], alpha: f64, power: f64) -> f64 {
     // Of all or none, as if half an answer were the other way.
     let before = (right as f64 + 0.5) / (items[0] as f64 + 1.0);
     let [first, second] = items.map(|items| items as f64);
-    let to_flag = Normal::standard().inverse_cdf(1.0 - alpha / 2.0);
-    let to_find = Normal::standard().inverse_cdf(power);
+    let to_flag = normal_quantile(1.0 - alpha / 2.0);
+    let to_find = normal_quantile(power);
     let mut change = 0.0f64;
     for _ in 0..20 {
         let after = if before > 0.5 { (before - change).max(0.0) } else { (before + change).min(1.0) };
