@@ -201,6 +201,33 @@ pub fn digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
+/// Reads `500ms`, `2s`, `80us`, `5min`.
+pub fn parse_seconds(text: &str) -> Result<Seconds, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "s" => 1.0,
+        "min" => 60.0,
+        "ms" => 1e-3,
+        "us" => 1e-6,
+        _ => return Err(format!("`{text}` is not a time; write it like 500ms or 2s")),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(Seconds(value * factor)),
+        _ => Err(format!("`{text}` is not a time above 0")),
+    }
+}
+
+/// A number at up to three significant digits without zeros at its end: `99`, `99.9`, `0.5`.
+pub fn digits_plain(value: f64) -> String {
+    let text = digits(value);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
+}
+
 /// `value` in the first unit that it reaches, units given from large to small.
 fn scaled(value: f64, units: &[(f64, &str)]) -> String {
     let (size, name) = units

@@ -13,7 +13,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("workload", &["units", "data_file"] as &[_]),
         ("record", &["units", "workload"] as &[_]),
         ("device", &["units", "record"] as &[_]),
-        ("engine", &["units", "workload", "device"] as &[_]),
+        ("engine", &["units", "workload", "record", "device"] as &[_]),
         ("power", &["units", "record", "device"] as &[_]),
         ("measure", &["units", "statistics", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
         ("catalog", &["units", "data_file", "workload", "record"] as &[_]),

@@ -10,6 +10,7 @@ mod drift;
 mod evaluating;
 mod gate;
 mod import;
+mod load;
 mod measure_args;
 mod measuring;
 mod models;
@@ -113,6 +114,8 @@ enum Command {
     Ceilings(ceilings::Args),
     /// Measure a model over batch sizes, prompt lengths and quantizations.
     Profile(profile::Args),
+    /// Send traffic to a server or to a model in process, and find the highest rate under an SLO.
+    Load(Box<load::Args>),
     /// Measure what passes between starting a process and its first token.
     Coldstart(coldstart::Args),
     /// Measure what quantization and pruning cost in answers.
@@ -158,6 +161,7 @@ impl Cli {
             Command::Devices(args) => devices::run(args),
             Command::Ceilings(args) => ceilings::run(args, &talk),
             Command::Profile(args) => profile::run(args, &talk),
+            Command::Load(args) => load::run(*args, &talk),
             Command::Coldstart(args) => coldstart::run(args, &talk),
             Command::ColdstartProbe(args) => coldstart::probe(args),
             Command::Quality(args) => quality::run(args, &talk),

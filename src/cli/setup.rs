@@ -233,6 +233,7 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         loads: Vec::new(),
         overhead: None,
         quality: None,
+        traffic: None,
     }
 }
 

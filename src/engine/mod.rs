@@ -2,8 +2,10 @@
 //! nothing itself.
 
 pub mod candle;
+pub mod endpoint;
 pub mod fake;
 pub mod language;
+pub mod target;
 
 use crate::units::{Bytes, Seconds};
 use crate::workload::Case;

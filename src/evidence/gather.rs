@@ -125,6 +125,7 @@ fn record(import: ImportRecord) -> RunRecord {
         loads: Vec::new(),
         overhead: None,
         quality: None,
+        traffic: None,
         basis: Basis::Imported,
         accelerators: 0,
         import: Some(import),

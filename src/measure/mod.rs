@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod coldstart;
 pub mod energy;
+pub mod load;
 pub mod overhead;
 pub mod profile;
 pub mod runner;

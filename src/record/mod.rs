@@ -14,9 +14,11 @@ pub mod outcome;
 pub mod quality;
 pub mod quality_record;
 pub mod reader;
+pub mod request_row;
 pub mod run;
 pub mod sample;
 pub mod schema;
+pub mod traffic;
 
 pub use case_row::{CaseKey, CaseRow};
 pub use ceiling::{Ceiling, CeilingKind};
@@ -29,5 +31,10 @@ pub use outcome::{Basis, FailureKind, InvalidReason, Outcome, StopReason};
 pub use quality::{ItemRow, QualityRow};
 pub use quality_record::{CalibrationRecord, DataRecord, QualityRecord, VariantRecord};
 pub use reader::Run;
+pub use request_row::{RequestLog, RequestRow};
 pub use run::{EngineRecord, LoadRecord, ModelRecord, RunRecord, RunStatus};
 pub use sample::{PowerRow, SampleRow};
+pub use traffic::{
+    Latency, LatencyKind, LimitKind, LimitRecord, Moment, PhaseTimes, Ranged, RecoveryRecord, SchedulerRecord, SloTerm,
+    StepRecord, StepVerdict, TermRecord, TrafficRecord,
+};

@@ -107,6 +107,10 @@ pub enum InvalidReason {
     StolenCpu,
     /// The device throttled.
     Throttled,
+    /// The load generator sent its requests too late.
+    LateGenerator,
+    /// Requests came faster than they were answered.
+    OverSaturated,
 }
 
 named_variants!(InvalidReason {
@@ -117,6 +121,8 @@ named_variants!(InvalidReason {
     ForeignProcess = "foreign_process",
     StolenCpu = "stolen_cpu",
     Throttled = "throttled",
+    LateGenerator = "late_generator",
+    OverSaturated = "over_saturated",
 });
 
 impl InvalidReason {
@@ -133,6 +139,12 @@ impl InvalidReason {
             Self::StolenCpu => "the hypervisor took CPU time away: use a dedicated instance, or run again",
             Self::Throttled => {
                 "the device lowered its clock for heat or its power supply: cool it, or accept the throttled speed"
+            }
+            Self::LateGenerator => {
+                "requests were sent late: run the generator on a machine of its own, or at a lower rate"
+            }
+            Self::OverSaturated => {
+                "requests came faster than they were answered: the times are those of a growing queue; lower --rate"
             }
         }
     }

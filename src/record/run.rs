@@ -5,6 +5,7 @@ use super::environment::Environment;
 use super::import::{ImportRecord, SystemRecord};
 use super::outcome::Basis;
 use super::quality_record::QualityRecord;
+use super::traffic::TrafficRecord;
 use crate::units::{Bytes, Seconds, Watts};
 use crate::workload::{ModelShape, Quant, Sweep};
 use jiff::Timestamp;
@@ -80,6 +81,9 @@ pub struct RunRecord {
     /// How quality was measured, where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityRecord>,
+    /// What a load test found, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficRecord>,
 }
 
 /// The system under test.

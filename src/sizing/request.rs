@@ -7,7 +7,7 @@ use super::interval::Interval;
 use super::points::Wanted;
 use crate::catalog::Market;
 use crate::record::{Basis, Run};
-use crate::units::{Bytes, Seconds, Usd};
+use crate::units::{Bytes, Seconds, Usd, parse_seconds};
 use crate::workload::Quant;
 use jiff::civil::Date;
 use std::str::FromStr;
@@ -41,24 +41,6 @@ impl FromStr for Slo {
             }
         }
         Ok(slo)
-    }
-}
-
-/// Reads `500ms`, `2s`, `80us`, `5min`.
-pub fn parse_seconds(text: &str) -> Result<Seconds, String> {
-    let text = text.trim();
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "s" => 1.0,
-        "min" => 60.0,
-        "ms" => 1e-3,
-        "us" => 1e-6,
-        _ => return Err(format!("`{text}` is not a time; write it like 500ms or 2s")),
-    };
-    match number.trim().parse::<f64>() {
-        Ok(value) if value.is_finite() && value > 0.0 => Ok(Seconds(value * factor)),
-        _ => Err(format!("`{text}` is not a time above 0")),
     }
 }
 

@@ -132,8 +132,12 @@ pub fn wilson(found: usize, items: usize) -> (f64, f64) {
     if items == 0 {
         return (0.0, 1.0);
     }
-    let (n, z) = (items as f64, normal_quantile(0.975));
-    let share = found as f64 / n;
+    wilson_share(found as f64 / items as f64, items as f64)
+}
+
+/// The same of a share that is known as well as from `n` items, which need not be a whole number.
+pub fn wilson_share(share: f64, n: f64) -> (f64, f64) {
+    let z = normal_quantile(0.975);
     let middle = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
     let half = z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
     ((middle - half).clamp(0.0, share), (middle + half).clamp(share, 1.0))

@@ -7,6 +7,7 @@ pub mod pruning;
 pub mod quant;
 pub mod shape;
 pub mod sweep;
+pub mod traffic;
 
 pub use case::Case;
 pub use preset::Preset;

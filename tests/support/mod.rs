@@ -6,6 +6,7 @@ pub mod fake_nvml;
 pub mod http;
 pub mod record;
 pub mod recorded;
+pub mod simulated;
 pub mod spreadsheet;
 pub mod tiny;
 

@@ -57,5 +57,6 @@ pub fn record() -> RunRecord {
         loads: Vec::new(),
         overhead: None,
         quality: None,
+        traffic: None,
     }
 }

@@ -9,6 +9,7 @@ mod plan;
 pub mod quality;
 mod ranking;
 mod series;
+pub mod traffic;
 mod validation;
 mod verdicts;
 

@@ -1,0 +1,323 @@
+//! `sizewell load`: traffic against a server or an engine in process, and the highest rate under an SLO.
+
+mod args;
+mod outcome;
+mod target;
+mod view;
+
+pub use args::Args;
+
+use super::progress::{stop_on_signal, stop_was_asked};
+use super::setup::{default_folder, new_record};
+use super::talk::Talk;
+use super::{Exit, usage};
+use crate::device::cpu;
+use crate::measure::load::limit::{self, Search, Searched};
+use crate::measure::load::recovery::Recovery;
+use crate::measure::load::{End, Generator, Load, LoadObserver, StepPlan};
+use crate::record::{
+    PhaseTimes, RecoveryRecord, RequestLog, RequestRow, Run, RunFolder, RunRecord, RunStatus, StepRecord, TrafficRecord,
+};
+use crate::units::{RequestsPerSecond, Seconds, digits};
+use crate::workload::traffic::Arrivals;
+use args::Asked;
+use jiff::Timestamp;
+use std::time::Duration;
+use target::Opened;
+use view::View;
+
+/// Requests of the server alone, before a search.
+const ALONE: usize = 12;
+/// A percentile of a step is looked at with so many requests beyond it, were it just kept.
+const BEYOND_AT_LIMIT: f64 = 10.0;
+/// Share of the limit that a burst stands on.
+const BASE_OF_BURST: f64 = 0.7;
+/// The burst, as a multiple of the limit.
+const BURST: f64 = 2.0;
+
+/// Runs the load test.
+pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+    let asked = args.asked()?;
+    let threads = args.target.threads.unwrap_or_else(cpu::default_threads);
+    raise_file_limit();
+    stop_on_signal();
+    let opened = match args.target.model {
+        Some(_) => return usage("--model is not there yet"),
+        None => target::endpoint(&args, asked.shared, talk)?,
+    };
+    let mut test = Test::begin(&args, asked, opened, threads, talk)?;
+    let outcome = test.carry_out(&args);
+    let run = test.end(&args, outcome)?;
+    outcome::show(&args, &run, talk)
+}
+
+/// Sockets are files: as many as the system allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it is not allowed, requests that find no file say so.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// A load test under way.
+struct Test {
+    asked: Asked,
+    folder: RunFolder,
+    record: RunRecord,
+    traffic: TrafficRecord,
+    generator: Generator,
+    view: View,
+    model_name: String,
+    quant: crate::workload::Quant,
+    steps: usize,
+    /// Mean time to the first token of a request alone.
+    alone: Option<f64>,
+}
+
+impl Test {
+    fn begin(args: &Args, asked: Asked, opened: Opened, threads: usize, talk: &Talk) -> anyhow::Result<Self> {
+        let mut record = new_record(&args.measure_args(), threads);
+        record.engine = opened.engine;
+        record.model = opened.model;
+        record.arrival = asked.load.as_ref().map_or(args.traffic.arrivals.name().to_string(), Load::arrival);
+        record.power.reason = Some("energy is not measured under load".to_string());
+        if !opened.is_here {
+            // What this machine is says nothing of the one that serves.
+            let environment = &mut record.environment;
+            if environment.instance.known_from != "--as" {
+                environment.instance.provider = None;
+                environment.instance.instance_type = None;
+            }
+        }
+        let path = args
+            .output
+            .clone()
+            .unwrap_or_else(|| default_folder(&record.environment.hostname, &format!("{}-load", opened.model_name)));
+        let traffic = TrafficRecord {
+            target: opened.place,
+            api: opened.api,
+            prompts: args.prompts_in_words(),
+            slo: args.slo.terms.clone(),
+            goodput: args.slo.goodput,
+            timeout_s: Seconds(asked.timeout.as_secs_f64()),
+            steps: Vec::new(),
+            limit: None,
+            recovery: None,
+            scheduler: opened.scheduler,
+            notes: opened.notes,
+        };
+        let generator = Generator::new(opened.target, opened.prompts, cpu::default_threads().clamp(1, 4))?;
+        let folder = RunFolder::create(&path, &record)?;
+        let log = RequestLog::create(&path).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+        talk.say(format!("{} at {} ({}), into {}", opened.model_name, traffic.target, traffic.api, path.display()));
+        let view = View::new(talk, log);
+        let (model_name, quant) = (opened.model_name, opened.quant);
+        Ok(Self { asked, folder, record, traffic, generator, view, model_name, quant, steps: 0, alone: None })
+    }
+
+    /// One request, so that a server that is not there costs no minutes.
+    fn try_one(&mut self) -> anyhow::Result<()> {
+        let sample = self.generator.ask_one(self.asked.timeout);
+        if sample.is_ok() {
+            return Ok(());
+        }
+        let (target, message) = (&self.traffic.target, &sample.message);
+        let hint = match message.contains("ignore_eos") || message.contains("min_tokens") {
+            true => "; --allow-eos leaves out what only some servers take",
+            false => "",
+        };
+        anyhow::bail!("{target}: the first request ended as {}: {message}{hint}", sample.outcome.name())
+    }
+
+    fn carry_out(&mut self, args: &Args) -> anyhow::Result<()> {
+        self.try_one()?;
+        match self.asked.load.clone() {
+            Some(load) => {
+                let plan = self.plan(args, load, self.asked.end, self.asked.warm_up_s);
+                self.step(&plan);
+                Ok(())
+            }
+            None => self.find_limit(args),
+        }
+    }
+
+    fn plan(&self, args: &Args, load: Load, end: End, warm_up_s: f64) -> StepPlan {
+        StepPlan {
+            step: self.steps,
+            load,
+            end,
+            warm_up_s,
+            timeout: self.asked.timeout,
+            slo: args.slo.clone(),
+            seed: args.seed.wrapping_add(self.steps as u64),
+            may_end_early: args.limit.find_limit,
+        }
+    }
+
+    fn step(&mut self, plan: &StepPlan) -> StepRecord {
+        let mut record = self.generator.run(plan, &mut self.view);
+        if let (None, Some(alone)) = (&record.phases, self.alone) {
+            (record.phases, record.phases_from) = (inferred(&record, alone), Some("inferred".to_string()));
+        }
+        self.steps += 1;
+        self.traffic.steps.push(record.clone());
+        // What is known so far stands on disk however the rest ends.
+        self.record.traffic = Some(self.traffic.clone());
+        let _ = self.folder.write_record(&self.record);
+        record
+    }
+
+    fn find_limit(&mut self, args: &Args) -> anyhow::Result<()> {
+        let one = Load::Closed { users: 1, think: Duration::ZERO };
+        self.view.say("one request after the other:");
+        let alone = self.plan(args, one, End { requests: Some(ALONE), seconds: Some(60.0) }, 0.0);
+        let alone = self.step(&StepPlan { may_end_early: false, ..alone });
+        if stop_was_asked() {
+            return Ok(());
+        }
+        let Some(e2e) = alone.e2e_s.mean.filter(|_| alone.e2e_s.count > 0) else {
+            anyhow::bail!("no request was answered: {}", alone.messages.join("; "));
+        };
+        self.alone = alone.ttft_s.mean.filter(|_| alone.phases.is_none());
+        let start = args.traffic.rate.unwrap_or(0.5 / e2e);
+        let how = Search {
+            start,
+            precision: self.asked.precision,
+            most_steps: args.limit.max_steps,
+            most_rate: args.limit.max_rate,
+        };
+        let searched = limit::search(&how, &mut |rate| {
+            let (end, warm_up_s) = self.length(args, rate, e2e);
+            let load = Load::Open { arrivals: args.traffic.arrivals, rate };
+            let record = self.step(&self.plan(args, load, end, warm_up_s));
+            (!stop_was_asked()).then_some(record)
+        });
+        self.traffic.limit = Some(limit::conclude(&searched, Some(&alone)));
+        if !searched.stopped && !args.limit.no_burst {
+            self.burst(args, &searched, e2e);
+        }
+        Ok(())
+    }
+
+    /// How long a step at `rate` has to be: enough requests for every percentile that is promised, and several times the
+    /// time of one, as a queue has to fill first.
+    fn length(&self, args: &Args, rate: f64, e2e: f64) -> (End, f64) {
+        let for_tail = (BEYOND_AT_LIMIT / args.slo.least_allowed().max(1e-4)).ceil() as usize;
+        let needed = for_tail.max(args.slo.requests_needed()).max(50);
+        let for_time = (rate * (10.0 * e2e).clamp(2.0, 60.0)).ceil() as usize;
+        let requests = args.traffic.requests.unwrap_or(needed.max(for_time));
+        let warm_up_s = self.asked.warm_up_s.min((3.0 * e2e).max(0.5)).max(if args.traffic.warm_up == "5s" {
+            3.0 * e2e
+        } else {
+            0.0
+        });
+        let seconds = args.traffic.duration.as_ref().and(self.asked.end.seconds);
+        (End { requests: Some(requests), seconds }, warm_up_s)
+    }
+
+    /// A burst at twice the limit, and how long it is felt.
+    fn burst(&mut self, args: &Args, searched: &Searched, e2e: f64) {
+        let Some(limit) = searched.bracket().0.map(|step| step.offered_requests_per_s.0) else { return };
+        let (base, burst) = (limit * BASE_OF_BURST, limit * BURST);
+        let burst_s = (5.0 * e2e).clamp(5.0, 20.0);
+        let watched_s = (burst_s * 6.0).max(200.0 / base).min(180.0);
+        self.view.say(&format!("a burst of {} req/s for {burst_s:.0} s:", digits(burst)));
+        let mut felt = Watching { view: &mut self.view, ended: Vec::new() };
+        // Three stretches of one arrival process: the burst is a ramp between equal rates, laid over the base.
+        let trace = burst_trace(base, burst, burst_s, watched_s, args, self.steps as u64);
+        let plan = StepPlan {
+            step: self.steps,
+            load: Load::Open { arrivals: Arrivals::Poisson, rate: base },
+            end: End { requests: None, seconds: Some(burst_s + watched_s) },
+            warm_up_s: 0.0,
+            timeout: self.asked.timeout,
+            slo: args.slo.clone(),
+            seed: args.seed,
+            may_end_early: false,
+        };
+        let record = self.generator.run_at(&plan, trace, &mut felt);
+        let ended = std::mem::take(&mut felt.ended);
+        self.steps += 1;
+        let mut recovery = Recovery::default();
+        for row in &ended {
+            if row.outcome != "cut" {
+                recovery.add_known(row.intended_s, row_is_good(row, args));
+            }
+        }
+        let recovered_after_s = recovery.after(burst_s, args.slo.least_allowed());
+        self.traffic.recovery = Some(RecoveryRecord {
+            base_requests_per_s: RequestsPerSecond(base),
+            burst_requests_per_s: RequestsPerSecond(burst),
+            burst_s: Seconds(burst_s),
+            recovered_after_s,
+            watched_s: Seconds(watched_s),
+            moments: record.moments,
+        });
+    }
+
+    /// Writes down what was found, whether or not all of it came to an end.
+    fn end(mut self, args: &Args, outcome: anyhow::Result<()>) -> anyhow::Result<Run> {
+        self.view.finish()?;
+        self.record.traffic = Some(self.traffic.clone());
+        self.record.finished_at = Some(Timestamp::now());
+        self.record.status = match stop_was_asked() {
+            true => RunStatus::Interrupted,
+            false => RunStatus::Complete,
+        };
+        let rows = outcome::cases(args, &self.record, &self.traffic, &self.model_name, self.quant);
+        self.folder.append_rows(&rows)?;
+        self.folder.write_record(&self.record)?;
+        outcome?;
+        Ok(Run::read(self.folder.path())?)
+    }
+}
+
+/// Where the time went as far as it shows from outside: what the first token takes longer than alone was spent waiting.
+fn inferred(step: &StepRecord, alone: f64) -> Option<PhaseTimes> {
+    let (ttft, e2e) = (step.ttft_s.mean?, step.e2e_s.mean?);
+    let prefill_s = alone.min(ttft);
+    Some(PhaseTimes { prefill_s, queue_s: ttft - prefill_s, decode_s: (e2e - ttft).max(0.0), ..PhaseTimes::default() })
+}
+
+/// Arrival times of a base rate with a burst at the beginning.
+fn burst_trace(base: f64, burst: f64, burst_s: f64, watched_s: f64, args: &Args, salt: u64) -> Vec<f64> {
+    use crate::workload::traffic::Schedule;
+    let seed = args.seed.wrapping_add(1000 + salt);
+    let during = Schedule::new(Arrivals::Poisson, burst, 0.0, seed).take_while(|at| *at < burst_s);
+    let after = Schedule::new(Arrivals::Poisson, base, 0.0, seed ^ 1).take_while(|at| *at < watched_s);
+    during.chain(after.map(|at| burst_s + at)).collect()
+}
+
+/// Whether the request of a row was within all limits.
+fn row_is_good(row: &RequestRow, args: &Args) -> bool {
+    use crate::record::LatencyKind::*;
+    let (Some(first), Some(last)) = (row.first_s, row.last_s) else { return false };
+    row.outcome == "ok"
+        && args.slo.is_kept_by(|kind| match kind {
+            Ttft => (row.events > 0).then_some(first - row.intended_s),
+            E2e => Some(last - row.intended_s),
+            Tpot => row.output_tokens.filter(|n| *n > 1 && row.events > 1).map(|n| (last - first) / (n - 1) as f64),
+        })
+}
+
+/// Keeps the rows of a burst beside showing it.
+struct Watching<'a> {
+    view: &'a mut View,
+    ended: Vec<RequestRow>,
+}
+
+impl LoadObserver for Watching<'_> {
+    fn live(&mut self, live: &crate::measure::load::Live<'_>) {
+        self.view.live(live);
+    }
+
+    fn should_stop(&self) -> bool {
+        self.view.should_stop()
+    }
+
+    fn row(&mut self, row: RequestRow) {
+        self.ended.push(row.clone());
+        self.view.row(row);
+    }
+}

@@ -1,0 +1,178 @@
+//! What a load test leaves in cases.csv, and what it shows.
+
+use super::args::Args;
+use crate::cli::talk::Talk;
+use crate::cli::{Exit, output};
+use crate::record::{
+    CaseKey, CaseRow, Distribution, Estimate, FailureKind, InvalidReason, Latency, Metrics, Outcome, Ranged, Run,
+    RunRecord, StepRecord, StepVerdict, TrafficRecord,
+};
+use crate::report::content::traffic as tables;
+use crate::units::{Quantity, Seconds};
+use crate::workload::{Case, Quant};
+
+/// The step that stands for the run: that of the limit, or the only one.
+fn chosen(traffic: &TrafficRecord) -> Option<&StepRecord> {
+    match &traffic.limit {
+        Some(limit) => {
+            let rate = limit.requests_per_s?;
+            // The step of the server alone comes first and is no step of the search.
+            traffic.steps.iter().skip(1).find(|step| step.offered_requests_per_s == rate)
+        }
+        None => traffic.steps.first(),
+    }
+}
+
+fn distribution(latency: &Latency) -> Option<Distribution<Seconds>> {
+    let seconds = |value: f64| Seconds(value.max(1e-9));
+    let tail = |ranged: Option<Ranged>| ranged.map(|r| seconds(r.value));
+    let median = latency.p50?;
+    Some(Distribution {
+        median: seconds(median.value),
+        lo: median.lo.map(seconds),
+        hi: median.hi.map(seconds),
+        p90: tail(latency.p90),
+        p99: tail(latency.p99),
+    })
+}
+
+/// The rows of a load test: one, of the step that stands for it, so that `rank`, `plan`, `diff` and `gate` read it like any
+/// other.
+pub(super) fn cases(
+    args: &Args,
+    record: &RunRecord,
+    traffic: &TrafficRecord,
+    model: &str,
+    quant: Quant,
+) -> Vec<CaseRow> {
+    let Some(step) = chosen(traffic) else { return Vec::new() };
+    let whole = |value: Option<f64>| value.map_or(0, |v| v.round().max(0.0) as usize);
+    let streams = step.ttft_s.count > 0;
+    let case = Case {
+        quant,
+        batch: (step.mean_in_flight.round() as usize).max(1),
+        prompt_tokens: whole(step.prompt_tokens).max(1),
+        gen_tokens: if streams { whole(step.output_tokens.or(Some(step.asked_tokens))).max(1) } else { 1 },
+    };
+    let key = CaseKey {
+        engine: record.engine.name.clone(),
+        model: model.to_string(),
+        device: record.engine.device.clone(),
+        case,
+    };
+    let mut row = CaseRow::unmeasured(key, FailureKind::EngineError, step.messages.join("; "));
+    if step.e2e_s.p50.is_none() {
+        if step.messages.is_empty() {
+            row.message = format!("{} answers are too few", step.e2e_s.count);
+        }
+        return vec![row];
+    }
+    let limit = traffic.limit.as_ref();
+    (row.outcome, row.reason, row.message) = (Outcome::Ok, None, String::new());
+    row.samples = step.requests as usize;
+    row.metrics = Metrics {
+        // What comes at once is there with its first token.
+        ttft: distribution(if streams { &step.ttft_s } else { &step.e2e_s }),
+        tpot: distribution(&step.tpot_s),
+        itl: distribution(&step.itl_s).filter(|_| step.event_is_token == Some(true)),
+        e2e: distribution(&step.e2e_s),
+        decode_tokens_per_s: step.output_tokens_per_s.filter(|rate| rate.0 > 0.0).map(|value| Estimate {
+            value,
+            lo: None,
+            hi: None,
+        }),
+        requests_per_s: match limit {
+            Some(limit) => limit.requests_per_s.map(|value| Estimate { value, lo: limit.lo, hi: limit.hi }),
+            None => Some(step.answered_requests_per_s).filter(|rate| rate.0 > 0.0).map(|value| Estimate {
+                value,
+                lo: None,
+                hi: None,
+            }),
+        },
+        ..Metrics::default()
+    };
+    row.invalid = doubts(step);
+    if step.itl_s.count > 0 && step.event_is_token != Some(true) {
+        row.absent.push(("itl_s".to_string(), "events are not known to be tokens".to_string()));
+    }
+    if streams && step.tpot_s.count == 0 {
+        row.absent.push(("tpot_s".to_string(), "nobody counted the tokens: --tokenizer counts them".to_string()));
+    }
+    row.notes = notes(args, traffic, step);
+    vec![row]
+}
+
+fn doubts(step: &StepRecord) -> Vec<InvalidReason> {
+    let mut doubts = Vec::new();
+    if !step.lag_is_small {
+        doubts.push(InvalidReason::LateGenerator);
+    }
+    if step.cut_short.as_deref().is_some_and(|why| why.starts_with("over-saturated")) {
+        doubts.push(InvalidReason::OverSaturated);
+    }
+    if step.e2e_s.p90.is_none() {
+        doubts.push(InvalidReason::TooFewSamples);
+    }
+    doubts
+}
+
+fn notes(args: &Args, traffic: &TrafficRecord, step: &StepRecord) -> Vec<String> {
+    let mut notes = Vec::new();
+    match &traffic.limit {
+        Some(limit) => notes.push(limit.explanation.clone()),
+        None => notes.push(format!("the rate is the one that came ({}), not the most that can", step.arrival)),
+    }
+    let failed: u64 = step.outcomes.iter().filter(|(name, _)| *name != "ok").map(|(_, count)| count).sum();
+    if failed > 0 {
+        notes.push(format!("{failed} of {} requests failed", step.requests));
+    }
+    if step.short_answers > 0 {
+        let why = if args.target.allow_eos { "" } else { " although the whole length was asked for" };
+        notes.push(format!("{} answers are shorter than asked{why}", step.short_answers));
+    }
+    notes
+}
+
+/// Shows the run, and gives the exit status that it deserves.
+pub(super) fn show(args: &Args, run: &Run, talk: &Talk) -> anyhow::Result<Exit> {
+    let Some(traffic) = &run.record.traffic else { return Ok(Exit::Failed) };
+    if args.json {
+        output::json(&serde_json::json!({
+            "run": run.path, "target": traffic.target, "slo": traffic.slo, "steps": traffic.steps,
+            "limit": traffic.limit, "recovery": traffic.recovery, "notes": traffic.notes,
+        }))?;
+    } else {
+        for table in tables::tables(traffic) {
+            output::table(&table)?;
+        }
+        for sentence in tables::sentences(run) {
+            output::text(&format!("{sentence}\n"))?;
+        }
+        output::text(&format!("\n{}\n", run.path.display()))?;
+    }
+    Ok(exit(traffic, talk))
+}
+
+fn exit(traffic: &TrafficRecord, talk: &Talk) -> Exit {
+    let Some(step) = chosen(traffic) else {
+        talk.warn("no step stands for the run");
+        return Exit::Failed;
+    };
+    if step.e2e_s.count == 0 {
+        talk.warn(format!("no request was answered: {}", step.messages.join("; ")));
+        return Exit::Failed;
+    }
+    if !step.lag_is_small {
+        talk.warn(format!(
+            "invalid: the generator sent requests {} late in the mean, more than 1 % of the median time to the first token",
+            Seconds(step.send_lag_s.mean.unwrap_or(0.0)).human()
+        ));
+        return Exit::InvalidMeasurement;
+    }
+    match (&traffic.limit, step.verdict) {
+        (Some(_), _) | (None, None) => Exit::Done,
+        (None, Some(StepVerdict::Holds)) => Exit::Done,
+        (None, Some(StepVerdict::Breaks)) => Exit::GateFailed,
+        (None, Some(StepVerdict::HoldsBarely | StepVerdict::BreaksBarely)) => Exit::GateCannotTell,
+    }
+}

@@ -1,0 +1,171 @@
+//! A load test as it goes: a live view on a terminal, plain lines elsewhere, and every request into requests.csv.
+
+use crate::cli::progress::stop_was_asked;
+use crate::cli::talk::{Talk, line};
+use crate::measure::load::{Live, LoadObserver};
+use crate::record::{RequestLog, RequestRow, StepRecord};
+use crate::units::{Seconds, digits};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// What is shown and kept while a load test runs.
+pub(super) struct View {
+    bar: Option<ProgressBar>,
+    lines: bool,
+    last_line: Instant,
+    log: RequestLog,
+    /// The first error of the file; the test ends with it.
+    failed: Option<io::Error>,
+    /// Answers and when they were counted, for the rate of the last moments.
+    before: (Instant, u64),
+    rate: f64,
+}
+
+impl View {
+    pub(super) fn new(talk: &Talk, log: RequestLog) -> Self {
+        let bar = talk.shows_progress().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let now = Instant::now();
+        Self { bar, lines: talk.shows_lines(), last_line: now, log, failed: None, before: (now, 0), rate: 0.0 }
+    }
+
+    /// Ends the view and makes what was kept durable.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let path = self.log.path().display().to_string();
+        let kept = self.failed.map_or(Ok(()), Err).and_then(|()| self.log.finish());
+        kept.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                anyhow::anyhow!("the disk is full while writing {path}: free some space, then run again")
+            }
+            _ => anyhow::anyhow!("{path}: {error}"),
+        })
+    }
+
+    /// Says something above the view.
+    pub(super) fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None if self.lines => line(text),
+            None => {}
+        }
+    }
+
+    fn count_rate(&mut self, answered: u64) {
+        let (at, count) = self.before;
+        let seconds = at.elapsed().as_secs_f64();
+        if answered < count {
+            // Another step has begun.
+            self.before = (Instant::now(), answered);
+        } else if seconds >= 1.0 {
+            self.rate = (answered - count) as f64 / seconds;
+            self.before = (Instant::now(), answered);
+        }
+    }
+}
+
+/// A step in a few words.
+pub(super) fn one_line(step: &StepRecord) -> String {
+    let time = |latency: &crate::record::Latency| {
+        let tail = latency.p99.or(latency.p90);
+        latency.p50.map(|median| {
+            let tail = tail.map_or(String::new(), |tail| {
+                let name = if latency.p99.is_some() { "p99" } else { "p90" };
+                format!(", {name} {}", Seconds(tail.value))
+            });
+            format!("{}{tail}", Seconds(median.value))
+        })
+    };
+    let parts = [("TTFT", &step.ttft_s), ("TPOT", &step.tpot_s), ("E2E", &step.e2e_s)];
+    let times: Vec<String> =
+        parts.iter().filter_map(|(name, latency)| Some(format!("{name} {}", time(latency)?))).collect();
+    let verdict = step.verdict.map_or(String::new(), |verdict| {
+        use crate::record::StepVerdict::*;
+        let word = match verdict {
+            Holds => "holds",
+            HoldsBarely => "holds (not certain)",
+            BreaksBarely => "breaks (not certain)",
+            Breaks => "breaks",
+        };
+        format!(": {word}")
+    });
+    let cut = step.cut_short.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+    format!(
+        "{} req/s, {} requests{verdict}{cut}; {}",
+        digits(step.offered_requests_per_s.0),
+        step.requests,
+        times.join("; ")
+    )
+}
+
+impl LoadObserver for View {
+    fn live(&mut self, live: &Live<'_>) {
+        let tally = live.tally;
+        self.count_rate(tally.answered());
+        let wants_line = self.lines && self.last_line.elapsed() >= LINE_EVERY;
+        if self.bar.is_none() && !wants_line {
+            return;
+        }
+        let time = |times: &crate::measure::load::histogram::Times| match (times.so_far(0.5), times.so_far(0.99)) {
+            (Some(p50), Some(p99)) => format!("{} / {}", Seconds(p50), Seconds(p99)),
+            _ => "-".to_string(),
+        };
+        let phase = if live.elapsed_s < live.plan.warm_up_s { "warming up" } else { "measuring" };
+        let failed = match tally.failed() {
+            0 => "none".to_string(),
+            count => format!("{count} ({})", tally.messages.first().cloned().unwrap_or_default()),
+        };
+        let offered = match &live.plan.load {
+            crate::measure::load::Load::Open { rate, .. } => format!("{} req/s offered", digits(*rate)),
+            other => other.arrival(),
+        };
+        let first = format!(
+            "{phase} {:.0} s: {offered}, {} req/s answered, {} in flight, {} sent",
+            live.elapsed_s,
+            digits(self.rate),
+            live.in_flight,
+            live.sent
+        );
+        let second = format!(
+            "TTFT {}, TPOT {}, E2E {} (p50 / p99 so far); failed: {failed}",
+            time(&tally.ttft),
+            time(&tally.tpot),
+            time(&tally.e2e)
+        );
+        match &self.bar {
+            Some(bar) => bar.set_message(format!("{first}\n  {second}")),
+            None => {
+                self.last_line = Instant::now();
+                line(&format!("{first}; {second}"));
+            }
+        }
+    }
+
+    fn step_ended(&mut self, record: &StepRecord) {
+        self.say(&one_line(record));
+    }
+
+    fn should_stop(&self) -> bool {
+        stop_was_asked() || self.failed.is_some()
+    }
+
+    fn row(&mut self, row: RequestRow) {
+        if self.failed.is_none()
+            && let Err(error) = self.log.add(&row)
+        {
+            self.failed = Some(error);
+        }
+    }
+}

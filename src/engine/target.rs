@@ -1,0 +1,130 @@
+//! What requests of a load test are sent to: a server behind an endpoint, or an engine in process.
+
+use crate::record::PhaseTimes;
+use crate::workload::traffic::Planned;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Instant;
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RequestOutcome {
+    /// Answered to its end.
+    Ok,
+    /// Not within the time allowed.
+    Timeout,
+    /// No connection.
+    Unreachable,
+    /// The connection broke before an answer began.
+    Disconnected,
+    /// A status other than 200.
+    BadStatus,
+    /// The stream ended before the answer did.
+    Truncated,
+    /// An event that is not what the API says.
+    Malformed,
+    /// A line that is not UTF-8.
+    BadUtf8,
+    /// A line or body that is too long to be an answer.
+    TooLong,
+    /// An error that the server sent within the stream.
+    ServerError,
+    /// Answered to its end without a token.
+    Empty,
+    /// Answered at once although a stream was asked for.
+    NotStreamed,
+    /// The engine failed.
+    EngineError,
+    /// The generator could not send it: it ran out of files or memory.
+    GeneratorError,
+    /// Under way when the step ended: neither answered nor failed.
+    Cut,
+}
+
+impl RequestOutcome {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Disconnected => "disconnected",
+            Self::BadStatus => "bad_status",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::BadUtf8 => "bad_utf8",
+            Self::TooLong => "too_long",
+            Self::ServerError => "server_error",
+            Self::Empty => "empty",
+            Self::NotStreamed => "not_streamed",
+            Self::EngineError => "engine_error",
+            Self::GeneratorError => "generator_error",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// Who counted the tokens of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountedBy {
+    /// The server, in its `usage`.
+    Server,
+    /// A tokenizer, on the text that came.
+    Tokenizer,
+    /// The engine in process.
+    Engine,
+}
+
+impl CountedBy {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Tokenizer => "tokenizer",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// What came of a request, and when.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What came of it.
+    pub outcome: RequestOutcome,
+    /// What went wrong in words, without secrets; empty where nothing did.
+    pub message: String,
+    /// When each event with text came.
+    pub events: Vec<Instant>,
+    /// Tokens of the prompt as the server or engine counts them.
+    pub prompt_tokens: Option<usize>,
+    /// Tokens of the answer; `None` where nobody counted them: events are not tokens.
+    pub output_tokens: Option<(usize, CountedBy)>,
+    /// When the answer was there, for answers without a stream.
+    pub whole: Option<Instant>,
+    /// Where the time went, where the server says.
+    pub phases: Option<PhaseTimes>,
+}
+
+impl Answer {
+    /// A request that went wrong before anything came.
+    pub fn failed(outcome: RequestOutcome, message: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            message: message.into(),
+            events: Vec::new(),
+            prompt_tokens: None,
+            output_tokens: None,
+            whole: None,
+            phases: None,
+        }
+    }
+}
+
+/// A request under way. Dropping it takes the request back.
+pub type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What requests are sent to.
+pub trait Target: Send + Sync + 'static {
+    /// Sends a request; what is returned sends it when it is first polled, and ends with its answer.
+    fn ask(&self, request: Planned) -> Asking;
+}

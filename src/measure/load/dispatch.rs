@@ -1,0 +1,393 @@
+//! Sending the requests of a step at their times and taking what comes back.
+//!
+//! Three threads and a runtime: one makes requests ahead of their time, one waits for each time and hands its request over,
+//! the runtime talks to the server, and the caller adds up. What is late in the second is the send lag; nothing that a
+//! server does can put a request off.
+
+use super::pace::{wait_until, wake_in_time};
+use super::sample::{Asked, Sample};
+use super::saturation;
+use super::step::{Course, Load, StepPlan, record};
+use super::tally::Tally;
+use crate::engine::target::{Answer, RequestOutcome, Target};
+use crate::record::{RequestRow, StepRecord};
+use crate::workload::traffic::{Arrivals, Planned, PromptSource, Schedule};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
+
+/// How often the caller looks up from adding.
+const TICK: Duration = Duration::from_millis(100);
+/// Time between two looks at the backlog.
+const LOOK: f64 = 0.25;
+/// Requests that are made ahead of their time.
+const AHEAD: usize = 512;
+
+/// A step as it stands, for a screen.
+#[derive(Debug, Clone)]
+pub struct Live<'a> {
+    /// The step.
+    pub plan: &'a StepPlan,
+    /// Seconds since it began.
+    pub elapsed_s: f64,
+    /// What has come so far, of the measured requests.
+    pub tally: &'a Tally,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Requests that have been sent.
+    pub sent: u64,
+}
+
+/// Is told how a load test goes, and asked whether to go on.
+pub trait LoadObserver {
+    /// A step as it stands.
+    fn live(&mut self, _live: &Live<'_>) {}
+    /// A step is over.
+    fn step_ended(&mut self, _record: &StepRecord) {}
+    /// The user wants to stop.
+    fn should_stop(&self) -> bool {
+        false
+    }
+    /// A request is over: its row.
+    fn row(&mut self, _row: RequestRow) {}
+}
+
+/// Sends requests to a target.
+pub struct Generator {
+    runtime: Runtime,
+    target: Arc<dyn Target>,
+    prompts: Arc<Mutex<PromptSource>>,
+}
+
+/// What the threads of a step share.
+struct Shared {
+    begin: Instant,
+    stop: AtomicBool,
+    /// The pacer has handed over its last request.
+    all_sent: AtomicBool,
+    sent: AtomicU64,
+    in_flight: AtomicU64,
+    /// When the last request was due, in microseconds from the start.
+    last_due_us: AtomicU64,
+}
+
+impl Shared {
+    fn seconds(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.begin).as_secs_f64()
+    }
+}
+
+/// When requests are due, with the lengths that a trace gives them.
+type DueTimes = Box<dyn Iterator<Item = (f64, Option<(usize, usize)>)> + Send>;
+
+/// A request with whether it warms up.
+type Due = (Planned, bool);
+
+impl Generator {
+    /// A generator with so many threads to talk to the target.
+    pub fn new(target: Arc<dyn Target>, prompts: PromptSource, threads: usize) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("sizewell-load")
+            .enable_all()
+            .build()?;
+        Ok(Self { runtime, target, prompts: Arc::new(Mutex::new(prompts)) })
+    }
+
+    /// Its runtime, for what else waits for the network.
+    pub fn handle(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
+    /// Sends one request now and waits for what comes of it.
+    pub fn ask_one(&self, timeout: Duration) -> Sample {
+        let (prompt, prompt_tokens, gen_tokens) = self.prompt(None);
+        let begin = Instant::now();
+        let planned = Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens, gen_tokens };
+        let asked = |ended: Instant| Asked {
+            index: 0,
+            warm_up: true,
+            intended_s: 0.0,
+            sent_s: 0.0,
+            ended_s: (ended - begin).as_secs_f64(),
+            prompt_tokens,
+            asked_tokens: gen_tokens,
+        };
+        let answer = self.runtime.block_on(async {
+            match tokio::time::timeout(timeout, self.target.ask(planned)).await {
+                Ok(answer) => answer,
+                Err(_) => Answer::failed(RequestOutcome::Timeout, "no whole answer in time"),
+            }
+        });
+        Sample::new(asked(Instant::now()), answer, |at| (at - begin).as_secs_f64())
+    }
+
+    fn prompt(&self, lengths: Option<(usize, usize)>) -> (crate::workload::traffic::Prompt, Option<usize>, usize) {
+        // A thread that panicked while it held the prompts has left them whole.
+        self.prompts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next(lengths)
+    }
+
+    /// Runs a step to its end.
+    pub fn run(&self, plan: &StepPlan, observer: &mut dyn LoadObserver) -> StepRecord {
+        self.run_with(plan, due_times(plan), observer)
+    }
+
+    /// Runs a step whose requests are due at these times, in seconds from its start, rather than at those of its load.
+    pub fn run_at(&self, plan: &StepPlan, times: Vec<f64>, observer: &mut dyn LoadObserver) -> StepRecord {
+        self.run_with(plan, Box::new(times.into_iter().map(|at| (at, None))), observer)
+    }
+
+    fn run_with(&self, plan: &StepPlan, times: DueTimes, observer: &mut dyn LoadObserver) -> StepRecord {
+        let (done, finished) = channel();
+        let (cut, is_cut) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            // What is made ahead gets a moment to be made.
+            begin: Instant::now() + Duration::from_millis(20),
+            stop: AtomicBool::new(false),
+            all_sent: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            last_due_us: AtomicU64::new(0),
+        });
+        let line = Line { shared: shared.clone(), done, is_cut, timeout: plan.timeout };
+        let (tally, course) = std::thread::scope(|scope| {
+            match plan.load {
+                Load::Closed { users, think } => self.start_users(plan, users, think, line),
+                _ => {
+                    let (make, due) = sync_channel(AHEAD);
+                    scope.spawn(|| self.make(plan, &shared, times, make));
+                    scope.spawn(|| self.send(due, line));
+                }
+            }
+            let collected = collect(plan, &shared, &finished, &cut, observer);
+            shared.stop.store(true, Ordering::Relaxed);
+            collected
+        });
+        let record = record(plan, &tally, course);
+        observer.step_ended(&record);
+        record
+    }
+
+    /// Makes requests in the order of their times, until the step has as many as it needs.
+    fn make(&self, plan: &StepPlan, shared: &Shared, times: DueTimes, make: SyncSender<Due>) {
+        let mut measured = 0;
+        for (index, (intended_s, lengths)) in times.enumerate() {
+            let warm_up = intended_s < plan.warm_up_s;
+            let over = plan.end.requests.is_some_and(|most| measured >= most)
+                || plan.end.seconds.is_some_and(|most| intended_s >= plan.warm_up_s + most);
+            if over || shared.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            measured += !warm_up as usize;
+            let (prompt, prompt_tokens, gen_tokens) = self.prompt(lengths);
+            let planned = Planned { index, intended_s, prompt, prompt_tokens, gen_tokens };
+            if make.send((planned, warm_up)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hands each request over at its time.
+    fn send(&self, due: Receiver<Due>, line: Line) {
+        wake_in_time();
+        let shared = line.shared.clone();
+        for (planned, warm_up) in due {
+            let moment = shared.begin + Duration::from_secs_f64(planned.intended_s);
+            if !wait_until(moment, &shared.stop) {
+                break;
+            }
+            shared.last_due_us.store((planned.intended_s * 1e6) as u64, Ordering::Relaxed);
+            shared.sent.fetch_add(1, Ordering::Relaxed);
+            shared.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.runtime.spawn(line.clone().ask(self.target.clone(), planned, warm_up, moment));
+        }
+        shared.all_sent.store(true, Ordering::Release);
+    }
+
+    /// Users who ask one after the other until the step is over.
+    fn start_users(&self, plan: &StepPlan, users: usize, think: Duration, line: Line) {
+        let measured = Arc::new(AtomicU64::new(0));
+        let index = Arc::new(AtomicU64::new(0));
+        let going = Arc::new(AtomicU64::new(users as u64));
+        for _ in 0..users {
+            let (line, plan, target, prompts) = (line.clone(), plan.clone(), self.target.clone(), self.prompts.clone());
+            let (measured, index, going) = (measured.clone(), index.clone(), going.clone());
+            self.runtime.spawn(async move {
+                loop {
+                    let shared = line.shared.clone();
+                    let now = Instant::now();
+                    let intended_s = shared.seconds(now);
+                    let warm_up = intended_s < plan.warm_up_s;
+                    let late = plan.end.seconds.is_some_and(|most| intended_s >= plan.warm_up_s + most);
+                    let place = if warm_up { 0 } else { measured.fetch_add(1, Ordering::Relaxed) };
+                    let enough = plan.end.requests.is_some_and(|most| place >= most as u64);
+                    if late || enough || shared.stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let (prompt, prompt_tokens, gen_tokens) =
+                        { prompts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next(None) };
+                    let index = index.fetch_add(1, Ordering::Relaxed) as usize;
+                    let planned = Planned { index, intended_s, prompt, prompt_tokens, gen_tokens };
+                    shared.last_due_us.fetch_max((intended_s * 1e6) as u64, Ordering::Relaxed);
+                    shared.sent.fetch_add(1, Ordering::Relaxed);
+                    shared.in_flight.fetch_add(1, Ordering::Relaxed);
+                    line.clone().ask(target.clone(), planned, warm_up, now).await;
+                    tokio::time::sleep(think).await;
+                }
+                if going.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    line.shared.all_sent.store(true, Ordering::Release);
+                }
+            });
+        }
+    }
+}
+
+/// Where answers go.
+#[derive(Clone)]
+struct Line {
+    shared: Arc<Shared>,
+    done: Sender<Sample>,
+    is_cut: watch::Receiver<bool>,
+    timeout: Duration,
+}
+
+impl Line {
+    /// Sends a request that was due at `moment` and hands its sample over.
+    async fn ask(mut self, target: Arc<dyn Target>, planned: Planned, warm_up: bool, moment: Instant) {
+        let begun = Instant::now();
+        let (index, intended_s) = (planned.index, planned.intended_s);
+        let (prompt_tokens, asked_tokens) = (planned.prompt_tokens, planned.gen_tokens);
+        let deadline = tokio::time::Instant::from_std(moment + self.timeout);
+        let answer = tokio::select! {
+            biased;
+            answer = target.ask(planned) => answer,
+            _ = tokio::time::sleep_until(deadline) => Answer::failed(RequestOutcome::Timeout, "no whole answer in time"),
+            _ = self.is_cut.wait_for(|cut| *cut) => Answer::failed(RequestOutcome::Cut, ""),
+        };
+        let asked = Asked {
+            index,
+            warm_up,
+            intended_s,
+            sent_s: self.shared.seconds(begun),
+            ended_s: self.shared.seconds(Instant::now()),
+            prompt_tokens,
+            asked_tokens,
+        };
+        let sample = Sample::new(asked, answer, |at| self.shared.seconds(at));
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // The caller waits for every request that was sent.
+        let _ = self.done.send(sample);
+    }
+}
+
+/// The times of a step's requests, warm-up first, with the lengths that a trace gives them.
+fn due_times(plan: &StepPlan) -> DueTimes {
+    let warm = plan.warm_up_s;
+    match &plan.load {
+        Load::Open { arrivals: arrivals @ Arrivals::Ramp { from }, rate } => {
+            let seconds = plan.end.seconds.unwrap_or(60.0);
+            let before = Schedule::new(Arrivals::Poisson, *from, warm, plan.seed ^ 1).take_while(move |at| *at < warm);
+            let ramp = Schedule::new(*arrivals, *rate, seconds, plan.seed).map(move |at| warm + at);
+            Box::new(before.chain(ramp).map(|at| (at, None)))
+        }
+        Load::Open { arrivals, rate } => Box::new(Schedule::new(*arrivals, *rate, 0.0, plan.seed).map(|at| (at, None))),
+        Load::Trace { trace, speed } => {
+            let (trace, speed) = (trace.clone(), *speed);
+            Box::new((0..trace.requests.len()).map(move |index| {
+                let request = trace.requests[index];
+                (request.at_s / speed, Some((request.prompt_tokens, request.gen_tokens)))
+            }))
+        }
+        Load::Closed { .. } => Box::new(std::iter::empty()),
+    }
+}
+
+/// Adds up what comes until nothing more can come.
+fn collect(
+    plan: &StepPlan,
+    shared: &Shared,
+    finished: &Receiver<Sample>,
+    cut: &watch::Sender<bool>,
+    observer: &mut dyn LoadObserver,
+) -> (Tally, Course) {
+    let mut tally = Tally::default();
+    let mut course = Course { warm_up_s: plan.warm_up_s, ..Course::default() };
+    let mut watch = Backlog::default();
+    let (mut taken, mut shown) = (0u64, Instant::now());
+    loop {
+        match finished.recv_timeout(TICK) {
+            Ok(sample) => {
+                taken += 1;
+                let end = plan.end.seconds.map_or(f64::INFINITY, |seconds| plan.warm_up_s + seconds);
+                course.count(&sample, end);
+                tally.add(&sample, &plan.slo);
+                observer.row(sample.row(plan.step));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        let now = Instant::now();
+        let elapsed = shared.seconds(now);
+        let in_flight = shared.in_flight.load(Ordering::Relaxed);
+        course.most_in_flight = course.most_in_flight.max(in_flight);
+        let all_sent = shared.all_sent.load(Ordering::Acquire);
+        if elapsed >= plan.warm_up_s && !all_sent {
+            tally.moments.in_flight(elapsed, in_flight);
+            watch.look(elapsed, in_flight);
+        }
+        if all_sent && taken >= shared.sent.load(Ordering::Relaxed) {
+            break;
+        }
+        if now.duration_since(shown) >= TICK {
+            shown = now;
+            let sent = shared.sent.load(Ordering::Relaxed);
+            observer.live(&Live { plan, elapsed_s: elapsed, tally: &tally, in_flight, sent });
+            let reason = match observer.should_stop() {
+                true => Some("stopped by the user".to_string()),
+                false => reason_to_end(plan, &tally, &watch, all_sent),
+            };
+            if let (Some(reason), None) = (reason, &course.cut_short) {
+                course.cut_short = Some(reason);
+                shared.stop.store(true, Ordering::Relaxed);
+                let _ = cut.send(true);
+            }
+        }
+    }
+    let last_due = shared.last_due_us.load(Ordering::Relaxed) as f64 / 1e6;
+    let planned = plan.end.seconds.filter(|_| course.cut_short.is_none());
+    course.seconds = planned.unwrap_or(last_due - plan.warm_up_s).max(1e-3);
+    (tally, course)
+}
+
+/// Why a step need not go on.
+fn reason_to_end(plan: &StepPlan, tally: &Tally, watch: &Backlog, all_sent: bool) -> Option<String> {
+    if !plan.may_end_early || plan.slo.is_empty() {
+        return None;
+    }
+    let planned = plan.end.requests.map_or(u64::MAX, |requests| requests as u64);
+    if tally.is_lost(&plan.slo, planned) {
+        return Some("the SLO is broken whatever the remaining requests do".to_string());
+    }
+    // A backlog that grows is still no verdict: some requests have to be beyond a limit.
+    let (_, verdict) = tally.judged(&plan.slo);
+    let breaks = verdict.is_some_and(|verdict| verdict == crate::record::StepVerdict::Breaks);
+    let growth = saturation::growth(&watch.points).filter(|_| breaks && !all_sent)?;
+    Some(format!("over-saturated: {} more requests in flight each second", crate::units::digits(growth)))
+}
+
+/// Requests in flight over time.
+#[derive(Debug, Default)]
+struct Backlog {
+    points: Vec<(f64, f64)>,
+}
+
+impl Backlog {
+    fn look(&mut self, seconds: f64, in_flight: u64) {
+        if self.points.last().is_none_or(|last| seconds - last.0 >= LOOK) {
+            self.points.push((seconds, in_flight as f64));
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The highest rate under an SLO: doubled (or halved) until it breaks (or holds), then bisected on the logarithm.
+//!
+//! What is reported is the highest rate that was measured to hold, between a rate that certainly holds and one that
+//! certainly breaks: both by the 95 % interval of the share of requests beyond a limit ([`super::judge`]).
+
+use crate::record::{LatencyKind, LimitKind, LimitRecord, StepRecord, StepVerdict};
+use crate::units::{RequestsPerSecond, digits};
+
+/// How a search is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Search {
+    /// The first rate.
+    pub start: f64,
+    /// The limit is found when the rates that hold and break are within this share.
+    pub precision: f64,
+    /// The most steps.
+    pub most_steps: usize,
+    /// The highest rate that is tried.
+    pub most_rate: f64,
+}
+
+/// Runs a step at a rate; `None` where the user wants to stop.
+pub type RunStep<'a> = dyn FnMut(f64) -> Option<StepRecord> + 'a;
+
+/// The factor to the next rate while nothing has broken, or held, yet.
+const FACTOR: f64 = 2.0;
+/// A latency that goes up by more than this within the last bracket has fallen off a cliff.
+const CLIFF: f64 = 3.0;
+
+/// The steps of a search, and whether it was stopped.
+#[derive(Debug, Clone, Default)]
+pub struct Searched {
+    /// In the order in which they were run.
+    pub steps: Vec<StepRecord>,
+    /// The user stopped it.
+    pub stopped: bool,
+}
+
+fn holds(step: &StepRecord) -> bool {
+    step.verdict.is_some_and(StepVerdict::holds)
+}
+
+fn rate(step: &StepRecord) -> f64 {
+    step.offered_requests_per_s.0
+}
+
+impl Searched {
+    /// The highest rate below all that break, and the lowest that breaks.
+    ///
+    /// A step that holds above one that breaks is luck on one side: the lower is believed, as money is spent on it.
+    pub fn bracket(&self) -> (Option<&StepRecord>, Option<&StepRecord>) {
+        let broken = self.steps.iter().filter(|step| !holds(step)).min_by(|a, b| rate(a).total_cmp(&rate(b)));
+        let below = broken.map_or(f64::INFINITY, rate);
+        let held = self.steps.iter().filter(|step| holds(step) && rate(step) < below);
+        (held.max_by(|a, b| rate(a).total_cmp(&rate(b))), broken)
+    }
+}
+
+/// Runs steps until the limit is known as well as was asked.
+pub fn search(how: &Search, run: &mut RunStep<'_>) -> Searched {
+    let mut searched = Searched::default();
+    let mut next = how.start.min(how.most_rate);
+    while searched.steps.len() < how.most_steps {
+        match run(next) {
+            Some(step) => searched.steps.push(step),
+            None => {
+                searched.stopped = true;
+                break;
+            }
+        }
+        next = match searched.bracket() {
+            (Some(held), Some(broken)) => {
+                if rate(broken) / rate(held) <= 1.0 + how.precision {
+                    break;
+                }
+                (rate(held) * rate(broken)).sqrt()
+            }
+            (Some(held), None) if rate(held) >= how.most_rate => break,
+            (Some(held), None) => (rate(held) * FACTOR).min(how.most_rate),
+            (None, Some(broken)) => rate(broken) / FACTOR,
+            (None, None) => break,
+        };
+    }
+    searched
+}
+
+/// What the steps of a search say.
+pub fn conclude(searched: &Searched, alone: Option<&StepRecord>) -> LimitRecord {
+    let (held, broken) = searched.bracket();
+    let certain = |verdict| move |step: &&StepRecord| step.verdict == Some(verdict);
+    let surely_holds = searched.steps.iter().filter(certain(StepVerdict::Holds)).filter(|step| {
+        // Nothing that certainly breaks lies below it.
+        !searched.steps.iter().any(|other| other.verdict == Some(StepVerdict::Breaks) && rate(other) <= rate(step))
+    });
+    let lo = surely_holds.map(rate).max_by(f64::total_cmp);
+    let hi = searched.steps.iter().filter(certain(StepVerdict::Breaks)).map(rate).min_by(f64::total_cmp);
+    let per_second = |rate: Option<f64>| rate.map(RequestsPerSecond);
+    let (gave_way, why) = broken
+        .map_or(("unknown", "nothing gave way up to the highest rate tried".to_string()), |step| {
+            gave_way(step, held, alone)
+        });
+    let kind = kind(held, broken);
+    let found = match held {
+        Some(step) => format!("{} req/s hold", digits(rate(step))),
+        None => "no rate that was tried holds".to_string(),
+    };
+    LimitRecord {
+        requests_per_s: held.map(rate).map(RequestsPerSecond),
+        lo: per_second(lo.map(|lo| held.map_or(lo, |step| lo.min(rate(step))))),
+        hi: per_second(hi),
+        kind,
+        gave_way: gave_way.to_string(),
+        explanation: format!("{found}; {why}"),
+    }
+}
+
+/// Whether the governing latency goes up little by little between the rate that holds and the one that breaks.
+fn kind(held: Option<&StepRecord>, broken: Option<&StepRecord>) -> LimitKind {
+    let (Some(held), Some(broken)) = (held, broken) else { return LimitKind::Unknown };
+    if rate(broken) / rate(held) > 1.5 {
+        return LimitKind::Unknown;
+    }
+    let failed =
+        |step: &StepRecord| 1.0 - step.outcomes.get("ok").copied().unwrap_or(0) as f64 / step.requests.max(1) as f64;
+    let over_saturated = broken.cut_short.as_deref().is_some_and(|why| why.starts_with("over-saturated"));
+    let e2e = |step: &StepRecord| step.e2e_s.p90.or(step.e2e_s.p50).map(|p| p.value);
+    let ratio = e2e(broken).zip(e2e(held)).map_or(1.0, |(b, h)| b / h);
+    match failed(broken) > failed(held) + 0.01 || over_saturated || ratio > CLIFF {
+        true => LimitKind::Cliff,
+        false => LimitKind::Knee,
+    }
+}
+
+/// What broke first at a rate that breaks, and how that is known. `alone` is the server with nothing else to do.
+fn gave_way(step: &StepRecord, held: Option<&StepRecord>, alone: Option<&StepRecord>) -> (&'static str, String) {
+    let failed: u64 =
+        step.outcomes.iter().filter(|(name, _)| !["ok", "cut"].contains(&name.as_str())).map(|(_, n)| n).sum();
+    let worst = step.terms.iter().max_by(|a, b| {
+        let excess = |term: &crate::record::TermRecord| term.share() / term.allowed().max(1e-9);
+        excess(a).total_cmp(&excess(b))
+    });
+    let at = digits(rate(step));
+    let beyond: u64 = worst.map_or(0, |term| term.beyond);
+    if failed * 2 > beyond && failed > 0 {
+        let said = step.messages.first().cloned().unwrap_or_default();
+        let memory = step.messages.iter().any(|m| {
+            let m = m.to_lowercase();
+            m.contains("memory") || m.contains("kv cache") || m.contains("does not fit")
+        });
+        return match memory {
+            true => {
+                ("memory", format!("at {at} req/s {failed} of {} requests fail for memory ({said})", step.requests))
+            }
+            false => ("errors", format!("at {at} req/s {failed} of {} requests fail ({said})", step.requests)),
+        };
+    }
+    let Some(worst) = worst else { return ("unknown", format!("at {at} req/s too few requests keep all limits")) };
+    let label = worst.term.label();
+    let share = digits(worst.share() * 100.0);
+    let first = format!("at {at} req/s {share} % of the requests are beyond {label}");
+    let reference = alone.or(held);
+    match (worst.term.of, step.phases, reference) {
+        (LatencyKind::Tpot, ..) => {
+            ("decode", format!("{first}: decoding slows down as more sequences share the machine"))
+        }
+        (kind, Some(phases), _) => {
+            let base = reference.and_then(|step| step.phases).unwrap_or_default();
+            let mut grown: Vec<(&'static str, f64)> =
+                phases.parts().iter().zip(base.parts()).map(|((name, now), (_, then))| (*name, now - then)).collect();
+            if kind == LatencyKind::Ttft {
+                grown.retain(|(name, _)| *name != "decode");
+            }
+            let (name, by) = grown.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(("unknown", 0.0));
+            (name, format!("{first}: {name} takes {} more than before", crate::units::Seconds(by.max(0.0))))
+        }
+        (LatencyKind::Ttft, None, Some(base)) => {
+            let of = |step: &StepRecord| step.ttft_s.p50.map(|p| p.value);
+            let alone =
+                of(base).map_or(String::new(), |t| format!(" (median TTFT {} without load)", crate::units::Seconds(t)));
+            (
+                "queue",
+                format!(
+                    "{first}: requests wait{alone}; from outside, waiting for a place and for others' prefills look alike"
+                ),
+            )
+        }
+        (LatencyKind::E2e, None, Some(base)) => {
+            let of = |step: &StepRecord, t: fn(&StepRecord) -> crate::record::Latency| t(step).mean.unwrap_or(0.0);
+            let decode = |step: &StepRecord| of(step, |s| s.e2e_s) - of(step, |s| s.ttft_s);
+            let (queued, decoded) = (of(step, |s| s.ttft_s) - of(base, |s| s.ttft_s), decode(step) - decode(base));
+            match step.ttft_s.count == 0 || queued >= decoded {
+                true => ("queue", format!("{first}: most of the added time is before the first token")),
+                false => ("decode", format!("{first}: most of the added time is behind the first token")),
+            }
+        }
+        _ => ("queue", first),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Ranged, SloTerm, TermRecord};
+    use crate::units::Seconds;
+
+    /// A server that keeps an SLO up to `limit`, and whose E2E is 1 / (1 - load) beyond.
+    fn server(limit: f64, cliff: bool) -> impl FnMut(f64) -> Option<StepRecord> {
+        move |rate| {
+            let broken = rate > limit;
+            let failed = if broken && cliff { 500 } else { 0 };
+            let value = 0.1 * (1.0 + rate / limit);
+            let term = SloTerm { of: LatencyKind::E2e, percentile: 0.99, limit_s: Seconds(0.2) };
+            let beyond = if broken { 400 } else { 0 };
+            Some(StepRecord {
+                offered_requests_per_s: RequestsPerSecond(rate),
+                requests: 1000,
+                outcomes: [("ok".to_string(), 1000 - failed), ("bad_status".to_string(), failed)].into(),
+                messages: if failed > 0 { vec!["bad_status: status 429".to_string()] } else { Vec::new() },
+                verdict: Some(if broken { StepVerdict::Breaks } else { StepVerdict::Holds }),
+                e2e_s: crate::record::Latency { p90: Some(Ranged { value, lo: None, hi: None }), ..Default::default() },
+                terms: vec![TermRecord { term, requests: 1000, beyond, share_lo: 0.0, share_hi: 0.0 }],
+                ..StepRecord::default()
+            })
+        }
+    }
+
+    const HOW: Search = Search { start: 1.0, precision: 0.05, most_steps: 30, most_rate: 1e5 };
+
+    #[test]
+    fn the_limit_is_bracketed_from_below_and_from_above() {
+        for limit in [0.013, 3.0, 97.0, 1234.5] {
+            let searched = search(&HOW, &mut server(limit, false));
+            let found = conclude(&searched, None);
+            let rate = found.requests_per_s.unwrap().0;
+            assert!(rate <= limit && rate > limit / 1.051, "{limit}: {found:?}");
+            assert!(found.hi.unwrap().0 > limit && found.lo.unwrap().0 <= rate);
+            assert_eq!(found.kind, LimitKind::Knee);
+        }
+    }
+
+    #[test]
+    fn failures_are_a_cliff_and_are_what_gave_way() {
+        let found = conclude(&search(&HOW, &mut server(40.0, true)), None);
+        assert_eq!((found.kind, found.gave_way.as_str()), (LimitKind::Cliff, "errors"));
+        assert!(found.explanation.contains("429"), "{}", found.explanation);
+    }
+
+    #[test]
+    fn a_search_that_finds_nothing_says_so() {
+        let held = conclude(&search(&Search { most_rate: 8.0, ..HOW }, &mut server(40.0, false)), None);
+        assert_eq!((held.requests_per_s, held.hi), (Some(RequestsPerSecond(8.0)), None));
+        let broken = conclude(&search(&Search { most_steps: 4, ..HOW }, &mut server(1e-9, false)), None);
+        assert_eq!((broken.requests_per_s, broken.lo), (None, None));
+        assert!(broken.explanation.contains("no rate that was tried holds"));
+        let mut calls = 0;
+        let stopped = search(&HOW, &mut |_| {
+            calls += 1;
+            None
+        });
+        assert!(stopped.stopped && calls == 1);
+    }
+
+    #[test]
+    fn luck_above_a_rate_that_breaks_is_not_believed() {
+        let step = |rate: f64, verdict| StepRecord {
+            offered_requests_per_s: RequestsPerSecond(rate),
+            verdict: Some(verdict),
+            ..StepRecord::default()
+        };
+        let steps = vec![
+            step(1.0, StepVerdict::Holds),
+            step(2.0, StepVerdict::BreaksBarely),
+            step(3.0, StepVerdict::HoldsBarely),
+        ];
+        let searched = Searched { steps, stopped: false };
+        assert_eq!(searched.bracket().0.map(rate), Some(1.0));
+        assert_eq!(conclude(&searched, None).hi, None);
+    }
+}

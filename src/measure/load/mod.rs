@@ -1,0 +1,19 @@
+//! Load tests: requests sent at times that were fixed before, what came of them, and the highest rate under an SLO.
+
+pub mod dispatch;
+pub mod histogram;
+pub mod judge;
+pub mod limit;
+pub mod moments;
+pub mod pace;
+pub mod recovery;
+pub mod sample;
+pub mod saturation;
+pub mod slo;
+pub mod step;
+pub mod tally;
+
+pub use dispatch::{Generator, Live, LoadObserver};
+pub use sample::Sample;
+pub use slo::Slo;
+pub use step::{End, Load, StepPlan};

@@ -1,0 +1,129 @@
+//! The times of one request, counted from when it was due.
+
+use crate::engine::target::{Answer, CountedBy, RequestOutcome};
+use crate::record::{LatencyKind, PhaseTimes, RequestRow};
+
+/// One request, in seconds from the start of its step.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Its number within the step.
+    pub index: usize,
+    /// It came before the measured time.
+    pub warm_up: bool,
+    /// When it was due.
+    pub intended_s: f64,
+    /// When its sending began.
+    pub sent_s: f64,
+    /// When it was over, however it ended.
+    pub ended_s: f64,
+    /// When the first and the last token came.
+    pub tokens_s: Option<(f64, f64)>,
+    /// Gaps between events with text.
+    pub gaps_s: Vec<f32>,
+    /// Events with text.
+    pub events: usize,
+    /// Tokens of the prompt, as far as known.
+    pub prompt_tokens: Option<usize>,
+    /// Tokens that were asked for.
+    pub asked_tokens: usize,
+    /// Tokens that came, and who counted them.
+    pub output_tokens: Option<(usize, CountedBy)>,
+    /// What came of it.
+    pub outcome: RequestOutcome,
+    /// What went wrong.
+    pub message: String,
+    /// Where the time went.
+    pub phases: Option<PhaseTimes>,
+}
+
+/// When and what a request was, beside its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Its number within the step.
+    pub index: usize,
+    /// It came before the measured time.
+    pub warm_up: bool,
+    /// When it was due, in seconds from the start of the step.
+    pub intended_s: f64,
+    /// When its sending began.
+    pub sent_s: f64,
+    /// When it was over.
+    pub ended_s: f64,
+    /// Tokens of the prompt as our tokenizer counts them.
+    pub prompt_tokens: Option<usize>,
+    /// Tokens that were asked for.
+    pub asked_tokens: usize,
+}
+
+impl Sample {
+    /// From an answer whose moments `seconds` turns into seconds from the start of the step.
+    pub fn new(asked: Asked, answer: Answer, seconds: impl Fn(std::time::Instant) -> f64) -> Self {
+        let times: Vec<f64> = answer.events.iter().map(|at| seconds(*at)).collect();
+        let ends = times.first().zip(times.last()).map(|(first, last)| (*first, *last));
+        let whole = answer.whole.map(&seconds).map(|at| (at, at));
+        Self {
+            index: asked.index,
+            warm_up: asked.warm_up,
+            intended_s: asked.intended_s,
+            sent_s: asked.sent_s,
+            ended_s: asked.ended_s,
+            tokens_s: ends.or(whole),
+            gaps_s: times.windows(2).map(|pair| (pair[1] - pair[0]) as f32).collect(),
+            events: times.len(),
+            prompt_tokens: answer.prompt_tokens.or(asked.prompt_tokens),
+            asked_tokens: asked.asked_tokens,
+            output_tokens: answer.output_tokens,
+            outcome: answer.outcome,
+            message: answer.message,
+            phases: answer.phases,
+        }
+    }
+
+    /// Answered to its end.
+    pub fn is_ok(&self) -> bool {
+        self.outcome == RequestOutcome::Ok
+    }
+
+    /// A time of an answered request; `None` where it has none.
+    pub fn time(&self, kind: LatencyKind) -> Option<f64> {
+        let (first, last) = self.tokens_s.filter(|_| self.is_ok())?;
+        match kind {
+            // What comes at once has no first token.
+            LatencyKind::Ttft => (self.events > 0).then_some(first - self.intended_s),
+            LatencyKind::E2e => Some(last - self.intended_s),
+            LatencyKind::Tpot => match self.output_tokens {
+                Some((count, _)) if count > 1 && self.events > 1 => Some((last - first) / (count - 1) as f64),
+                _ => None,
+            },
+        }
+    }
+
+    /// How long it has kept its user waiting.
+    pub fn waited_s(&self) -> f64 {
+        self.ended_s - self.intended_s
+    }
+
+    /// Neither answered nor failed: the step ended first.
+    pub fn is_cut(&self) -> bool {
+        self.outcome == RequestOutcome::Cut
+    }
+
+    /// Its row in requests.csv.
+    pub fn row(&self, step: usize) -> RequestRow {
+        RequestRow {
+            step,
+            index: self.index,
+            phase: if self.warm_up { "warm_up" } else { "measured" },
+            intended_s: self.intended_s,
+            sent_s: self.sent_s,
+            first_s: self.tokens_s.map(|(first, _)| first),
+            last_s: self.tokens_s.map(|(_, last)| last),
+            prompt_tokens: self.prompt_tokens,
+            asked_tokens: self.asked_tokens,
+            output_tokens: self.output_tokens.map(|(count, _)| count),
+            events: self.events,
+            outcome: self.outcome.name(),
+            message: self.message.clone(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! One step of a load test as it is planned, and the record of what came of it.
+
+use super::sample::Sample;
+use super::slo::Slo;
+use super::tally::Tally;
+use crate::record::StepRecord;
+use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
+use crate::workload::traffic::{Arrivals, Trace};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Share of the median TTFT that the generator's own lag may be.
+pub const MOST_LAG: f64 = 0.01;
+
+/// How requests come.
+#[derive(Debug, Clone)]
+pub enum Load {
+    /// At times that do not depend on answers.
+    Open {
+        /// How they are spread.
+        arrivals: Arrivals,
+        /// Requests a second.
+        rate: f64,
+    },
+    /// At the times of a trace, so many times as fast.
+    Trace {
+        /// The trace.
+        trace: Arc<Trace>,
+        /// 2 is twice as fast.
+        speed: f64,
+    },
+    /// Users who ask, wait for the answer, and think.
+    Closed {
+        /// How many.
+        users: usize,
+        /// Between an answer and the next request.
+        think: Duration,
+    },
+}
+
+impl Load {
+    /// The name in records.
+    pub fn arrival(&self) -> String {
+        match self {
+            Self::Open { arrivals, .. } => arrivals.name().to_string(),
+            Self::Trace { .. } => "open_trace".to_string(),
+            Self::Closed { users, .. } => format!("closed_{users}"),
+        }
+    }
+
+    /// Latency counts from times that answers cannot put off.
+    pub fn is_open(&self) -> bool {
+        !matches!(self, Self::Closed { .. })
+    }
+}
+
+/// When a step is over: what comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct End {
+    /// Measured requests.
+    pub requests: Option<usize>,
+    /// Seconds of measured time.
+    pub seconds: Option<f64>,
+}
+
+/// A step.
+#[derive(Debug, Clone)]
+pub struct StepPlan {
+    /// Its number within the run.
+    pub step: usize,
+    /// How requests come.
+    pub load: Load,
+    /// When it is over.
+    pub end: End,
+    /// Seconds at the same load before what is measured.
+    pub warm_up_s: f64,
+    /// How long a request is waited for, from its intended start.
+    pub timeout: Duration,
+    /// What is promised.
+    pub slo: Slo,
+    /// Seed of arrival times.
+    pub seed: u64,
+    /// End it as soon as it cannot keep the SLO any more.
+    pub may_end_early: bool,
+}
+
+/// What a step came to beside its tally.
+#[derive(Debug, Clone, Default)]
+pub struct Course {
+    /// From the start of the step to the first measured request's possible time.
+    pub warm_up_s: f64,
+    /// Seconds of measured time in which requests were due.
+    pub seconds: f64,
+    /// The most requests in flight.
+    pub most_in_flight: u64,
+    /// Why it was ended before its time.
+    pub cut_short: Option<String>,
+    /// Answers that came within the measured time, and their tokens.
+    pub within: (u64, u64),
+}
+
+impl Course {
+    /// Counts an answer that came within the measured time: a server that is behind answers later, which is not its rate.
+    pub fn count(&mut self, sample: &Sample, end_s: f64) {
+        if sample.is_ok() && (self.warm_up_s..end_s).contains(&sample.ended_s) {
+            self.within.0 += 1;
+            self.within.1 += sample.output_tokens.map_or(0, |(count, _)| count as u64);
+        }
+    }
+}
+
+/// The record of a step.
+pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
+    let rate = |count: u64| count as f64 / course.seconds.max(1e-9);
+    let (answered, tokens) = course.within;
+    let mean = |(sum, count): (u64, u64)| (count > 0).then(|| sum as f64 / count as f64);
+    let (terms, verdict) = tally.judged(&plan.slo);
+    let (ttft, e2e, lag) = (tally.ttft.summary(), tally.e2e.summary(), tally.lag.summary());
+    let first = if ttft.count > 0 { tally.ttft.so_far(0.5) } else { tally.e2e.so_far(0.5) };
+    // In a closed loop a request is due when it is sent.
+    let lag_is_small = match (lag.mean, first) {
+        (Some(lag), Some(first)) => !plan.load.is_open() || lag <= MOST_LAG * first,
+        _ => true,
+    };
+    let offered = match &plan.load {
+        Load::Open { arrivals, rate } => arrivals.mean_rate(*rate),
+        Load::Trace { .. } => rate(tally.requests),
+        Load::Closed { .. } => rate(answered),
+    };
+    StepRecord {
+        arrival: plan.load.arrival(),
+        offered_requests_per_s: RequestsPerSecond(offered),
+        answered_requests_per_s: RequestsPerSecond(rate(answered)),
+        output_tokens_per_s: (tally.output_tokens.1 > 0).then(|| TokensPerSecond(rate(tokens))),
+        seconds: Seconds(course.seconds),
+        warm_up: tally.warm_up,
+        requests: tally.requests,
+        outcomes: tally.outcomes.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
+        messages: tally.messages.clone(),
+        tpot_s: tally.tpot.summary(),
+        itl_s: tally.gaps.summary(),
+        event_is_token: (tally.event_is_token.1 > 0).then(|| {
+            let (same, all) = tally.event_is_token;
+            same as f64 >= 0.99 * all as f64
+        }),
+        ttft_s: ttft,
+        e2e_s: e2e,
+        send_lag_s: lag,
+        lag_is_small,
+        prompt_tokens: mean(tally.prompt_tokens),
+        output_tokens: mean(tally.output_tokens),
+        asked_tokens: tally.asked_tokens as f64 / (tally.requests as f64).max(1.0),
+        tokens_from: tally.counted_by.map(|by| by.name().to_string()),
+        short_answers: tally.short,
+        mean_in_flight: tally.in_flight_s / course.seconds.max(1e-9),
+        most_in_flight: course.most_in_flight,
+        goodput: tally.good as f64 / (tally.requests as f64).max(1.0),
+        terms,
+        verdict: verdict.filter(|_| !plan.slo.is_empty()),
+        cut_short: course.cut_short,
+        phases: tally.phases(),
+        phases_from: tally.phases().map(|_| "measured".to_string()),
+        moments: tally.moments.record(course.warm_up_s),
+    }
+}

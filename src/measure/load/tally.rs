@@ -1,0 +1,225 @@
+//! Adding up the requests of a step, in bounded memory.
+
+use super::histogram::Times;
+use super::judge;
+use super::moments::{Moments, Told};
+use super::sample::Sample;
+use super::slo::Slo;
+use crate::engine::target::{CountedBy, RequestOutcome};
+use crate::record::{LatencyKind, PhaseTimes, StepVerdict, TermRecord};
+use std::collections::BTreeMap;
+
+/// Different messages of failures that are kept.
+const MOST_MESSAGES: usize = 8;
+
+/// What a limit counts.
+#[derive(Debug, Clone, Default)]
+struct Counted {
+    requests: u64,
+    beyond: u64,
+    moments: Moments,
+}
+
+/// The measured requests of a step so far.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Requests that warmed up.
+    pub warm_up: u64,
+    /// Requests, those that were cut off not among them.
+    pub requests: u64,
+    /// By what came of them.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// What failed ones said.
+    pub messages: Vec<String>,
+    /// To the first token.
+    pub ttft: Times,
+    /// Per further token.
+    pub tpot: Times,
+    /// Between events with text.
+    pub gaps: Times,
+    /// To the last token.
+    pub e2e: Times,
+    /// From the intended start to the start of sending.
+    pub lag: Times,
+    /// How it goes over time.
+    pub moments: Moments,
+    /// Tokens that were asked for, over all requests.
+    pub asked_tokens: u64,
+    /// Tokens of prompts, and requests that they are known of.
+    pub prompt_tokens: (u64, u64),
+    /// Tokens of answers, and requests that they are known of.
+    pub output_tokens: (u64, u64),
+    /// Who counted them.
+    pub counted_by: Option<CountedBy>,
+    /// Answers that are shorter than was asked for.
+    pub short: u64,
+    /// Answers whose events and tokens are as many.
+    pub event_is_token: (u64, u64),
+    /// Requests within all limits.
+    pub good: u64,
+    /// Seconds that requests were in flight, all together.
+    pub in_flight_s: f64,
+    /// The end of the last answer.
+    pub last_answer_s: f64,
+    /// Where the time went, and requests that it is known of.
+    phases: (PhaseTimes, u64),
+    terms: Vec<Counted>,
+}
+
+impl Tally {
+    /// Adds a request. Those that were cut off count where they have waited beyond a limit already: what is known of them
+    /// speaks against the step, and nothing for it.
+    pub fn add(&mut self, sample: &Sample, slo: &Slo) {
+        if sample.warm_up {
+            self.warm_up += 1;
+            return;
+        }
+        *self.outcomes.entry(sample.outcome.name()).or_default() += 1;
+        self.lag.add(sample.sent_s - sample.intended_s);
+        self.in_flight_s += (sample.ended_s - sample.sent_s).max(0.0);
+        self.count_terms(sample, slo);
+        if sample.is_cut() {
+            return;
+        }
+        self.requests += 1;
+        self.asked_tokens += sample.asked_tokens as u64;
+        let good = sample.is_ok() && slo.is_kept_by(|kind| sample.time(kind));
+        self.good += good as u64;
+        let (ttft_s, e2e_s) = (sample.time(LatencyKind::Ttft), sample.time(LatencyKind::E2e));
+        let failed = !sample.is_ok();
+        self.moments.add(Told { intended_s: sample.intended_s, failed, beyond: !good, ttft_s, e2e_s });
+        if failed {
+            self.keep_message(sample);
+            return;
+        }
+        let times =
+            [(&mut self.ttft, ttft_s), (&mut self.e2e, e2e_s), (&mut self.tpot, sample.time(LatencyKind::Tpot))];
+        for (times, time) in times {
+            if let Some(time) = time {
+                times.add(time);
+            }
+        }
+        sample.gaps_s.iter().for_each(|gap| self.gaps.add(*gap as f64));
+        self.last_answer_s = self.last_answer_s.max(sample.ended_s);
+        self.count_tokens(sample);
+        if let Some(phases) = sample.phases {
+            self.add_phases(sample, phases);
+        }
+    }
+
+    fn keep_message(&mut self, sample: &Sample) {
+        let message = format!("{}: {}", sample.outcome.name(), sample.message);
+        if self.messages.len() < MOST_MESSAGES && !self.messages.contains(&message) {
+            self.messages.push(message);
+        }
+    }
+
+    fn count_tokens(&mut self, sample: &Sample) {
+        if let Some(count) = sample.prompt_tokens {
+            self.prompt_tokens.0 += count as u64;
+            self.prompt_tokens.1 += 1;
+        }
+        if let Some((count, by)) = sample.output_tokens {
+            self.output_tokens.0 += count as u64;
+            self.output_tokens.1 += 1;
+            self.counted_by = Some(by);
+            self.short += (count < sample.asked_tokens) as u64;
+            self.event_is_token.0 += (count == sample.events) as u64;
+            self.event_is_token.1 += 1;
+        }
+    }
+
+    /// What the server says of its phases, and what is left of the time to the first token as transfer.
+    fn add_phases(&mut self, sample: &Sample, phases: PhaseTimes) {
+        let Some(e2e) = sample.time(LatencyKind::E2e) else { return };
+        let (sum, count) = &mut self.phases;
+        sum.tokenize_s += phases.tokenize_s;
+        sum.queue_s += phases.queue_s;
+        sum.prefill_s += phases.prefill_s;
+        sum.decode_s += phases.decode_s;
+        let known = phases.tokenize_s + phases.queue_s + phases.prefill_s + phases.decode_s;
+        sum.transfer_s += (e2e - known).max(0.0);
+        *count += 1;
+    }
+
+    fn count_terms(&mut self, sample: &Sample, slo: &Slo) {
+        self.terms.resize_with(slo.terms.len() + slo.goodput.is_some() as usize, Counted::default);
+        let mut count = |index: usize, beyond: bool| {
+            let counted: &mut Counted = &mut self.terms[index];
+            counted.requests += 1;
+            counted.beyond += beyond as u64;
+            counted.moments.add(Told { intended_s: sample.intended_s, beyond, ..Told::default() });
+        };
+        let waited = sample.waited_s();
+        for (index, term) in slo.terms.iter().enumerate() {
+            match (sample.is_ok(), sample.is_cut(), sample.time(term.of)) {
+                (true, _, Some(time)) => count(index, time > term.limit_s.0),
+                // One token has no time per token.
+                (true, _, None) => {}
+                (false, true, _) if term.of == LatencyKind::Tpot => {}
+                (false, true, _) if term.of == LatencyKind::Ttft && sample.tokens_s.is_some() => {}
+                (false, true, _) if waited > term.limit_s.0 => count(index, true),
+                (false, true, _) => {}
+                (false, false, _) => count(index, true),
+            }
+        }
+        if slo.goodput.is_some() && !sample.is_cut() {
+            let good = sample.is_ok() && slo.is_kept_by(|kind| sample.time(kind));
+            count(slo.terms.len(), !good);
+        }
+    }
+
+    /// How each limit fares, and what that makes of the whole; goodput is the last where it is asked for.
+    pub fn judged(&self, slo: &Slo) -> (Vec<TermRecord>, Option<StepVerdict>) {
+        let mut verdicts = Vec::new();
+        let mut records = Vec::new();
+        for (index, counted) in self.terms.iter().enumerate() {
+            let blocks = counted.moments.blocks(judge::blocks());
+            let Counted { requests, beyond, .. } = *counted;
+            let share = beyond as f64 / (requests as f64).max(1.0);
+            let interval = judge::share_interval(beyond, requests, judge::inflation(&blocks));
+            let allowed = slo.terms.get(index).map(|term| 1.0 - term.percentile).or(slo.goodput.map(|g| 1.0 - g));
+            verdicts.push(judge::verdict(share, interval, allowed.unwrap_or(1.0)));
+            if let Some(term) = slo.terms.get(index) {
+                records.push(judge::term(*term, requests, beyond, &blocks));
+            }
+        }
+        (records, judge::worst(verdicts))
+    }
+
+    /// A limit that is broken already whatever the rest of `planned` requests do.
+    pub fn is_lost(&self, slo: &Slo, planned: u64) -> bool {
+        let allowed = slo.terms.iter().map(|term| 1.0 - term.percentile).chain(slo.goodput.map(|share| 1.0 - share));
+        self.terms.iter().zip(allowed).any(|(counted, allowed)| {
+            let (lo, _) = judge::share_interval(counted.beyond, counted.requests, 1.0);
+            counted.beyond as f64 > allowed * planned as f64 && counted.beyond >= 5 && lo > allowed
+        })
+    }
+
+    /// Where the time went, in the mean, where servers say so for nearly all requests.
+    pub fn phases(&self) -> Option<PhaseTimes> {
+        let (sum, count) = self.phases;
+        let answered = self.outcomes.get(RequestOutcome::Ok.name()).copied().unwrap_or(0);
+        if count == 0 || (count as f64) < 0.95 * answered as f64 {
+            return None;
+        }
+        let each = |sum: f64| sum / count as f64;
+        Some(PhaseTimes {
+            tokenize_s: each(sum.tokenize_s),
+            queue_s: each(sum.queue_s),
+            prefill_s: each(sum.prefill_s),
+            decode_s: each(sum.decode_s),
+            transfer_s: each(sum.transfer_s),
+        })
+    }
+
+    /// Answered to their end.
+    pub fn answered(&self) -> u64 {
+        self.outcomes.get(RequestOutcome::Ok.name()).copied().unwrap_or(0)
+    }
+
+    /// Failed, in whatever way.
+    pub fn failed(&self) -> u64 {
+        self.requests - self.answered()
+    }
+}

@@ -1,0 +1,288 @@
+//! What a load test found: each step, where the time goes, and the limit in words.
+
+use crate::record::{Latency, LimitKind, Ranged, RecoveryRecord, Run, StepRecord, StepVerdict, TrafficRecord};
+use crate::report::table::{DASH, Table};
+use crate::units::{Fraction, Quantity, Seconds, TokensPerSecond, digits};
+
+/// Every table of a load test.
+pub fn tables(traffic: &TrafficRecord) -> Vec<Table> {
+    let mut tables = vec![steps(traffic)];
+    tables.extend(terms(traffic));
+    tables.extend(phases(traffic));
+    tables
+}
+
+/// A value with its interval.
+fn ranged(value: Option<Ranged>) -> String {
+    match value {
+        None => DASH.to_string(),
+        Some(Ranged { value, lo: Some(lo), hi: Some(hi) }) if value > 0.0 => {
+            format!("{} ±{:.0}%", Seconds(value).human(), (hi - lo) / 2.0 / value * 100.0)
+        }
+        Some(Ranged { value, .. }) => Seconds(value).human(),
+    }
+}
+
+fn word(verdict: StepVerdict) -> &'static str {
+    match verdict {
+        StepVerdict::Holds => "holds",
+        StepVerdict::HoldsBarely => "holds ?",
+        StepVerdict::BreaksBarely => "breaks ?",
+        StepVerdict::Breaks => "breaks",
+    }
+}
+
+fn how(arrival: &str) -> String {
+    match arrival.strip_prefix("closed_") {
+        Some("1") => "one after the other".to_string(),
+        Some(users) => format!("closed loop, {users} users"),
+        None => arrival.replace("open_", ""),
+    }
+}
+
+/// Each step, in the order in which they were run.
+fn steps(traffic: &TrafficRecord) -> Table {
+    let columns = [
+        ">req/s",
+        "arrivals",
+        ">requests",
+        ">failed",
+        ">answered/s",
+        ">tokens/s",
+        ">in flight",
+        ">TTFT p50",
+        ">p90",
+        ">p99",
+        ">TPOT p50",
+        ">p99",
+        ">E2E p50",
+        ">p90",
+        ">p99",
+        ">goodput",
+        "SLO",
+    ];
+    let mut table = Table::new(format!("Load on {} ({})", traffic.target, traffic.api), &columns);
+    table.spare = vec![5, 8, 13, 6, 4, 15, 11];
+    let mut rows: Vec<&StepRecord> = traffic.steps.iter().collect();
+    rows.sort_by(|a, b| {
+        let closed = |step: &StepRecord| !step.arrival.starts_with("closed");
+        closed(a).cmp(&closed(b)).then(a.offered_requests_per_s.0.total_cmp(&b.offered_requests_per_s.0))
+    });
+    for step in rows {
+        let failed: u64 =
+            step.outcomes.iter().filter(|(name, _)| !["ok", "cut"].contains(&name.as_str())).map(|(_, n)| n).sum();
+        let cut = if step.cut_short.is_some() { " *" } else { "" };
+        let closed = step.arrival.starts_with("closed");
+        // The tail of a closed loop is that of the users it has, not of the traffic that it stands for.
+        let tail = |value: Option<Ranged>| if closed { DASH.to_string() } else { ranged(value) };
+        table.push(vec![
+            digits(step.offered_requests_per_s.0),
+            how(&step.arrival),
+            format!("{}{cut}", step.requests),
+            failed.to_string(),
+            digits(step.answered_requests_per_s.0),
+            step.output_tokens_per_s.map_or(DASH.to_string(), |TokensPerSecond(rate)| digits(rate)),
+            digits(step.mean_in_flight),
+            ranged(step.ttft_s.p50),
+            tail(step.ttft_s.p90),
+            tail(step.ttft_s.p99),
+            ranged(step.tpot_s.p50),
+            tail(step.tpot_s.p99),
+            ranged(step.e2e_s.p50),
+            tail(step.e2e_s.p90),
+            tail(step.e2e_s.p99),
+            Fraction(step.goodput).human(),
+            step.verdict.map_or(DASH, word).to_string(),
+        ]);
+    }
+    notes(&mut table, traffic);
+    table
+}
+
+fn notes(table: &mut Table, traffic: &TrafficRecord) {
+    let notes = &mut table.notes;
+    notes.push(format!("{}; a request is waited for {}.", traffic.prompts, traffic.timeout_s));
+    if traffic.steps.iter().any(|step| step.arrival.starts_with("open")) {
+        notes.push(
+            "Times count from when a request was due. ± is half the 95 % interval of the percentile.".to_string(),
+        );
+    }
+    if traffic.steps.iter().any(|step| step.arrival.starts_with("closed") && step.arrival != "closed_1") {
+        notes.push(
+            "In a closed loop a slow server is asked less, which hides its tail: it has no p90 and p99 here."
+                .to_string(),
+        );
+    }
+    if let Some(step) = traffic.steps.iter().max_by(|a, b| lag(a).total_cmp(&lag(b))) {
+        let p99 = step.send_lag_s.p99.map_or(String::new(), |p| format!(", p99 {}", Seconds(p.value)));
+        notes.push(format!(
+            "The generator sent requests {} late in the mean{p99} (the worst step).",
+            Seconds(lag(step))
+        ));
+    }
+    for step in traffic.steps.iter().filter(|step| !step.lag_is_small) {
+        notes.push(format!(
+            "INVALID at {} req/s: that is more than 1 % of the median time to the first token.",
+            digits(step.offered_requests_per_s.0)
+        ));
+    }
+    for step in &traffic.steps {
+        if let Some(why) = &step.cut_short {
+            notes.push(format!("* {} req/s was ended early: {why}.", digits(step.offered_requests_per_s.0)));
+        }
+    }
+    for message in traffic.steps.iter().flat_map(|step| &step.messages) {
+        let note = format!("A failure said: {message}.");
+        if !notes.contains(&note) && notes.len() < 14 {
+            notes.push(note);
+        }
+    }
+    tokens(notes, traffic);
+    notes.extend(traffic.notes.iter().map(|note| format!("{note}.")));
+}
+
+fn lag(step: &StepRecord) -> f64 {
+    step.send_lag_s.mean.unwrap_or(0.0)
+}
+
+/// What came back, against what was asked for.
+fn tokens(notes: &mut Vec<String>, traffic: &TrafficRecord) {
+    let Some(step) = traffic.steps.iter().max_by_key(|step| step.requests) else { return };
+    let prompt = step.prompt_tokens.map_or("an unknown number of".to_string(), digits);
+    let by = match step.tokens_from.as_deref() {
+        Some("server") => "as the server counts them",
+        Some("tokenizer") => "as the tokenizer counts them",
+        _ => "as the engine counts them",
+    };
+    if step.e2e_s.count > 0 && step.ttft_s.count > 0 {
+        notes.push(match step.output_tokens {
+            Some(came) => {
+                format!(
+                    "Answers have {} tokens of {} asked for, {by}; prompts {prompt}.",
+                    digits(came),
+                    digits(step.asked_tokens)
+                )
+            }
+            None => "Nobody counted the tokens of answers: events are not taken for tokens, so that there is no TPOT; \
+                     --tokenizer counts them."
+                .to_string(),
+        });
+    }
+    let short: u64 = traffic.steps.iter().map(|step| step.short_answers).sum();
+    if short > 0 {
+        notes.push(format!("{short} answers are shorter than was asked for."));
+    }
+    if step.event_is_token == Some(false) {
+        notes.push("Events carry several tokens each: gaps between them are no ITL.".to_string());
+    }
+}
+
+/// How each limit fared in each step.
+fn terms(traffic: &TrafficRecord) -> Option<Table> {
+    if traffic.slo.is_empty() {
+        return None;
+    }
+    let mut table = Table::new("Limits", &[">req/s", "limit", ">beyond it", ">95 % interval", ">allowed", "kept"]);
+    let mut steps: Vec<&StepRecord> =
+        traffic.steps.iter().filter(|step| step.arrival.starts_with("open") || traffic.limit.is_none()).collect();
+    steps.sort_by(|a, b| a.offered_requests_per_s.0.total_cmp(&b.offered_requests_per_s.0));
+    let percent = |share: f64| Fraction(share).human();
+    for step in steps {
+        for term in &step.terms {
+            table.push(vec![
+                digits(step.offered_requests_per_s.0),
+                term.term.label(),
+                percent(term.share()),
+                format!("{} to {}", percent(term.share_lo), percent(term.share_hi)),
+                percent(term.allowed()),
+                if term.share() <= term.allowed() + 1e-9 { "yes" } else { "no" }.to_string(),
+            ]);
+        }
+    }
+    table.notes.push(
+        "Failed requests are beyond every limit. The interval is Wilson's, widened by how slow requests come together in time."
+            .to_string(),
+    );
+    Some(table)
+}
+
+/// Where the time of a request goes, at each rate that says so.
+fn phases(traffic: &TrafficRecord) -> Option<Table> {
+    let columns = [">req/s", "arrivals", ">tokenize", ">queue", ">prefill", ">decode", ">transfer", ">sum"];
+    let mut table = Table::new("Where the time goes", &columns);
+    let mut inferred = false;
+    for step in traffic.steps.iter().filter(|step| step.phases.is_some()) {
+        let Some(phases) = step.phases else { continue };
+        inferred |= step.phases_from.as_deref() == Some("inferred");
+        let mut row = vec![digits(step.offered_requests_per_s.0), how(&step.arrival)];
+        row.extend(phases.parts().map(|(_, seconds)| Seconds(seconds).human()));
+        row.push(Seconds(phases.parts().iter().map(|(_, seconds)| seconds).sum()).human());
+        table.push(row);
+    }
+    table.notes.push(match inferred {
+        true => {
+            "Inferred from outside: prefill is the time to the first token of a request alone, and what is added to it \
+                 under load is called queue; waiting for a place and for others' prefills cannot be told apart."
+                .to_string()
+        }
+        false => "As the server says, in the mean; transfer is what is left of E2E.".to_string(),
+    });
+    (!table.rows.is_empty()).then_some(table)
+}
+
+/// The limit, what gave way, the recovery: a sentence each.
+pub fn sentences(run: &Run) -> Vec<String> {
+    let Some(traffic) = &run.record.traffic else { return Vec::new() };
+    let mut said = Vec::new();
+    if let Some(limit) = &traffic.limit {
+        let terms: Vec<String> = traffic.slo.iter().map(|term| term.label()).collect();
+        let mut slo = terms.join(", ");
+        if let Some(share) = traffic.goodput {
+            slo.push_str(&format!(", goodput {}", Fraction(share).human()));
+        }
+        said.push(match limit.requests_per_s {
+            Some(rate) => format!("Limit under {slo}: {}{}.", rate.human(), range(limit.lo, limit.hi)),
+            None => format!("Limit under {slo}: no rate that was tried holds{}.", range(None, limit.hi)),
+        });
+        said.push(format!("What gave way first: {} ({}).", limit.gave_way, limit.explanation));
+        said.push(match limit.kind {
+            LimitKind::Knee => "A knee: a little more load costs a little more time.".to_string(),
+            LimitKind::Cliff => "A cliff: just above the limit requests fail or queue without end.".to_string(),
+            LimitKind::Unknown => "Whether it is a knee or a cliff the steps do not say.".to_string(),
+        });
+    }
+    said.extend(traffic.recovery.as_ref().map(recovery));
+    said
+}
+
+fn range(lo: Option<crate::units::RequestsPerSecond>, hi: Option<crate::units::RequestsPerSecond>) -> String {
+    match (lo, hi) {
+        (Some(lo), Some(hi)) => format!(" ({} certainly hold, {} certainly do not)", digits(lo.0), lo_unit(hi)),
+        (None, Some(hi)) => format!(" ({} certainly do not hold)", lo_unit(hi)),
+        (Some(lo), None) => format!(" ({} certainly hold; no rate that was tried certainly does not)", lo_unit(lo)),
+        (None, None) => " (too few requests to be certain of any rate)".to_string(),
+    }
+}
+
+fn lo_unit(rate: crate::units::RequestsPerSecond) -> String {
+    rate.human()
+}
+
+fn recovery(recovery: &RecoveryRecord) -> String {
+    let burst = format!(
+        "After a burst of {} for {} on {}",
+        recovery.burst_requests_per_s.human(),
+        recovery.burst_s,
+        recovery.base_requests_per_s.human()
+    );
+    match recovery.recovered_after_s {
+        Some(after) if after.0 < 0.1 => format!("{burst} the SLO held again at once."),
+        Some(after) => format!("{burst} the SLO held again after {after}."),
+        None => format!("{burst} the SLO did not hold again within {}.", recovery.watched_s),
+    }
+}
+
+/// A time with its interval, for other tables.
+pub fn latency(latency: &Latency) -> String {
+    ranged(latency.p50)
+}

@@ -1,0 +1,333 @@
+//! What requests ask: prompts of a file, or made-up ones of given lengths that share as much of their beginning as is
+//! asked for and nothing else, so that a prefix cache helps no more than it would in service.
+
+use super::lengths::LengthDistribution;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+use tokenizers::Tokenizer;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// Text.
+    Text(String),
+    /// Tokens, of a model without a vocabulary.
+    Tokens(Vec<u32>),
+    /// Messages of a chat, as the API has them.
+    Messages(Value),
+}
+
+/// How made-up prompts are put into words.
+#[derive(Clone)]
+pub enum Wording {
+    /// Common words, about one token each.
+    Words,
+    /// Words of a vocabulary that are one token each, counted by its tokenizer.
+    Vocabulary(Arc<Vocabulary>),
+    /// Tokens below this number.
+    Tokens(usize),
+}
+
+/// A tokenizer and the words that are one token of it.
+pub struct Vocabulary {
+    tokenizer: Tokenizer,
+    words: Vec<String>,
+}
+
+/// Words that nearly every vocabulary of English has as one token with the space before.
+const WORDS: [&str; 64] = [
+    "the", "of", "and", "to", "in", "is", "that", "for", "it", "as", "with", "was", "on", "be", "by", "are", "this",
+    "at", "from", "or", "have", "an", "not", "which", "one", "you", "were", "all", "her", "she", "there", "would",
+    "their", "we", "him", "been", "has", "when", "who", "will", "no", "more", "if", "out", "so", "up", "said", "what",
+    "its", "about", "than", "into", "them", "can", "only", "other", "time", "new", "some", "could", "these", "two",
+    "may", "first",
+];
+
+/// Words that a vocabulary needs before prompts are made of them.
+const ENOUGH_WORDS: usize = 32;
+
+impl Vocabulary {
+    /// The words of `tokenizer`.
+    pub fn new(tokenizer: Tokenizer) -> Self {
+        let alone = |text: &str| tokenizer.encode(text, false).is_ok_and(|encoded| encoded.len() == 1);
+        let mut pieces: Vec<(String, u32)> = tokenizer.get_vocab(false).into_iter().collect();
+        pieces.sort_by_key(|(_, id)| *id);
+        let mut words = Vec::new();
+        for (_, id) in pieces {
+            let Ok(text) = tokenizer.decode(&[id], true) else { continue };
+            let word = text.trim();
+            let plain = word.len() >= 2 && word.len() <= 12 && word.bytes().all(|b| b.is_ascii_lowercase());
+            if plain && alone(&format!(" {word}")) {
+                words.push(word.to_string());
+            }
+            if words.len() == 4096 {
+                break;
+            }
+        }
+        words.dedup();
+        if words.len() < ENOUGH_WORDS {
+            words = WORDS.iter().map(|word| word.to_string()).collect();
+        }
+        Self { tokenizer, words }
+    }
+
+    /// Tokens of a text, without those that a model puts around it.
+    pub fn count(&self, text: &str) -> Option<usize> {
+        self.tokenizer.encode(text, false).ok().map(|encoded| encoded.len())
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+}
+
+/// Prompts one after the other.
+pub struct PromptSource {
+    kind: Kind,
+    random: Xoshiro256PlusPlus,
+    gen_tokens: LengthDistribution,
+    count: usize,
+}
+
+enum Kind {
+    Synthetic { wording: Wording, lengths: LengthDistribution, shared: Beginning },
+    File { prompts: Vec<(Prompt, Option<usize>)>, vocabulary: Option<Arc<Vocabulary>> },
+}
+
+/// The beginning that all prompts have in common.
+struct Beginning {
+    share: f64,
+    words: Vec<usize>,
+}
+
+impl PromptSource {
+    /// Made-up prompts; `shared` of each (0 to below 1) is a beginning that all have in common.
+    pub fn synthetic(
+        wording: Wording,
+        lengths: LengthDistribution,
+        gen_tokens: LengthDistribution,
+        shared: f64,
+        seed: u64,
+    ) -> Self {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0xbe61_1141_1164);
+        let words = (0..4096).map(|_| random.random_range(0..usize::MAX)).collect();
+        let kind = Kind::Synthetic { wording, lengths, shared: Beginning { share: shared, words } };
+        Self { kind, random, gen_tokens, count: 0 }
+    }
+
+    /// Prompts of a file, in its order and then from its beginning again: JSON lines with `prompt` or `messages` and
+    /// perhaps `max_tokens`, or text with a prompt a line.
+    pub fn read(
+        path: &Path,
+        vocabulary: Option<Arc<Vocabulary>>,
+        gen_tokens: LengthDistribution,
+        seed: u64,
+    ) -> Result<Self, String> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
+        let mut prompts = Vec::new();
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let prompt = match line.trim_start().starts_with('{') {
+                true => json_prompt(line).map_err(|why| format!("{name}:{}: {why}", index + 1))?,
+                false => (Prompt::Text(line.to_string()), None),
+            };
+            prompts.push(prompt);
+        }
+        if prompts.is_empty() {
+            return Err(format!("{name}: no prompt in it"));
+        }
+        let random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Ok(Self { kind: Kind::File { prompts, vocabulary }, random, gen_tokens, count: 0 })
+    }
+
+    /// The next prompt, its tokens as far as they are known, and the tokens to generate. `lengths`, of a trace, outweigh
+    /// the distributions.
+    pub fn next(&mut self, lengths: Option<(usize, usize)>) -> (Prompt, Option<usize>, usize) {
+        let index = self.count;
+        self.count += 1;
+        let planned = match lengths {
+            Some((_, generated)) => generated,
+            None => self.gen_tokens.sample(&mut self.random),
+        };
+        match &self.kind {
+            Kind::File { prompts, vocabulary } => {
+                let (prompt, own) = &prompts[index % prompts.len()];
+                let tokens = match prompt {
+                    Prompt::Text(text) => vocabulary.as_ref().and_then(|vocabulary| vocabulary.count(text)),
+                    Prompt::Tokens(tokens) => Some(tokens.len()),
+                    Prompt::Messages(_) => None,
+                };
+                (prompt.clone(), tokens, own.unwrap_or(planned))
+            }
+            Kind::Synthetic { wording, lengths: distribution, shared } => {
+                let length = match lengths {
+                    Some((prompt, _)) => prompt,
+                    None => distribution.sample(&mut self.random),
+                };
+                let (prompt, tokens) = synthetic(wording, length, shared, index, &mut self.random);
+                (prompt, tokens, planned)
+            }
+        }
+    }
+}
+
+fn json_prompt(line: &str) -> Result<(Prompt, Option<usize>), String> {
+    let value: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
+    let prompt = match (value.get("prompt"), value.get("messages")) {
+        (Some(Value::String(text)), None) => Prompt::Text(text.clone()),
+        (None, Some(messages @ Value::Array(list))) if !list.is_empty() => Prompt::Messages(messages.clone()),
+        _ => return Err("neither a `prompt` that is a text nor a list of `messages`".to_string()),
+    };
+    let length = match value.get("max_tokens").or(value.get("gen_tokens")) {
+        None => None,
+        Some(length) => match length.as_u64() {
+            Some(length) if length > 0 && length <= super::lengths::LONGEST as u64 => Some(length as usize),
+            _ => return Err(format!("max_tokens is {length}; it must be a whole number above 0")),
+        },
+    };
+    Ok((prompt, length))
+}
+
+/// The word or token at `place` of prompt `index`: of the shared beginning, of the number that makes it unlike all others,
+/// or any.
+fn word_number(place: usize, shared: usize, index: usize, beginning: &Beginning, random: &mut impl Rng) -> usize {
+    if place < shared {
+        // The beginning is the same however long a prompt is.
+        return beginning.words[place % beginning.words.len()].wrapping_add(place / beginning.words.len());
+    }
+    match place - shared {
+        // A cache that compares whole blocks finds no two alike behind the shared part.
+        0 => index,
+        1 => index / 31,
+        2 => index / 997,
+        _ => random.random_range(0..usize::MAX),
+    }
+}
+
+fn synthetic(
+    wording: &Wording,
+    length: usize,
+    shared: &Beginning,
+    index: usize,
+    random: &mut Xoshiro256PlusPlus,
+) -> (Prompt, Option<usize>) {
+    let common = ((length as f64 * shared.share) as usize).min(length.saturating_sub(1));
+    let mut numbers = (0..length).map(|place| word_number(place, common, index, shared, random));
+    match wording {
+        Wording::Tokens(vocab) => {
+            let tokens: Vec<u32> = numbers.map(|number| (number % vocab) as u32).collect();
+            let count = tokens.len();
+            (Prompt::Tokens(tokens), Some(count))
+        }
+        Wording::Words => {
+            let words: Vec<&str> = numbers.by_ref().map(|number| WORDS[number % WORDS.len()]).collect();
+            (Prompt::Text(words.join(" ")), None)
+        }
+        Wording::Vocabulary(vocabulary) => {
+            let words: Vec<&str> =
+                numbers.map(|number| vocabulary.words[number % vocabulary.words.len()].as_str()).collect();
+            let (text, count) = fitted(vocabulary, words, length, random);
+            (Prompt::Text(text), count)
+        }
+    }
+}
+
+/// The words with some taken off or put to their end until the text has `length` tokens; the nearest of a few attempts.
+fn fitted<'a>(
+    vocabulary: &'a Vocabulary,
+    mut words: Vec<&'a str>,
+    length: usize,
+    random: &mut Xoshiro256PlusPlus,
+) -> (String, Option<usize>) {
+    let mut nearest: Option<(usize, String, usize)> = None;
+    for _ in 0..6 {
+        let text = words.join(" ");
+        let Some(count) = vocabulary.count(&text) else { return (text, None) };
+        let off = count.abs_diff(length);
+        if nearest.as_ref().is_none_or(|(least, ..)| off < *least) {
+            nearest = Some((off, text, count));
+        }
+        match count.cmp(&length) {
+            std::cmp::Ordering::Equal => break,
+            std::cmp::Ordering::Greater => words.truncate(words.len().saturating_sub(off).max(1)),
+            std::cmp::Ordering::Less => {
+                let more = (0..off).filter_map(|_| vocabulary.words.choose(random));
+                words.extend(more.map(String::as_str));
+            }
+        }
+    }
+    nearest.map_or((String::new(), None), |(_, text, count)| (text, Some(count)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(prompt: Prompt) -> Vec<u32> {
+        match prompt {
+            Prompt::Tokens(tokens) => tokens,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn prompts_share_their_beginning_and_nothing_more() {
+        let fixed = LengthDistribution::Fixed;
+        let mut source = PromptSource::synthetic(Wording::Tokens(50_000), fixed(100), fixed(7), 0.25, 1);
+        let drawn: Vec<Vec<u32>> = (0..200).map(|_| tokens(source.next(None).0)).collect();
+        for (index, prompt) in drawn.iter().enumerate() {
+            assert_eq!((prompt.len(), &prompt[..25]), (100, &drawn[0][..25]));
+            for other in &drawn[..index] {
+                assert_ne!(prompt[25], other[25]);
+            }
+        }
+        let mut alone = PromptSource::synthetic(Wording::Tokens(50_000), fixed(4), fixed(7), 0.0, 1);
+        assert_ne!(tokens(alone.next(None).0)[0], tokens(alone.next(None).0)[0]);
+    }
+
+    #[test]
+    fn a_trace_gives_the_lengths_and_the_same_seed_the_same_prompts() {
+        let draw = |seed| {
+            let lengths = LengthDistribution::Normal { mean: 40.0, deviation: 10.0 };
+            let mut source = PromptSource::synthetic(Wording::Words, lengths, lengths, 0.0, seed);
+            (source.next(None), source.next(Some((5, 9))))
+        };
+        assert_eq!(draw(3), draw(3));
+        assert_ne!(draw(3), draw(4));
+        let (_, (prompt, _, generated)) = draw(3);
+        assert!(matches!(prompt, Prompt::Text(text) if text.split(' ').count() == 5));
+        assert_eq!(generated, 9);
+    }
+
+    #[test]
+    fn files_are_read_and_repeat() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prompts.jsonl");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            PromptSource::read(&path, None, LengthDistribution::Fixed(9), 1)
+        };
+        let mut source =
+            read("{\"prompt\": \"a b\", \"max_tokens\": 3}\nplain text\n\n{\"messages\": [{\"role\": \"user\"}]}\n")
+                .unwrap();
+        let drawn: Vec<_> = (0..4).map(|_| source.next(None)).collect();
+        assert_eq!(drawn[0], (Prompt::Text("a b".into()), None, 3));
+        assert_eq!(drawn[1], (Prompt::Text("plain text".into()), None, 9));
+        assert!(matches!(drawn[2].0, Prompt::Messages(_)));
+        assert_eq!(drawn[3], drawn[0]);
+        for (bad, why) in [
+            ("", "no prompt in it"),
+            ("ok\n{\"prompt\": 3}\n", ":2: neither"),
+            ("{\"prompt\": \"a\", \"max_tokens\": -1}\n", ":1: max_tokens is -1"),
+            ("{\"prompt\"\n", ":1: "),
+        ] {
+            let error = read(bad).err().unwrap();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
