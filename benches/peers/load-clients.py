@@ -9,7 +9,7 @@ each client's constant rates in turn for several rounds, and prints the medians 
     python3 benches/peers/load-clients.py --work target/peers
 
 The prompt cache is off and every prompt differs; each request is a stream of /v1/completions with max_tokens and
-ignore_eos; the first requests of each run are warm-up and left out. By each request's own record, TTFT is the first
+ignore_eos; the first five seconds of each run are warm-up and left out. By each request's own record, TTFT is the first
 streamed token's time less the time at which the request was due ("due": GuideLLM writes it down, sizewell means it) or
 was sent ("sent": GuideLLM, AIPerf), and TPOT is (last token - first token) / (tokens - 1).
 
@@ -19,6 +19,7 @@ names spares the gigabytes. Its prompts are made before the load starts and its 
 import argparse
 import json
 import os
+import re
 import shutil
 import socket
 import statistics
@@ -31,7 +32,7 @@ from importlib import metadata
 from pathlib import Path
 
 LLAMA, GUIDELLM, AIPERF = "0.3.36", "0.8.1", "0.13.0"
-WARM_UP = 5
+WARM_UP = 5  # seconds
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "models/reference"
 OPTIONS = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF",
@@ -155,6 +156,14 @@ def serve(binary, gguf, args):
     sys.exit(f"llama-server does not answer: {args.work}/server.log")
 
 
+def own_times(log, start, args):
+    """What the server itself took over the run's prompts and tokens, medians in seconds."""
+    text = log.read_bytes()[start:].decode()
+    prefill = re.findall(r"prompt eval time = +([0-9.]+) ms", text)[-args.requests:]
+    tpot = re.findall(r"\|  +eval time = .*\( *([0-9.]+) ms per token", text)[-args.requests:]
+    return {name: statistics.median(map(float, times)) / 1e3 for name, times in [("prefill", prefill), ("server", tpot)]}
+
+
 def check(name, requests, args):
     """Every request of the one shape, and as many as asked for."""
     shapes = {(prompt, tokens, cached or 0) for *_, prompt, tokens, cached in requests}
@@ -163,7 +172,8 @@ def check(name, requests, args):
 
 
 def guidellm(program, url, rate, seed, folder, args):
-    count = args.requests + WARM_UP
+    warm_up = round(WARM_UP * float(rate))
+    count = args.requests + warm_up
     run(program, "run", "--backend", f"kind=openai_http,target={url},model=reference,request_format=/v1/completions",
         "--profile", f"kind=constant,rate={rate}", "--constraint", f"kind=max_requests,count={count}",
         "--tokenizer", f"kind=huggingface_auto,model={args.work / 'tokenizer'}",
@@ -172,7 +182,7 @@ def guidellm(program, url, rate, seed, folder, args):
         "--output", f"kind=json,path={folder / 'guidellm.json'}", "--disable-console-interactive",
         cwd=folder, env={**os.environ, "HF_HUB_OFFLINE": "1", "USE_TORCH": "NO"})
     done = json.loads((folder / "guidellm.json").read_text())["benchmarks"][0]["requests"]["successful"]
-    done = sorted(done, key=lambda request: request["info"]["timings"]["targeted_start"])[WARM_UP:]
+    done = sorted(done, key=lambda request: request["info"]["timings"]["targeted_start"])[warm_up:]
     rows = []
     for request in done:
         at, tokens = request["info"]["timings"], request["output_tokens"]
@@ -185,10 +195,10 @@ def guidellm(program, url, rate, seed, folder, args):
 
 
 def aiperf(program, url, rate, seed, folder, args):
-    count = args.requests
+    count, warm_up = args.requests, round(WARM_UP * float(rate))
     run(program, "profile", "-m", "reference", "--url", url, "--endpoint-type", "completions", "--streaming",
         "--use-legacy-max-tokens", "--use-server-token-count", "--request-rate", rate, "--arrival-pattern", "constant",
-        "--request-count", count, "--warmup-request-count", WARM_UP, "--num-dataset-entries", count + WARM_UP,
+        "--request-count", count, "--warmup-request-count", warm_up, "--num-dataset-entries", count + warm_up,
         "--isl", args.prompt, "--isl-stddev", 0, "--osl", args.gen_tokens, "--osl-stddev", 0,
         "--extra-inputs", "ignore_eos:true", "--tokenizer", args.work / "tokenizer", "--random-seed", seed,
         "--no-server-metrics", "--no-gpu-telemetry", "--ui", "none", "--export-level", "records",
@@ -208,34 +218,37 @@ def aiperf(program, url, rate, seed, folder, args):
 
 
 def sizewell(program, url, rate, seed, folder, args):
-    step = json.loads(run(program, "load", "--endpoint", url, "--api", "completions", "--rate", rate, "--arrivals",
-                          "constant", "--requests", args.requests, "--prompt", args.prompt, "--gen-tokens",
-                          args.gen_tokens, "--warm-up", WARM_UP, "--tokenizer", REFERENCE / "tokenizer.json", "--json",
-                          "-o", folder / "sizewell"))["steps"][0]
-    return {"due": step["ttft_s"]["p50"], "tpot": step["tpot_s"]["p50"]}
+    # The server puts a token before the prompt; both other clients count it in.
+    report = run(program, "load", "--endpoint", url, "--api", "completions", "--rate", rate, "--arrivals", "constant",
+                 "--requests", args.requests, "--prompt", args.prompt - 1, "--gen-tokens", args.gen_tokens,
+                 "--warm-up", f"{WARM_UP}s", "--tokenizer", REFERENCE / "tokenizer.json", "--seed", seed, "--json",
+                 "-o", folder / "sizewell")
+    step = json.loads(report)["steps"][0]
+    check("sizewell", [(step["prompt_tokens"], step["output_tokens"], 0)] * step["outcomes"]["ok"], args)
+    return {"due": step["ttft_s"]["p50"]["value"], "tpot": step["tpot_s"]["p50"]["value"]}
 
 
-def cell(values, scale=1e3, digits=2):
-    low, middle, high = (f"{at(values) * scale:.{digits}f}" for at in (min, statistics.median, max))
-    return f"{middle} ({low}-{high})"
+def cell(values, digits=2):
+    if not values:
+        return "-"
+    low, middle, high = (f"{at(values):.{digits}f}" for at in (min, statistics.median, max))
+    return f"{middle} ({low} to {high})"
 
 
-def table(results, rates, ours):
-    print("| rate, 1/s | client, TTFT from | TTFT p50, ms: client | sizewell | ratio "
-          "| TPOT p50, ms: client | sizewell | ratio |")
-    print("|---|---|---|---|---|---|---|---|")
-    for rate in rates:
-        own = results[rate].get("sizewell") if ours else None
+def table(results):
+    print("| rate, 1/s | client, TTFT from | TTFT p50, ms: client | sizewell | ratio | beyond the server's prefill, ms: client "
+          "| sizewell | TPOT p50, ms: client | sizewell | ratio | by the server's own: client | sizewell |")
+    print("|---" * 12 + "|")
+    for rate, clients in results.items():
+        own = clients.get("sizewell", [])
         for client, origin in [("guidellm", "due"), ("guidellm", "sent"), ("aiperf", "sent")]:
-            cells = [rate, f"{client}, {origin}"]
+            cells, theirs = [rate, f"{client}, {origin}"], clients[client]
             for name, mine in [(origin, "due"), ("tpot", "tpot")]:
-                theirs = [figures[name] for figures in results[rate][client]]
-                cells.append(cell(theirs))
-                if own:
-                    mine = [figures[mine] for figures in own]
-                    cells += [cell(mine), cell([a / b for a, b in zip(mine, theirs)], 1, 3)]
-                else:
-                    cells += ["-", "-"]
+                cells += [cell([run[name] * 1e3 for run in theirs]), cell([run[mine] * 1e3 for run in own]),
+                          cell([a[mine] / b[name] for a, b in zip(own, theirs)], 3)]
+                for runs, key in [(theirs, name), (own, mine)]:
+                    cells.append(cell([run[key] / run["server"] for run in runs], 3) if name == "tpot" else
+                                 cell([(run[key] - run["prefill"]) * 1e3 for run in runs]))
             print("| " + " | ".join(cells) + " |")
 
 
@@ -243,7 +256,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / "target/peers")
     parser.add_argument("--sizewell", type=Path, default=ROOT / "target/release/sizewell")
-    parser.add_argument("--public-only", action="store_true", help="only the two public clients")
+    parser.add_argument("--public-only", action="store_true")
     parser.add_argument("--rates", default="1,2,4")
     numbers = {"rounds": 3, "requests": 40, "prompt": 128, "gen-tokens": 32, "layers": 32, "slots": 8}
     for name, value in numbers.items():
@@ -271,18 +284,20 @@ def main():
                     folder = args.work / f"runs/{turn}-{rate}-{client.__name__}"
                     shutil.rmtree(folder, ignore_errors=True)
                     folder.mkdir(parents=True)
+                    start = (args.work / "server.log").stat().st_size
                     figures = client(program, url, rate, turn + 1, folder, args)
+                    figures |= own_times(args.work / "server.log", start, args)
                     results[rate][client.__name__].append(figures)
                     print(turn, rate, client.__name__, figures, file=sys.stderr, flush=True)
     finally:
         server.terminate()
         server.wait()
-    table(results, rates, not args.public_only)
+    table(results)
     version = subprocess.run([binary, "--version"], text=True, capture_output=True)
     built = next(line for line in (version.stdout + version.stderr).splitlines() if line.startswith("version"))
     own = run(args.sizewell, "--version").strip()
-    print(f"\nllama-server of llama-cpp-python {LLAMA} ({built}), {args.threads} threads, {args.slots} slots; "
-          f"guidellm {GUIDELLM}; aiperf {AIPERF}; {own}; {args.layers} layers, {args.prompt} + {args.gen_tokens} tokens, "
+    print(f"\nllama-server of llama-cpp-python {LLAMA} ({built}), {args.threads} threads, {args.slots} slots; guidellm "
+          f"{GUIDELLM}; aiperf {AIPERF}; {own}; {args.layers} layers, {args.prompt} + {args.gen_tokens} tokens, "
           f"{args.requests} requests a run, {args.rounds} rounds: median (lowest-highest).")
 
 

@@ -5,6 +5,8 @@ pub mod candle;
 pub mod endpoint;
 pub mod fake;
 pub mod language;
+pub mod scheduler;
+pub mod serve;
 pub mod target;
 
 use crate::units::{Bytes, Seconds};

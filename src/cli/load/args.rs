@@ -24,25 +24,25 @@ pub struct Args {
     pub(super) limit: LimitArgs,
     /// Limits on times: ttft_p99=500ms,tpot=50ms,e2e_p95=2s,goodput=99%; without a percentile, the median. Failed requests
     /// count as beyond every limit.
-    #[arg(long, value_name = "LIMITS", default_value = "", hide_default_value = true)]
+    #[arg(help_heading = "Run", long, value_name = "LIMITS", default_value = "", hide_default_value = true)]
     pub(super) slo: Slo,
     /// How long a request is waited for.
-    #[arg(long, value_name = "TIME", default_value = "2min")]
+    #[arg(help_heading = "Run", long, value_name = "TIME", default_value = "2min")]
     pub(super) timeout: String,
     /// Seed of arrival times, prompts and random weights.
-    #[arg(long, default_value_t = 42)]
+    #[arg(help_heading = "Run", long, default_value_t = 42)]
     pub(super) seed: u64,
     /// The instance that serves, such as aws:g6.xlarge, for `rank` and `plan`.
-    #[arg(long = "as", value_name = "PROVIDER:TYPE")]
+    #[arg(help_heading = "Run", long = "as", value_name = "PROVIDER:TYPE")]
     pub(super) instance: Option<String>,
     /// What an hour of the machine that serves costs, in USD.
-    #[arg(long, value_name = "USD")]
+    #[arg(help_heading = "Run", long, value_name = "USD")]
     pub(super) price_per_hour: Option<Decimal>,
     /// Folder for the run; results/DATE-HOST-MODEL-load by default.
-    #[arg(long, short, value_name = "DIR")]
+    #[arg(help_heading = "Run", long, short, value_name = "DIR")]
     pub(super) output: Option<PathBuf>,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(help_heading = "Run", long)]
     pub(super) json: bool,
 }
 

@@ -1,6 +1,7 @@
 //! `sizewell load`: traffic against a server or an engine in process, and the highest rate under an SLO.
 
 mod args;
+mod engine;
 mod outcome;
 mod target;
 mod view;
@@ -10,8 +11,9 @@ pub use args::Args;
 use super::progress::{stop_on_signal, stop_was_asked};
 use super::setup::{default_folder, new_record};
 use super::talk::Talk;
-use super::{Exit, usage};
+use super::Exit;
 use crate::device::cpu;
+use crate::engine::candle::threads as candle_threads;
 use crate::measure::load::limit::{self, Search, Searched};
 use crate::measure::load::recovery::Recovery;
 use crate::measure::load::{End, Generator, Load, LoadObserver, StepPlan};
@@ -39,10 +41,15 @@ const BURST: f64 = 2.0;
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let asked = args.asked()?;
     let threads = args.target.threads.unwrap_or_else(cpu::default_threads);
+    // SAFETY: nothing has started a thread yet, and candle has not run.
+    unsafe { candle_threads::configure(threads, None) };
     raise_file_limit();
     stop_on_signal();
+    if let Some(address) = &args.target.serve {
+        return engine::behind_a_port(&args, &asked, address, talk);
+    }
     let opened = match args.target.model {
-        Some(_) => return usage("--model is not there yet"),
+        Some(_) => engine::in_process(&args, &asked, threads, talk)?,
         None => target::endpoint(&args, asked.shared, talk)?,
     };
     let mut test = Test::begin(&args, asked, opened, threads, talk)?;

@@ -1,9 +1,10 @@
 //! One decoder for the Llama family, on candle tensors: any batch, a preallocated key-value cache, key and value
 //! heads never repeated, logits at the last or at all positions.
 
-use super::cpu::attention::CachedAttention;
+use super::cpu::attention::{CachedAttention, Places};
 use super::linear::Linear;
 use super::ops::{self, Compute, Kernels};
+use super::ragged::{Ragged, Segment};
 use super::rope;
 use super::source::names::{BlockTensor, TensorName};
 use super::source::{ModelError, WeightSource};
@@ -257,6 +258,26 @@ impl Decoder {
         Ok(x)
     }
 
+    /// Runs pieces of sequences of different lengths in one pass, each behind what its row of the cache holds. Gives the
+    /// logits `(pieces that are sampled, vocab)` behind the last token of those.
+    pub fn forward_segments(&mut self, segments: &[Segment<'_>]) -> Result<Tensor> {
+        let flat: Vec<u32> = segments.iter().flat_map(|segment| segment.tokens.iter().copied()).collect();
+        let count = flat.len();
+        let input = Tensor::from_vec(flat, (1, count), &self.compute.device)?;
+        let ragged = Ragged::new(segments, self.capacity)?;
+        let positions = Tensor::from_vec(ragged.positions(), ragged.tokens(), &self.compute.device)?;
+        let rope = (self.rope.0.index_select(&positions, 0)?, self.rope.1.index_select(&positions, 0)?);
+        let ends = Tensor::from_vec(ragged.sampled_ends(), ragged.sampled(), &self.compute.device)?;
+        let kernels = self.compute.kernels;
+        let position = Position { kernels, past: 0, rope, mask: None, ragged: Some(ragged) };
+        let mut x = self.embedding.embed(&input)?;
+        for block in &mut self.blocks {
+            x = block.forward(&x, &self.shape, &position, &mut |_, _| Ok(()))?;
+        }
+        let x = x.squeeze(0)?.index_select(&ends, 0)?.unsqueeze(0)?;
+        self.head(&self.output_norm.forward(&x)?)?.squeeze(0)
+    }
+
     /// What the next `seq` positions share.
     pub(super) fn position(&self, seq: usize) -> Result<Position> {
         let past = self.filled;
@@ -268,7 +289,7 @@ impl Decoder {
             Kernels::Candle => ops::mask(seq, past, self.shape.sliding_window, &self.compute.device)?,
         };
         let rope = (self.rope.0.narrow(0, past, seq)?, self.rope.1.narrow(0, past, seq)?);
-        Ok(Position { kernels: self.compute.kernels, past, rope, mask })
+        Ok(Position { kernels: self.compute.kernels, past, rope, mask, ragged: None })
     }
 
     /// Bytes of the matrices as stored.
@@ -312,6 +333,8 @@ pub(super) struct Position {
     rope: (Tensor, Tensor),
     /// What each of them sees, for candle's kernels.
     mask: Option<Tensor>,
+    /// Sequences of different lengths, one behind the other in a batch of one.
+    ragged: Option<Ragged>,
 }
 
 impl Block {
@@ -350,7 +373,7 @@ impl Block {
 
     /// Attention of `(batch, seq, hidden)` before its output matrix, the new keys and values written into the cache first.
     fn attend(&mut self, x: &Tensor, shape: &ModelShape, position: &Position) -> Result<Tensor> {
-        let Position { kernels, past, rope: (cos, sin), mask } = position;
+        let (cos, sin) = &position.rope;
         let (batch, seq, _) = x.dims3()?;
         let heads = |t: Tensor, count| t.reshape((batch, seq, count, shape.head_dim));
         let normed = |t: Tensor, norm: &Option<Norm>| match norm {
@@ -365,12 +388,16 @@ impl Block {
         let Some((keys, values)) = &self.cache else {
             bail!("no cache has been allocated");
         };
+        let Position { kernels, past, mask, ragged, .. } = position;
+        if let Some(ragged) = ragged {
+            return ragged.attend(*kernels, (&q, &k, &v), (keys, values), shape);
+        }
         keys.slice_set(&k.transpose(1, 2)?.contiguous()?, 2, *past)?;
         values.slice_set(&v.transpose(1, 2)?.contiguous()?, 2, *past)?;
         let window = shape.sliding_window;
         match kernels {
             Kernels::Own => {
-                let attention = CachedAttention { past: *past, scale: 1.0 / (shape.head_dim as f32).sqrt(), window };
+                let attention = CachedAttention { places: Places::All(*past), scale: 1.0 / (shape.head_dim as f32).sqrt(), window };
                 q.apply_op3_no_bwd(keys, values, &attention)
             }
             Kernels::Candle => ops::attention(&q, (keys, values), *past, window, mask.as_ref()),

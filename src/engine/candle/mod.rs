@@ -10,10 +10,12 @@ mod language;
 pub mod linear;
 pub mod ops;
 mod prune;
+pub mod ragged;
 mod rope;
 pub mod source;
 pub mod threads;
 
+use super::scheduler::candle::CandleBatch;
 use super::{Engine, EngineError, Generated, Prepared, Step};
 use crate::device::cuda::Card;
 use crate::device::memory;
@@ -123,6 +125,46 @@ impl CandleEngine {
             None => encoding_notes(quant, &decoder.encodings),
         };
         Ok(CandleLanguageModel::new(decoder, self.device.clone(), notes, zeros))
+    }
+
+    /// The model at `quant` with places for up to `most_slots` sequences of `slot_tokens` positions each, as many as memory
+    /// allows, for the scheduler. Says whether memory allowed fewer.
+    pub fn batch_model(
+        mut self,
+        quant: Quant,
+        most_slots: usize,
+        slot_tokens: usize,
+        prefill_chunk: usize,
+    ) -> Result<(CandleBatch, bool), EngineError> {
+        let shape = &self.model.shape;
+        if slot_tokens > shape.max_context {
+            return Err(EngineError::Unsupported(format!(
+                "{slot_tokens} tokens exceed the model's context of {}",
+                shape.max_context
+            )));
+        }
+        // A pass holds the activations of a chunk, not those of whole prompts.
+        let case = |slots| Case {
+            quant,
+            batch: slots,
+            prompt_tokens: prefill_chunk.div_ceil(slots).clamp(1, slot_tokens.max(2) - 1),
+            gen_tokens: slot_tokens - prefill_chunk.div_ceil(slots).clamp(1, slot_tokens.max(2) - 1),
+        };
+        let fits = |slots: &usize| {
+            let (needed, available) = self.memory(&case(*slots));
+            needed.0 <= available.0
+        };
+        let Some(slots) = (1..=most_slots).rev().find(fits) else {
+            let (needed, available) = self.memory(&case(1));
+            return Err(EngineError::DoesNotFit { needed, available });
+        };
+        self.load(quant).map_err(|error| self.explained(error, &case(slots)))?;
+        let Some((_, mut decoder)) = self.loaded.take() else {
+            return Err(EngineError::Failed("no weights are loaded".to_string()));
+        };
+        let device = self.device.clone();
+        device.with_context(|| decoder.allocate(slots, slot_tokens)).map_err(failed)?;
+        Ok((CandleBatch::new(decoder, device, slots, slot_tokens), slots < most_slots))
     }
 
     fn compute(&self, quant: Quant) -> Compute {

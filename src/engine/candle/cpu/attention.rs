@@ -10,15 +10,56 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 const QUERY_BLOCK: usize = 32;
 
 /// `softmax(scale q k^T) v`, causal, for queries `(batch, seq, heads, dim)` against caches
-/// `(batch, kv_heads, capacity, dim)` whose first `past + seq` positions are filled. The result is
+/// `(rows, kv_heads, capacity, dim)` whose first `past + seq` positions are filled. The result is
 /// `(batch, seq, heads * dim)`.
 pub struct CachedAttention {
-    /// Positions that were in the cache before these queries.
-    pub past: usize,
+    /// Where in the cache the sequences are.
+    pub places: Places,
     /// Factor of the scores, `1 / sqrt(dim)`.
     pub scale: f32,
     /// Positions that a query may look back to, itself included.
     pub window: Option<usize>,
+}
+
+/// Where in a cache the sequences of a call are, and how long they were before it.
+#[derive(Debug, Clone)]
+pub enum Places {
+    /// Each in its own row, all of this length.
+    All(usize),
+    /// `(row, length)` of each.
+    Each(Vec<(usize, usize)>),
+}
+
+impl Places {
+    fn row(&self, sequence: usize) -> usize {
+        match self {
+            Self::All(_) => sequence,
+            Self::Each(places) => places[sequence].0,
+        }
+    }
+
+    fn past(&self, sequence: usize) -> usize {
+        match self {
+            Self::All(past) => *past,
+            Self::Each(places) => places[sequence].1,
+        }
+    }
+
+    /// The longest.
+    fn longest(&self) -> usize {
+        match self {
+            Self::All(past) => *past,
+            Self::Each(places) => places.iter().map(|(_, past)| *past).max().unwrap_or(0),
+        }
+    }
+
+    /// Whether `sequences` of them lie within a cache of so many rows.
+    fn fit(&self, sequences: usize, rows: usize) -> bool {
+        match self {
+            Self::All(_) => sequences == rows,
+            Self::Each(places) => places.len() == sequences && places.iter().all(|(row, _)| *row < rows),
+        }
+    }
 }
 
 /// The sizes of one call.
@@ -43,17 +84,17 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The cached keys and values of one head: `positions x dim` each.
+    /// The cached keys and values of one head of a sequence: `positions x dim` each.
     fn cache(&self, batch: usize, kv_head: usize) -> (&[f32], &[f32]) {
         let Sizes { kv_heads, capacity, dim, .. } = self.sizes;
-        let start = (batch * kv_heads + kv_head) * capacity * dim;
+        let start = (self.op.places.row(batch) * kv_heads + kv_head) * capacity * dim;
         let range = start..start + capacity * dim;
         (&self.k[range.clone()], &self.v[range])
     }
 
-    /// The positions that the query at `index` of this call sees.
-    fn visible(&self, index: usize) -> std::ops::Range<usize> {
-        let end = self.op.past + index + 1;
+    /// The positions that the query at `index` of a sequence sees.
+    fn visible(&self, batch: usize, index: usize) -> std::ops::Range<usize> {
+        let end = self.op.places.past(batch) + index + 1;
         end.saturating_sub(self.op.window.unwrap_or(end))..end
     }
 
@@ -67,7 +108,7 @@ impl Call<'_> {
     fn decode(&self, batch: usize, first_head: usize, count: usize) {
         let Sizes { heads, kv_heads, dim, .. } = self.sizes;
         let (keys, values) = self.cache(batch, first_head / (heads / kv_heads));
-        let seen = self.visible(0);
+        let seen = self.visible(batch, 0);
         let len = seen.len();
         let mut scores = vec![0f32; count * len];
         let queries = [0, 1, 2, 3].map(|i| self.q[self.row(batch, 0, first_head + i.min(count - 1))..].as_ptr());
@@ -93,7 +134,7 @@ impl Call<'_> {
     fn prefill(&self, batch: usize, head: usize, first: usize, rows: usize, scores: &mut [f32]) {
         let Sizes { heads, kv_heads, dim, .. } = self.sizes;
         let (keys, values) = self.cache(batch, head / (heads / kv_heads));
-        let (start, end) = (self.visible(first).start, self.visible(first + rows - 1).end);
+        let (start, end) = (self.visible(batch, first).start, self.visible(batch, first + rows - 1).end);
         let len = end - start;
         let scores = &mut scores[..rows * len];
         let stride = heads * dim;
@@ -109,7 +150,7 @@ impl Call<'_> {
             );
         }
         for (i, row) in scores.chunks_exact_mut(len).enumerate() {
-            let seen = self.visible(first + i);
+            let seen = self.visible(batch, first + i);
             row[..seen.start - start].fill(0.0);
             row[seen.end - start..].fill(0.0);
             softmax(&mut row[seen.start - start..seen.end - start], self.op.scale);
@@ -158,11 +199,12 @@ impl CustomOp3 for CachedAttention {
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, seq, heads, dim) = ql.shape().dims4()?;
         let (kv_batch, kv_heads, capacity, kv_dim) = kl.shape().dims4()?;
-        if kl.shape() != vl.shape() || kv_batch != batch || kv_dim != dim || kv_heads == 0 || heads % kv_heads != 0 {
+        if kl.shape() != vl.shape() || !self.places.fit(batch, kv_batch) || kv_dim != dim || kv_heads == 0 || heads % kv_heads != 0 {
             bail!("queries {:?} do not fit caches {:?} and {:?}", ql.shape(), kl.shape(), vl.shape());
         }
-        if self.past + seq > capacity || seq == 0 {
-            bail!("{} positions do not fit a cache of {capacity}", self.past + seq);
+        let longest = self.places.longest() + seq;
+        if longest > capacity || seq == 0 {
+            bail!("{longest} positions do not fit a cache of {capacity}");
         }
         fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
             match layout.contiguous_offsets() {
@@ -205,7 +247,7 @@ impl Call<'_> {
         } else {
             let blocks = seq.div_ceil(QUERY_BLOCK);
             pool.execute_chunked(batch * heads * blocks, |range| {
-                let mut scores = vec![0f32; QUERY_BLOCK * (self.op.past + seq)];
+                let mut scores = vec![0f32; QUERY_BLOCK * (self.op.places.longest() + seq)];
                 for unit in range {
                     let (block, owner) = (unit % blocks, unit / blocks);
                     let first = block * QUERY_BLOCK;
@@ -224,7 +266,8 @@ mod tests {
     /// The textbook form: heads repeated, one mask, one softmax.
     fn plain(q: &Tensor, k: &Tensor, v: &Tensor, op: &CachedAttention) -> Tensor {
         let (b, s, h, d) = q.dims4().unwrap();
-        let len = op.past + s;
+        let Places::All(past) = op.places else { panic!() };
+        let len = past + s;
         let repeat = |t: &Tensor| {
             let t = t.narrow(2, 0, len).unwrap();
             let group = h / t.dim(1).unwrap();
@@ -235,7 +278,7 @@ mod tests {
         let scores = scores.matmul(&repeat(k).transpose(2, 3).unwrap().contiguous().unwrap()).unwrap();
         let mask: Vec<f32> = (0..s * len)
             .map(|i| {
-                let (query, key) = (op.past + i / len, i % len);
+                let (query, key) = (past + i / len, i % len);
                 let hidden = key > query || op.window.is_some_and(|w| key + w <= query);
                 if hidden { f32::NEG_INFINITY } else { 0.0 }
             })
@@ -259,7 +302,7 @@ mod tests {
             (1, 33, 4, 1, 8, 12, Some(9)),
             (1, 5, 4, 4, 80, 3, None),
         ] {
-            let op = CachedAttention { past, scale: 1.0 / (d as f32).sqrt(), window };
+            let op = CachedAttention { places: Places::All(past), scale: 1.0 / (d as f32).sqrt(), window };
             let q = Tensor::randn(0f32, 1.0, (b, s, h, d), &device).unwrap();
             let cache = (b, kv, past + s + 3, d);
             let k = Tensor::randn(0f32, 1.0, cache, &device).unwrap();
@@ -271,9 +314,32 @@ mod tests {
     }
 
     #[test]
+    fn sequences_of_different_lengths_are_each_their_own() {
+        let device = Device::Cpu;
+        let (rows, h, kv, d, capacity) = (5usize, 6usize, 2usize, 16usize, 40usize);
+        let k = Tensor::randn(0f32, 1.0, (rows, kv, capacity, d), &device).unwrap();
+        let v = Tensor::randn(0f32, 1.0, (rows, kv, capacity, d), &device).unwrap();
+        for seq in [1usize, 7] {
+            let places = vec![(3usize, 20usize), (0, 0), (4, 33)];
+            let q = Tensor::randn(0f32, 1.0, (places.len(), seq, h, d), &device).unwrap();
+            let op = |places| CachedAttention { places, scale: 0.25, window: Some(24) };
+            let together = q.apply_op3_no_bwd(&k, &v, &op(Places::Each(places.clone()))).unwrap();
+            for (index, (row, past)) in places.into_iter().enumerate() {
+                let of = |t: &Tensor, at| t.narrow(0, at, 1).unwrap();
+                let alone = of(&q, index).apply_op3_no_bwd(&of(&k, row), &of(&v, row), &op(Places::All(past))).unwrap();
+                let diff = (of(&together, index) - alone).unwrap().abs().unwrap().max_all().unwrap();
+                assert_eq!(diff.to_scalar::<f32>().unwrap(), 0.0, "row {row}");
+            }
+        }
+        let q = Tensor::zeros((1, 1, h, d), DType::F32, &device).unwrap();
+        let op = CachedAttention { places: Places::Each(vec![(5, 0)]), scale: 1.0, window: None };
+        assert!(q.apply_op3_no_bwd(&k, &v, &op).is_err());
+    }
+
+    #[test]
     fn a_cache_that_is_too_short_is_an_error() {
         let zeros = |shape: (usize, usize, usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
-        let op = CachedAttention { past: 4, scale: 1.0, window: None };
+        let op = CachedAttention { places: Places::All(4), scale: 1.0, window: None };
         let cache = zeros((1, 2, 4, 8));
         let error = zeros((1, 1, 2, 8)).apply_op3_no_bwd(&cache, &cache, &op).unwrap_err();
         assert!(error.to_string().contains("do not fit a cache of 4"), "{error}");

@@ -1,0 +1,49 @@
+//! The candle decoder as a model of the scheduler, with as many places in its cache as memory allows.
+
+use super::{BatchModel, Segment};
+use crate::engine::EngineError;
+use crate::engine::candle::decoder::Decoder;
+use crate::engine::candle::{greedy, ops};
+use candle_core::{DType, Device};
+
+/// A decoder with an allocated cache.
+pub struct CandleBatch {
+    decoder: Decoder,
+    device: Device,
+    slots: usize,
+    slot_tokens: usize,
+}
+
+impl CandleBatch {
+    /// Takes `decoder`, whose cache has room for `slots` sequences of `slot_tokens` positions.
+    pub(in crate::engine) fn new(decoder: Decoder, device: Device, slots: usize, slot_tokens: usize) -> Self {
+        Self { decoder, device, slots, slot_tokens }
+    }
+
+    fn tokens(&mut self, segments: &[Segment<'_>]) -> candle_core::Result<Vec<u32>> {
+        let logits = self.decoder.forward_segments(segments)?;
+        match (&self.device, logits.dtype()) {
+            (Device::Cpu, DType::F32) => Ok(greedy::greedy(&logits)?.tokens),
+            _ => ops::pick(&logits)?.0.flatten_all()?.to_vec1(),
+        }
+    }
+}
+
+impl BatchModel for CandleBatch {
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn slot_tokens(&self) -> usize {
+        self.slot_tokens
+    }
+
+    fn pass(&mut self, segments: &[Segment<'_>]) -> Result<Vec<u32>, EngineError> {
+        let device = self.device.clone();
+        let tokens = device.with_context(|| self.tokens(segments));
+        let mut tokens = tokens.map_err(|error| EngineError::Failed(error.to_string()))?;
+        // Where nothing is sampled the decoder makes one row of logits all the same.
+        tokens.truncate(segments.iter().filter(|segment| segment.sampled).count());
+        Ok(tokens)
+    }
+}

@@ -1,0 +1,66 @@
+//! The engine in process as the target of a load test.
+
+use super::{Scheduler, Told};
+use crate::engine::target::{Answer, Asking, CountedBy, RequestOutcome, Target};
+use crate::record::PhaseTimes;
+use crate::workload::traffic::{Planned, Prompt};
+use std::sync::Arc;
+use std::time::Instant;
+use tokenizers::Tokenizer;
+
+/// A scheduler, and the tokenizer that turns texts into what it takes.
+pub struct EngineTarget {
+    scheduler: Scheduler,
+    tokenizer: Option<Arc<Tokenizer>>,
+}
+
+impl EngineTarget {
+    /// Asks `scheduler`.
+    pub fn new(scheduler: Scheduler, tokenizer: Option<Arc<Tokenizer>>) -> Self {
+        Self { scheduler, tokenizer }
+    }
+}
+
+/// The tokens of a prompt; the error says why it has none.
+fn tokens(prompt: Prompt, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>, String> {
+    match (prompt, tokenizer) {
+        (Prompt::Tokens(tokens), _) => Ok(tokens),
+        (Prompt::Text(text), Some(tokenizer)) => {
+            let encoded = tokenizer.encode(text, true).map_err(|e| e.to_string())?;
+            Ok(encoded.get_ids().to_vec())
+        }
+        (Prompt::Text(_), None) => Err("the model has no vocabulary: its prompts are tokens".to_string()),
+        (Prompt::Messages(_), _) => Err("messages of a chat need a server with a chat template: --endpoint".to_string()),
+    }
+}
+
+impl Target for EngineTarget {
+    fn ask(&self, request: Planned) -> Asking {
+        let (scheduler, tokenizer) = (self.scheduler.clone(), self.tokenizer.clone());
+        Box::pin(async move {
+            let began = Instant::now();
+            let prompt = match tokens(request.prompt, tokenizer.as_deref()) {
+                Ok(prompt) => prompt,
+                Err(why) => return Answer::failed(RequestOutcome::EngineError, why),
+            };
+            let tokenize_s = began.elapsed().as_secs_f64();
+            let prompt_tokens = Some(prompt.len());
+            let mut told = scheduler.submit(prompt, request.gen_tokens);
+            let mut answer = Answer { prompt_tokens, ..Answer::failed(RequestOutcome::Ok, "") };
+            while let Some(what) = told.recv().await {
+                match what {
+                    Told::Token(_) => answer.events.push(Instant::now()),
+                    Told::Done(phases) => {
+                        answer.output_tokens = Some((answer.events.len(), CountedBy::Engine));
+                        answer.phases = Some(PhaseTimes { tokenize_s, ..phases });
+                        return answer;
+                    }
+                    Told::Failed(why) => {
+                        return Answer { outcome: RequestOutcome::EngineError, message: why, ..answer };
+                    }
+                }
+            }
+            Answer { outcome: RequestOutcome::EngineError, message: "the engine has stopped".to_string(), ..answer }
+        })
+    }
+}
