@@ -84,7 +84,7 @@ pub struct RankArgs {
     /// Lengths of requests as CSV: prompt_tokens, gen_tokens and perhaps count; a trace will do.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "gen_tokens"])]
     lengths: Option<PathBuf>,
-    /// Limits that medians must keep, such as ttft=500ms,tpot=50ms,e2e=2s.
+    /// Limits that must be kept, such as ttft=500ms,tpot=50ms,e2e=2s (medians) or ttft_p99=1s (measured rows only).
     #[arg(long, value_name = "LIMITS", default_value = "", hide_default_value = true)]
     slo: Slo,
     /// How the hardware is bought.

@@ -47,7 +47,8 @@ pub(super) fn hourly_of(run: &Run, request: &RankRequest) -> Option<Usd> {
 /// What speaks against the measured machine being of the type that it is priced as.
 pub(super) fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
     // Another tool's file says how many threads the engine used, not how many the machine has.
-    if run.record.basis == Basis::Imported {
+    let is_elsewhere = run.record.engine.device == "endpoint";
+    if run.record.basis == Basis::Imported || is_elsewhere {
         return Vec::new();
     }
     let threads = run.record.environment.cpu.threads as f64;

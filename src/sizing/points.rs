@@ -23,7 +23,9 @@ pub struct Point {
     pub device: String,
     /// Times of a request (the mean one of a histogram).
     pub times: Times,
-    /// Requests a second of a copy, where another tool counted them under its load.
+    /// 90th and 99th percentile of TTFT, TPOT and E2E, in seconds, where they were measured at these lengths.
+    pub tails: [(Option<f64>, Option<f64>); 3],
+    /// Requests a second of a copy, where they were counted under a load.
     pub requests_per_s: Option<Interval>,
     /// Joules of a generated token, where there was a meter.
     pub joules_per_token: Option<Interval>,
@@ -268,7 +270,11 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
     let mut points = Vec::new();
     for ((quant, batch), curves) in &groups {
         let Some((times, method)) = curves.mean(&lengths) else { continue };
-        points.push(point(*quant, *batch, curves, times, method, &lengths));
+        let mut point = point(*quant, *batch, curves, times, method, &lengths);
+        if run.record.basis == Basis::Imported || run.record.traffic.is_some() {
+            point.requests_per_s = counted(curves, method);
+        }
+        points.push(point);
     }
     if points.is_empty() {
         let mut known: Vec<String> = ok
@@ -299,6 +305,20 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
         }
     };
     Ok(Points { lengths, quants, points })
+}
+
+/// The rate that was counted under a load of these lengths: of a search, with the rates that certainly hold and do not.
+fn counted(curves: &Curves<'_>, method: &'static str) -> Option<Interval> {
+    let (row, ..) = curves.rows.first().filter(|_| method == EXACT)?;
+    let rate = row.metrics.requests_per_s?;
+    let exact = at_least_so_wide(Interval::exact(rate.value.0));
+    let ends = (rate.lo.map_or(exact.lo, |lo| lo.0), rate.hi.map_or(exact.hi, |hi| hi.0));
+    Some(Interval::new(rate.value.0, ends.0, ends.1))
+}
+
+fn tails(row: &CaseRow) -> [(Option<f64>, Option<f64>); 3] {
+    [row.metrics.ttft, row.metrics.tpot, row.metrics.e2e]
+        .map(|time| time.map_or((None, None), |time| (time.p90.map(|t| t.0), time.p99.map(|t| t.0))))
 }
 
 fn point(
@@ -332,11 +352,7 @@ fn point(
         let most = energies.iter().map(|e| e.hi).fold(0.0, f64::max);
         Interval::new(energies.iter().map(|e| e.value).sum::<f64>() / energies.len() as f64, least, most)
     });
-    let counted = used
-        .first()
-        .filter(|row| method == EXACT && row.key.engine != "candle")
-        .and_then(|row| row.metrics.requests_per_s);
-    let requests_per_s = counted.map(|rate| at_least_so_wide(Interval::exact(rate.value.0)));
+    let tails = used.first().filter(|_| method == EXACT).map_or([(None, None); 3], |row| tails(row));
     let device = curves.rows.first().map_or(String::new(), |(row, ..)| row.key.device.clone());
     let longest = lengths.bins.iter().map(|(prompt, generated, _)| prompt + generated).max().unwrap_or(1);
     Point {
@@ -345,7 +361,8 @@ fn point(
         gen_tokens: lengths.mean_gen(),
         device,
         times,
-        requests_per_s,
+        tails,
+        requests_per_s: None,
         joules_per_token,
         method,
         doubts,

@@ -97,6 +97,14 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     })
 }
 
+/// Why no measured batch is ranked.
+fn no_batch(request: &RankRequest) -> &'static str {
+    match request.slo.has_tails() {
+        true => "no measured batch keeps the limits (percentiles need enough samples: METHODOLOGY.md)",
+        false => "no measured batch keeps the limits",
+    }
+}
+
 /// Runs with their points, and what was left out.
 pub(super) type Chosen<'r> = (Vec<(&'r Run, Points)>, Vec<Excluded>);
 
@@ -191,7 +199,7 @@ impl<'a> Ranker<'a> {
             Speeds::new(run, self.catalog, self.request.slo, of_quant, self.learnt.clone()).measured(&hardware)
         else {
             let offer = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
-            self.exclude(offer, quant, "no measured batch keeps the limits");
+            self.exclude(offer, quant, no_batch(self.request));
             return Ok(());
         };
         let speed = Arc::new(speed);
@@ -224,7 +232,8 @@ impl<'a> Ranker<'a> {
         for offer in offers {
             // Each card of an instance can run a copy; only one was measured.
             let cards = match run.record.engine.device.as_str() {
-                "cpu" => 1,
+                // Behind an endpoint is the whole machine.
+                "cpu" | "endpoint" => 1,
                 // Another tool may have spread one copy over several.
                 _ => (copies(&offer.shape) / run.record.accelerators.max(1)).max(1),
             };

@@ -130,6 +130,7 @@ impl<'a> Speeds<'a> {
     /// The best measured point within the limits, as it is.
     pub fn measured(&self, hardware: &str) -> Option<Speed> {
         let all = self.points.iter().enumerate().map(|(place, (_, point))| (place, (point.times, None)));
+        let all = all.filter(|(place, _)| self.keeps_tails(self.points[*place].1));
         let (place, (times, _)) = self.best(all)?;
         let point = self.points[place].1;
         let speed = self.speed(place, times, hardware.into(), point.method, None);
@@ -170,6 +171,12 @@ impl<'a> Speeds<'a> {
 
     /// The times at each point that can be carried over to a shape, and why the first of the others cannot.
     fn candidates(&mut self, shape: &Shape) -> Result<Candidates, String> {
+        if self.run.record.traffic.is_some() {
+            return Err("times under traffic are of the machine that had it: `sizewell profile` measures what is projected".to_string());
+        }
+        if self.slo.has_tails() {
+            return Err("p90 and p99 are not projected: only what was measured can keep a limit on them".to_string());
+        }
         let on_cpu = self.run.record.engine.device == "cpu";
         let catalog = self.catalog;
         if let Some(id) = &shape.accelerator {
@@ -233,6 +240,14 @@ impl<'a> Speeds<'a> {
         // The words are made only where they are needed: rankings ask for thousands.
         let words = refusal.filter(|_| candidates.is_empty() || self.slo != Slo::default()).map(|why| why.to_string());
         Ok((candidates, words, hardware, method, board_w))
+    }
+
+    /// Whether the measured percentiles of a point keep their limits; one that was not measured does not.
+    fn keeps_tails(&self, point: &Point) -> bool {
+        let within = |limit: Option<Seconds>, time: Option<f64>| {
+            limit.is_none_or(|limit| time.is_some_and(|time| time <= limit.0))
+        };
+        self.slo.tails.iter().zip(point.tails).all(|(limits, (p90, p99))| within(limits.p90, p90) && within(limits.p99, p99))
     }
 
     /// The one with the most requests per second among those that keep the limits.

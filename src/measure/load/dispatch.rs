@@ -357,8 +357,15 @@ fn collect(
         }
     }
     let last_due = shared.last_due_us.load(Ordering::Relaxed) as f64 / 1e6;
-    let planned = plan.end.seconds.filter(|_| course.cut_short.is_none());
-    course.seconds = planned.unwrap_or(last_due - plan.warm_up_s).max(1e-3);
+    let by_count = plan.end.requests.is_some_and(|most| tally.requests >= most as u64);
+    let planned = plan.end.seconds.filter(|_| course.cut_short.is_none() && !by_count);
+    let since_warm = |end: f64| (end - plan.warm_up_s).max(1e-3);
+    course.seconds = planned.unwrap_or(since_warm(last_due));
+    // A number of requests is over when the last is answered.
+    course.answer_seconds = planned.unwrap_or(since_warm(last_due.max(tally.last_answer_s)));
+    if !plan.load.is_open() {
+        course.seconds = course.answer_seconds;
+    }
     (tally, course)
 }
 

@@ -46,7 +46,8 @@ impl Times {
     /// The value of a rank, from 1.
     fn at(&self, rank: f64) -> f64 {
         let count = self.count().max(1) as f64;
-        let share = rank.clamp(1.0, count) / count;
+        // The middle between two ranks: no rounding makes another of it.
+        let share = (rank.clamp(1.0, count) - 0.5) / count;
         // The upper end of a bucket is up to a thousandth too high, its middle half of that.
         let value = self.histogram.value_at_quantile(share);
         self.histogram.median_equivalent(value) as f64 / NANOSECONDS

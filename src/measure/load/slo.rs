@@ -75,7 +75,8 @@ impl FromStr for Slo {
 
 fn percentile(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(p) if (1.0..=99.99).contains(&p) => Ok(p / 100.0),
+        // A share such as 99.9 / 100 is not exact.
+        Ok(p) if (1.0..=99.99).contains(&p) => Ok((p * 1e4).round() / 1e6),
         _ => Err(format!("`p{text}` is not a percentile from p1 to p99.99")),
     }
 }

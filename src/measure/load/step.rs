@@ -97,6 +97,8 @@ pub struct Course {
     pub cut_short: Option<String>,
     /// Answers that came within the measured time, and their tokens.
     pub within: (u64, u64),
+    /// Seconds in which they came.
+    pub answer_seconds: f64,
 }
 
 impl Course {
@@ -111,7 +113,7 @@ impl Course {
 
 /// The record of a step.
 pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
-    let rate = |count: u64| count as f64 / course.seconds.max(1e-9);
+    let rate = |count: u64| count as f64 / course.answer_seconds.max(1e-9);
     let (answered, tokens) = course.within;
     let mean = |(sum, count): (u64, u64)| (count > 0).then(|| sum as f64 / count as f64);
     let (terms, verdict) = tally.judged(&plan.slo);
@@ -124,7 +126,7 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
     };
     let offered = match &plan.load {
         Load::Open { arrivals, rate } => arrivals.mean_rate(*rate),
-        Load::Trace { .. } => rate(tally.requests),
+        Load::Trace { .. } => tally.requests as f64 / course.seconds.max(1e-9),
         Load::Closed { .. } => rate(answered),
     };
     StepRecord {

@@ -44,11 +44,8 @@ fn subject(report: &Report<'_>, ranking: &Ranking) -> String {
             }
         },
     };
-    let slo = report.request.slo;
-    let limits: Vec<String> = [("TTFT", slo.ttft), ("TPOT", slo.tpot), ("E2E", slo.e2e)]
-        .into_iter()
-        .filter_map(|(name, limit)| Some(format!("{name} (median) under {}", limit?.human())))
-        .collect();
+    let limits = report.request.slo.named();
+    let limits: Vec<String> = limits.into_iter().map(|(name, limit)| format!("{name} under {}", limit.human())).collect();
     let limits = if limits.is_empty() { String::new() } else { format!(", {}", limits.join(", ")) };
     format!("For {model} in {}{demand}{limits}", quants.join(", "))
 }

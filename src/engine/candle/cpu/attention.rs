@@ -328,7 +328,8 @@ mod tests {
                 let of = |t: &Tensor, at| t.narrow(0, at, 1).unwrap();
                 let alone = of(&q, index).apply_op3_no_bwd(&of(&k, row), &of(&v, row), &op(Places::All(past))).unwrap();
                 let diff = (of(&together, index) - alone).unwrap().abs().unwrap().max_all().unwrap();
-                assert_eq!(diff.to_scalar::<f32>().unwrap(), 0.0, "row {row}");
+                // How a group of heads is split over workers changes the order of sums.
+                assert!(diff.to_scalar::<f32>().unwrap() < 1e-6, "row {row}");
             }
         }
         let q = Tensor::zeros((1, 1, h, d), DType::F32, &device).unwrap();
