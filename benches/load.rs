@@ -115,7 +115,8 @@ fn show(what: &str, record: &StepRecord) {
 fn short(server: &Server) {
     println!("\n# short requests, one token, server and client on this machine");
     for rate in [10_000.0, 20_000.0, 25_000.0] {
-        let record = generator(server, 1).run(&plan(open(rate), End { requests: None, seconds: Some(5.0) }, 1.0), &mut Silent);
+        let record =
+            generator(server, 1).run(&plan(open(rate), End { requests: None, seconds: Some(5.0) }, 1.0), &mut Silent);
         show(&format!("{rate:.0}/s for 5 s"), &record);
     }
     let users = Load::Closed { users: 64, think: Duration::ZERO };
@@ -125,7 +126,8 @@ fn short(server: &Server) {
 
 fn streams(server: &Server) {
     println!("\n# streams of 12 tokens, one each second, 2,000 begun a second for 6 s");
-    let record = generator(server, 12).run(&plan(open(2000.0), End { requests: None, seconds: Some(6.0) }, 0.0), &mut Silent);
+    let record =
+        generator(server, 12).run(&plan(open(2000.0), End { requests: None, seconds: Some(6.0) }, 0.0), &mut Silent);
     show("streams", &record);
 }
 
@@ -152,7 +154,8 @@ fn lag(server: &Server) {
     println!("\n# how late requests are sent at 1,000/s, and E2E from the intended start; oha at the same rate");
     let oha = std::env::var("OHA").unwrap_or("oha".to_string());
     for round in 0..3 {
-        let record = generator(server, 1).run(&plan(open(1000.0), End { requests: None, seconds: Some(8.0) }, 1.0), &mut Silent);
+        let record =
+            generator(server, 1).run(&plan(open(1000.0), End { requests: None, seconds: Some(8.0) }, 1.0), &mut Silent);
         show(&format!("round {round}: ours"), &record);
         for correction in [true, false] {
             let mut command = Command::new(&oha);

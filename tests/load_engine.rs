@@ -22,7 +22,10 @@ fn engine(kernels: Kernels) -> CandleEngine {
 }
 
 fn prompts() -> Vec<Vec<u32>> {
-    [3usize, 17, 40, 9, 1, 64].iter().map(|length| (0..*length).map(|i| (i * 7 + length) as u32 % 200).collect()).collect()
+    [3usize, 17, 40, 9, 1, 64]
+        .iter()
+        .map(|length| (0..*length).map(|i| (i * 7 + length) as u32 % 200).collect())
+        .collect()
 }
 
 #[test]

@@ -201,3 +201,73 @@ fn theory_is_met_over_many_requests() {
         assert!((measured / theory - 1.0).abs() < 0.03, "p{p}: {measured} and {theory}");
     }
 }
+
+/// A step of an M/M/1 queue on paper, added up and judged like any other.
+fn step_on_paper(rate: f64, mu: f64, slo: &Slo, requests: usize, seed: u64) -> StepRecord {
+    use sizewell::engine::target::{Answer, RequestOutcome};
+    use sizewell::measure::load::sample::{Asked, Sample};
+    use sizewell::measure::load::step::{Course, record};
+    use sizewell::measure::load::tally::Tally;
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let arrivals: Vec<f64> = Schedule::new(Arrivals::Poisson, rate, 0.0, seed).take(requests).collect();
+    let services: Vec<f64> = (0..requests).map(|_| random.sample::<f64, _>(Exp1) / mu).collect();
+    let mut tally = Tally::default();
+    let begin = Instant::now();
+    for (index, (at, e2e)) in arrivals.iter().zip(simulated::exact(&arrivals, &services, 1)).enumerate() {
+        let ended_s = at + e2e;
+        let asked = Asked {
+            index,
+            warm_up: index < requests / 10,
+            intended_s: *at,
+            sent_s: *at,
+            ended_s,
+            prompt_tokens: None,
+            asked_tokens: 1,
+        };
+        let whole = Some(begin + Duration::from_secs_f64(ended_s));
+        let answer = Answer { whole, ..Answer::failed(RequestOutcome::Ok, "") };
+        tally.add(&Sample::new(asked, answer, |moment| (moment - begin).as_secs_f64()), slo);
+    }
+    let seconds = *arrivals.last().unwrap();
+    let course = Course { seconds, answer_seconds: seconds, ..Course::default() };
+    let load = Load::Open { arrivals: Arrivals::Poisson, rate };
+    record(&StepPlan { load, slo: slo.clone(), ..plan(rate, requests) }, &tally, course)
+}
+
+#[test]
+fn the_limit_is_the_one_of_theory() {
+    use sizewell::measure::load::limit::{Search, conclude, search};
+    // The percentile p of E2E in M/M/1 is -ln(1 - p) / (mu - lambda): the limit s is met up to mu + ln(1 - p) / s.
+    let mu = 100.0;
+    for (slo, theory) in [
+        ("e2e_p90=200ms", mu + 0.1f64.ln() / 0.2),
+        ("e2e_p99=200ms", mu + 0.01f64.ln() / 0.2),
+        ("e2e=50ms", mu + 0.5f64.ln() / 0.05),
+    ] {
+        let slo: Slo = slo.parse().unwrap();
+        let how = Search { start: 5.0, precision: 0.03, most_steps: 30, most_rate: 1e4 };
+        let mut seed = 0;
+        let searched = search(&how, &mut |rate| {
+            seed += 1;
+            Some(step_on_paper(rate, mu, &slo, 60_000, seed))
+        });
+        let found = conclude(&searched, None);
+        let rate = found.requests_per_s.unwrap().0;
+        assert!((rate / theory - 1.0).abs() < 0.04, "{slo:?}: {rate}, by theory {theory}");
+        let (lo, hi) = (found.lo.unwrap().0, found.hi.unwrap().0);
+        assert!(lo <= theory * 1.02 && hi >= theory * 0.98, "{slo:?}: {lo} to {hi}, by theory {theory}");
+    }
+}
+
+#[test]
+fn certain_verdicts_are_seldom_wrong() {
+    // At a rate whose percentile is just the limit, either verdict is as good; a certain one is wrong, and should come in
+    // about one step of twenty. What comes together in a queue would make it far more often without the wider interval.
+    let (mu, rate) = (100.0, 80.0);
+    let limit_ms = 1000.0 * -(0.1f64).ln() / (mu - rate);
+    let slo: Slo = format!("e2e_p90={limit_ms}ms").parse().unwrap();
+    let certain =
+        (0..200).filter(|seed| step_on_paper(rate, mu, &slo, 3000, 1000 + seed).verdict.unwrap().is_certain()).count();
+    assert!(certain <= 36, "{certain} of 200 steps at the limit were sure of a verdict");
+}
+

@@ -11,8 +11,9 @@ each client's constant rates in turn for several rounds, and prints the medians 
 The prompt cache is off and every prompt differs; each request is a stream of /v1/completions with max_tokens and
 ignore_eos; the first five seconds of each run are warm-up and left out. By each request's own record, TTFT is the first
 streamed token's time less the time at which the request was due ("due": GuideLLM writes it down, sizewell means it) or
-was sent ("sent": GuideLLM, AIPerf), and TPOT is (last token - first token) / (tokens - 1). The server's own times of the
-same requests, from its log, stand beside them: they differ from run to run more than the clients do.
+was sent ("sent": GuideLLM, AIPerf), and TPOT is (last token - first token) / (tokens - 1). The server's own times of
+the same requests, from its log, stand beside them: they differ from run to run more than the clients do, and at low
+rates by how busy a client keeps the processor between requests.
 
 GuideLLM imports torch for its data loader alone; where torch is not in its venv, a stand-in of that loader's five
 names spares the gigabytes. Its prompts are made before the load starts and its clock is not touched.
@@ -160,7 +161,7 @@ def serve(binary, gguf, args):
 def own_times(log, start, args):
     """What the server itself took over the run's prompts and tokens, medians in seconds."""
     text = log.read_bytes()[start:].decode()
-    patterns = {"prefill": r"prompt eval time = +([0-9.]+) ms", "server": r"\|  +eval time = .*\( *([0-9.]+) ms per token"}
+    patterns = {"prefill": r"prompt eval time = +([0-9.]+) ms", "server": r"\| +eval time = .*\( *([0-9.]+) ms per"}
     return {name: statistics.median(float(ms) / 1e3 for ms in re.findall(pattern, text)[-args.requests:])
             for name, pattern in patterns.items()}
 
@@ -222,7 +223,8 @@ def sizewell(program, url, rate, seed, folder, args):
     # The server puts a token before the prompt; both other clients count it in.
     command = [program, "load", "--endpoint", url, "--api", "completions", "--rate", rate, "--arrivals", "constant",
                "--requests", args.requests, "--prompt", args.prompt - 1, "--gen-tokens", args.gen_tokens, "--warm-up",
-               f"{WARM_UP}s", "--tokenizer", REFERENCE / "tokenizer.json", "--seed", seed, "--json", "-o", folder / "run"]
+               f"{WARM_UP}s", "--tokenizer", REFERENCE / "tokenizer.json", "--seed", seed, "--json",
+               "-o", folder / "run"]
     try:
         report = run(*command)
     except subprocess.CalledProcessError as error:
@@ -244,7 +246,8 @@ def cell(values, digits=2):
 
 def table(results):
     print("| rate, 1/s | client, TTFT from | TTFT p50, ms: client | sizewell | ratio "
-          "| beyond the server's prefill, ms: client | sizewell | TPOT p50, ms: client | sizewell | ratio | by the server's own: client | sizewell |")
+          "| beyond the server's prefill, ms: client | sizewell "
+          "| TPOT p50, ms: client | sizewell | ratio | by the server's own: client | sizewell |")
     print("|---" * 12 + "|")
     for rate, clients in results.items():
         own = clients.get("sizewell", [])
@@ -301,7 +304,8 @@ def main():
         server.wait()
     table(results)
     version = subprocess.run([binary, "--version"], text=True, capture_output=True)
-    built = next(line for line in (version.stdout + version.stderr).splitlines() if line.startswith("version"))
+    built = next(line.removeprefix("version: ") for line in (version.stdout + version.stderr).splitlines()
+                 if line.startswith("version"))
     own = run(args.sizewell, "--version").strip()
     print(f"\nllama-server of llama-cpp-python {LLAMA} ({built}), {args.threads} threads, {args.slots} slots; guidellm "
           f"{GUIDELLM}; aiperf {AIPERF}; {own}; {args.layers} layers, {args.prompt} + {args.gen_tokens} tokens, "

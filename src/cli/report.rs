@@ -68,7 +68,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
 }
 
 /// Files of a run that no report may take the place of.
-const RECORD: [&str; 8] = [
+const RECORD: [&str; 9] = [
     "run.json",
     "cases.csv",
     "samples.csv",
@@ -76,6 +76,7 @@ const RECORD: [&str; 8] = [
     "quality.csv",
     "quality_items.csv",
     "coldstart.csv",
+    "requests.csv",
     "run.lock",
 ];
 

@@ -172,7 +172,10 @@ impl<'a> Speeds<'a> {
     /// The times at each point that can be carried over to a shape, and why the first of the others cannot.
     fn candidates(&mut self, shape: &Shape) -> Result<Candidates, String> {
         if self.run.record.traffic.is_some() {
-            return Err("times under traffic are of the machine that had it: `sizewell profile` measures what is projected".to_string());
+            return Err(
+                "times under traffic are of the machine that had it: `sizewell profile` measures what is projected"
+                    .to_string(),
+            );
         }
         if self.slo.has_tails() {
             return Err("p90 and p99 are not projected: only what was measured can keep a limit on them".to_string());
@@ -247,7 +250,11 @@ impl<'a> Speeds<'a> {
         let within = |limit: Option<Seconds>, time: Option<f64>| {
             limit.is_none_or(|limit| time.is_some_and(|time| time <= limit.0))
         };
-        self.slo.tails.iter().zip(point.tails).all(|(limits, (p90, p99))| within(limits.p90, p90) && within(limits.p99, p99))
+        self.slo
+            .tails
+            .iter()
+            .zip(point.tails)
+            .all(|(limits, (p90, p99))| within(limits.p90, p90) && within(limits.p99, p99))
     }
 
     /// The one with the most requests per second among those that keep the limits.

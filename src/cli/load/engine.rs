@@ -44,8 +44,7 @@ fn start(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Result<Engine> {
     let (record, tokenizer, name) = (model_record(&model)?, model.tokenizer.clone(), model.name.clone());
     talk.say(format!("loading {name} at {quant}"));
     let engine = CandleEngine::new(model, Kernels::Own);
-    let (batch, limited_by_memory) =
-        engine.batch_model(quant, target.max_batch, slot_tokens, target.prefill_chunk)?;
+    let (batch, limited_by_memory) = engine.batch_model(quant, target.max_batch, slot_tokens, target.prefill_chunk)?;
     let slots = batch.slots();
     if limited_by_memory {
         talk.warn(format!("memory allows {slots} places of {slot_tokens} tokens, not {}", target.max_batch));
@@ -132,7 +131,10 @@ pub(super) fn behind_a_port(args: &Args, asked: &Asked, address: &str, talk: &Ta
     }
     let served = Arc::new(Served { scheduler: engine.scheduler, texts, model: engine.name.clone() });
     let SchedulerRecord { slots, slot_tokens, .. } = engine.record;
-    talk.say(format!("serving {} at http://{here}: {slots} places of {slot_tokens} tokens; Ctrl-C ends it", engine.name));
+    talk.say(format!(
+        "serving {} at http://{here}: {slots} places of {slot_tokens} tokens; Ctrl-C ends it",
+        engine.name
+    ));
     let stop = async {
         while !stop_was_asked() {
             tokio::time::sleep(Duration::from_millis(100)).await;

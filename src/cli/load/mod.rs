@@ -8,10 +8,10 @@ mod view;
 
 pub use args::Args;
 
+use super::Exit;
 use super::progress::{stop_on_signal, stop_was_asked};
 use super::setup::{default_folder, new_record};
 use super::talk::Talk;
-use super::Exit;
 use crate::device::cpu;
 use crate::engine::candle::threads as candle_threads;
 use crate::measure::load::limit::{self, Search, Searched};

@@ -113,7 +113,7 @@ pub(super) fn one_line(step: &StepRecord) -> String {
 impl LoadObserver for View {
     fn live(&mut self, live: &Live<'_>) {
         let tally = live.tally;
-        self.count_rate(tally.answered());
+        self.count_rate(tally.answered() + tally.warm_up);
         let wants_line = self.lines && self.last_line.elapsed() >= LINE_EVERY;
         if self.bar.is_none() && !wants_line {
             return;

@@ -397,7 +397,8 @@ impl Block {
         let window = shape.sliding_window;
         match kernels {
             Kernels::Own => {
-                let attention = CachedAttention { places: Places::All(*past), scale: 1.0 / (shape.head_dim as f32).sqrt(), window };
+                let attention =
+                    CachedAttention { places: Places::All(*past), scale: 1.0 / (shape.head_dim as f32).sqrt(), window };
                 q.apply_op3_no_bwd(keys, values, &attention)
             }
             Kernels::Candle => ops::attention(&q, (keys, values), *past, window, mask.as_ref()),

@@ -331,8 +331,15 @@ mod tests {
             assert!(matches!(end, Some(Told::Done(phases)) if phases.decode_s > 0.0));
         }
         let passes = passes.lock().unwrap();
-        assert!(passes.iter().all(|pass| pass.len() <= 2 && pass.iter().filter(|p| p.2 > 1).map(|p| p.2).sum::<usize>() <= 8));
-        assert!(passes.iter().any(|pass| pass.len() == 2 && pass[0].2 == 1 && pass[1].2 > 1), "prefill beside decoding");
+        assert!(
+            passes
+                .iter()
+                .all(|pass| pass.len() <= 2 && pass.iter().filter(|p| p.2 > 1).map(|p| p.2).sum::<usize>() <= 8)
+        );
+        assert!(
+            passes.iter().any(|pass| pass.len() == 2 && pass[0].2 == 1 && pass[1].2 > 1),
+            "prefill beside decoding"
+        );
         assert!(passes.iter().flatten().all(|(row, ..)| *row < 2));
     }
 
@@ -347,9 +354,13 @@ mod tests {
     #[test]
     fn what_cannot_be_is_told_and_a_failure_does_not_end_the_engine() {
         let (scheduler, _) = start(2, 0);
-        assert!(matches!(all(scheduler.submit(vec![1; 60], 10)).1, Some(Told::Failed(why)) if why.contains("place of 64")));
+        assert!(
+            matches!(all(scheduler.submit(vec![1; 60], 10)).1, Some(Told::Failed(why)) if why.contains("place of 64"))
+        );
         assert!(matches!(all(scheduler.submit(vec![], 10)).1, Some(Told::Failed(_))));
-        assert!(matches!(all(scheduler.submit(vec![1; 3], 3)).1, Some(Told::Failed(why)) if why.contains("out of luck")));
+        assert!(
+            matches!(all(scheduler.submit(vec![1; 3], 3)).1, Some(Told::Failed(why)) if why.contains("out of luck"))
+        );
         assert_eq!(all(scheduler.submit(vec![1; 3], 3)).0, [3, 4, 5]);
     }
 }

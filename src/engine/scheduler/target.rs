@@ -30,7 +30,9 @@ fn tokens(prompt: Prompt, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>, Str
             Ok(encoded.get_ids().to_vec())
         }
         (Prompt::Text(_), None) => Err("the model has no vocabulary: its prompts are tokens".to_string()),
-        (Prompt::Messages(_), _) => Err("messages of a chat need a server with a chat template: --endpoint".to_string()),
+        (Prompt::Messages(_), _) => {
+            Err("messages of a chat need a server with a chat template: --endpoint".to_string())
+        }
     }
 }
 

@@ -58,7 +58,10 @@ impl Ask {
             return bad("the prompt has no token");
         }
         if context > most {
-            return bad(format!("{} prompt and {gen_tokens} generated tokens exceed the context of {most}", prompt.len()));
+            return bad(format!(
+                "{} prompt and {gen_tokens} generated tokens exceed the context of {most}",
+                prompt.len()
+            ));
         }
         Ok((prompt, gen_tokens))
     }
@@ -72,7 +75,10 @@ fn prompt_tokens(prompt: &Value, served: &Served) -> Result<Vec<u32>, Refusal> {
         Value::Array(list) if list.iter().all(Value::is_u64) => {
             let known = served.texts.vocab() as u64;
             let token = |value: &Value| value.as_u64().filter(|token| *token < known).map(|token| token as u32);
-            list.iter().map(token).collect::<Option<_>>().map_or_else(|| bad(format!("a token is not below {known}")), Ok)
+            list.iter()
+                .map(token)
+                .collect::<Option<_>>()
+                .map_or_else(|| bad(format!("a token is not below {known}")), Ok)
         }
         _ => bad("prompt is neither a text nor a list of tokens"),
     }

@@ -96,7 +96,10 @@ async fn models(State(served): State<Arc<Served>>) -> Json<Value> {
 }
 
 async fn nothing() -> Response {
-    refused(Refusal(StatusCode::NOT_FOUND, "there are /v1/chat/completions, /v1/completions, /v1/models, /health".into()))
+    refused(Refusal(
+        StatusCode::NOT_FOUND,
+        "there are /v1/chat/completions, /v1/completions, /v1/models, /health".into(),
+    ))
 }
 
 async fn completions(served: State<Arc<Served>>, body: Result<Json<Ask>, JsonRejection>) -> Response {

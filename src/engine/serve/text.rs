@@ -33,7 +33,8 @@ impl Texts {
 
 /// A number below `vocab` that is the word's own (FNV-1a).
 fn number(word: &str, vocab: usize) -> u32 {
-    let hash = word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3));
+    let hash =
+        word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3));
     (hash % vocab.max(1) as u64) as u32
 }
 

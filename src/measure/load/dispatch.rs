@@ -361,8 +361,16 @@ fn collect(
     let planned = plan.end.seconds.filter(|_| course.cut_short.is_none() && !by_count);
     let since_warm = |end: f64| (end - plan.warm_up_s).max(1e-3);
     course.seconds = planned.unwrap_or(since_warm(last_due));
-    // A number of requests is over when the last is answered.
-    course.answer_seconds = planned.unwrap_or(since_warm(last_due.max(tally.last_answer_s)));
+    // Within a time of arrivals as many are answered as come, once the first have been; before that, and where a number of
+    // requests is measured, all answers count until the last.
+    let settled = tally.e2e.so_far(0.5).is_some_and(|e2e| plan.warm_up_s >= e2e);
+    course.answer_seconds = match planned.filter(|_| settled) {
+        Some(seconds) => seconds,
+        None => {
+            course.within = (tally.answered(), tally.output_tokens.0);
+            since_warm(last_due.max(tally.last_answer_s))
+        }
+    };
     if !plan.load.is_open() {
         course.seconds = course.answer_seconds;
     }

@@ -24,6 +24,9 @@ pub type RunStep<'a> = dyn FnMut(f64) -> Option<StepRecord> + 'a;
 
 /// The factor to the next rate while nothing has broken, or held, yet.
 const FACTOR: f64 = 2.0;
+/// Steps beyond the limit that are spent on being certain, and the least stride between them.
+const MOST_STRIDES: usize = 4;
+const LEAST_STRIDE: f64 = 0.05;
 /// A latency that goes up by more than this within the last bracket has fallen off a cliff.
 const CLIFF: f64 = 3.0;
 
@@ -56,12 +59,12 @@ impl Searched {
     }
 }
 
-/// Runs steps until the limit is known as well as was asked.
+/// Runs steps until the limit is known as well as was asked, and then until rates on both sides of it are certain.
 pub fn search(how: &Search, run: &mut RunStep<'_>) -> Searched {
     let mut searched = Searched::default();
-    let mut next = how.start.min(how.most_rate);
-    while searched.steps.len() < how.most_steps {
-        match run(next) {
+    let mut next = Some(how.start.min(how.most_rate));
+    while let Some(at) = next.filter(|_| searched.steps.len() < how.most_steps) {
+        match run(at) {
             Some(step) => searched.steps.push(step),
             None => {
                 searched.stopped = true;
@@ -69,31 +72,54 @@ pub fn search(how: &Search, run: &mut RunStep<'_>) -> Searched {
             }
         }
         next = match searched.bracket() {
-            (Some(held), Some(broken)) => {
-                if rate(broken) / rate(held) <= 1.0 + how.precision {
-                    break;
-                }
-                (rate(held) * rate(broken)).sqrt()
-            }
-            (Some(held), None) if rate(held) >= how.most_rate => break,
-            (Some(held), None) => (rate(held) * FACTOR).min(how.most_rate),
-            (None, Some(broken)) => rate(broken) / FACTOR,
-            (None, None) => break,
+            (Some(held), Some(broken)) if rate(broken) / rate(held) <= 1.0 + how.precision => searched.to_be_certain(how),
+            (Some(held), Some(broken)) => Some((rate(held) * rate(broken)).sqrt()),
+            (Some(held), None) => (rate(held) < how.most_rate).then(|| (rate(held) * FACTOR).min(how.most_rate)),
+            (None, Some(broken)) => Some(rate(broken) / FACTOR),
+            (None, None) => None,
         };
     }
     searched
 }
 
+impl Searched {
+    /// A certain rate that holds, below all that certainly break.
+    fn surely_holds(&self) -> Option<f64> {
+        let breaks = self.surely_breaks().unwrap_or(f64::INFINITY);
+        let holds = self.steps.iter().filter(|step| step.verdict == Some(StepVerdict::Holds)).map(rate);
+        holds.filter(|rate| *rate < breaks).max_by(f64::total_cmp)
+    }
+
+    /// The lowest rate that certainly breaks.
+    fn surely_breaks(&self) -> Option<f64> {
+        let breaks = self.steps.iter().filter(|step| step.verdict == Some(StepVerdict::Breaks)).map(rate);
+        breaks.min_by(f64::total_cmp)
+    }
+
+    /// The next rate to try where one side of the limit is not certain yet: a stride beyond the last that was tried there,
+    /// for as many strides as are worth their time.
+    fn to_be_certain(&self, how: &Search) -> Option<f64> {
+        let strides = |count: usize| (1.0 + how.precision.max(LEAST_STRIDE)).powi(count as i32 + 1);
+        let (held, broken) = self.bracket();
+        let (held, broken) = (rate(held?), rate(broken?));
+        if self.surely_breaks().is_none() {
+            let above = self.steps.iter().map(rate).filter(|rate| *rate > broken).count();
+            let next = broken.max(self.steps.iter().map(rate).fold(0.0, f64::max)) * strides(above.min(2));
+            return (above < MOST_STRIDES && next <= how.most_rate).then_some(next);
+        }
+        if self.surely_holds().is_none() {
+            let below = self.steps.iter().map(rate).filter(|rate| *rate < held).count();
+            let least = self.steps.iter().map(rate).fold(held, f64::min);
+            return (below < MOST_STRIDES).then(|| least / strides(below.min(2)));
+        }
+        None
+    }
+}
+
 /// What the steps of a search say.
 pub fn conclude(searched: &Searched, alone: Option<&StepRecord>) -> LimitRecord {
     let (held, broken) = searched.bracket();
-    let certain = |verdict| move |step: &&StepRecord| step.verdict == Some(verdict);
-    let surely_holds = searched.steps.iter().filter(certain(StepVerdict::Holds)).filter(|step| {
-        // Nothing that certainly breaks lies below it.
-        !searched.steps.iter().any(|other| other.verdict == Some(StepVerdict::Breaks) && rate(other) <= rate(step))
-    });
-    let lo = surely_holds.map(rate).max_by(f64::total_cmp);
-    let hi = searched.steps.iter().filter(certain(StepVerdict::Breaks)).map(rate).min_by(f64::total_cmp);
+    let (lo, hi) = (searched.surely_holds(), searched.surely_breaks());
     let per_second = |rate: Option<f64>| rate.map(RequestsPerSecond);
     let (gave_way, why) = broken
         .map_or(("unknown", "nothing gave way up to the highest rate tried".to_string()), |step| {

@@ -16,12 +16,10 @@ pub fn tables(traffic: &TrafficRecord) -> Vec<Table> {
 fn ranged(value: Option<Ranged>) -> String {
     match value {
         None => DASH.to_string(),
-        Some(Ranged { value, lo: Some(lo), hi: Some(hi) }) if value > 0.0 => {
-            match (hi - lo) / 2.0 / value * 100.0 {
-                margin if margin > 100.0 => format!("{} ±>100%", Seconds(value).human()),
-                margin => format!("{} ±{margin:.0}%", Seconds(value).human()),
-            }
-        }
+        Some(Ranged { value, lo: Some(lo), hi: Some(hi) }) if value > 0.0 => match (hi - lo) / 2.0 / value * 100.0 {
+            margin if margin > 100.0 => format!("{} ±>100%", Seconds(value).human()),
+            margin => format!("{} ±{margin:.0}%", Seconds(value).human()),
+        },
         Some(Ranged { value, .. }) => Seconds(value).human(),
     }
 }

@@ -12,6 +12,7 @@ pub mod pareto;
 pub mod roofline;
 pub mod stack;
 pub mod trace;
+pub mod traffic;
 
 use super::table::Table;
 

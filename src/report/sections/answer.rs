@@ -45,7 +45,8 @@ fn subject(report: &Report<'_>, ranking: &Ranking) -> String {
         },
     };
     let limits = report.request.slo.named();
-    let limits: Vec<String> = limits.into_iter().map(|(name, limit)| format!("{name} under {}", limit.human())).collect();
+    let limits: Vec<String> =
+        limits.into_iter().map(|(name, limit)| format!("{name} under {}", limit.human())).collect();
     let limits = if limits.is_empty() { String::new() } else { format!(", {}", limits.join(", ")) };
     format!("For {model} in {}{demand}{limits}", quants.join(", "))
 }

@@ -13,6 +13,7 @@ mod sensitivity;
 mod serverless;
 mod speed;
 mod tradeoff;
+mod traffic;
 
 pub use answer::answer;
 
@@ -52,18 +53,21 @@ impl Section {
 
 /// Every section of a report.
 pub fn all(report: &Report<'_>) -> Vec<Section> {
-    let mut sections = vec![
-        cost::section(report),
-        speed::section(report),
-        energy::section(report),
-        load::section(report),
-        tradeoff::section(report),
-        speed::roofline(report),
-        memory::section(report),
-        serverless::section(report),
-        own::section(report),
-        sensitivity::section(report),
-    ];
+    let traffic = traffic::section(report);
+    let mut sections = vec![cost::section(report)];
+    // What was sent to a server says nothing of batch sizes, roofs or levels.
+    let is_traffic = traffic.is_some();
+    sections.extend(traffic);
+    if !is_traffic {
+        sections.extend([
+            speed::section(report),
+            energy::section(report),
+            load::section(report),
+            tradeoff::section(report),
+        ]);
+        sections.extend([speed::roofline(report), memory::section(report)]);
+    }
+    sections.extend([serverless::section(report), own::section(report), sensitivity::section(report)]);
     // A watch is not what most runs are for: without one nothing is missing.
     sections.extend(drift::section(report));
     sections.extend(origin::sections(report));

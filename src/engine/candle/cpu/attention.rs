@@ -199,7 +199,12 @@ impl CustomOp3 for CachedAttention {
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, seq, heads, dim) = ql.shape().dims4()?;
         let (kv_batch, kv_heads, capacity, kv_dim) = kl.shape().dims4()?;
-        if kl.shape() != vl.shape() || !self.places.fit(batch, kv_batch) || kv_dim != dim || kv_heads == 0 || heads % kv_heads != 0 {
+        if kl.shape() != vl.shape()
+            || !self.places.fit(batch, kv_batch)
+            || kv_dim != dim
+            || kv_heads == 0
+            || heads % kv_heads != 0
+        {
             bail!("queries {:?} do not fit caches {:?} and {:?}", ql.shape(), kl.shape(), vl.shape());
         }
         let longest = self.places.longest() + seq;
