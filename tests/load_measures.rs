@@ -251,7 +251,7 @@ fn the_limit_is_the_one_of_theory() {
             seed += 1;
             Some(step_on_paper(rate, mu, &slo, 60_000, seed))
         });
-        let found = conclude(&searched, None);
+        let found = conclude(&searched, None, false);
         let rate = found.requests_per_s.unwrap().0;
         assert!((rate / theory - 1.0).abs() < 0.04, "{slo:?}: {rate}, by theory {theory}");
         let (lo, hi) = (found.lo.unwrap().0, found.hi.unwrap().0);

@@ -152,7 +152,7 @@ pub(super) fn engine_of(
 const CANDLE_OPS: &str = "candle-ops";
 
 /// The engine record of candle's own kernels, from that of the project's.
-fn by_candle(own: EngineRecord) -> EngineRecord {
+pub(super) fn by_candle(own: EngineRecord) -> EngineRecord {
     EngineRecord {
         name: CANDLE_OPS.to_string(),
         kernels: "candle's own, one operation after the other".to_string(),

@@ -268,6 +268,8 @@ pub struct StepRecord {
     pub verdict: Option<StepVerdict>,
     /// Why it was ended before its time.
     pub cut_short: Option<String>,
+    /// Requests in flight that were added each second, where more came than were answered.
+    pub backlog_growth_per_s: Option<f64>,
     /// Where the time went.
     pub phases: Option<PhaseTimes>,
     /// How the phases are known: `measured`, or `inferred` from a request alone.

@@ -3,6 +3,7 @@
 use crate::cli::measure_args::MeasureArgs;
 use crate::cli::rank_args::share;
 use crate::cli::usage;
+use crate::device::DeviceId;
 use crate::engine::endpoint::Api;
 use crate::measure::load::{End, Load, Slo};
 use crate::units::parse_seconds;
@@ -86,6 +87,9 @@ pub(super) struct TargetArgs {
     /// Positions of a sequence in process; by default those of the longest planned request.
     #[arg(long, value_name = "N")]
     pub(super) context: Option<usize>,
+    /// Device of the model in process: cpu, or a card such as cuda:0 by candle's own kernels (builds with --features cuda).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", conflicts_with = "endpoint")]
+    pub(super) device: DeviceId,
     /// Threads of the engine in process; one for each physical core by default.
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,

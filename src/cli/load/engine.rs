@@ -3,7 +3,7 @@
 use super::args::{Args, Asked};
 use super::target::{Opened, prompts};
 use crate::cli::progress::stop_was_asked;
-use crate::cli::setup::{model_record, new_record};
+use crate::cli::setup::{by_candle, cuda_engine, model_record, new_record, open_card};
 use crate::cli::talk::Talk;
 use crate::cli::{Exit, usage};
 use crate::engine::candle::ops::Kernels;
@@ -12,7 +12,7 @@ use crate::engine::scheduler::target::EngineTarget;
 use crate::engine::scheduler::{BatchModel, Scheduler};
 use crate::engine::serve::{self, Served, Texts};
 use crate::measure::load::Load;
-use crate::record::{ModelRecord, SchedulerRecord};
+use crate::record::{EngineRecord, ModelRecord, SchedulerRecord};
 use crate::workload::Quant;
 use crate::workload::traffic::Wording;
 use crate::workload::traffic::prompts::Vocabulary;
@@ -29,13 +29,14 @@ const AROUND: usize = 8;
 struct Engine {
     scheduler: Scheduler,
     record: SchedulerRecord,
+    engine: EngineRecord,
     model: ModelRecord,
     tokenizer: Option<Tokenizer>,
     quant: Quant,
     name: String,
 }
 
-fn start(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Result<Engine> {
+fn start(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Result<Engine> {
     let target = &args.target;
     let model = source::open(target.model.as_deref().unwrap_or_default(), args.seed, talk.shows_progress())?;
     let quant = target.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
@@ -43,7 +44,16 @@ fn start(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Result<Engine> {
     let slot_tokens = context(args, asked, model.shape.max_context)?;
     let (record, tokenizer, name) = (model_record(&model)?, model.tokenizer.clone(), model.name.clone());
     talk.say(format!("loading {name} at {quant}"));
-    let engine = CandleEngine::new(model, Kernels::Own);
+    let card = open_card(target.device)?;
+    let engine_record = match &card {
+        Some(card) => by_candle(cuda_engine(card)),
+        None => new_record(&args.measure_args(), threads).engine,
+    };
+    // The project's kernels of cards run batches of one length: sequences that come and go need candle's.
+    let engine = match card {
+        Some(card) => CandleEngine::on_card(model, card)?,
+        None => CandleEngine::new(model, Kernels::Own),
+    };
     let (batch, limited_by_memory) = engine.batch_model(quant, target.max_batch, slot_tokens, target.prefill_chunk)?;
     let slots = batch.slots();
     if limited_by_memory {
@@ -54,6 +64,7 @@ fn start(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Result<Engine> {
     Ok(Engine {
         scheduler,
         record: SchedulerRecord { slots, slot_tokens, prefill_chunk, limited_by_memory },
+        engine: engine_record,
         model: record,
         tokenizer,
         quant,
@@ -85,7 +96,7 @@ fn context(args: &Args, asked: &Asked, most: usize) -> anyhow::Result<usize> {
 
 /// The engine as the target of a load test.
 pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Result<Opened> {
-    let engine = start(args, asked, talk)?;
+    let engine = start(args, asked, threads, talk)?;
     let vocabulary = engine.tokenizer.clone().map(|tokenizer| Arc::new(Vocabulary::new(tokenizer)));
     let wording = match &vocabulary {
         Some(vocabulary) => Wording::Vocabulary(vocabulary.clone()),
@@ -96,7 +107,7 @@ pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk
         target: Arc::new(target),
         place: "in process".to_string(),
         api: "engine".to_string(),
-        engine: new_record(&args.measure_args(), threads).engine,
+        engine: engine.engine,
         model_name: engine.name,
         model: Some(engine.model),
         quant: engine.quant,
@@ -112,7 +123,7 @@ pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk
 }
 
 /// Serves the model at an address until the user stops it.
-pub(super) fn behind_a_port(args: &Args, asked: &Asked, address: &str, talk: &Talk) -> anyhow::Result<Exit> {
+pub(super) fn behind_a_port(args: &Args, asked: &Asked, threads: usize, address: &str, talk: &Talk) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // An address that is taken is said before a model is loaded.
     let listener = match runtime.block_on(tokio::net::TcpListener::bind(address)) {
@@ -120,7 +131,7 @@ pub(super) fn behind_a_port(args: &Args, asked: &Asked, address: &str, talk: &Ta
         Err(error) => anyhow::bail!("--serve {address}: {error}"),
     };
     let here = listener.local_addr()?;
-    let engine = start(args, asked, talk)?;
+    let engine = start(args, asked, threads, talk)?;
     let vocab = engine.model.shape.vocab_size;
     let texts = match engine.tokenizer {
         Some(tokenizer) => Texts::Tokenizer(Arc::new(tokenizer), vocab),

@@ -46,7 +46,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     raise_file_limit();
     stop_on_signal();
     if let Some(address) = &args.target.serve {
-        return engine::behind_a_port(&args, &asked, address, talk);
+        return engine::behind_a_port(&args, &asked, threads, address, talk);
     }
     let opened = match args.target.model {
         Some(_) => engine::in_process(&args, &asked, threads, talk)?,
@@ -200,7 +200,8 @@ impl Test {
             let record = self.step(&self.plan(args, load, end, warm_up_s));
             (!stop_was_asked()).then_some(record)
         });
-        self.traffic.limit = Some(limit::conclude(&searched, Some(&alone)));
+        let few_places = self.traffic.scheduler.as_ref().is_some_and(|scheduler| scheduler.limited_by_memory);
+        self.traffic.limit = Some(limit::conclude(&searched, Some(&alone), few_places));
         if !searched.stopped && !args.limit.no_burst {
             self.burst(args, &searched, e2e);
         }

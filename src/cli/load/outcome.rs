@@ -8,7 +8,7 @@ use crate::record::{
     RunRecord, StepRecord, StepVerdict, TrafficRecord,
 };
 use crate::report::content::traffic as tables;
-use crate::units::{Quantity, Seconds};
+use crate::units::{Quantity, Seconds, digits};
 use crate::workload::{Case, Quant};
 
 /// The step that stands for the run: that of the limit, or the only one.
@@ -48,9 +48,11 @@ pub(super) fn cases(
     let Some(step) = chosen(traffic) else { return Vec::new() };
     let whole = |value: Option<f64>| value.map_or(0, |v| v.round().max(0.0) as usize);
     let streams = step.ttft_s.count > 0;
+    // What was offered tells a case from another, not how many requests happened to be in flight.
+    let users = step.arrival.strip_prefix("closed_").and_then(|users| users.parse().ok());
     let case = Case {
         quant,
-        batch: (step.mean_in_flight.round() as usize).max(1),
+        batch: users.unwrap_or(1),
         prompt_tokens: whole(step.prompt_tokens).max(1),
         gen_tokens: if streams { whole(step.output_tokens.or(Some(step.asked_tokens))).max(1) } else { 1 },
     };
@@ -107,7 +109,7 @@ fn doubts(step: &StepRecord) -> Vec<InvalidReason> {
     if !step.lag_is_small {
         doubts.push(InvalidReason::LateGenerator);
     }
-    if step.cut_short.as_deref().is_some_and(|why| why.starts_with("over-saturated")) {
+    if step.backlog_growth_per_s.is_some() {
         doubts.push(InvalidReason::OverSaturated);
     }
     if step.e2e_s.p90.is_none() {
@@ -122,6 +124,7 @@ fn notes(args: &Args, traffic: &TrafficRecord, step: &StepRecord) -> Vec<String>
         Some(limit) => notes.push(limit.explanation.clone()),
         None => notes.push(format!("the rate is the one that came ({}), not the most that can", step.arrival)),
     }
+    notes.push(format!("{} requests in flight in the mean, {} at most", digits(step.mean_in_flight), step.most_in_flight));
     let failed: u64 = step.outcomes.iter().filter(|(name, _)| *name != "ok").map(|(_, count)| count).sum();
     if failed > 0 {
         notes.push(format!("{failed} of {} requests failed", step.requests));

@@ -371,6 +371,7 @@ fn collect(
             since_warm(last_due.max(tally.last_answer_s))
         }
     };
+    course.backlog_growth = saturation::growth(&watch.points).filter(|_| plan.load.is_open());
     if !plan.load.is_open() {
         course.seconds = course.answer_seconds;
     }

@@ -116,8 +116,8 @@ impl Searched {
     }
 }
 
-/// What the steps of a search say.
-pub fn conclude(searched: &Searched, alone: Option<&StepRecord>) -> LimitRecord {
+/// What the steps of a search say. `few_places`: memory allows the engine fewer sequences at once than it was asked for.
+pub fn conclude(searched: &Searched, alone: Option<&StepRecord>, few_places: bool) -> LimitRecord {
     let (held, broken) = searched.bracket();
     let (lo, hi) = (searched.surely_holds(), searched.surely_breaks());
     let per_second = |rate: Option<f64>| rate.map(RequestsPerSecond);
@@ -256,7 +256,7 @@ mod tests {
     fn the_limit_is_bracketed_from_below_and_from_above() {
         for limit in [0.013, 3.0, 97.0, 1234.5] {
             let searched = search(&HOW, &mut server(limit, false));
-            let found = conclude(&searched, None);
+            let found = conclude(&searched, None, false);
             let rate = found.requests_per_s.unwrap().0;
             assert!(rate <= limit && rate > limit / 1.051, "{limit}: {found:?}");
             assert!(found.hi.unwrap().0 > limit && found.lo.unwrap().0 <= rate);
@@ -266,16 +266,16 @@ mod tests {
 
     #[test]
     fn failures_are_a_cliff_and_are_what_gave_way() {
-        let found = conclude(&search(&HOW, &mut server(40.0, true)), None);
+        let found = conclude(&search(&HOW, &mut server(40.0, true)), None, false);
         assert_eq!((found.kind, found.gave_way.as_str()), (LimitKind::Cliff, "errors"));
         assert!(found.explanation.contains("429"), "{}", found.explanation);
     }
 
     #[test]
     fn a_search_that_finds_nothing_says_so() {
-        let held = conclude(&search(&Search { most_rate: 8.0, ..HOW }, &mut server(40.0, false)), None);
+        let held = conclude(&search(&Search { most_rate: 8.0, ..HOW }, &mut server(40.0, false)), None, false);
         assert_eq!((held.requests_per_s, held.hi), (Some(RequestsPerSecond(8.0)), None));
-        let broken = conclude(&search(&Search { most_steps: 4, ..HOW }, &mut server(1e-9, false)), None);
+        let broken = conclude(&search(&Search { most_steps: 4, ..HOW }, &mut server(1e-9, false)), None, false);
         assert_eq!((broken.requests_per_s, broken.lo), (None, None));
         assert!(broken.explanation.contains("no rate that was tried holds"));
         let mut calls = 0;
@@ -300,6 +300,6 @@ mod tests {
         ];
         let searched = Searched { steps, stopped: false };
         assert_eq!(searched.bracket().0.map(rate), Some(1.0));
-        assert_eq!(conclude(&searched, None).hi, None);
+        assert_eq!(conclude(&searched, None, false).hi, None);
     }
 }

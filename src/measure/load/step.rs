@@ -99,6 +99,8 @@ pub struct Course {
     pub within: (u64, u64),
     /// Seconds in which they came.
     pub answer_seconds: f64,
+    /// Requests in flight that were added each second, where more came than were answered.
+    pub backlog_growth: Option<f64>,
 }
 
 impl Course {
@@ -160,6 +162,7 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
         terms,
         verdict: verdict.filter(|_| !plan.slo.is_empty()),
         cut_short: course.cut_short,
+        backlog_growth_per_s: course.backlog_growth,
         phases: tally.phases(),
         phases_from: tally.phases().map(|_| "measured".to_string()),
         moments: tally.moments.record(course.warm_up_s),

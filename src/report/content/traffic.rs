@@ -127,6 +127,15 @@ fn notes(table: &mut Table, traffic: &TrafficRecord) {
             digits(step.offered_requests_per_s.0)
         ));
     }
+    for step in traffic.steps.iter().filter(|step| step.cut_short.is_none()) {
+        if let Some(growth) = step.backlog_growth_per_s {
+            notes.push(format!(
+                "At {} req/s more came than were answered: {} more in flight each second, and times that would go on growing.",
+                digits(step.offered_requests_per_s.0),
+                digits(growth)
+            ));
+        }
+    }
     for step in &traffic.steps {
         if let Some(why) = &step.cut_short {
             notes.push(format!("* {} req/s was ended early: {why}.", digits(step.offered_requests_per_s.0)));
