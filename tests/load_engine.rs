@@ -32,8 +32,10 @@ fn prompts() -> Vec<Vec<u32>> {
 fn sequences_in_a_batch_get_the_tokens_that_they_get_alone() {
     for kernels in [Kernels::Own, Kernels::Candle] {
         let mut alone = engine(kernels).language_model(Quant::F32, None, &[]).unwrap();
-        let expected: Vec<Vec<u32>> =
-            prompts().iter().map(|prompt| alone.generate(&[prompt.clone()], 12).unwrap().remove(0)).collect();
+        let expected: Vec<Vec<u32>> = prompts()
+            .iter()
+            .map(|prompt| alone.generate(std::slice::from_ref(prompt), 12).unwrap().remove(0))
+            .collect();
         let (batch, limited) = engine(kernels).batch_model(Quant::F32, 3, 96, 16).unwrap();
         assert_eq!((batch.slots(), batch.slot_tokens(), limited), (3, 96, false));
         let scheduler = Scheduler::start(Box::new(batch), 16).unwrap();

@@ -270,4 +270,3 @@ fn certain_verdicts_are_seldom_wrong() {
         (0..200).filter(|seed| step_on_paper(rate, mu, &slo, 3000, 1000 + seed).verdict.unwrap().is_certain()).count();
     assert!(certain <= 36, "{certain} of 200 steps at the limit were sure of a verdict");
 }
-

@@ -12,8 +12,8 @@ The prompt cache is off and every prompt differs; each request is a stream of /v
 ignore_eos; the first five seconds of each run are warm-up and left out. By each request's own record, TTFT is the first
 streamed token's time less the time at which the request was due ("due": GuideLLM writes it down, sizewell means it) or
 was sent ("sent": GuideLLM, AIPerf), and TPOT is (last token - first token) / (tokens - 1). The server's own times of
-the same requests, from its log, stand beside them: they differ from run to run more than the clients do, and at low
-rates by how busy a client keeps the processor between requests.
+the same requests, from its log, stand beside them: they differ from run to run more than the clients do, which
+also take from the server's processor what they use.
 
 GuideLLM imports torch for its data loader alone; where torch is not in its venv, a stand-in of that loader's five
 names spares the gigabytes. Its prompts are made before the load starts and its clock is not touched.

@@ -296,7 +296,7 @@ impl<'a> Collector<'a> {
                 catalog.offers.iter().filter(is).filter(|offer| unusable(offer, self.request).is_none()).collect();
             for offer in &usable {
                 let copies = match run.record.engine.device.as_str() {
-                    "cpu" => 1,
+                    "cpu" | "endpoint" => 1,
                     _ => (copies(&offer.shape) / run.record.accelerators.max(1)).max(1),
                 };
                 self.add_offer(offer, hardware, copies);

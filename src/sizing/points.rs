@@ -90,6 +90,7 @@ struct Curves<'a> {
 }
 
 const EXACT: &str = "measured";
+const UNDER_TRAFFIC: &str = "measured under traffic";
 const BETWEEN: &str = "between measured lengths";
 const SCALED: &str = "measured, scaled to the lengths";
 /// Lengths (of prefills) and bytes (of decode steps) beyond this many times what was measured are not scaled to.
@@ -273,6 +274,9 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
         let mut point = point(*quant, *batch, curves, times, method, &lengths);
         if run.record.basis == Basis::Imported || run.record.traffic.is_some() {
             point.requests_per_s = counted(curves, method);
+        }
+        if run.record.traffic.is_some() && method == EXACT {
+            point.method = UNDER_TRAFFIC;
         }
         points.push(point);
     }

@@ -126,9 +126,9 @@ pub(super) struct TrafficArgs {
     /// Measured time, such as 30s; what comes first ends the measurement. 30 s by default.
     #[arg(long, value_name = "TIME")]
     pub(super) duration: Option<String>,
-    /// Time of the same load before what is measured.
-    #[arg(long, value_name = "TIME", default_value = "5s")]
-    pub(super) warm_up: String,
+    /// Time of the same load before what is measured: 5 s by default; in a search, three times a request alone.
+    #[arg(long, value_name = "TIME")]
+    pub(super) warm_up: Option<String>,
     /// Tokens of prompts: 128, uniform:64:256, normal:128:32, lognormal:200:0.8.
     #[arg(long, value_name = "LENGTHS", default_value = "128")]
     pub(super) prompt: LengthDistribution,
@@ -169,10 +169,15 @@ pub(super) struct Asked {
     pub(super) load: Option<Load>,
     pub(super) end: End,
     pub(super) warm_up_s: f64,
+    /// The one that was asked for.
+    pub(super) own_warm_up: Option<f64>,
     pub(super) timeout: Duration,
     pub(super) shared: f64,
     pub(super) precision: f64,
 }
+
+/// Seconds of warm-up where none are asked for.
+const USUAL_WARM_UP: f64 = 5.0;
 
 /// Reads a time that may be nothing.
 fn time(what: &str, text: &str) -> anyhow::Result<f64> {
@@ -237,7 +242,8 @@ impl Args {
         if precision < 0.001 {
             return usage("--precision: less than 0.1 % is nothing that a load test can tell");
         }
-        let mut warm_up_s = time("--warm-up", &traffic.warm_up)?;
+        let own_warm_up = traffic.warm_up.as_deref().map(|text| time("--warm-up", text)).transpose()?;
+        let mut warm_up_s = own_warm_up.unwrap_or(USUAL_WARM_UP);
         if let Some(trace) = &trace {
             // The first part of a trace warms up; of a short one, a tenth.
             warm_up_s = warm_up_s.min(trace.seconds() / traffic.speed * 0.1);
@@ -248,6 +254,7 @@ impl Args {
             load: self.load(trace)?,
             end: End { requests: traffic.requests, seconds },
             warm_up_s,
+            own_warm_up,
             timeout: Duration::from_secs_f64(timeout),
             shared: share("--shared-prefix", &traffic.shared_prefix)?,
             precision,

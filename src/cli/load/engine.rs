@@ -123,7 +123,13 @@ pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk
 }
 
 /// Serves the model at an address until the user stops it.
-pub(super) fn behind_a_port(args: &Args, asked: &Asked, threads: usize, address: &str, talk: &Talk) -> anyhow::Result<Exit> {
+pub(super) fn behind_a_port(
+    args: &Args,
+    asked: &Asked,
+    threads: usize,
+    address: &str,
+    talk: &Talk,
+) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // An address that is taken is said before a model is loaded.
     let listener = match runtime.block_on(tokio::net::TcpListener::bind(address)) {

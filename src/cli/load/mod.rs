@@ -215,11 +215,7 @@ impl Test {
         let needed = for_tail.max(args.slo.requests_needed()).max(50);
         let for_time = (rate * (10.0 * e2e).clamp(2.0, 60.0)).ceil() as usize;
         let requests = args.traffic.requests.unwrap_or(needed.max(for_time));
-        let warm_up_s = self.asked.warm_up_s.min((3.0 * e2e).max(0.5)).max(if args.traffic.warm_up == "5s" {
-            3.0 * e2e
-        } else {
-            0.0
-        });
+        let warm_up_s = self.asked.own_warm_up.unwrap_or((3.0 * e2e).clamp(0.5, 60.0));
         let seconds = args.traffic.duration.as_ref().and(self.asked.end.seconds);
         (End { requests: Some(requests), seconds }, warm_up_s)
     }

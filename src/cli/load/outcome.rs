@@ -124,7 +124,11 @@ fn notes(args: &Args, traffic: &TrafficRecord, step: &StepRecord) -> Vec<String>
         Some(limit) => notes.push(limit.explanation.clone()),
         None => notes.push(format!("the rate is the one that came ({}), not the most that can", step.arrival)),
     }
-    notes.push(format!("{} requests in flight in the mean, {} at most", digits(step.mean_in_flight), step.most_in_flight));
+    notes.push(format!(
+        "{} requests in flight in the mean, {} at most",
+        digits(step.mean_in_flight),
+        step.most_in_flight
+    ));
     let failed: u64 = step.outcomes.iter().filter(|(name, _)| *name != "ok").map(|(_, count)| count).sum();
     if failed > 0 {
         notes.push(format!("{failed} of {} requests failed", step.requests));

@@ -77,24 +77,23 @@ impl Endpoint {
         Ok(Self { http, uri, asks: Arc::new(asks), authorization })
     }
 
-    fn request(&self, planned: &Planned) -> Result<Request<Full<Bytes>>, Answer> {
+    /// The error says why it cannot be asked.
+    fn request(&self, planned: &Planned) -> Result<Request<Full<Bytes>>, String> {
         let wishes = Wishes { ignore_eos: self.asks.ignore_eos, model: &self.asks.model };
-        let unfit = |why: String| Answer::failed(RequestOutcome::GeneratorError, why);
-        let body = body::body(self.asks.api, planned, wishes).map_err(unfit)?;
+        let body = body::body(self.asks.api, planned, wishes)?;
+        let accepted = if self.asks.api.streams() { "text/event-stream" } else { "application/json" };
         let mut request = Request::builder().method(Method::POST).uri(self.uri.clone());
-        request = request.header(CONTENT_TYPE, "application/json");
-        request =
-            request.header(ACCEPT, if self.asks.api.streams() { "text/event-stream" } else { "application/json" });
+        request = request.header(CONTENT_TYPE, "application/json").header(ACCEPT, accepted);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        request.body(Full::new(Bytes::from(body))).map_err(|e| unfit(e.to_string()))
+        request.body(Full::new(Bytes::from(body))).map_err(|e| e.to_string())
     }
 
     async fn asked(self, planned: Planned) -> Answer {
         let request = match self.request(&planned) {
             Ok(request) => request,
-            Err(answer) => return answer,
+            Err(why) => return Answer::failed(RequestOutcome::GeneratorError, why),
         };
         let answer = match self.http.request(request).await {
             Err(error) => unsent(&error),

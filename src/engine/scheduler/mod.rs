@@ -213,7 +213,7 @@ impl Loop {
                 let mut tokens = tokens.into_iter();
                 for ((index, count), sampled) in taken.into_iter().zip(sampled) {
                     self.active[index].filled += count;
-                    if let (true, Some(token)) = (sampled, tokens.next_if(sampled)) {
+                    if let Some(token) = sampled.then(|| tokens.next()).flatten() {
                         self.active[index].got(token);
                     }
                 }
@@ -235,17 +235,6 @@ impl Loop {
             !over
         });
         self.load.active.store(self.active.len(), Ordering::Relaxed);
-    }
-}
-
-/// The next item, where one is wanted.
-trait NextIf: Iterator {
-    fn next_if(&mut self, wanted: bool) -> Option<Self::Item>;
-}
-
-impl<I: Iterator> NextIf for I {
-    fn next_if(&mut self, wanted: bool) -> Option<Self::Item> {
-        if wanted { self.next() } else { None }
     }
 }
 
@@ -274,10 +263,13 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
+    /// `(row, past, tokens)` of each piece, for each pass.
+    type Passes = Arc<Mutex<Vec<Vec<(usize, usize, usize)>>>>;
+
     /// Answers with the number of positions that a row holds, and keeps what each pass was.
     struct Counting {
         slots: usize,
-        passes: Arc<Mutex<Vec<Vec<(usize, usize, usize)>>>>,
+        passes: Passes,
         fail_at: usize,
     }
 
@@ -303,7 +295,7 @@ mod tests {
         }
     }
 
-    fn start(slots: usize, fail_at: usize) -> (Scheduler, Arc<Mutex<Vec<Vec<(usize, usize, usize)>>>>) {
+    fn start(slots: usize, fail_at: usize) -> (Scheduler, Passes) {
         let passes = Arc::new(Mutex::new(Vec::new()));
         let model = Counting { slots, passes: passes.clone(), fail_at };
         (Scheduler::start(Box::new(model), 8).unwrap(), passes)

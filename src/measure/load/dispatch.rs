@@ -216,6 +216,7 @@ impl Generator {
             let (line, plan, target, prompts) = (line.clone(), plan.clone(), self.target.clone(), self.prompts.clone());
             let (measured, index, going) = (measured.clone(), index.clone(), going.clone());
             self.runtime.spawn(async move {
+                tokio::time::sleep_until(tokio::time::Instant::from_std(line.shared.begin)).await;
                 loop {
                     let shared = line.shared.clone();
                     let now = Instant::now();

@@ -72,7 +72,9 @@ pub fn search(how: &Search, run: &mut RunStep<'_>) -> Searched {
             }
         }
         next = match searched.bracket() {
-            (Some(held), Some(broken)) if rate(broken) / rate(held) <= 1.0 + how.precision => searched.to_be_certain(how),
+            (Some(held), Some(broken)) if rate(broken) / rate(held) <= 1.0 + how.precision => {
+                searched.to_be_certain(how)
+            }
             (Some(held), Some(broken)) => Some((rate(held) * rate(broken)).sqrt()),
             (Some(held), None) => (rate(held) < how.most_rate).then(|| (rate(held) * FACTOR).min(how.most_rate)),
             (None, Some(broken)) => Some(rate(broken) / FACTOR),
@@ -121,10 +123,13 @@ pub fn conclude(searched: &Searched, alone: Option<&StepRecord>, few_places: boo
     let (held, broken) = searched.bracket();
     let (lo, hi) = (searched.surely_holds(), searched.surely_breaks());
     let per_second = |rate: Option<f64>| rate.map(RequestsPerSecond);
-    let (gave_way, why) = broken
-        .map_or(("unknown", "nothing gave way up to the highest rate tried".to_string()), |step| {
-            gave_way(step, held, alone)
-        });
+    let (gave_way, why) = match broken.map(|step| gave_way(step, held, alone)) {
+        None => ("unknown", "nothing gave way up to the highest rate tried".to_string()),
+        Some(("queue", why)) if few_places => {
+            ("memory", format!("{why}, as memory allows no more places in the batch"))
+        }
+        Some(known) => known,
+    };
     let kind = kind(held, broken);
     let found = match held {
         Some(step) => format!("{} req/s hold", digits(rate(step))),

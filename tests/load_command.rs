@@ -1,0 +1,216 @@
+//! `sizewell load` from its arguments to what it leaves: a limit that is priced and planned with, an interrupted run, the
+//! engine behind its own port.
+
+mod support;
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use support::simulated::{self, Act, Places, Server};
+
+fn sizewell() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_sizewell"))
+}
+
+fn load(url: &str, out: &Path, args: &[&str]) -> Output {
+    let mut command = sizewell();
+    command.args(["load", "--endpoint", url, "--json", "-o"]).arg(out).args(args);
+    command.output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+}
+
+/// One place of 10 ms: M/D/1.
+fn one_place() -> Server {
+    let line = Places::new(1);
+    Server::start(move |ask| {
+        vec![Act::Until(line.done(ask.at, Duration::from_millis(10))), Act::Send(simulated::answer(1))]
+    })
+}
+
+fn signal(child: &Child) {
+    // SAFETY: it sends a signal to a process of ours that has not been waited for.
+    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+}
+
+#[test]
+fn a_limit_is_found_priced_and_planned_with() {
+    let server = one_place();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let args =
+        ["--api", "completions", "--gen-tokens", "1", "--find-limit", "--slo", "e2e_p90=60ms", "--precision", "15%"];
+    let found = load(&server.url, &out, &args);
+    assert!([0, 5].contains(&found.status.code().unwrap()), "{}", said(&found));
+    let found = json(&found);
+    // A queue of one place of 10 ms carries less than 100/s; its p90 reaches 60 ms at about 0.85 of that.
+    let rate = found["limit"]["requests_per_s"].as_f64().unwrap();
+    assert!((50.0..100.0).contains(&rate), "{rate}");
+    assert_eq!(found["limit"]["gave_way"], "queue");
+    assert!(found["limit"]["hi"].as_f64().unwrap() > rate);
+    assert!(found["recovery"]["burst_requests_per_s"].as_f64().unwrap() > rate * 1.9);
+    let rows = std::fs::read_to_string(out.join("requests.csv")).unwrap();
+    let requests: u64 = found["steps"].as_array().unwrap().iter().map(|step| step["requests"].as_u64().unwrap()).sum();
+    assert!(rows.lines().count() as u64 > requests, "each request has its row, those of warm-up too");
+
+    let out = out.to_str().unwrap();
+    let ranked = sizewell().args(["rank", out, "--price-per-hour", "0.36", "--format", "json"]).output().unwrap();
+    assert_eq!(ranked.status.code(), Some(0), "{}", said(&ranked));
+    let row = &json(&ranked)["rows"][0];
+    let cost: f64 = row["usd_per_thousand_requests"]["value"].as_str().unwrap().parse().unwrap();
+    assert!((cost / (1000.0 * 0.36 / 3600.0 / rate) - 1.0).abs() < 0.01, "{cost} at {rate}/s");
+    assert_eq!(json(&ranked)["rows"].as_array().unwrap().len(), 1, "times under traffic are not projected");
+    let planned = sizewell()
+        .args(["plan", out, "--price-per-hour", "0.36", "--rps", "1000", "--headroom", "1", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(planned.status.code(), Some(0), "{}", said(&planned));
+    let instances = (1000.0 / rate).ceil() as u64;
+    assert!(said(&planned).contains(&instances.to_string()), "{instances}: {}", said(&planned));
+    let page = folder.path().join("r.html");
+    let report = sizewell().args(["report", out, "--price-per-hour", "0.36", "-o"]).arg(&page).output().unwrap();
+    assert_eq!(report.status.code(), Some(0), "{}", said(&report));
+    let page = std::fs::read_to_string(page).unwrap();
+    for words in
+        ["Limit under the SLO", "What gave way first: queue", "After a burst", "E2E against the rate of requests"]
+    {
+        assert!(page.contains(words), "{words}");
+    }
+    let tail = sizewell().args(["rank", out, "--price-per-hour", "0.36", "--slo", "e2e_p90=1ms"]).output().unwrap();
+    assert!(
+        said(&tail).contains("no measured batch keeps the limits") || tail.status.code() != Some(0),
+        "{}",
+        said(&tail)
+    );
+}
+
+#[test]
+fn ctrl_c_keeps_what_was_measured() {
+    let server =
+        Server::start(|ask| vec![Act::Until(ask.at + Duration::from_millis(30)), Act::Send(simulated::answer(1))]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut child = sizewell()
+        .args(["load", "--endpoint", &server.url, "--api", "completions", "--rate", "50", "--duration", "300s"])
+        .args(["--warm-up", "0", "--gen-tokens", "1", "-o"])
+        .arg(&out)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    signal(&child);
+    let began = Instant::now();
+    let status = child.wait().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!([0, 5].contains(&status.code().unwrap()), "{status}");
+    let record: Value = serde_json::from_str(&std::fs::read_to_string(out.join("run.json")).unwrap()).unwrap();
+    assert_eq!(record["status"], "interrupted");
+    let step = &record["traffic"]["steps"][0];
+    assert!(step["requests"].as_u64().unwrap() > 80 && step["cut_short"] == "stopped by the user", "{step}");
+    assert!((step["answered_requests_per_s"].as_f64().unwrap() / 50.0 - 1.0).abs() < 0.2, "{step}");
+    assert!(std::fs::read_to_string(out.join("cases.csv")).unwrap().lines().count() == 2);
+}
+
+#[test]
+fn the_engine_answers_behind_its_own_port() {
+    let mut serving = sizewell()
+        .args(["load", "--model", "reference", "--quant", "int8", "--serve", "127.0.0.1:0", "--context", "256"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
+    let line = lines.find_map(|line| line.ok().filter(|line| line.starts_with("serving "))).unwrap();
+    let url =
+        line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(':').to_string();
+    std::thread::spawn(move || lines.for_each(drop));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let args =
+        ["--rate", "10", "--requests", "60", "--warm-up", "1s", "--prompt", "20", "--gen-tokens", "uniform:5:15"];
+    let run = load(&url, &out, &args);
+    assert!([0, 5].contains(&run.status.code().unwrap()), "{}", said(&run));
+    let step = &json(&run)["steps"][0];
+    assert_eq!((&step["outcomes"]["ok"], &step["tokens_from"]), (&60.into(), &"server".into()));
+    assert_eq!(step["phases_from"], "measured");
+    let (came, asked) = (step["output_tokens"].as_f64().unwrap(), step["asked_tokens"].as_f64().unwrap());
+    assert!((came - asked).abs() < 1e-9 && step["short_answers"] == 0);
+    signal(&serving);
+    assert_eq!(serving.wait().unwrap().code(), Some(0));
+    // What cannot be is said before a model is loaded.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let refused = sizewell().args(["load", "--model", "reference", "--serve", &taken]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("in use"), "{}", said(&refused));
+}
+
+#[test]
+fn traces_prompts_and_embeddings_are_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace.csv");
+    std::fs::write(&trace, "timestamp_s,prompt_tokens,gen_tokens\n0,5,2\n1,50,3\n2,7,1\n").unwrap();
+    let server = Server::start(|ask| match ask.path.as_str() {
+        "/v1/embeddings" => {
+            vec![Act::Send(simulated::json(200, "{\"data\":[{\"embedding\":[1.0]}],\"usage\":{\"prompt_tokens\":3}}"))]
+        }
+        _ => {
+            let asked = ask.body["max_tokens"].as_u64().unwrap() as usize;
+            let words = ask.body["prompt"].as_str().unwrap().split(' ').count();
+            let mut answer = simulated::head();
+            (0..asked).for_each(|_| answer.extend(simulated::token("x")));
+            answer.extend(simulated::ending(words, asked));
+            vec![Act::Send(answer)]
+        }
+    });
+    let out = folder.path().join("trace-run");
+    let run = load(&server.url, &out, &["--api", "completions", "--trace", trace.to_str().unwrap(), "--speed", "4"]);
+    let rows = std::fs::read_to_string(out.join("requests.csv")).unwrap();
+    let lengths: Vec<(String, String)> = rows
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').map(str::to_string).collect::<Vec<_>>())
+        .map(|fields| (fields[7].clone(), fields[9].clone()))
+        .collect();
+    assert_eq!(
+        lengths,
+        [("5", "2"), ("50", "3"), ("7", "1")].map(|(a, b)| (a.to_string(), b.to_string())),
+        "{}",
+        said(&run)
+    );
+    // Three requests are too few for a figure, and that is said.
+    assert!(std::fs::read_to_string(out.join("cases.csv")).unwrap().contains("too few"), "{}", said(&run));
+
+    let prompts = folder.path().join("prompts.txt");
+    std::fs::write(&prompts, "one two\nthree\n").unwrap();
+    let out = folder.path().join("embeddings");
+    let args = ["--api", "embeddings", "--users", "2", "--requests", "60", "--warm-up", "0", "--prompts"];
+    let run = load(&server.url, &out, &[args.as_slice(), &[prompts.to_str().unwrap()]].concat());
+    assert_eq!(run.status.code(), Some(0), "{}", said(&run));
+    let step = &json(&run)["steps"][0];
+    assert_eq!((&step["arrival"], &step["outcomes"]["ok"]), (&"closed_2".into(), &60.into()));
+    assert!(step["ttft_s"]["p50"].is_null() && step["e2e_s"]["p50"]["value"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn an_slo_at_a_rate_is_an_exit_status() {
+    let slow =
+        Server::start(|ask| vec![Act::Until(ask.at + Duration::from_millis(80)), Act::Send(simulated::answer(1))]);
+    let folder = tempfile::tempdir().unwrap();
+    let args =
+        ["--api", "completions", "--gen-tokens", "1", "--rate", "40", "--requests", "120", "--warm-up", "0", "--slo"];
+    for (slo, status) in [("e2e_p90=1s", 0), ("e2e_p90=40ms", 3)] {
+        let run = load(&slow.url, &folder.path().join(status.to_string()), &[args.as_slice(), &[slo]].concat());
+        // 5: the machine was so busy that requests went out late.
+        assert!([Some(status), Some(5)].contains(&run.status.code()), "{slo}: {}", said(&run));
+    }
+}
