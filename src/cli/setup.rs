@@ -249,6 +249,12 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     for warning in &folder.warnings {
         talk.warn(warning);
     }
+    if record.traffic.is_some() {
+        return usage(format!(
+            "{} is a load test, which is not continued: `sizewell load` starts another",
+            path.display()
+        ));
+    }
     let Some(known) = &record.model else { return usage(format!("{} holds ceilings only", path.display())) };
     let here = inventory::environment(Vec::new(), engine_threads, args.pin.clone());
     let there = &record.environment;

@@ -52,7 +52,9 @@ pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative
     let precision = (distance / POWER / sides).clamp(0.0005, 0.5);
     let seconds = row.and_then(|row| row.metrics.e2e).map(|e2e| (e2e.median.0 * needed * 1.3).max(1.0).ceil());
     let model = side.first().run.record.model.as_ref();
-    let command = model.zip(seconds).map(|(model, seconds)| {
+    // Traffic is not told by its case: the command line of the run says what it was.
+    let is_traffic = side.first().run.record.traffic.is_some();
+    let command = model.zip(seconds).filter(|_| !is_traffic).map(|(model, seconds)| {
         format!(
             "sizewell profile --model {} --quant {} --batch {} --prompt {} --gen-tokens {} --precision {precision:.4} \
              --max-time {seconds}",
@@ -64,7 +66,8 @@ pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative
         )
     });
     let both = if relative { " on both sides" } else { "" };
-    let words = format!("about {needed} iterations{both} would tell, of {samples} here");
+    let what = if is_traffic { "requests" } else { "iterations" };
+    let words = format!("about {needed} {what}{both} would tell, of {samples} here");
     Rerun { samples: Some(needed as usize), runs: None, command, words }
 }
 

@@ -14,14 +14,16 @@ use super::setup::{default_folder, new_record};
 use super::talk::Talk;
 use crate::device::cpu;
 use crate::engine::candle::threads as candle_threads;
+use crate::engine::target::RequestOutcome;
 use crate::measure::load::limit::{self, Search, Searched};
 use crate::measure::load::recovery::Recovery;
-use crate::measure::load::{End, Generator, Load, LoadObserver, StepPlan};
+use crate::measure::load::{End, Generator, Live, Load, LoadObserver, StepPlan};
 use crate::record::{
-    PhaseTimes, RecoveryRecord, RequestLog, RequestRow, Run, RunFolder, RunRecord, RunStatus, StepRecord, TrafficRecord,
+    LatencyKind, PhaseTimes, RecoveryRecord, RequestLog, RequestRow, Run, RunFolder, RunRecord, RunStatus, StepRecord,
+    TrafficRecord,
 };
 use crate::units::{RequestsPerSecond, Seconds, digits};
-use crate::workload::traffic::Arrivals;
+use crate::workload::traffic::{Arrivals, Schedule};
 use args::Asked;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -34,6 +36,8 @@ const ALONE: usize = 12;
 const BEYOND_AT_LIMIT: f64 = 10.0;
 /// Share of the limit that a burst stands on.
 const BASE_OF_BURST: f64 = 0.7;
+/// Seconds that a recovery is watched for at most.
+const MOST_WATCHED: f64 = 180.0;
 /// The burst, as a multiple of the limit.
 const BURST: f64 = 2.0;
 
@@ -225,37 +229,31 @@ impl Test {
         let Some(limit) = searched.bracket().0.map(|step| step.offered_requests_per_s.0) else { return };
         let (base, burst) = (limit * BASE_OF_BURST, limit * BURST);
         let burst_s = (5.0 * e2e).clamp(5.0, 20.0);
-        let watched_s = (burst_s * 6.0).max(200.0 / base).min(180.0);
+        let most_watched_s = (burst_s * 30.0).max(400.0 / base).min(MOST_WATCHED);
         self.view.say(&format!("a burst of {} req/s for {burst_s:.0} s:", digits(burst)));
-        let mut felt = Watching { view: &mut self.view, ended: Vec::new() };
-        // Three stretches of one arrival process: the burst is a ramp between equal rates, laid over the base.
-        let trace = burst_trace(base, burst, burst_s, watched_s, args, self.steps as u64);
+        let allowed = args.slo.least_allowed();
+        let mut felt = Felt { view: &mut self.view, args, burst_s, allowed, recovery: Recovery::default() };
+        let times = burst_times(base, burst, burst_s, most_watched_s, args.seed.wrapping_add(1000 + self.steps as u64));
         let plan = StepPlan {
             step: self.steps,
             load: Load::Open { arrivals: Arrivals::Poisson, rate: base },
-            end: End { requests: None, seconds: Some(burst_s + watched_s) },
+            end: End { requests: None, seconds: Some(burst_s + most_watched_s) },
             warm_up_s: 0.0,
             timeout: self.asked.timeout,
             slo: args.slo.clone(),
             seed: args.seed,
             may_end_early: false,
         };
-        let record = self.generator.run_at(&plan, trace, &mut felt);
-        let ended = std::mem::take(&mut felt.ended);
+        let record = self.generator.run_at(&plan, times, &mut felt);
+        let recovered_after_s = felt.recovery.after(burst_s, allowed);
+        let watched_s = Seconds((record.seconds.0 - burst_s).max(0.0));
         self.steps += 1;
-        let mut recovery = Recovery::default();
-        for row in &ended {
-            if row.outcome != "cut" {
-                recovery.add_known(row.intended_s, row_is_good(row, args));
-            }
-        }
-        let recovered_after_s = recovery.after(burst_s, args.slo.least_allowed());
         self.traffic.recovery = Some(RecoveryRecord {
             base_requests_per_s: RequestsPerSecond(base),
             burst_requests_per_s: RequestsPerSecond(burst),
             burst_s: Seconds(burst_s),
             recovered_after_s,
-            watched_s: Seconds(watched_s),
+            watched_s,
             moments: record.moments,
         });
     }
@@ -284,10 +282,8 @@ fn inferred(step: &StepRecord, alone: f64) -> Option<PhaseTimes> {
     Some(PhaseTimes { prefill_s, queue_s: ttft - prefill_s, decode_s: (e2e - ttft).max(0.0), ..PhaseTimes::default() })
 }
 
-/// Arrival times of a base rate with a burst at the beginning.
-fn burst_trace(base: f64, burst: f64, burst_s: f64, watched_s: f64, args: &Args, salt: u64) -> Vec<f64> {
-    use crate::workload::traffic::Schedule;
-    let seed = args.seed.wrapping_add(1000 + salt);
+/// Arrival times of a burst and then of a base rate.
+fn burst_times(base: f64, burst: f64, burst_s: f64, watched_s: f64, seed: u64) -> Vec<f64> {
     let during = Schedule::new(Arrivals::Poisson, burst, 0.0, seed).take_while(|at| *at < burst_s);
     let after = Schedule::new(Arrivals::Poisson, base, 0.0, seed ^ 1).take_while(|at| *at < watched_s);
     during.chain(after.map(|at| burst_s + at)).collect()
@@ -295,33 +291,42 @@ fn burst_trace(base: f64, burst: f64, burst_s: f64, watched_s: f64, args: &Args,
 
 /// Whether the request of a row was within all limits.
 fn row_is_good(row: &RequestRow, args: &Args) -> bool {
-    use crate::record::LatencyKind::*;
     let (Some(first), Some(last)) = (row.first_s, row.last_s) else { return false };
     row.outcome == "ok"
         && args.slo.is_kept_by(|kind| match kind {
-            Ttft => (row.events > 0).then_some(first - row.intended_s),
-            E2e => Some(last - row.intended_s),
-            Tpot => row.output_tokens.filter(|n| *n > 1 && row.events > 1).map(|n| (last - first) / (n - 1) as f64),
+            LatencyKind::Ttft => (row.events > 0).then_some(first - row.intended_s),
+            LatencyKind::E2e => Some(last - row.intended_s),
+            LatencyKind::Tpot => {
+                row.output_tokens.filter(|n| *n > 1 && row.events > 1).map(|n| (last - first) / (n - 1) as f64)
+            }
         })
 }
 
-/// Keeps the rows of a burst beside showing it.
-struct Watching<'a> {
+/// Watches a burst until the SLO holds again, beside showing it.
+struct Felt<'a> {
     view: &'a mut View,
-    ended: Vec<RequestRow>,
+    args: &'a Args,
+    burst_s: f64,
+    allowed: f64,
+    recovery: Recovery,
 }
 
-impl LoadObserver for Watching<'_> {
-    fn live(&mut self, live: &crate::measure::load::Live<'_>) {
+impl LoadObserver for Felt<'_> {
+    fn live(&mut self, live: &Live<'_>) {
         self.view.live(live);
     }
 
-    fn should_stop(&self) -> bool {
-        self.view.should_stop()
+    fn reason_to_stop(&self) -> Option<String> {
+        self.view.reason_to_stop().or_else(|| {
+            let is_over = self.recovery.after(self.burst_s, self.allowed).is_some();
+            is_over.then(|| "the SLO holds again".to_string())
+        })
     }
 
     fn row(&mut self, row: RequestRow) {
-        self.ended.push(row.clone());
+        if row.outcome != RequestOutcome::Cut.name() {
+            self.recovery.add(row.intended_s, row_is_good(&row, self.args));
+        }
         self.view.row(row);
     }
 }

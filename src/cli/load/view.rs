@@ -157,8 +157,12 @@ impl LoadObserver for View {
         self.say(&one_line(record));
     }
 
-    fn should_stop(&self) -> bool {
-        stop_was_asked() || self.failed.is_some()
+    fn reason_to_stop(&self) -> Option<String> {
+        match (stop_was_asked(), &self.failed) {
+            (true, _) => Some("stopped by the user".to_string()),
+            (false, Some(error)) => Some(format!("{} could not be written: {error}", RequestLog::FILE)),
+            (false, None) => None,
+        }
     }
 
     fn row(&mut self, row: RequestRow) {

@@ -47,9 +47,9 @@ pub trait LoadObserver {
     fn live(&mut self, _live: &Live<'_>) {}
     /// A step is over.
     fn step_ended(&mut self, _record: &StepRecord) {}
-    /// The user wants to stop.
-    fn should_stop(&self) -> bool {
-        false
+    /// Why the step should end now, where it should.
+    fn reason_to_stop(&self) -> Option<String> {
+        None
     }
     /// A request is over: its row.
     fn row(&mut self, _row: RequestRow) {}
@@ -346,10 +346,7 @@ fn collect(
             shown = now;
             let sent = shared.sent.load(Ordering::Relaxed);
             observer.live(&Live { plan, elapsed_s: elapsed, tally: &tally, in_flight, sent });
-            let reason = match observer.should_stop() {
-                true => Some("stopped by the user".to_string()),
-                false => reason_to_end(plan, &tally, &watch, all_sent),
-            };
+            let reason = observer.reason_to_stop().or_else(|| reason_to_end(plan, &tally, &watch, all_sent));
             if let (Some(reason), None) = (reason, &course.cut_short) {
                 course.cut_short = Some(reason);
                 shared.stop.store(true, Ordering::Relaxed);

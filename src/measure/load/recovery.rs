@@ -1,7 +1,5 @@
 //! How long a burst is felt: a rate that holds, a burst above the limit, and the same rate again until the SLO holds.
 
-use super::sample::Sample;
-use super::slo::Slo;
 use crate::units::Seconds;
 
 /// A window has at least this many requests.
@@ -14,15 +12,8 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Adds a request that was due behind the burst.
-    pub fn add(&mut self, sample: &Sample, slo: &Slo) {
-        if !sample.is_cut() {
-            self.requests.push((sample.intended_s, sample.is_ok() && slo.is_kept_by(|kind| sample.time(kind))));
-        }
-    }
-
-    /// Adds a request as it is known from its row.
-    pub fn add_known(&mut self, intended_s: f64, good: bool) {
+    /// Adds a request by when it was due.
+    pub fn add(&mut self, intended_s: f64, good: bool) {
         self.requests.push((intended_s, good));
     }
 
@@ -53,7 +44,7 @@ mod tests {
         let mut recovery = Recovery::default();
         for i in 0..2000 {
             let at = i as f64 * 0.05;
-            recovery.add_known(at, at > felt_until && (every_bad == 0 || i % every_bad != 0));
+            recovery.add(at, at > felt_until && (every_bad == 0 || i % every_bad != 0));
         }
         recovery
     }

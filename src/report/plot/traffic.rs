@@ -3,7 +3,7 @@
 use super::Plot;
 use super::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::record::{Latency, LatencyKind, Moment, Ranged, StepRecord, TrafficRecord};
-use crate::units::{Seconds, digits};
+use crate::units::{Seconds, digits, digits_plain};
 
 /// A percentile of a time.
 type Percentile = (&'static str, fn(&Latency) -> Option<Ranged>);
@@ -71,7 +71,7 @@ fn against_rate(traffic: &TrafficRecord, kind: LatencyKind) -> Option<Plot> {
     let ends = [steps.first()?, steps.last()?].map(|step| step.offered_requests_per_s.0);
     for term in traffic.slo.iter().filter(|term| term.of == kind) {
         let limit = ends.map(|x| Dot::exact(x, term.limit_s.0)).to_vec();
-        lines.push(Line::new(format!("limit of p{}", digits(term.percentile * 100.0)), limit));
+        lines.push(Line::new(format!("limit of p{}", digits_plain(term.percentile * 100.0)), limit));
     }
     let limit = traffic.limit.as_ref().and_then(|limit| limit.requests_per_s);
     let label = kind.label();
@@ -113,7 +113,7 @@ fn over_time(name: &str, title: String, moments: &[Moment], places: Vec<(f64, St
         name: name.to_string(),
         title,
         description: format!("At most {most} requests were in flight; {failed} failed."),
-        note: format!("Each dot: requests that were due within {} s.", Seconds(width).0),
+        note: format!("Each dot: requests that were due within {}.", Seconds(width)),
         x: Axis::new("seconds", Scale::Linear),
         y: Axis::new("mean time of a request, s", Scale::Linear),
         lines,
