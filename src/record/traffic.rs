@@ -243,7 +243,7 @@ pub struct StepRecord {
     pub e2e_s: Latency,
     /// Start of sending - intended start: the generator's own lag.
     pub send_lag_s: Latency,
-    /// The lag is small enough to be left out of account.
+    /// The lag is small enough to be left out of account, and the generator could send every request.
     pub lag_is_small: bool,
     /// Mean tokens of a prompt, as the server (or else a tokenizer) counts them.
     pub prompt_tokens: Option<f64>,
@@ -302,7 +302,7 @@ pub struct LimitRecord {
     pub hi: Option<RequestsPerSecond>,
     /// Knee or cliff.
     pub kind: LimitKind,
-    /// What gave way first: `queue`, `prefill`, `decode`, `memory`, `errors`, `embedding` or `unknown`.
+    /// What gave way first: `queue`, `prefill`, `decode`, `memory`, `errors`, `generator` or `unknown`.
     pub gave_way: String,
     /// In a sentence.
     pub explanation: String,

@@ -17,7 +17,7 @@ use crate::engine::candle::threads as candle_threads;
 use crate::engine::target::RequestOutcome;
 use crate::measure::load::limit::{self, Search, Searched};
 use crate::measure::load::recovery::Recovery;
-use crate::measure::load::{End, Generator, Live, Load, LoadObserver, StepPlan};
+use crate::measure::load::{End, Generator, Live, Load, LoadObserver, Slo, StepPlan};
 use crate::record::{
     LatencyKind, PhaseTimes, RecoveryRecord, RequestLog, RequestRow, Run, RunFolder, RunRecord, RunStatus, StepRecord,
     TrafficRecord,
@@ -190,6 +190,7 @@ impl Test {
         let Some(e2e) = alone.e2e_s.mean.filter(|_| alone.e2e_s.count > 0) else {
             anyhow::bail!("no request was answered: {}", alone.messages.join("; "));
         };
+        known(&args.slo, &alone)?;
         self.alone = alone.ttft_s.mean.filter(|_| alone.phases.is_none());
         let start = args.traffic.rate.unwrap_or(0.5 / e2e);
         let how = Search {
@@ -273,6 +274,23 @@ impl Test {
         outcome?;
         Ok(Run::read(self.folder.path())?)
     }
+}
+
+/// A limit on a time that no request has would hold at every rate.
+fn known(slo: &Slo, alone: &StepRecord) -> anyhow::Result<()> {
+    for term in &slo.terms {
+        let (latency, hint) = match term.of {
+            LatencyKind::Ttft => (&alone.ttft_s, "answers are not streamed"),
+            LatencyKind::Tpot => {
+                (&alone.tpot_s, "nobody counts the tokens (--tokenizer does), or answers have but one")
+            }
+            LatencyKind::E2e => (&alone.e2e_s, "nothing is answered"),
+        };
+        if latency.count == 0 {
+            anyhow::bail!("--slo: no request has a {}: {hint}", term.of.label());
+        }
+    }
+    Ok(())
 }
 
 /// Where the time went as far as it shows from outside: what the first token takes longer than alone was spent waiting.

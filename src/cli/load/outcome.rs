@@ -3,6 +3,7 @@
 use super::args::Args;
 use crate::cli::talk::Talk;
 use crate::cli::{Exit, output};
+use crate::engine::target::RequestOutcome;
 use crate::record::{
     CaseKey, CaseRow, Distribution, Estimate, FailureKind, InvalidReason, Latency, Metrics, Outcome, Ranged, Run,
     RunRecord, StepRecord, StepVerdict, TrafficRecord,
@@ -168,6 +169,10 @@ fn exit(traffic: &TrafficRecord, talk: &Talk) -> Exit {
     if step.e2e_s.count == 0 {
         talk.warn(format!("no request was answered: {}", step.messages.join("; ")));
         return Exit::Failed;
+    }
+    if let Some(count) = step.outcomes.get(RequestOutcome::GeneratorError.name()) {
+        talk.warn(format!("invalid: the generator could not send {count} requests: {}", step.messages.join("; ")));
+        return Exit::InvalidMeasurement;
     }
     if !step.lag_is_small {
         talk.warn(format!(

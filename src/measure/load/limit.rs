@@ -4,7 +4,7 @@
 //! certainly breaks: both by the 95 % interval of the share of requests beyond a limit ([`super::judge`]).
 
 use crate::record::{LatencyKind, LimitKind, LimitRecord, StepRecord, StepVerdict};
-use crate::units::{RequestsPerSecond, digits};
+use crate::units::{RequestsPerSecond, Seconds, digits};
 
 /// How a search is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +27,8 @@ const FACTOR: f64 = 2.0;
 /// Steps beyond the limit that are spent on being certain, and the least stride between them.
 const MOST_STRIDES: usize = 4;
 const LEAST_STRIDE: f64 = 0.05;
+/// A lag of the generator above this share of a limit spoils what the limit is about.
+const MOST_LAG_OF_LIMIT: f64 = 0.1;
 /// A latency that goes up by more than this within the last bracket has fallen off a cliff.
 const CLIFF: f64 = 3.0;
 
@@ -186,6 +188,14 @@ fn gave_way(step: &StepRecord, held: Option<&StepRecord>, alone: Option<&StepRec
         };
     }
     let Some(worst) = worst else { return ("unknown", format!("at {at} req/s too few requests keep all limits")) };
+    let lag = step.send_lag_s.mean.unwrap_or(0.0);
+    if lag > MOST_LAG_OF_LIMIT * worst.term.limit_s.0 {
+        let late = Seconds(lag);
+        return (
+            "generator",
+            format!("at {at} req/s the generator itself sends {late} late: the server may carry more"),
+        );
+    }
     let label = worst.term.label();
     let share = digits(worst.share() * 100.0);
     let first = format!("at {at} req/s {share} % of the requests are beyond {label}");
@@ -202,12 +212,11 @@ fn gave_way(step: &StepRecord, held: Option<&StepRecord>, alone: Option<&StepRec
                 grown.retain(|(name, _)| *name != "decode");
             }
             let (name, by) = grown.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(("unknown", 0.0));
-            (name, format!("{first}: {name} takes {} more than before", crate::units::Seconds(by.max(0.0))))
+            (name, format!("{first}: {name} takes {} more than before", Seconds(by.max(0.0))))
         }
         (LatencyKind::Ttft, None, Some(base)) => {
             let of = |step: &StepRecord| step.ttft_s.p50.map(|p| p.value);
-            let alone =
-                of(base).map_or(String::new(), |t| format!(" (median TTFT {} without load)", crate::units::Seconds(t)));
+            let alone = of(base).map_or(String::new(), |t| format!(" (median TTFT {} without load)", Seconds(t)));
             (
                 "queue",
                 format!(
@@ -232,7 +241,6 @@ fn gave_way(step: &StepRecord, held: Option<&StepRecord>, alone: Option<&StepRec
 mod tests {
     use super::*;
     use crate::record::{Ranged, SloTerm, TermRecord};
-    use crate::units::Seconds;
 
     /// A server that keeps an SLO up to `limit`, and whose E2E is 1 / (1 - load) beyond.
     fn server(limit: f64, cliff: bool) -> impl FnMut(f64) -> Option<StepRecord> {

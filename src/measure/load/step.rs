@@ -3,6 +3,7 @@
 use super::sample::Sample;
 use super::slo::Slo;
 use super::tally::Tally;
+use crate::engine::target::RequestOutcome;
 use crate::record::StepRecord;
 use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use crate::workload::traffic::{Arrivals, Trace};
@@ -150,7 +151,7 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
         ttft_s: ttft,
         e2e_s: e2e,
         send_lag_s: lag,
-        lag_is_small,
+        lag_is_small: lag_is_small && !tally.outcomes.contains_key(RequestOutcome::GeneratorError.name()),
         prompt_tokens: mean(tally.prompt_tokens),
         output_tokens: mean(tally.output_tokens),
         asked_tokens: tally.asked_tokens as f64 / (tally.requests as f64).max(1.0),
