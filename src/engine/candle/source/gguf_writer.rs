@@ -107,6 +107,9 @@ fn metadata(shape: &ModelShape, name: &str) -> Vec<(String, Value)> {
         size("rope.dimension_count", shape.head_dim),
         real("attention.layer_norm_rms_epsilon", shape.norm_eps),
         real("rope.freq_base", shape.rope_theta),
+        // llama.cpp opens a file without a vocabulary only if it says so.
+        size("vocab_size", shape.vocab_size),
+        ("tokenizer.ggml.model".to_string(), Value::String("no_vocab".to_string())),
     ];
     if let Some(RopeScaling::Linear { factor }) = shape.rope_scaling {
         all.push((format!("{arch}.rope.scaling.type"), Value::String("linear".to_string())));
