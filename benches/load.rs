@@ -79,7 +79,7 @@ fn generator(server: &Server, gen_tokens: usize) -> Generator {
     let asks = Asks { api: Api::Completions, model: "m".into(), ignore_eos: true, vocabulary: None, key: None };
     let endpoint = Endpoint::new(&Location::parse(&server.url).unwrap(), asks).unwrap();
     let fixed = LengthDistribution::Fixed;
-    let prompts = PromptSource::synthetic(Wording::Words, fixed(8), fixed(gen_tokens), 0.0, 1);
+    let prompts = PromptSource::synthetic(Wording::Words, fixed(8), fixed(gen_tokens), 0.0, (1, 0));
     let threads = std::env::var("CLIENT_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     Generator::new(Arc::new(endpoint), prompts, threads).unwrap()
 }

@@ -202,6 +202,36 @@ fn traces_prompts_and_embeddings_are_sent() {
 }
 
 #[test]
+fn what_cannot_be_compared_or_bought_is_said() {
+    let quick = Server::start(|_| vec![Act::Send(simulated::answer(1))]);
+    let folder = tempfile::tempdir().unwrap();
+    let runs: Vec<_> = ["20", "60"]
+        .into_iter()
+        .map(|rate| {
+            let out = folder.path().join(rate);
+            let args =
+                ["--api", "completions", "--gen-tokens", "1", "--rate", rate, "--requests", "100", "--warm-up", "0"];
+            load(&quick.url, &out, &args);
+            out
+        })
+        .collect();
+    let gate = sizewell().arg("gate").arg(&runs[0]).arg("--baseline").arg(&runs[1]).output().unwrap();
+    assert!(said(&gate).contains("requests came a second in one"), "{}", said(&gate));
+    let rank =
+        sizewell().arg("rank").arg(&runs[0]).args(["--price-per-hour", "1", "--format", "json"]).output().unwrap();
+    assert!(said(&rank).contains("not the most that it carries"), "{}", said(&rank));
+    // A tail of a closed loop is promised by nobody, and a time that no request has is no limit.
+    let users = load(&quick.url, &folder.path().join("u"), &["--users", "2", "--slo", "ttft_p99=1s"]);
+    assert!(users.status.code() == Some(2) && said(&users).contains("a closed loop hides its tail"));
+    let none = load(
+        &quick.url,
+        &folder.path().join("n"),
+        &["--api", "completions", "--gen-tokens", "1", "--find-limit", "--slo", "tpot_p90=1s"],
+    );
+    assert!(none.status.code() == Some(1) && said(&none).contains("no request has a TPOT"), "{}", said(&none));
+}
+
+#[test]
 fn an_slo_at_a_rate_is_an_exit_status() {
     let slow =
         Server::start(|ask| vec![Act::Until(ask.at + Duration::from_millis(80)), Act::Send(simulated::answer(1))]);

@@ -81,12 +81,12 @@ fn our_client_meets_our_port() {
             let asks = Asks { api, model: String::new(), ignore_eos: true, vocabulary: None, key: None };
             let endpoint = Endpoint::new(&location, asks).unwrap();
             assert_eq!(endpoint.models(&location).await.unwrap(), ["reference"]);
-            let answer = endpoint.ask(planned(Prompt::Text("the river ".into()), 20)).await;
+            let answer = endpoint.ask(planned(Prompt::Text("the river ".into()), 20), Default::default()).await;
             assert_eq!((answer.outcome, answer.message.as_str()), (RequestOutcome::Ok, ""));
             assert_eq!(answer.output_tokens, Some((20, CountedBy::Server)));
             assert!(answer.prompt_tokens.unwrap() >= 2 && !answer.events.is_empty());
             assert!(answer.phases.unwrap().decode_s > 0.0);
-            let long = endpoint.ask(planned(Prompt::Text("the river ".into()), 500)).await;
+            let long = endpoint.ask(planned(Prompt::Text("the river ".into()), 500), Default::default()).await;
             assert_eq!(long.outcome, RequestOutcome::BadStatus);
             assert!(long.message.contains("exceed the context of 128"), "{}", long.message);
         }

@@ -25,7 +25,9 @@ fn ask_with_timeout(url: &str, api: Api, seconds: f64) -> Option<(RequestOutcome
     let endpoint = endpoint(url, api);
     let planned =
         Planned { index: 0, intended_s: 0.0, prompt: Prompt::Text("a b".into()), prompt_tokens: None, gen_tokens: 3 };
-    let asked = async { tokio::time::timeout(Duration::from_secs_f64(seconds), endpoint.ask(planned)).await };
+    let asked = async {
+        tokio::time::timeout(Duration::from_secs_f64(seconds), endpoint.ask(planned, Default::default())).await
+    };
     let answer = runtime.block_on(asked).ok()?;
     Some((answer.outcome, answer.message))
 }
@@ -77,6 +79,62 @@ fn each_way_to_fail_is_told_apart() {
 }
 
 #[test]
+fn an_answer_is_whole_when_it_says_so() {
+    // Behind [DONE] a server may hold the connection open, or drop it without the last chunk.
+    let said: Vec<u8> = [simulated::head(), simulated::token("x"), simulated::event("[DONE]")].concat();
+    let (held, dropped) = (said.clone(), said);
+    let began = Instant::now();
+    let (got, why) = outcome(Api::Completions, move |ask| {
+        vec![Act::Send(held.clone()), Act::Until(ask.at + Duration::from_secs(30))]
+    });
+    assert!(got == RequestOutcome::Ok && began.elapsed() < Duration::from_secs(5), "{got:?} {why}");
+    let (got, why) = outcome(Api::Completions, move |_| vec![Act::Send(dropped.clone()), Act::Close]);
+    assert_eq!(got, RequestOutcome::Ok, "{why}");
+    // vLLM sends thoughts under two names; an empty list of calls is no token.
+    let delta = |fields: &str| {
+        simulated::event(&format!("{{\"choices\":[{{\"index\":0,\"delta\":{{{fields}}},\"finish_reason\":null}}]}}"))
+    };
+    let thinks = delta("\"content\":null,\"reasoning\":\"hm\",\"reasoning_content\":\"hm\"");
+    let nothing = delta("\"content\":\"\",\"tool_calls\":[]");
+    let bytes: Vec<u8> = [simulated::head(), nothing.clone(), thinks, nothing, simulated::ending(3, 1)].concat();
+    let server = Server::start(move |_| vec![Act::Send(bytes.clone())]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let planned =
+        Planned { index: 0, intended_s: 0.0, prompt: Prompt::Text("a".into()), prompt_tokens: None, gen_tokens: 1 };
+    let answer = runtime.block_on(endpoint(&server.url, Api::Chat).ask(planned, Default::default()));
+    assert_eq!((answer.outcome, answer.events.len()), (RequestOutcome::Ok, 1), "{}", answer.message);
+}
+
+#[test]
+fn what_a_server_says_is_kept_short() {
+    let page = format!("{{\"choices\": \"{}\\u001b[2J\"}}", "x".repeat(200_000));
+    let (got, why) = outcome(Api::Completions, move |_| stream(&[&simulated::event(&page)]));
+    assert!(got == RequestOutcome::Malformed && why.len() < 400 && !why.contains('\u{1b}'), "{got:?} {}", why.len());
+}
+
+#[test]
+fn a_step_that_is_cut_off_charges_only_what_is_known() {
+    // The first token comes at once, the rest much later: a limit on TTFT is kept by all, those that were cut off too.
+    let server = Server::start(|ask| {
+        vec![
+            Act::Send([simulated::head(), simulated::token("x")].concat()),
+            Act::Until(ask.at + Duration::from_secs(5)),
+            Act::Send([simulated::token("x"), simulated::ending(4, 2)].concat()),
+        ]
+    });
+    struct Soon(Instant);
+    impl LoadObserver for Soon {
+        fn reason_to_stop(&self) -> Option<String> {
+            (self.0.elapsed() > Duration::from_secs(2)).then(|| "enough".to_string())
+        }
+    }
+    let plan = StepPlan { timeout: Duration::from_secs(60), ..plan(20.0, 10_000, "ttft_p90=500ms,e2e_p90=60s", false) };
+    let record = generator(&server).run(&plan, &mut Soon(Instant::now()));
+    assert!(record.outcomes["cut"] > 20, "{:?}", record.outcomes);
+    assert!(record.terms[0].requests > 20 && record.terms[0].beyond == 0, "{:?}", record.terms);
+}
+
+#[test]
 fn good_answers_are_read_in_every_dialect() {
     let chat = |content: &str| {
         simulated::event(&format!("{{\"choices\":[{{\"index\":0,\"delta\":{content},\"finish_reason\":null}}]}}"))
@@ -96,7 +154,7 @@ fn good_answers_are_read_in_every_dialect() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let planned =
         Planned { index: 0, intended_s: 0.0, prompt: Prompt::Text("a".into()), prompt_tokens: None, gen_tokens: 3 };
-    let answer = runtime.block_on(endpoint(&server.url, Api::Chat).ask(planned));
+    let answer = runtime.block_on(endpoint(&server.url, Api::Chat).ask(planned, Default::default()));
     assert_eq!((answer.outcome, answer.events.len(), answer.prompt_tokens), (RequestOutcome::Ok, 2, Some(7)));
     assert_eq!(answer.output_tokens.map(|(count, _)| count), Some(2));
 
@@ -125,7 +183,7 @@ fn plan(rate: f64, requests: usize, slo: &str, early: bool) -> StepPlan {
 
 fn generator(server: &Server) -> Generator {
     let fixed = LengthDistribution::Fixed;
-    let prompts = PromptSource::synthetic(Wording::Words, fixed(4), fixed(1), 0.0, 1);
+    let prompts = PromptSource::synthetic(Wording::Words, fixed(4), fixed(1), 0.0, (1, 0));
     Generator::new(Arc::new(endpoint(&server.url, Api::Completions)), prompts, 2).unwrap()
 }
 

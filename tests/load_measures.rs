@@ -19,7 +19,7 @@ fn generator(server: &Server, gen_tokens: usize) -> Generator {
     let asks = Asks { api: Api::Completions, model: "m".into(), ignore_eos: true, vocabulary: None, key: None };
     let endpoint = Endpoint::new(&location, asks).unwrap();
     let fixed = LengthDistribution::Fixed;
-    let prompts = PromptSource::synthetic(Wording::Words, fixed(5), fixed(gen_tokens), 0.0, 1);
+    let prompts = PromptSource::synthetic(Wording::Words, fixed(5), fixed(gen_tokens), 0.0, (1, 0));
     Generator::new(Arc::new(endpoint), prompts, 2).unwrap()
 }
 

@@ -4,6 +4,7 @@ use crate::record::PhaseTimes;
 use crate::workload::traffic::Planned;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// What came of a request.
@@ -99,10 +100,21 @@ pub struct Answer {
     pub prompt_tokens: Option<usize>,
     /// Tokens of the answer; `None` where nobody counted them: events are not tokens.
     pub output_tokens: Option<(usize, CountedBy)>,
+    /// What the server says where a tokenizer has counted.
+    pub server_tokens: Option<usize>,
     /// When the answer was there, for answers without a stream.
     pub whole: Option<Instant>,
     /// Where the time went, where the server says.
     pub phases: Option<PhaseTimes>,
+}
+
+/// The most characters of a message that are kept: servers send whole pages.
+const MOST_OF_A_MESSAGE: usize = 300;
+
+/// A message on one line, without what a terminal would take for commands.
+pub(super) fn shortened(message: &str) -> String {
+    let plain = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(MOST_OF_A_MESSAGE).collect()
 }
 
 impl Answer {
@@ -110,13 +122,30 @@ impl Answer {
     pub fn failed(outcome: RequestOutcome, message: impl Into<String>) -> Self {
         Self {
             outcome,
-            message: message.into(),
+            message: shortened(&message.into()),
             events: Vec::new(),
             prompt_tokens: None,
             output_tokens: None,
+            server_tokens: None,
             whole: None,
             phases: None,
         }
+    }
+}
+
+/// Notes when the first token of a request came, so that it is known however the request ends.
+#[derive(Debug, Default)]
+pub struct FirstToken(OnceLock<Instant>);
+
+impl FirstToken {
+    /// A token has come; only the first is kept.
+    pub fn came(&self, at: Instant) {
+        let _ = self.0.set(at);
+    }
+
+    /// When it came.
+    pub fn at(&self) -> Option<Instant> {
+        self.0.get().copied()
     }
 }
 
@@ -126,5 +155,5 @@ pub type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// What requests are sent to.
 pub trait Target: Send + Sync + 'static {
     /// Sends a request; what is returned sends it when it is first polled, and ends with its answer.
-    fn ask(&self, request: Planned) -> Asking;
+    fn ask(&self, request: Planned, first: Arc<FirstToken>) -> Asking;
 }

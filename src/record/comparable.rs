@@ -40,6 +40,13 @@ fn definitions(record: &RunRecord) -> String {
     }
 }
 
+/// The rate that was sent in an open loop, where it was given rather than looked for.
+fn sent(record: &RunRecord) -> Option<f64> {
+    let traffic = record.traffic.as_ref().filter(|traffic| traffic.limit.is_none())?;
+    let step = traffic.steps.first().filter(|step| step.arrival.starts_with("open"))?;
+    Some(step.offered_requests_per_s.0)
+}
+
 /// Why the times of two runs cannot be compared; `None` where they can.
 pub fn obstacle(a: &RunRecord, b: &RunRecord) -> Option<String> {
     let (one, other) = (Loop::of(&a.arrival), Loop::of(&b.arrival));
@@ -49,6 +56,18 @@ pub fn obstacle(a: &RunRecord, b: &RunRecord) -> Option<String> {
             one.words(),
             other.words()
         ));
+    }
+    if let (Some(sent), Some(other)) = (sent(a), sent(b)) {
+        let alike = (sent / other - 1.0).abs() < 0.01;
+        if !alike || a.arrival != b.arrival {
+            return Some(format!(
+                "{} requests came a second in one ({}) and {} in the other ({})",
+                crate::units::digits(sent),
+                a.arrival.replace('_', " "),
+                crate::units::digits(other),
+                b.arrival.replace('_', " ")
+            ));
+        }
     }
     if definitions(a) != definitions(b) {
         return Some(format!(

@@ -14,6 +14,8 @@ pub struct TrafficRecord {
     pub api: String,
     /// What is asked: lengths, the shared beginning, or the file of prompts.
     pub prompts: String,
+    /// What makes the prompts of this run unlike those of any other with its seed.
+    pub prompt_nonce: u64,
     /// What the SLO says; empty where there is none.
     pub slo: Vec<SloTerm>,
     /// Share of requests that have to be answered within all limits.
@@ -88,7 +90,7 @@ pub struct Ranged {
     pub hi: Option<f64>,
 }
 
-/// A time over the answered requests of a step, in seconds. A percentile is absent where there are too few requests for it.
+/// A time over the requests of a step, in seconds, failed ones being longer than all others. A percentile is absent where there are too few requests for it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Latency {
     /// Values that it is from.
@@ -249,6 +251,8 @@ pub struct StepRecord {
     pub prompt_tokens: Option<f64>,
     /// Mean tokens of an answer.
     pub output_tokens: Option<f64>,
+    /// Mean tokens of an answer as the server counts them, where a tokenizer has counted too.
+    pub server_tokens: Option<f64>,
     /// Mean tokens that were asked for.
     pub asked_tokens: f64,
     /// Who counted the tokens of answers: `server`, `tokenizer`, `engine`; absent where nobody did.

@@ -278,6 +278,11 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
         if run.record.traffic.is_some() && method == EXACT {
             point.method = UNDER_TRAFFIC;
         }
+        if run.record.traffic.as_ref().is_some_and(|traffic| traffic.limit.is_none()) {
+            point
+                .doubts
+                .push("its rate is the one that was sent, not the most that it carries: load --find-limit".into());
+        }
         points.push(point);
     }
     if points.is_empty() {

@@ -174,8 +174,12 @@ pub(super) struct Asked {
     pub(super) timeout: Duration,
     pub(super) shared: f64,
     pub(super) precision: f64,
+    /// What makes the prompts of this run unlike those of others.
+    pub(super) nonce: u64,
 }
 
+/// The least rate, factor or time that anything is asked for.
+const LEAST: f64 = 1e-6;
 /// Seconds of warm-up where none are asked for.
 const USUAL_WARM_UP: f64 = 5.0;
 
@@ -192,10 +196,18 @@ fn time(what: &str, text: &str) -> anyhow::Result<f64> {
 }
 
 fn above_zero(what: &str, value: f64) -> anyhow::Result<()> {
-    match value.is_finite() && value > 0.0 && value < 1e9 {
+    match value > 0.0 && (LEAST..1e9).contains(&value) {
         true => Ok(()),
+        false if value > 0.0 => usage(format!("{what} must lie between {LEAST} and a billion")),
         false => usage(format!("{what} must be above 0")),
     }
+}
+
+/// A number of this run's own.
+fn nonce() -> u64 {
+    let now = jiff::Timestamp::now().as_nanosecond();
+    let hash = blake3::hash(format!("{now} {}", std::process::id()).as_bytes());
+    hash.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | *byte as u64)
 }
 
 impl Args {
@@ -230,6 +242,14 @@ impl Args {
             return usage("--find-limit holds one rate after the other: --arrivals ramp has none of its own");
         }
         let trace = traffic.trace.as_deref().map(|path| Trace::read(path).or_else(usage)).transpose()?.map(Arc::new);
+        if trace.as_ref().is_some_and(|trace| trace.seconds() / traffic.speed > 1e7) {
+            return usage("--trace takes longer than a load test can be: --speed plays it faster");
+        }
+        if traffic.users.is_some() && self.slo.terms.iter().any(|term| term.percentile > 0.5) {
+            return usage(
+                "a closed loop hides its tail: with --users, --slo takes medians only (ttft=500ms); or send at a --rate",
+            );
+        }
         let duration = traffic.duration.as_deref().map(|text| time("--duration", text)).transpose()?;
         duration.map_or(Ok(()), |seconds| above_zero("--duration", seconds))?;
         let ramps = matches!(traffic.arrivals, Arrivals::Ramp { .. });
@@ -258,6 +278,7 @@ impl Args {
             timeout: Duration::from_secs_f64(timeout),
             shared: share("--shared-prefix", &traffic.shared_prefix)?,
             precision,
+            nonce: nonce(),
         };
         self.measure_args().check()?;
         Ok(asked)

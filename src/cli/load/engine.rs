@@ -116,7 +116,7 @@ pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk
              share this machine",
             engine.record.slots, engine.record.slot_tokens, engine.record.prefill_chunk
         )],
-        prompts: prompts(args, asked.shared, wording, vocabulary)?,
+        prompts: prompts(args, (asked.shared, asked.nonce), wording, vocabulary)?,
         is_here: true,
         scheduler: Some(engine.record),
     })

@@ -16,7 +16,7 @@ use crate::device::cpu;
 use crate::engine::candle::threads as candle_threads;
 use crate::engine::target::RequestOutcome;
 use crate::measure::load::limit::{self, Search, Searched};
-use crate::measure::load::recovery::Recovery;
+use crate::measure::load::recovery::{self, Recovery};
 use crate::measure::load::{End, Generator, Live, Load, LoadObserver, Slo, StepPlan};
 use crate::record::{
     LatencyKind, PhaseTimes, RecoveryRecord, RequestLog, RequestRow, Run, RunFolder, RunRecord, RunStatus, StepRecord,
@@ -37,7 +37,9 @@ const BEYOND_AT_LIMIT: f64 = 10.0;
 /// Share of the limit that a burst stands on.
 const BASE_OF_BURST: f64 = 0.7;
 /// Seconds that a recovery is watched for at most.
-const MOST_WATCHED: f64 = 180.0;
+const MOST_WATCHED: f64 = 900.0;
+/// Steps that take longer are announced with their time.
+const LONG_STEP: f64 = 30.0;
 /// The burst, as a multiple of the limit.
 const BURST: f64 = 2.0;
 
@@ -54,7 +56,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     }
     let opened = match args.target.model {
         Some(_) => engine::in_process(&args, &asked, threads, talk)?,
-        None => target::endpoint(&args, asked.shared, talk)?,
+        None => target::endpoint(&args, &asked, talk)?,
     };
     let mut test = Test::begin(&args, asked, opened, threads, talk)?;
     let outcome = test.carry_out(&args);
@@ -105,10 +107,11 @@ impl Test {
             .output
             .clone()
             .unwrap_or_else(|| default_folder(&record.environment.hostname, &format!("{}-load", opened.model_name)));
-        let traffic = TrafficRecord {
+        let mut traffic = TrafficRecord {
             target: opened.place,
             api: opened.api,
             prompts: args.prompts_in_words(),
+            prompt_nonce: asked.nonce,
             slo: args.slo.terms.clone(),
             goodput: args.slo.goodput,
             timeout_s: Seconds(asked.timeout.as_secs_f64()),
@@ -118,6 +121,11 @@ impl Test {
             scheduler: opened.scheduler,
             notes: opened.notes,
         };
+        if let Some(count) = opened.prompts.repeats_after() {
+            traffic.notes.push(format!(
+                "the {count} prompts of the file come again after the last: a cache of prefixes may help"
+            ));
+        }
         let generator = Generator::new(opened.target, opened.prompts, cpu::default_threads().clamp(1, 4))?;
         let folder = RunFolder::create(&path, &record)?;
         let log = RequestLog::create(&path).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
@@ -129,16 +137,16 @@ impl Test {
 
     /// One request, so that a server that is not there costs no minutes.
     fn try_one(&mut self) -> anyhow::Result<()> {
-        let sample = self.generator.ask_one(self.asked.timeout);
-        if sample.is_ok() {
+        let answer = self.generator.ask_one(self.asked.timeout, stop_was_asked);
+        if answer.outcome == RequestOutcome::Ok {
             return Ok(());
         }
-        let (target, message) = (&self.traffic.target, &sample.message);
+        let (target, message) = (&self.traffic.target, &answer.message);
         let hint = match message.contains("ignore_eos") || message.contains("min_tokens") {
             true => "; --allow-eos leaves out what only some servers take",
             false => "",
         };
-        anyhow::bail!("{target}: the first request ended as {}: {message}{hint}", sample.outcome.name())
+        anyhow::bail!("{target}: the first request ended as {}: {message}{hint}", answer.outcome.name())
     }
 
     fn carry_out(&mut self, args: &Args) -> anyhow::Result<()> {
@@ -202,6 +210,10 @@ impl Test {
         let searched = limit::search(&how, &mut |rate| {
             let (end, warm_up_s) = self.length(args, rate, e2e);
             let load = Load::Open { arrivals: args.traffic.arrivals, rate };
+            let seconds = warm_up_s + end.requests.map_or(0.0, |requests| requests as f64 / rate);
+            if seconds > LONG_STEP {
+                self.view.say(&format!("{} req/s, about {seconds:.0} s:", digits(rate)));
+            }
             let record = self.step(&self.plan(args, load, end, warm_up_s));
             (!stop_was_asked()).then_some(record)
         });
@@ -230,10 +242,20 @@ impl Test {
         let Some(limit) = searched.bracket().0.map(|step| step.offered_requests_per_s.0) else { return };
         let (base, burst) = (limit * BASE_OF_BURST, limit * BURST);
         let burst_s = (5.0 * e2e).clamp(5.0, 20.0);
-        let most_watched_s = (burst_s * 30.0).max(400.0 / base).min(MOST_WATCHED);
+        let allowed: Vec<f64> = args.slo.allowed().collect();
+        // Two windows and as long again, and several times the burst.
+        let most_watched_s = (burst_s * 30.0).max(4.0 * recovery::window(&allowed) as f64 / base);
+        if most_watched_s > MOST_WATCHED {
+            let note = format!(
+                "no burst was sent: at {} req/s more than {MOST_WATCHED:.0} s would have to be watched for so many requests \
+                 as the SLO takes",
+                digits(base)
+            );
+            self.traffic.notes.push(note);
+            return;
+        }
         self.view.say(&format!("a burst of {} req/s for {burst_s:.0} s:", digits(burst)));
-        let allowed = args.slo.least_allowed();
-        let mut felt = Felt { view: &mut self.view, args, burst_s, allowed, recovery: Recovery::default() };
+        let mut felt = Felt { view: &mut self.view, args, burst_s, recovery: Recovery::new(allowed) };
         let times = burst_times(base, burst, burst_s, most_watched_s, args.seed.wrapping_add(1000 + self.steps as u64));
         let plan = StepPlan {
             step: self.steps,
@@ -246,7 +268,7 @@ impl Test {
             may_end_early: false,
         };
         let record = self.generator.run_at(&plan, times, &mut felt);
-        let recovered_after_s = felt.recovery.after(burst_s, allowed);
+        let recovered_after_s = felt.recovery.after(burst_s);
         let watched_s = Seconds((record.seconds.0 - burst_s).max(0.0));
         self.steps += 1;
         self.traffic.recovery = Some(RecoveryRecord {
@@ -264,7 +286,7 @@ impl Test {
         self.view.finish()?;
         self.record.traffic = Some(self.traffic.clone());
         self.record.finished_at = Some(Timestamp::now());
-        self.record.status = match stop_was_asked() {
+        self.record.status = match stop_was_asked() || outcome.is_err() {
             true => RunStatus::Interrupted,
             false => RunStatus::Complete,
         };
@@ -307,17 +329,22 @@ fn burst_times(base: f64, burst: f64, burst_s: f64, watched_s: f64, seed: u64) -
     during.chain(after.map(|at| burst_s + at)).collect()
 }
 
-/// Whether the request of a row was within all limits.
-fn row_is_good(row: &RequestRow, args: &Args) -> bool {
-    let (Some(first), Some(last)) = (row.first_s, row.last_s) else { return false };
-    row.outcome == "ok"
-        && args.slo.is_kept_by(|kind| match kind {
+/// Which limits the request of a row was beyond, in the order of [`Slo::allowed`].
+fn beyond(row: &RequestRow, slo: &Slo) -> Vec<bool> {
+    let ok = row.outcome == RequestOutcome::Ok.name();
+    let time = |kind: LatencyKind| {
+        let (first, last) = row.first_s.zip(row.last_s)?;
+        match kind {
             LatencyKind::Ttft => (row.events > 0).then_some(first - row.intended_s),
             LatencyKind::E2e => Some(last - row.intended_s),
             LatencyKind::Tpot => {
                 row.output_tokens.filter(|n| *n > 1 && row.events > 1).map(|n| (last - first) / (n - 1) as f64)
             }
-        })
+        }
+    };
+    let each = slo.terms.iter().map(|term| !ok || time(term.of).is_some_and(|time| time > term.limit_s.0));
+    let goodput = slo.goodput.map(|_| !ok || !slo.is_kept_by(time));
+    each.chain(goodput).collect()
 }
 
 /// Watches a burst until the SLO holds again, beside showing it.
@@ -325,7 +352,6 @@ struct Felt<'a> {
     view: &'a mut View,
     args: &'a Args,
     burst_s: f64,
-    allowed: f64,
     recovery: Recovery,
 }
 
@@ -336,14 +362,14 @@ impl LoadObserver for Felt<'_> {
 
     fn reason_to_stop(&self) -> Option<String> {
         self.view.reason_to_stop().or_else(|| {
-            let is_over = self.recovery.after(self.burst_s, self.allowed).is_some();
+            let is_over = self.recovery.after(self.burst_s).is_some();
             is_over.then(|| "the SLO holds again".to_string())
         })
     }
 
     fn row(&mut self, row: RequestRow) {
         if row.outcome != RequestOutcome::Cut.name() {
-            self.recovery.add(row.intended_s, row_is_good(&row, self.args));
+            self.recovery.add(row.index, row.intended_s, beyond(&row, &self.args.slo));
         }
         self.view.row(row);
     }

@@ -10,6 +10,7 @@ use crate::record::{
 };
 use crate::report::content::traffic as tables;
 use crate::units::{Quantity, Seconds, digits};
+use crate::workload::traffic::LengthDistribution;
 use crate::workload::{Case, Quant};
 
 /// The step that stands for the run: that of the limit, or the only one.
@@ -24,9 +25,10 @@ fn chosen(traffic: &TrafficRecord) -> Option<&StepRecord> {
     }
 }
 
-fn distribution(latency: &Latency) -> Option<Distribution<Seconds>> {
+/// A time for cases.csv; the tail of a closed loop is that of its users and none of traffic.
+fn distribution(latency: &Latency, is_open: bool) -> Option<Distribution<Seconds>> {
     let seconds = |value: f64| Seconds(value.max(1e-9));
-    let tail = |ranged: Option<Ranged>| ranged.map(|r| seconds(r.value));
+    let tail = |ranged: Option<Ranged>| ranged.filter(|_| is_open).map(|r| seconds(r.value));
     let median = latency.p50?;
     Some(Distribution {
         median: seconds(median.value),
@@ -35,6 +37,16 @@ fn distribution(latency: &Latency) -> Option<Distribution<Seconds>> {
         p90: tail(latency.p90),
         p99: tail(latency.p99),
     })
+}
+
+/// A length as it was asked for, where one was: what comes of a distribution differs from run to run. Of a trace or a file, the
+/// mean.
+fn planned(args: &Args, lengths: Option<LengthDistribution>, mean: Option<f64>) -> usize {
+    let made_up = args.traffic.trace.is_none() && args.traffic.prompts.is_none();
+    match lengths.filter(|_| made_up) {
+        Some(lengths) => lengths.middle(),
+        None => mean.map_or(1, |mean| (mean.round() as usize).max(1)),
+    }
 }
 
 /// The rows of a load test: one, of the step that stands for it, so that `rank`, `plan`, `diff` and `gate` read it like any
@@ -47,15 +59,17 @@ pub(super) fn cases(
     quant: Quant,
 ) -> Vec<CaseRow> {
     let Some(step) = chosen(traffic) else { return Vec::new() };
-    let whole = |value: Option<f64>| value.map_or(0, |v| v.round().max(0.0) as usize);
     let streams = step.ttft_s.count > 0;
     // What was offered tells a case from another, not how many requests happened to be in flight.
-    let users = step.arrival.strip_prefix("closed_").and_then(|users| users.parse().ok());
+    let users: Option<usize> = step.arrival.strip_prefix("closed_").and_then(|users| users.parse().ok());
     let case = Case {
         quant,
         batch: users.unwrap_or(1),
-        prompt_tokens: whole(step.prompt_tokens).max(1),
-        gen_tokens: if streams { whole(step.output_tokens.or(Some(step.asked_tokens))).max(1) } else { 1 },
+        prompt_tokens: planned(args, Some(args.traffic.prompt), step.prompt_tokens),
+        gen_tokens: match streams {
+            true => planned(args, Some(args.traffic.gen_tokens), step.output_tokens.or(Some(step.asked_tokens))),
+            false => 1,
+        },
     };
     let key = CaseKey {
         engine: record.engine.name.clone(),
@@ -75,10 +89,10 @@ pub(super) fn cases(
     row.samples = step.requests as usize;
     row.metrics = Metrics {
         // What comes at once is there with its first token.
-        ttft: distribution(if streams { &step.ttft_s } else { &step.e2e_s }),
-        tpot: distribution(&step.tpot_s),
-        itl: distribution(&step.itl_s).filter(|_| step.event_is_token == Some(true)),
-        e2e: distribution(&step.e2e_s),
+        ttft: distribution(if streams { &step.ttft_s } else { &step.e2e_s }, users.is_none()),
+        tpot: distribution(&step.tpot_s, users.is_none()),
+        itl: distribution(&step.itl_s, users.is_none()).filter(|_| step.event_is_token == Some(true)),
+        e2e: distribution(&step.e2e_s, users.is_none()),
         decode_tokens_per_s: step.output_tokens_per_s.filter(|rate| rate.0 > 0.0).map(|value| Estimate {
             value,
             lo: None,
@@ -95,6 +109,9 @@ pub(super) fn cases(
         ..Metrics::default()
     };
     row.invalid = doubts(step);
+    if is_ours(traffic) && !row.invalid.contains(&InvalidReason::LateGenerator) {
+        row.invalid.push(InvalidReason::LateGenerator);
+    }
     if step.itl_s.count > 0 && step.event_is_token != Some(true) {
         row.absent.push(("itl_s".to_string(), "events are not known to be tokens".to_string()));
     }
@@ -103,6 +120,11 @@ pub(super) fn cases(
     }
     row.notes = notes(args, traffic, step);
     vec![row]
+}
+
+/// What was found is the limit of the generator rather than the server's.
+fn is_ours(traffic: &TrafficRecord) -> bool {
+    traffic.limit.as_ref().is_some_and(|limit| limit.gave_way == "generator")
 }
 
 fn doubts(step: &StepRecord) -> Vec<InvalidReason> {
@@ -170,6 +192,11 @@ fn exit(traffic: &TrafficRecord, talk: &Talk) -> Exit {
         talk.warn(format!("no request was answered: {}", step.messages.join("; ")));
         return Exit::Failed;
     }
+    if is_ours(traffic) {
+        let why = traffic.limit.as_ref().map_or(String::new(), |limit| limit.explanation.clone());
+        talk.warn(format!("invalid: what gave way is the generator: {why}"));
+        return Exit::InvalidMeasurement;
+    }
     if let Some(count) = step.outcomes.get(RequestOutcome::GeneratorError.name()) {
         talk.warn(format!("invalid: the generator could not send {count} requests: {}", step.messages.join("; ")));
         return Exit::InvalidMeasurement;
@@ -180,6 +207,10 @@ fn exit(traffic: &TrafficRecord, talk: &Talk) -> Exit {
             Seconds(step.send_lag_s.mean.unwrap_or(0.0)).human()
         ));
         return Exit::InvalidMeasurement;
+    }
+    if let Some(term) = step.terms.iter().find(|term| term.requests == 0) {
+        talk.warn(format!("no request has a {}: whether its limit is kept cannot be told", term.term.of.label()));
+        return Exit::GateCannotTell;
     }
     match (&traffic.limit, step.verdict) {
         (Some(_), _) | (None, None) => Exit::Done,

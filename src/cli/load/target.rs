@@ -1,6 +1,6 @@
 //! Opening what requests are sent to.
 
-use super::args::Args;
+use super::args::{Args, Asked};
 use crate::cli::talk::Talk;
 use crate::cli::usage;
 use crate::engine::candle::source;
@@ -42,19 +42,19 @@ fn vocabulary(path: Option<&Path>) -> anyhow::Result<Option<Arc<Vocabulary>>> {
 /// Prompts as the arguments ask for them, in words of `wording`.
 pub(super) fn prompts(
     args: &Args,
-    shared: f64,
+    (shared, nonce): (f64, u64),
     wording: Wording,
     vocabulary: Option<Arc<Vocabulary>>,
 ) -> anyhow::Result<PromptSource> {
     let traffic = &args.traffic;
     match &traffic.prompts {
         Some(file) => PromptSource::read(file, vocabulary, traffic.gen_tokens, args.seed).or_else(usage),
-        None => Ok(PromptSource::synthetic(wording, traffic.prompt, traffic.gen_tokens, shared, args.seed)),
+        None => Ok(PromptSource::synthetic(wording, traffic.prompt, traffic.gen_tokens, shared, (args.seed, nonce))),
     }
 }
 
 /// A client of the server that `--endpoint` names.
-pub(super) fn endpoint(args: &Args, shared: f64, talk: &Talk) -> anyhow::Result<Opened> {
+pub(super) fn endpoint(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Result<Opened> {
     let target = &args.target;
     let url = target.endpoint.as_deref().unwrap_or_default();
     let location = match Location::parse(url) {
@@ -110,7 +110,7 @@ pub(super) fn endpoint(args: &Args, shared: f64, talk: &Talk) -> anyhow::Result<
         model_name: name,
         quant: target.quant.unwrap_or(Quant::F16),
         notes,
-        prompts: prompts(args, shared, wording, vocabulary)?,
+        prompts: prompts(args, (asked.shared, asked.nonce), wording, vocabulary)?,
         is_here: location.is_local(),
         scheduler: None,
         target: Arc::new(endpoint),

@@ -79,7 +79,7 @@ impl View {
 /// A step in a few words.
 pub(super) fn one_line(step: &StepRecord) -> String {
     let time = |latency: &crate::record::Latency| {
-        let tail = latency.p99.or(latency.p90);
+        let tail = latency.p99.or(latency.p90).filter(|_| !step.arrival.starts_with("closed"));
         latency.p50.map(|median| {
             let tail = tail.map_or(String::new(), |tail| {
                 let name = if latency.p99.is_some() { "p99" } else { "p90" };

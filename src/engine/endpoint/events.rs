@@ -2,7 +2,7 @@
 
 use super::answer::error_text;
 use super::sse::{Events, Fault};
-use crate::engine::target::{Answer, CountedBy, RequestOutcome};
+use crate::engine::target::{Answer, CountedBy, FirstToken, RequestOutcome, shortened};
 use crate::record::PhaseTimes;
 use crate::workload::traffic::prompts::Vocabulary;
 use http_body_util::BodyExt;
@@ -11,7 +11,10 @@ use hyper::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the end of a stream is waited for behind the end of its answer.
+const PATIENCE_BEHIND: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
@@ -36,9 +39,11 @@ struct Choice<'a> {
 struct Delta<'a> {
     #[serde(borrow)]
     content: Option<Cow<'a, str>>,
-    /// Thinking is generated too.
-    #[serde(borrow, alias = "reasoning")]
+    /// Thinking is generated too; vLLM sends it under both of its names.
+    #[serde(borrow)]
     reasoning_content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    reasoning: Option<Cow<'a, str>>,
     tool_calls: Option<Value>,
 }
 
@@ -62,13 +67,18 @@ struct Reading<'a> {
     answer: Answer,
     text: String,
     vocabulary: Option<&'a Vocabulary>,
+    first: &'a FirstToken,
     finished: bool,
     done: bool,
     timings: Option<Timings>,
 }
 
 /// Reads the answer to its end.
-pub(super) async fn read(response: hyper::Response<Incoming>, vocabulary: Option<&Vocabulary>) -> Answer {
+pub(super) async fn read(
+    response: hyper::Response<Incoming>,
+    vocabulary: Option<&Vocabulary>,
+    first: &FirstToken,
+) -> Answer {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if kind.starts_with("application/json") {
         let why = "the server sent its answer at once although a stream was asked for";
@@ -78,13 +88,21 @@ pub(super) async fn read(response: hyper::Response<Incoming>, vocabulary: Option
         answer: Answer::failed(RequestOutcome::Ok, ""),
         text: String::new(),
         vocabulary,
+        first,
         finished: false,
         done: false,
         timings: None,
     };
     let mut events = Events::default();
     let mut body = response.into_body();
-    while let Some(frame) = body.frame().await {
+    loop {
+        // Behind the end of the answer only the end of the stream is waited for, so that the connection can be used again;
+        // a server that holds it open or breaks it there has answered all the same.
+        let frame = match reading.done {
+            false => body.frame().await,
+            true => tokio::time::timeout(PATIENCE_BEHIND, body.frame()).await.ok().flatten().filter(Result::is_ok),
+        };
+        let Some(frame) = frame else { break };
         let data = match frame.map(|frame| frame.into_data()) {
             Ok(Ok(data)) => data,
             Ok(Err(_)) => continue,
@@ -125,7 +143,7 @@ impl Reading<'_> {
         }
         let mut has_text = false;
         for choice in chunk.choices {
-            let delta = choice.delta.map(|d| (d.content, d.reasoning_content, d.tool_calls));
+            let delta = choice.delta.map(|d| (d.content, d.reasoning_content.or(d.reasoning), d.tool_calls));
             let (content, reasoning, calls) = delta.unwrap_or_default();
             for text in [choice.text, content, reasoning].into_iter().flatten().filter(|text| !text.is_empty()) {
                 has_text = true;
@@ -133,10 +151,12 @@ impl Reading<'_> {
                     self.text.push_str(&text);
                 }
             }
-            has_text |= calls.is_some_and(|calls| !calls.is_null());
+            has_text |=
+                calls.is_some_and(|calls| calls.as_array().is_none_or(|calls| !calls.is_empty()) && !calls.is_null());
             self.finished |= choice.finish_reason.is_some();
         }
         if has_text {
+            self.first.came(now);
             self.answer.events.push(now);
         }
         if let Some(usage) = chunk.usage {
@@ -150,14 +170,14 @@ impl Reading<'_> {
 
     fn broken(mut self, outcome: RequestOutcome, message: String) -> Answer {
         self.answer.outcome = outcome;
-        self.answer.message = message;
+        self.answer.message = shortened(&message);
         self.answer
     }
 
     fn ended(mut self) -> Answer {
         if let Some(count) = self.vocabulary.and_then(|vocabulary| vocabulary.count(&self.text)) {
-            // A server counts what it generated; the text may come to another number when it is cut anew.
-            self.answer.output_tokens = self.answer.output_tokens.or(Some((count, CountedBy::Tokenizer)));
+            self.answer.server_tokens = self.answer.output_tokens.map(|(count, _)| count);
+            self.answer.output_tokens = Some((count, CountedBy::Tokenizer));
         }
         let first = self.answer.events.first().zip(self.answer.events.last());
         if let (Some(timings), Some((first, last))) = (self.timings.take(), first) {

@@ -11,7 +11,7 @@ pub use body::Api;
 pub use location::Location;
 pub use secret::Key;
 
-use super::target::{Answer, Asking, RequestOutcome, Target};
+use super::target::{Answer, Asking, FirstToken, RequestOutcome, Target};
 use crate::workload::traffic::{Planned, prompts::Vocabulary};
 use body::Wishes;
 use bytes::Bytes;
@@ -90,7 +90,7 @@ impl Endpoint {
         request.body(Full::new(Bytes::from(body))).map_err(|e| e.to_string())
     }
 
-    async fn asked(self, planned: Planned) -> Answer {
+    async fn asked(self, planned: Planned, first: Arc<FirstToken>) -> Answer {
         let request = match self.request(&planned) {
             Ok(request) => request,
             Err(why) => return Answer::failed(RequestOutcome::GeneratorError, why),
@@ -98,7 +98,9 @@ impl Endpoint {
         let answer = match self.http.request(request).await {
             Err(error) => unsent(&error),
             Ok(response) if response.status() != StatusCode::OK => refused(response).await,
-            Ok(response) if self.asks.api.streams() => events::read(response, self.asks.vocabulary.as_deref()).await,
+            Ok(response) if self.asks.api.streams() => {
+                events::read(response, self.asks.vocabulary.as_deref(), &first).await
+            }
             Ok(response) => answer::read_embeddings(response).await,
         };
         match &self.asks.key {
@@ -109,8 +111,8 @@ impl Endpoint {
 }
 
 impl Target for Endpoint {
-    fn ask(&self, request: Planned) -> Asking {
-        Box::pin(self.clone().asked(request))
+    fn ask(&self, request: Planned, first: Arc<FirstToken>) -> Asking {
+        Box::pin(self.clone().asked(request, first))
     }
 }
 

@@ -13,12 +13,24 @@ const BEGINNING: usize = 6;
 pub struct Key(String);
 
 impl Key {
-    /// The key in the environment variable `name`; the error names the variable only.
+    /// The key in the environment variable `name`; an error names the variable only, and not even that where it may be a key
+    /// itself.
     pub fn from_environment(name: &str) -> Result<Self, String> {
-        match std::env::var(name) {
-            Ok(key) if !key.trim().is_empty() => Ok(Self(key.trim().to_string())),
-            Ok(_) => Err(format!("the environment variable {name} is empty")),
-            Err(_) => Err(format!("there is no environment variable {name}: set it to the key, then run again")),
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || !name.chars().all(plain) || name.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err("--api-key-env takes the name of an environment variable, not the key itself".to_string());
+        }
+        let Ok(value) = std::env::var(name) else {
+            return Err(format!("there is no environment variable {name}: set it to the key, then run again"));
+        };
+        let key = value.trim();
+        let key = key.strip_prefix("Bearer ").unwrap_or(key).trim();
+        match key {
+            "" => Err(format!("the environment variable {name} is empty")),
+            key if key.contains(|c: char| c.is_whitespace() || c == '"' || c == '\'') => {
+                Err(format!("the environment variable {name} holds quotes or blanks, which no key has"))
+            }
+            key => Ok(Self(key.to_string())),
         }
     }
 
@@ -34,10 +46,12 @@ impl Key {
     pub(super) fn hidden_in(&self, text: &str) -> String {
         let mut hidden = text.replace(&self.0, HIDDEN);
         let Some(beginning) = self.0.get(..BEGINNING).filter(|_| self.0.len() > BEGINNING) else { return hidden };
-        while let Some(at) = hidden.find(beginning) {
+        let mut from = 0;
+        while let Some(at) = hidden[from..].find(beginning).map(|at| from + at) {
             let rest = &hidden[at..];
             let end = rest.find(|c: char| c.is_whitespace() || "\"',;)".contains(c)).unwrap_or(rest.len());
-            hidden.replace_range(at..at + end, HIDDEN);
+            hidden.replace_range(at..at + end.max(beginning.len()), HIDDEN);
+            from = at + HIDDEN.len();
         }
         hidden
     }
@@ -63,5 +77,12 @@ mod tests {
         );
         assert_eq!(format!("{key:?}"), "[key]");
         assert_eq!(Key("ab".to_string()).hidden_in("cab"), "c[key]");
+        // Nothing that a key can be makes it search for ever.
+        assert_eq!(Key("\"quoted".to_string()).hidden_in("no \"quote*"), "no [key]*");
+        assert_eq!(Key("[key][key]x".to_string()).hidden_in("[key][ke"), "[key]");
+        for bad in ["sk-proj-hunter2", "", "1A", "A B"] {
+            let error = Key::from_environment(bad).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The engine in process as the target of a load test.
 
 use super::{Scheduler, Told};
-use crate::engine::target::{Answer, Asking, CountedBy, RequestOutcome, Target};
+use crate::engine::target::{Answer, Asking, CountedBy, FirstToken, RequestOutcome, Target};
 use crate::record::PhaseTimes;
 use crate::workload::traffic::{Planned, Prompt};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ fn tokens(prompt: Prompt, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>, Str
 }
 
 impl Target for EngineTarget {
-    fn ask(&self, request: Planned) -> Asking {
+    fn ask(&self, request: Planned, first: Arc<FirstToken>) -> Asking {
         let (scheduler, tokenizer) = (self.scheduler.clone(), self.tokenizer.clone());
         Box::pin(async move {
             let began = Instant::now();
@@ -51,7 +51,11 @@ impl Target for EngineTarget {
             let mut answer = Answer { prompt_tokens, ..Answer::failed(RequestOutcome::Ok, "") };
             while let Some(what) = told.recv().await {
                 match what {
-                    Told::Token(_) => answer.events.push(Instant::now()),
+                    Told::Token(_) => {
+                        let now = Instant::now();
+                        first.came(now);
+                        answer.events.push(now);
+                    }
                     Told::Done(phases) => {
                         answer.output_tokens = Some((answer.events.len(), CountedBy::Engine));
                         answer.phases = Some(PhaseTimes { tokenize_s, ..phases });

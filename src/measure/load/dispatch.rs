@@ -9,9 +9,9 @@ use super::sample::{Asked, Sample};
 use super::saturation;
 use super::step::{Course, Load, StepPlan, record};
 use super::tally::Tally;
-use crate::engine::target::{Answer, RequestOutcome, Target};
+use crate::engine::target::{Answer, FirstToken, RequestOutcome, Target};
 use crate::record::{RequestRow, StepRecord};
-use crate::workload::traffic::{Arrivals, Planned, PromptSource, Schedule};
+use crate::workload::traffic::{Arrivals, Planned, Prompt, PromptSource, Schedule};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -102,30 +102,26 @@ impl Generator {
         self.runtime.handle()
     }
 
-    /// Sends one request now and waits for what comes of it.
-    pub fn ask_one(&self, timeout: Duration) -> Sample {
+    /// Sends one request now and waits for what comes of it, or until `should_stop`.
+    pub fn ask_one(&self, timeout: Duration, should_stop: impl Fn() -> bool) -> Answer {
         let (prompt, prompt_tokens, gen_tokens) = self.prompt(None);
-        let begin = Instant::now();
         let planned = Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens, gen_tokens };
-        let asked = |ended: Instant| Asked {
-            index: 0,
-            warm_up: true,
-            intended_s: 0.0,
-            sent_s: 0.0,
-            ended_s: (ended - begin).as_secs_f64(),
-            prompt_tokens,
-            asked_tokens: gen_tokens,
-        };
-        let answer = self.runtime.block_on(async {
-            match tokio::time::timeout(timeout, self.target.ask(planned)).await {
-                Ok(answer) => answer,
-                Err(_) => Answer::failed(RequestOutcome::Timeout, "no whole answer in time"),
+        self.runtime.block_on(async {
+            let asked = self.target.ask(planned, Arc::default());
+            let stopped = async {
+                while !should_stop() {
+                    tokio::time::sleep(TICK).await;
+                }
+            };
+            tokio::select! {
+                answer = asked => answer,
+                () = stopped => Answer::failed(RequestOutcome::Cut, "stopped by the user"),
+                () = tokio::time::sleep(timeout) => Answer::failed(RequestOutcome::Timeout, "no whole answer in time"),
             }
-        });
-        Sample::new(asked(Instant::now()), answer, |at| (at - begin).as_secs_f64())
+        })
     }
 
-    fn prompt(&self, lengths: Option<(usize, usize)>) -> (crate::workload::traffic::Prompt, Option<usize>, usize) {
+    fn prompt(&self, lengths: Option<(usize, usize)>) -> (Prompt, Option<usize>, usize) {
         // A thread that panicked while it held the prompts has left them whole.
         self.prompts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next(lengths)
     }
@@ -155,7 +151,11 @@ impl Generator {
         let line = Line { shared: shared.clone(), done, is_cut, timeout: plan.timeout };
         let (tally, course) = std::thread::scope(|scope| {
             match plan.load {
-                Load::Closed { users, think } => self.start_users(plan, users, think, line),
+                Load::Closed { users, think } => {
+                    let (make, prompts) = tokio::sync::mpsc::channel(AHEAD);
+                    scope.spawn(|| self.make_for_users(make));
+                    self.start_users(plan, users, think, prompts, line);
+                }
                 _ => {
                     let (make, due) = sync_channel(AHEAD);
                     scope.spawn(|| self.make(plan, &shared, times, make));
@@ -207,41 +207,96 @@ impl Generator {
         shared.all_sent.store(true, Ordering::Release);
     }
 
-    /// Users who ask one after the other until the step is over.
-    fn start_users(&self, plan: &StepPlan, users: usize, think: Duration, line: Line) {
-        let measured = Arc::new(AtomicU64::new(0));
-        let index = Arc::new(AtomicU64::new(0));
-        let going = Arc::new(AtomicU64::new(users as u64));
+    /// Makes prompts for users until nobody takes them any more.
+    fn make_for_users(&self, make: tokio::sync::mpsc::Sender<(Prompt, Option<usize>, usize)>) {
+        while make.blocking_send(self.prompt(None)).is_ok() {}
+    }
+
+    /// Users who ask one after the other until the step is over. Their prompts are made elsewhere and ahead, so that making
+    /// them is not charged to the server.
+    fn start_users(&self, plan: &StepPlan, users: usize, think: Duration, prompts: Prompts, line: Line) {
+        let common = Arc::new(Common {
+            measured: AtomicU64::new(0),
+            index: AtomicU64::new(0),
+            going: AtomicU64::new(users as u64),
+            prompts: tokio::sync::Mutex::new(prompts),
+        });
         for _ in 0..users {
-            let (line, plan, target, prompts) = (line.clone(), plan.clone(), self.target.clone(), self.prompts.clone());
-            let (measured, index, going) = (measured.clone(), index.clone(), going.clone());
-            self.runtime.spawn(async move {
-                tokio::time::sleep_until(tokio::time::Instant::from_std(line.shared.begin)).await;
-                loop {
-                    let shared = line.shared.clone();
-                    let now = Instant::now();
-                    let intended_s = shared.seconds(now);
-                    let warm_up = intended_s < plan.warm_up_s;
-                    let late = plan.end.seconds.is_some_and(|most| intended_s >= plan.warm_up_s + most);
-                    let place = if warm_up { 0 } else { measured.fetch_add(1, Ordering::Relaxed) };
-                    let enough = plan.end.requests.is_some_and(|most| place >= most as u64);
-                    if late || enough || shared.stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let (prompt, prompt_tokens, gen_tokens) =
-                        { prompts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next(None) };
-                    let index = index.fetch_add(1, Ordering::Relaxed) as usize;
-                    let planned = Planned { index, intended_s, prompt, prompt_tokens, gen_tokens };
-                    shared.last_due_us.fetch_max((intended_s * 1e6) as u64, Ordering::Relaxed);
-                    shared.sent.fetch_add(1, Ordering::Relaxed);
-                    shared.in_flight.fetch_add(1, Ordering::Relaxed);
-                    line.clone().ask(target.clone(), planned, warm_up, now).await;
-                    tokio::time::sleep(think).await;
-                }
-                if going.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    line.shared.all_sent.store(true, Ordering::Release);
-                }
-            });
+            let user = User {
+                plan: plan.clone(),
+                think,
+                line: line.clone(),
+                target: self.target.clone(),
+                common: common.clone(),
+            };
+            self.runtime.spawn(user.ask_on());
+        }
+    }
+}
+
+/// Where users take their prompts from.
+type Prompts = tokio::sync::mpsc::Receiver<(Prompt, Option<usize>, usize)>;
+
+/// What all users share.
+struct Common {
+    measured: AtomicU64,
+    index: AtomicU64,
+    going: AtomicU64,
+    prompts: tokio::sync::Mutex<Prompts>,
+}
+
+/// A user of a closed loop.
+struct User {
+    plan: StepPlan,
+    think: Duration,
+    line: Line,
+    target: Arc<dyn Target>,
+    common: Arc<Common>,
+}
+
+impl User {
+    async fn ask_on(mut self) {
+        let shared = self.line.shared.clone();
+        tokio::time::sleep_until(tokio::time::Instant::from_std(shared.begin)).await;
+        let end = self.plan.end.seconds.map(|most| self.plan.warm_up_s + most);
+        while !shared.stop.load(Ordering::Relaxed) {
+            let Some((prompt, prompt_tokens, gen_tokens)) = self.common.prompts.lock().await.recv().await else {
+                break;
+            };
+            let now = Instant::now();
+            let intended_s = shared.seconds(now);
+            let warm_up = intended_s < self.plan.warm_up_s;
+            let place = if warm_up { 0 } else { self.common.measured.fetch_add(1, Ordering::Relaxed) };
+            let enough = self.plan.end.requests.is_some_and(|most| place >= most as u64);
+            if enough || end.is_some_and(|end| intended_s >= end) {
+                break;
+            }
+            let index = self.common.index.fetch_add(1, Ordering::Relaxed) as usize;
+            let planned = Planned { index, intended_s, prompt, prompt_tokens, gen_tokens };
+            shared.last_due_us.fetch_max((intended_s * 1e6) as u64, Ordering::Relaxed);
+            shared.sent.fetch_add(1, Ordering::Relaxed);
+            shared.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.line.clone().ask(self.target.clone(), planned, warm_up, now).await;
+            if !self.thinks(end).await {
+                break;
+            }
+        }
+        if self.common.going.fetch_sub(1, Ordering::AcqRel) == 1 {
+            shared.all_sent.store(true, Ordering::Release);
+        }
+    }
+
+    /// Thinks; `false` where the step is over before that.
+    async fn thinks(&mut self, end: Option<f64>) -> bool {
+        if self.think.is_zero() {
+            return true;
+        }
+        let shared = self.line.shared.clone();
+        let left =
+            end.map_or(Duration::MAX, |end| Duration::from_secs_f64((end - shared.seconds(Instant::now())).max(0.0)));
+        tokio::select! {
+            () = tokio::time::sleep(self.think.min(left)) => left > self.think,
+            _ = self.line.is_cut.wait_for(|cut| *cut) => false,
         }
     }
 }
@@ -262,12 +317,16 @@ impl Line {
         let (index, intended_s) = (planned.index, planned.intended_s);
         let (prompt_tokens, asked_tokens) = (planned.prompt_tokens, planned.gen_tokens);
         let deadline = tokio::time::Instant::from_std(moment + self.timeout);
-        let answer = tokio::select! {
+        let first = Arc::new(FirstToken::default());
+        let mut answer = tokio::select! {
             biased;
-            answer = target.ask(planned) => answer,
+            answer = target.ask(planned, first.clone()) => answer,
             _ = tokio::time::sleep_until(deadline) => Answer::failed(RequestOutcome::Timeout, "no whole answer in time"),
             _ = self.is_cut.wait_for(|cut| *cut) => Answer::failed(RequestOutcome::Cut, ""),
         };
+        if answer.events.is_empty() {
+            answer.events.extend(first.at());
+        }
         let asked = Asked {
             index,
             warm_up,
@@ -358,7 +417,9 @@ fn collect(
     let by_count = plan.end.requests.is_some_and(|most| tally.requests >= most as u64);
     let planned = plan.end.seconds.filter(|_| course.cut_short.is_none() && !by_count);
     let since_warm = |end: f64| (end - plan.warm_up_s).max(1e-3);
-    course.seconds = planned.unwrap_or(since_warm(last_due));
+    // Of a single request, the time that it took.
+    let least = if tally.requests < 2 { tally.last_answer_s } else { 0.0 };
+    course.seconds = planned.unwrap_or(since_warm(last_due.max(least)));
     // Within a time of arrivals as many are answered as come, once the first have been; before that, and where a number of
     // requests is measured, all answers count until the last.
     let settled = tally.e2e.so_far(0.5).is_some_and(|e2e| plan.warm_up_s >= e2e);
@@ -369,7 +430,7 @@ fn collect(
             since_warm(last_due.max(tally.last_answer_s))
         }
     };
-    course.backlog_growth = saturation::growth(&watch.points).filter(|_| plan.load.is_open());
+    course.backlog_growth = watch.growth(plan, &tally);
     if !plan.load.is_open() {
         course.seconds = course.answer_seconds;
     }
@@ -388,7 +449,7 @@ fn reason_to_end(plan: &StepPlan, tally: &Tally, watch: &Backlog, all_sent: bool
     // A backlog that grows is still no verdict: some requests have to be beyond a limit.
     let (_, verdict) = tally.judged(&plan.slo);
     let breaks = verdict.is_some_and(|verdict| verdict == crate::record::StepVerdict::Breaks);
-    let growth = saturation::growth(&watch.points).filter(|_| breaks && !all_sent)?;
+    let growth = watch.growth(plan, tally).filter(|_| breaks && !all_sent)?;
     Some(format!("over-saturated: {} more requests in flight each second", crate::units::digits(growth)))
 }
 
@@ -399,6 +460,15 @@ struct Backlog {
 }
 
 impl Backlog {
+    /// Requests that it grows by each second. It grows until the first answers are there, and with a rate that rises: only
+    /// what comes after twice the time of a request at an even rate is looked at.
+    fn growth(&self, plan: &StepPlan, tally: &Tally) -> Option<f64> {
+        let even = matches!(&plan.load, Load::Open { arrivals, .. } if !matches!(arrivals, Arrivals::Ramp { .. }));
+        let filled = tally.e2e.fastest().map_or(f64::INFINITY, |e2e| 2.0 * e2e);
+        let from = self.points.partition_point(|(at, _)| *at < filled.max(plan.warm_up_s));
+        saturation::growth(&self.points[from..]).filter(|_| even)
+    }
+
     fn look(&mut self, seconds: f64, in_flight: u64) {
         if self.points.last().is_none_or(|last| seconds - last.0 >= LOOK) {
             self.points.push((seconds, in_flight as f64));

@@ -58,30 +58,44 @@ impl Times {
         (self.count() > 0).then(|| self.at((p * self.count() as f64).ceil()))
     }
 
+    /// The least; `None` of nothing.
+    pub fn fastest(&self) -> Option<f64> {
+        (self.count() > 0).then(|| self.histogram.min() as f64 / NANOSECONDS)
+    }
+
     /// The percentile `p` with its 95 % interval; `None` where there are too few values for it.
     pub fn percentile(&self, p: f64) -> Option<Ranged> {
-        let count = self.count() as f64;
-        if (self.count() as usize) < samples_needed(p) {
+        self.percentile_with(p, 0)
+    }
+
+    /// The same of these values and `endless` ones that are longer than all of them; `None` also where it would be one of
+    /// those.
+    pub fn percentile_with(&self, p: f64, endless: u64) -> Option<Ranged> {
+        let count = (self.count() + endless) as f64;
+        let rank = (p * count).ceil();
+        if (count as usize) < samples_needed(p) || rank > self.count() as f64 {
             return None;
         }
         let half = 1.96 * (count * p * (1.0 - p)).sqrt();
         Some(Ranged {
-            value: self.at((p * count).ceil()),
+            value: self.at(rank),
             lo: Some(self.at((count * p - half).floor())),
-            hi: Some(self.at((count * p + half).ceil() + 1.0)),
+            hi: Some((count * p + half).ceil() + 1.0)
+                .filter(|rank| endless == 0 || *rank <= self.count() as f64)
+                .map(|rank| self.at(rank)),
         })
     }
 
-    /// All that a record keeps.
-    pub fn summary(&self) -> Latency {
+    /// All that a record keeps, `failed` requests counting as longer than all that were answered.
+    pub fn summary(&self, failed: u64) -> Latency {
         Latency {
             count: self.count(),
             mean: self.mean(),
-            p50: self.percentile(0.5),
-            p90: self.percentile(0.9),
-            p95: self.percentile(0.95),
-            p99: self.percentile(0.99),
-            p999: self.percentile(0.999),
+            p50: self.percentile_with(0.5, failed),
+            p90: self.percentile_with(0.9, failed),
+            p95: self.percentile_with(0.95, failed),
+            p99: self.percentile_with(0.99, failed),
+            p999: self.percentile_with(0.999, failed),
             max: (self.count() > 0).then(|| self.histogram.max() as f64 / NANOSECONDS),
         }
     }
@@ -106,6 +120,16 @@ mod tests {
                 prop_assert!(near(got.lo.unwrap(), lo) && near(got.hi.unwrap(), hi), "{p} {got:?} {lo} {hi}");
             }
         }
+    }
+
+    #[test]
+    fn failures_are_longer_than_all_answers() {
+        let mut times = Times::default();
+        (1..=80).for_each(|i| times.add(i as f64));
+        let latency = times.summary(20);
+        assert!((latency.p50.unwrap().value / 50.0 - 1.0).abs() < 1e-3);
+        assert_eq!(latency.p90, None, "it is one of those that failed");
+        assert!(times.summary(0).p90.is_some());
     }
 
     #[test]

@@ -6,6 +6,9 @@
 use crate::record::{LatencyKind, LimitKind, LimitRecord, StepRecord, StepVerdict};
 use crate::units::{RequestsPerSecond, Seconds, digits};
 
+/// The outcome of requests that the generator could not send.
+const GENERATOR_ERROR: &str = "generator_error";
+
 /// How a search is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Search {
@@ -132,7 +135,9 @@ pub fn conclude(searched: &Searched, alone: Option<&StepRecord>, few_places: boo
         }
         Some(known) => known,
     };
-    let kind = kind(held, broken);
+    let is_ours = gave_way == "generator";
+    let hi = hi.filter(|_| !is_ours);
+    let kind = if is_ours { LimitKind::Unknown } else { kind(held, broken) };
     let found = match held {
         Some(step) => format!("{} req/s hold", digits(rate(step))),
         None => "no rate that was tried holds".to_string(),
@@ -173,6 +178,12 @@ fn gave_way(step: &StepRecord, held: Option<&StepRecord>, alone: Option<&StepRec
         excess(a).total_cmp(&excess(b))
     });
     let at = digits(rate(step));
+    if let Some(count) = step.outcomes.get(GENERATOR_ERROR) {
+        let said = step.messages.first().cloned().unwrap_or_default();
+        let why =
+            format!("at {at} req/s the generator could not send {count} requests ({said}): the server may carry more");
+        return ("generator", why);
+    }
     let beyond: u64 = worst.map_or(0, |term| term.beyond);
     if failed * 2 > beyond && failed > 0 {
         let said = step.messages.first().cloned().unwrap_or_default();
@@ -282,6 +293,22 @@ mod tests {
         let found = conclude(&search(&HOW, &mut server(40.0, true)), None, false);
         assert_eq!((found.kind, found.gave_way.as_str()), (LimitKind::Cliff, "errors"));
         assert!(found.explanation.contains("429"), "{}", found.explanation);
+    }
+
+    #[test]
+    fn what_the_generator_cannot_do_is_no_limit_of_the_server() {
+        let mut carries = server(1e9, false);
+        let mut run = |rate: f64| {
+            let mut step = carries(rate)?;
+            if rate > 50.0 {
+                step.outcomes.insert(GENERATOR_ERROR.to_string(), 3);
+                step.verdict = Some(StepVerdict::Breaks);
+            }
+            Some(step)
+        };
+        let found = conclude(&search(&HOW, &mut run), None, false);
+        assert_eq!((found.gave_way.as_str(), found.hi, found.kind), ("generator", None, LimitKind::Unknown));
+        assert!(found.requests_per_s.unwrap().0 <= 50.0 && found.explanation.contains("may carry more"));
     }
 
     #[test]

@@ -1,38 +1,57 @@
-//! How long a burst is felt: a rate that holds, a burst above the limit, and the same rate again until the SLO holds.
+//! How long a burst is felt: a burst above the limit, then a rate that holds, until the SLO holds again.
 
 use crate::units::Seconds;
+use std::collections::BTreeMap;
 
 /// A window has at least this many requests.
 const LEAST_REQUESTS: usize = 20;
+/// A window has at most this many.
+const MOST_REQUESTS: usize = 1000;
 
-/// The requests that matter: when each was due, and whether it was within all limits.
-#[derive(Debug, Clone, Default)]
+/// Requests by their number: when each was due, and which limits it was beyond.
+#[derive(Debug, Clone)]
 pub struct Recovery {
-    requests: Vec<(f64, bool)>,
+    /// Share of requests that may be beyond each limit.
+    allowed: Vec<f64>,
+    requests: BTreeMap<usize, (f64, Vec<bool>)>,
+}
+
+/// Requests of a window: so many that the strictest limit lets one through.
+pub fn window(allowed: &[f64]) -> usize {
+    let strictest = allowed.iter().copied().fold(1.0, f64::min);
+    ((1.0 / strictest.max(1e-6)).ceil() as usize).clamp(LEAST_REQUESTS, MOST_REQUESTS)
 }
 
 impl Recovery {
-    /// Adds a request by when it was due.
-    pub fn add(&mut self, intended_s: f64, good: bool) {
-        self.requests.push((intended_s, good));
+    /// With limits that let these shares of requests be beyond them.
+    pub fn new(allowed: Vec<f64>) -> Self {
+        Self { allowed, requests: BTreeMap::new() }
     }
 
-    /// Seconds from `end` (of the burst) until requests keep the SLO again: the middle of the first of two successive
-    /// windows in which no more are beyond it than is allowed. `None` where that did not come.
-    pub fn after(&self, end: f64, allowed: f64) -> Option<Seconds> {
-        let mut requests: Vec<(f64, bool)> = self.requests.iter().copied().filter(|(at, _)| *at >= end).collect();
-        requests.sort_by(|a, b| a.0.total_cmp(&b.0));
-        // Windows long enough that a single slow request, which is allowed, does not spoil one.
-        let size = LEAST_REQUESTS.max((1.0 / allowed.max(1e-3)).ceil() as usize).min(200);
-        let good = |window: &[(f64, bool)]| {
-            let beyond = window.iter().filter(|(_, good)| !good).count();
-            beyond as f64 <= (allowed * window.len() as f64).ceil()
+    /// Adds a request by its number: when it was due, and which of the limits it was beyond.
+    pub fn add(&mut self, index: usize, intended_s: f64, beyond: Vec<bool>) {
+        self.requests.insert(index, (intended_s, beyond));
+    }
+
+    /// Seconds from `end` (of the burst) until requests keep the SLO again: the first request of two successive windows, in
+    /// each of which no more are beyond each limit than it allows. Only requests before the first that is still under way are
+    /// looked at, as those that hang are the ones that have not recovered. `None` where that did not come.
+    pub fn after(&self, end: f64) -> Option<Seconds> {
+        let done = self.requests.iter().enumerate().take_while(|(place, (index, _))| place == *index);
+        let behind: Vec<&(f64, Vec<bool>)> =
+            done.map(|(_, (_, request))| request).filter(|(at, _)| *at >= end).collect();
+        let size = window(&self.allowed);
+        let keeps = |window: &[&(f64, Vec<bool>)]| {
+            self.allowed.iter().enumerate().all(|(limit, allowed)| {
+                let beyond = window.iter().filter(|(_, beyond)| beyond.get(limit) == Some(&true)).count();
+                beyond as f64 <= (allowed * size as f64).floor().max(1.0)
+            })
         };
-        let windows: Vec<&[(f64, bool)]> = requests.windows(size).collect();
-        let first = (0..windows.len().saturating_sub(size)).find(|i| good(windows[*i]) && good(windows[*i + size]))?;
-        // It holds from the first request of the window that is within the limits.
-        let from = windows[first].iter().find(|(_, good)| *good).map_or(end, |(at, _)| *at);
-        Some(Seconds((from - end).max(0.0)))
+        let last = behind.len().checked_sub(2 * size)?;
+        let first = (0..=last).find(|at| keeps(&behind[*at..at + size]) && keeps(&behind[at + size..at + 2 * size]))?;
+        // It holds from the first request of the window that is within all limits.
+        let within = behind[first..first + size].iter().find(|(_, beyond)| !beyond.contains(&true));
+        Some(Seconds((within.map_or(end, |(at, _)| *at) - end).max(0.0)))
     }
 }
 
@@ -40,11 +59,11 @@ impl Recovery {
 mod tests {
     use super::*;
 
-    fn with(felt_until: f64, every_bad: usize) -> Recovery {
-        let mut recovery = Recovery::default();
+    fn with(felt_until: f64, every_bad: usize, allowed: f64) -> Recovery {
+        let mut recovery = Recovery::new(vec![allowed]);
         for i in 0..2000 {
             let at = i as f64 * 0.05;
-            recovery.add(at, at > felt_until && (every_bad == 0 || i % every_bad != 0));
+            recovery.add(i, at, vec![at <= felt_until || (every_bad != 0 && i % every_bad == 0)]);
         }
         recovery
     }
@@ -52,13 +71,21 @@ mod tests {
     #[test]
     fn it_is_over_when_requests_keep_the_limits_again() {
         for felt in [12.0, 30.0, 55.5] {
-            let after = with(felt, 0).after(10.0, 0.05).unwrap().0;
+            let after = with(felt, 0, 0.05).after(10.0).unwrap().0;
             assert!((after - (felt - 10.0)).abs() < 0.3, "{felt}: {after}");
         }
-        // One slow request in a hundred is allowed by a limit on p95.
-        assert!(with(12.0, 100).after(10.0, 0.05).is_some());
-        assert_eq!(with(12.0, 2).after(10.0, 0.05), None);
-        assert_eq!(with(1000.0, 0).after(10.0, 0.05), None);
-        assert!(with(0.0, 0).after(10.0, 0.05).unwrap().0 < 0.2);
+        // One slow request in a hundred is allowed by a limit on p95, and two of five by one on a median.
+        assert!(with(12.0, 100, 0.05).after(10.0).is_some());
+        assert!(with(12.0, 3, 0.5).after(10.0).is_some());
+        assert_eq!(with(12.0, 2, 0.05).after(10.0), None);
+        assert_eq!(with(1000.0, 0, 0.05).after(10.0), None);
+        assert!(with(0.0, 0, 0.05).after(10.0).unwrap().0 < 0.2);
+    }
+
+    #[test]
+    fn what_hangs_has_not_recovered() {
+        let mut recovery = with(12.0, 0, 0.05);
+        recovery.requests.remove(&220);
+        assert_eq!(recovery.after(10.0), None);
     }
 }

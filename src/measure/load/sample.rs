@@ -28,6 +28,8 @@ pub struct Sample {
     pub asked_tokens: usize,
     /// Tokens that came, and who counted them.
     pub output_tokens: Option<(usize, CountedBy)>,
+    /// Tokens that the server counts where a tokenizer has counted.
+    pub server_tokens: Option<usize>,
     /// What came of it.
     pub outcome: RequestOutcome,
     /// What went wrong.
@@ -73,10 +75,16 @@ impl Sample {
             prompt_tokens: answer.prompt_tokens.or(asked.prompt_tokens),
             asked_tokens: asked.asked_tokens,
             output_tokens: answer.output_tokens,
+            server_tokens: answer.server_tokens,
             outcome: answer.outcome,
             message: answer.message,
             phases: answer.phases,
         }
+    }
+
+    /// From the time it was due to its first token, whether or not it came to an end.
+    pub fn first_after_s(&self) -> Option<f64> {
+        self.tokens_s.filter(|_| self.events > 0).map(|(first, _)| first - self.intended_s)
     }
 
     /// Answered to its end.

@@ -26,10 +26,15 @@ impl Slo {
         self.terms.iter().all(|term| time(term.of).is_none_or(|time| time <= term.limit_s.0))
     }
 
-    /// The share of requests that the strictest part allows to be beyond.
-    pub fn least_allowed(&self) -> f64 {
+    /// The share of requests that each part allows to be beyond it: of the terms, then of goodput.
+    pub fn allowed(&self) -> impl Iterator<Item = f64> {
         let terms = self.terms.iter().map(|term| 1.0 - term.percentile);
-        terms.chain(self.goodput.map(|share| 1.0 - share)).fold(1.0, f64::min)
+        terms.chain(self.goodput.map(|share| 1.0 - share))
+    }
+
+    /// That of the strictest part.
+    pub fn least_allowed(&self) -> f64 {
+        self.allowed().fold(1.0, f64::min)
     }
 
     /// Requests that a step needs to say anything of every percentile.

@@ -119,8 +119,9 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
     let rate = |count: u64| count as f64 / course.answer_seconds.max(1e-9);
     let (answered, tokens) = course.within;
     let mean = |(sum, count): (u64, u64)| (count > 0).then(|| sum as f64 / count as f64);
+    let failed = tally.failed();
     let (terms, verdict) = tally.judged(&plan.slo);
-    let (ttft, e2e, lag) = (tally.ttft.summary(), tally.e2e.summary(), tally.lag.summary());
+    let (ttft, e2e, lag) = (tally.ttft.summary(failed), tally.e2e.summary(failed), tally.lag.summary(0));
     let first = if ttft.count > 0 { tally.ttft.so_far(0.5) } else { tally.e2e.so_far(0.5) };
     // In a closed loop a request is due when it is sent.
     let lag_is_small = match (lag.mean, first) {
@@ -142,8 +143,8 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
         requests: tally.requests,
         outcomes: tally.outcomes.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
         messages: tally.messages.clone(),
-        tpot_s: tally.tpot.summary(),
-        itl_s: tally.gaps.summary(),
+        tpot_s: tally.tpot.summary(if tally.tpot.count() > 0 { failed } else { 0 }),
+        itl_s: tally.gaps.summary(0),
         event_is_token: (tally.event_is_token.1 > 0).then(|| {
             let (same, all) = tally.event_is_token;
             same as f64 >= 0.99 * all as f64
@@ -154,6 +155,7 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
         lag_is_small: lag_is_small && !tally.outcomes.contains_key(RequestOutcome::GeneratorError.name()),
         prompt_tokens: mean(tally.prompt_tokens),
         output_tokens: mean(tally.output_tokens),
+        server_tokens: mean(tally.server_tokens),
         asked_tokens: tally.asked_tokens as f64 / (tally.requests as f64).max(1.0),
         tokens_from: tally.counted_by.map(|by| by.name().to_string()),
         short_answers: tally.short,

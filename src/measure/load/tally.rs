@@ -49,6 +49,8 @@ pub struct Tally {
     pub prompt_tokens: (u64, u64),
     /// Tokens of answers, and requests that they are known of.
     pub output_tokens: (u64, u64),
+    /// Those that servers count where a tokenizer has counted, and requests that they are known of.
+    pub server_tokens: (u64, u64),
     /// Who counted them.
     pub counted_by: Option<CountedBy>,
     /// Answers that are shorter than was asked for.
@@ -119,6 +121,10 @@ impl Tally {
             self.prompt_tokens.0 += count as u64;
             self.prompt_tokens.1 += 1;
         }
+        if let Some(count) = sample.server_tokens {
+            self.server_tokens.0 += count as u64;
+            self.server_tokens.1 += 1;
+        }
         if let Some((count, by)) = sample.output_tokens {
             self.output_tokens.0 += count as u64;
             self.output_tokens.1 += 1;
@@ -157,7 +163,9 @@ impl Tally {
                 // One token has no time per token.
                 (true, _, None) => {}
                 (false, true, _) if term.of == LatencyKind::Tpot => {}
-                (false, true, _) if term.of == LatencyKind::Ttft && sample.tokens_s.is_some() => {}
+                (false, true, _) if term.of == LatencyKind::Ttft && sample.first_after_s().is_some() => {
+                    count(index, sample.first_after_s() > Some(term.limit_s.0));
+                }
                 (false, true, _) if waited > term.limit_s.0 => count(index, true),
                 (false, true, _) => {}
                 (false, false, _) => count(index, true),

@@ -123,7 +123,8 @@ fn notes(table: &mut Table, traffic: &TrafficRecord) {
     }
     for step in traffic.steps.iter().filter(|step| !step.lag_is_small) {
         notes.push(format!(
-            "INVALID at {} req/s: that is more than 1 % of the median time to the first token.",
+            "INVALID at {} req/s: the generator was late by more than 1 % of the median time to the first token, or could not \
+             send every request.",
             digits(step.offered_requests_per_s.0)
         ));
     }
@@ -178,6 +179,13 @@ fn tokens(notes: &mut Vec<String>, traffic: &TrafficRecord) {
                 .to_string(),
         });
     }
+    if let (Some(ours), Some(theirs)) = (step.output_tokens, step.server_tokens) {
+        notes.push(format!(
+            "The server counts {} tokens of an answer, the tokenizer {}.",
+            digits(theirs),
+            digits(ours)
+        ));
+    }
     let short: u64 = traffic.steps.iter().map(|step| step.short_answers).sum();
     if short > 0 {
         notes.push(format!("{short} answers are shorter than was asked for."));
@@ -199,6 +207,12 @@ fn terms(traffic: &TrafficRecord) -> Option<Table> {
     let percent = |share: f64| Fraction(share).human();
     for step in steps {
         for term in &step.terms {
+            if term.requests == 0 {
+                let mut row = vec![digits(step.offered_requests_per_s.0), term.term.label()];
+                row.extend([DASH, DASH, DASH, "no request has this time"].map(str::to_string));
+                table.push(row);
+                continue;
+            }
             table.push(vec![
                 digits(step.offered_requests_per_s.0),
                 term.term.label(),

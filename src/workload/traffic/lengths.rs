@@ -39,15 +39,26 @@ impl LengthDistribution {
             Self::Fixed(length) => length,
             Self::Uniform(least, most) => random.random_range(least..=most),
             Self::Normal { mean, deviation } => {
-                Normal::new(mean, deviation).map_or(whole(mean), |d| whole(d.sample(random)))
+                Normal::new(mean, deviation).map_or(whole(mean), |d| whole(d.sample(random)).min(self.nearly_most()))
             }
-            Self::LogNormal { median, sigma } => {
-                LogNormal::new(median.ln(), sigma).map_or(whole(median), |d| whole(d.sample(random)))
+            Self::LogNormal { median, sigma } => LogNormal::new(median.ln(), sigma)
+                .map_or(whole(median), |d| whole(d.sample(random)).min(self.nearly_most())),
+        }
+    }
+
+    /// The length in the middle.
+    pub fn middle(self) -> usize {
+        match self {
+            Self::Fixed(length) => length,
+            Self::Uniform(least, most) => (least + most) / 2,
+            Self::Normal { mean: middle, .. } | Self::LogNormal { median: middle, .. } => {
+                (middle.round() as usize).max(1)
             }
         }
     }
 
-    /// A length that few requests exceed: room for caches is made for it.
+    /// The longest: the few that a normal or log-normal distribution has beyond it are cut to it, as room for caches is made
+    /// for it (4 deviations, or 3 of the logarithm).
     pub fn nearly_most(self) -> usize {
         let most = match self {
             Self::Fixed(length) => return length,

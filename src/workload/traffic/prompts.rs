@@ -92,6 +92,8 @@ pub struct PromptSource {
     random: Xoshiro256PlusPlus,
     gen_tokens: LengthDistribution,
     count: usize,
+    /// What makes the prompts of one run unlike those of another with the same seed.
+    nonce: u64,
 }
 
 enum Kind {
@@ -106,18 +108,19 @@ struct Beginning {
 }
 
 impl PromptSource {
-    /// Made-up prompts; `shared` of each (0 to below 1) is a beginning that all have in common.
+    /// Made-up prompts; `shared` of each (0 to below 1) is a beginning that all have in common. Lengths follow from the seed;
+    /// the words behind the common beginning begin with the nonce, as a server may remember prompts of runs before.
     pub fn synthetic(
         wording: Wording,
         lengths: LengthDistribution,
         gen_tokens: LengthDistribution,
         shared: f64,
-        seed: u64,
+        (seed, nonce): (u64, u64),
     ) -> Self {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0xbe61_1141_1164);
         let words = (0..4096).map(|_| random.random_range(0..usize::MAX)).collect();
         let kind = Kind::Synthetic { wording, lengths, shared: Beginning { share: shared, words } };
-        Self { kind, random, gen_tokens, count: 0 }
+        Self { kind, random, gen_tokens, count: 0, nonce }
     }
 
     /// Prompts of a file, in its order and then from its beginning again: JSON lines with `prompt` or `messages` and
@@ -142,7 +145,15 @@ impl PromptSource {
             return Err(format!("{name}: no prompt in it"));
         }
         let random = Xoshiro256PlusPlus::seed_from_u64(seed);
-        Ok(Self { kind: Kind::File { prompts, vocabulary }, random, gen_tokens, count: 0 })
+        Ok(Self { kind: Kind::File { prompts, vocabulary }, random, gen_tokens, count: 0, nonce: 0 })
+    }
+
+    /// Prompts after which the first comes again; `None` where none does.
+    pub fn repeats_after(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::File { prompts, .. } => Some(prompts.len()),
+            Kind::Synthetic { .. } => None,
+        }
     }
 
     /// The next prompt, its tokens as far as they are known, and the tokens to generate. `lengths`, of a trace, outweigh
@@ -169,7 +180,7 @@ impl PromptSource {
                     Some((prompt, _)) => prompt,
                     None => distribution.sample(&mut self.random),
                 };
-                let (prompt, tokens) = synthetic(wording, length, shared, index, &mut self.random);
+                let (prompt, tokens) = synthetic(wording, length, shared, (index, self.nonce), &mut self.random);
                 (prompt, tokens, planned)
             }
         }
@@ -195,16 +206,22 @@ fn json_prompt(line: &str) -> Result<(Prompt, Option<usize>), String> {
 
 /// The word or token at `place` of prompt `index`: of the shared beginning, of the number that makes it unlike all others,
 /// or any.
-fn word_number(place: usize, shared: usize, index: usize, beginning: &Beginning, random: &mut impl Rng) -> usize {
+fn word_number(
+    place: usize,
+    shared: usize,
+    (index, nonce): (usize, u64),
+    beginning: &Beginning,
+    random: &mut impl Rng,
+) -> usize {
     if place < shared {
         // The beginning is the same however long a prompt is.
         return beginning.words[place % beginning.words.len()].wrapping_add(place / beginning.words.len());
     }
     match place - shared {
         // A cache that compares whole blocks finds no two alike behind the shared part.
-        0 => index,
-        1 => index / 31,
-        2 => index / 997,
+        0 => index.wrapping_add((nonce & 0xffff_ffff) as usize),
+        1 => (index / 31).wrapping_add((nonce >> 32 & 0xffff) as usize),
+        2 => (index / 997).wrapping_add((nonce >> 48) as usize),
         _ => random.random_range(0..usize::MAX),
     }
 }
@@ -213,11 +230,11 @@ fn synthetic(
     wording: &Wording,
     length: usize,
     shared: &Beginning,
-    index: usize,
+    number: (usize, u64),
     random: &mut Xoshiro256PlusPlus,
 ) -> (Prompt, Option<usize>) {
     let common = ((length as f64 * shared.share) as usize).min(length.saturating_sub(1));
-    let mut numbers = (0..length).map(|place| word_number(place, common, index, shared, random));
+    let mut numbers = (0..length).map(|place| word_number(place, common, number, shared, random));
     match wording {
         Wording::Tokens(vocab) => {
             let tokens: Vec<u32> = numbers.map(|number| (number % vocab) as u32).collect();
@@ -278,7 +295,7 @@ mod tests {
     #[test]
     fn prompts_share_their_beginning_and_nothing_more() {
         let fixed = LengthDistribution::Fixed;
-        let mut source = PromptSource::synthetic(Wording::Tokens(50_000), fixed(100), fixed(7), 0.25, 1);
+        let mut source = PromptSource::synthetic(Wording::Tokens(50_000), fixed(100), fixed(7), 0.25, (1, 77));
         let drawn: Vec<Vec<u32>> = (0..200).map(|_| tokens(source.next(None).0)).collect();
         for (index, prompt) in drawn.iter().enumerate() {
             assert_eq!((prompt.len(), &prompt[..25]), (100, &drawn[0][..25]));
@@ -286,15 +303,29 @@ mod tests {
                 assert_ne!(prompt[25], other[25]);
             }
         }
-        let mut alone = PromptSource::synthetic(Wording::Tokens(50_000), fixed(4), fixed(7), 0.0, 1);
+        let mut alone = PromptSource::synthetic(Wording::Tokens(50_000), fixed(4), fixed(7), 0.0, (1, 0));
         assert_ne!(tokens(alone.next(None).0)[0], tokens(alone.next(None).0)[0]);
+    }
+
+    #[test]
+    fn another_run_of_the_same_seed_asks_something_else() {
+        let draw = |nonce| {
+            let lengths = LengthDistribution::Uniform(20, 60);
+            let mut source = PromptSource::synthetic(Wording::Tokens(50_000), lengths, lengths, 0.2, (1, nonce));
+            (0..50).map(|_| tokens(source.next(None).0)).collect::<Vec<_>>()
+        };
+        for (one, other) in draw(123_456).into_iter().zip(draw(987_654_321)) {
+            assert_eq!(one.len(), other.len(), "lengths follow from the seed");
+            let shared = one.len() / 5;
+            assert!(one[..shared] == other[..shared] && one[shared] != other[shared]);
+        }
     }
 
     #[test]
     fn a_trace_gives_the_lengths_and_the_same_seed_the_same_prompts() {
         let draw = |seed| {
             let lengths = LengthDistribution::Normal { mean: 40.0, deviation: 10.0 };
-            let mut source = PromptSource::synthetic(Wording::Words, lengths, lengths, 0.0, seed);
+            let mut source = PromptSource::synthetic(Wording::Words, lengths, lengths, 0.0, (seed, 5));
             (source.next(None), source.next(Some((5, 9))))
         };
         assert_eq!(draw(3), draw(3));

@@ -2,7 +2,7 @@
 //!
 //! Read are our own columns (`timestamp_s`, `prompt_tokens`, `gen_tokens`) and the public ones of Azure
 //! (`TIMESTAMP,ContextTokens,GeneratedTokens`), BurstGPT (`Timestamp,..,Request tokens,Response tokens`) and Mooncake
-//! (`timestamp` in milliseconds, `input_length`, `output_length`).
+//! (`timestamp` in milliseconds, `input_length`, `output_length`); `timestamp` beside other names is in seconds.
 
 use jiff::civil::DateTime;
 use serde_json::Value;
@@ -132,9 +132,10 @@ fn json_lines(text: &str) -> Rows {
             Some(Value::Number(number)) => Some(number.to_string()),
             _ => None,
         };
-        // Mooncake's `timestamp` counts milliseconds.
-        let time = TIMES.iter().chain(&[("timestamp", 1e-3)]).find_map(|(name, unit)| Some((plain(name)?, *unit)));
-        let (time, unit) = time.ok_or_else(|| at("no timestamp_s (or timestamp, in milliseconds)".to_string()))?;
+        // Mooncake's `timestamp`, beside an `input_length`, counts milliseconds.
+        let unit = if value.get("input_length").is_some() { 1e-3 } else { 1.0 };
+        let time = TIMES.iter().chain(&[("timestamp", unit)]).find_map(|(name, unit)| Some((plain(name)?, *unit)));
+        let (time, unit) = time.ok_or_else(|| at("no timestamp_s".to_string()))?;
         let count = |names: &[&str], what: &str| {
             let found = names.iter().find_map(|name| Some((*name, plain(name)?)));
             let (name, text) = found.ok_or_else(|| at(format!("no {what}: one of {}", names.join(", "))))?;
