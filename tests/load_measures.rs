@@ -8,7 +8,7 @@ use rand_distr::Exp1;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
 use sizewell::measure::load::{End, Generator, Load, LoadObserver, Slo, StepPlan};
-use sizewell::record::{RequestRow, StepRecord};
+use sizewell::record::StepRecord;
 use sizewell::workload::traffic::{Arrivals, LengthDistribution, PromptSource, Schedule, Wording};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,15 +36,8 @@ fn plan(rate: f64, requests: usize) -> StepPlan {
     }
 }
 
-/// Keeps rows.
-#[derive(Default)]
-struct Rows(Vec<RequestRow>);
-
-impl LoadObserver for Rows {
-    fn row(&mut self, row: RequestRow) {
-        self.0.push(row);
-    }
-}
+struct Silent;
+impl LoadObserver for Silent {}
 
 fn quantile(values: &[f64], p: f64) -> f64 {
     sizewell::statistics::percentile::percentile(values, p).unwrap()
@@ -79,7 +72,7 @@ fn queue(places: usize, rate: f64, requests: usize, mean_s: f64, exponential: bo
         let service = Duration::from_secs_f64(known[ask.order % known.len()]);
         vec![Act::Until(line.done(ask.at, service)), Act::Send(simulated::answer(1))]
     });
-    let record = generator(&server, 1).run(&plan(rate, requests), &mut Rows::default());
+    let record = generator(&server, 1).run(&plan(rate, requests), &mut Silent);
     assert_eq!(record.outcomes.get("ok"), Some(&(requests as u64)), "{:?}", record.messages);
     let arrivals: Vec<f64> = Schedule::new(Arrivals::Poisson, rate, 0.0, 5).take(requests).collect();
     ratios(&record, &simulated::exact(&arrivals, &services, places))
@@ -147,7 +140,7 @@ fn a_server_that_batches() {
             script.push(Act::Send(simulated::ending(5, TOKENS)));
             script
         });
-        let record = generator(&server, TOKENS).run(&plan(rate, requests), &mut Rows::default());
+        let record = generator(&server, TOKENS).run(&plan(rate, requests), &mut Silent);
         let (ttft, tpot): (Vec<f64>, Vec<f64>) = exact.into_iter().unzip();
         assert_eq!(record.event_is_token, Some(true));
         [
@@ -170,8 +163,8 @@ fn a_stall_is_felt_by_all_who_came_in_it() {
         vec![Act::Until(ask.at + Duration::from_secs_f64(wait + 0.002)), Act::Send(simulated::answer(1))]
     });
     let generator = generator(&server, 1);
-    let record = generator
-        .run(&StepPlan { end: End { requests: Some(800), seconds: None }, ..plan(100.0, 0) }, &mut Rows::default());
+    let record =
+        generator.run(&StepPlan { end: End { requests: Some(800), seconds: None }, ..plan(100.0, 0) }, &mut Silent);
     let p90 = record.e2e_s.p90.unwrap().value;
     // 15 of 100 wait longer than 0.2 s: the 90th percentile is at 0.3 s.
     assert!((p90 - 0.30).abs() < 0.06, "p90 {p90}");
@@ -180,7 +173,7 @@ fn a_stall_is_felt_by_all_who_came_in_it() {
         end: End { requests: Some(1000), seconds: Some(4.0) },
         ..plan(1.0, 0)
     };
-    let hidden = generator.run(&closed, &mut Rows::default());
+    let hidden = generator.run(&closed, &mut Silent);
     assert_eq!(hidden.arrival, "closed_1");
     assert!(hidden.e2e_s.p90.unwrap().value < 0.1, "a closed loop hides it");
 }

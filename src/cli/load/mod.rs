@@ -17,9 +17,9 @@ use crate::engine::candle::threads as candle_threads;
 use crate::engine::target::RequestOutcome;
 use crate::measure::load::limit::{self, Search, Searched};
 use crate::measure::load::recovery::{self, Recovery};
-use crate::measure::load::{End, Generator, Live, Load, LoadObserver, Slo, StepPlan};
+use crate::measure::load::{End, Generator, Live, Load, LoadObserver, Sample, Slo, StepPlan};
 use crate::record::{
-    LatencyKind, PhaseTimes, RecoveryRecord, RequestLog, RequestRow, Run, RunFolder, RunRecord, RunStatus, StepRecord,
+    LatencyKind, PhaseTimes, RecoveryRecord, RequestLog, Run, RunFolder, RunRecord, RunStatus, StepRecord,
     TrafficRecord,
 };
 use crate::units::{RequestsPerSecond, Seconds, digits};
@@ -329,24 +329,6 @@ fn burst_times(base: f64, burst: f64, burst_s: f64, watched_s: f64, seed: u64) -
     during.chain(after.map(|at| burst_s + at)).collect()
 }
 
-/// Which limits the request of a row was beyond, in the order of [`Slo::allowed`].
-fn beyond(row: &RequestRow, slo: &Slo) -> Vec<bool> {
-    let ok = row.outcome == RequestOutcome::Ok.name();
-    let time = |kind: LatencyKind| {
-        let (first, last) = row.first_s.zip(row.last_s)?;
-        match kind {
-            LatencyKind::Ttft => (row.events > 0).then_some(first - row.intended_s),
-            LatencyKind::E2e => Some(last - row.intended_s),
-            LatencyKind::Tpot => {
-                row.output_tokens.filter(|n| *n > 1 && row.events > 1).map(|n| (last - first) / (n - 1) as f64)
-            }
-        }
-    };
-    let each = slo.terms.iter().map(|term| !ok || time(term.of).is_some_and(|time| time > term.limit_s.0));
-    let goodput = slo.goodput.map(|_| !ok || !slo.is_kept_by(time));
-    each.chain(goodput).collect()
-}
-
 /// Watches a burst until the SLO holds again, beside showing it.
 struct Felt<'a> {
     view: &'a mut View,
@@ -367,10 +349,10 @@ impl LoadObserver for Felt<'_> {
         })
     }
 
-    fn row(&mut self, row: RequestRow) {
-        if row.outcome != RequestOutcome::Cut.name() {
-            self.recovery.add(row.index, row.intended_s, beyond(&row, &self.args.slo));
+    fn request_ended(&mut self, sample: &Sample, step: usize) {
+        if !sample.is_cut() {
+            self.recovery.add(sample, &self.args.slo);
         }
-        self.view.row(row);
+        self.view.request_ended(sample, step);
     }
 }

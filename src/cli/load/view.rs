@@ -2,8 +2,8 @@
 
 use crate::cli::progress::stop_was_asked;
 use crate::cli::talk::{Talk, line};
-use crate::measure::load::{Live, LoadObserver};
-use crate::record::{RequestLog, RequestRow, StepRecord};
+use crate::measure::load::{Live, LoadObserver, Sample};
+use crate::record::{RequestLog, StepRecord};
 use crate::units::{Seconds, digits};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io;
@@ -165,9 +165,9 @@ impl LoadObserver for View {
         }
     }
 
-    fn row(&mut self, row: RequestRow) {
+    fn request_ended(&mut self, sample: &Sample, step: usize) {
         if self.failed.is_none()
-            && let Err(error) = self.log.add(&row)
+            && let Err(error) = self.log.add(&sample.row(step))
         {
             self.failed = Some(error);
         }

@@ -10,13 +10,13 @@ use super::saturation;
 use super::step::{Course, Load, StepPlan, record};
 use super::tally::Tally;
 use crate::engine::target::{Answer, FirstToken, RequestOutcome, Target};
-use crate::record::{RequestRow, StepRecord};
+use crate::record::{StepRecord, StepVerdict};
 use crate::workload::traffic::{Arrivals, Planned, Prompt, PromptSource, Schedule};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 /// How often the caller looks up from adding.
@@ -51,8 +51,8 @@ pub trait LoadObserver {
     fn reason_to_stop(&self) -> Option<String> {
         None
     }
-    /// A request is over: its row.
-    fn row(&mut self, _row: RequestRow) {}
+    /// A request of a step is over.
+    fn request_ended(&mut self, _sample: &Sample, _step: usize) {}
 }
 
 /// Sends requests to a target.
@@ -95,11 +95,6 @@ impl Generator {
             .enable_all()
             .build()?;
         Ok(Self { runtime, target, prompts: Arc::new(Mutex::new(prompts)) })
-    }
-
-    /// Its runtime, for what else waits for the network.
-    pub fn handle(&self) -> &Handle {
-        self.runtime.handle()
     }
 
     /// Sends one request now and waits for what comes of it, or until `should_stop`.
@@ -384,7 +379,7 @@ fn collect(
                 let end = plan.end.seconds.map_or(f64::INFINITY, |seconds| plan.warm_up_s + seconds);
                 course.count(&sample, end);
                 tally.add(&sample, &plan.slo);
-                observer.row(sample.row(plan.step));
+                observer.request_ended(&sample, plan.step);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
@@ -448,7 +443,7 @@ fn reason_to_end(plan: &StepPlan, tally: &Tally, watch: &Backlog, all_sent: bool
     }
     // A backlog that grows is still no verdict: some requests have to be beyond a limit.
     let (_, verdict) = tally.judged(&plan.slo);
-    let breaks = verdict.is_some_and(|verdict| verdict == crate::record::StepVerdict::Breaks);
+    let breaks = verdict.is_some_and(|verdict| verdict == StepVerdict::Breaks);
     let growth = watch.growth(plan, tally).filter(|_| breaks && !all_sent)?;
     Some(format!("over-saturated: {} more requests in flight each second", crate::units::digits(growth)))
 }

@@ -5,11 +5,11 @@
 //! than from as many requests of their own, by the factor that the shares of stretches of time vary beyond chance (the
 //! variance of batch means; Law, Simulation Modeling and Analysis, chapter 9).
 
-use crate::record::{SloTerm, StepVerdict, TermRecord};
+use crate::record::StepVerdict;
 use crate::statistics::paired::wilson_share;
 
 /// Stretches that the variance is taken over.
-const BLOCKS: usize = 12;
+pub const BLOCKS: usize = 12;
 
 /// The 95 % interval of a share of which `beyond` of `requests` were seen, as if of only so many as `inflation` leaves.
 pub fn share_interval(beyond: u64, requests: u64, inflation: f64) -> (f64, f64) {
@@ -29,17 +29,6 @@ pub fn inflation(blocks: &[(u64, u64)]) -> f64 {
     }
     let squares = blocks.iter().map(|(n, x)| (*x as f64 - *n as f64 * share).powi(2) / (*n as f64 * variance));
     (squares.sum::<f64>() / (blocks.len() - 1) as f64).max(1.0)
-}
-
-/// How many blocks counts are taken in.
-pub const fn blocks() -> usize {
-    BLOCKS
-}
-
-/// What a term's counts say.
-pub fn term(term: SloTerm, requests: u64, beyond: u64, blocks: &[(u64, u64)]) -> TermRecord {
-    let (share_lo, share_hi) = share_interval(beyond, requests, inflation(blocks));
-    TermRecord { term, requests, beyond, share_lo, share_hi }
 }
 
 /// The verdict on a share that may be at most `allowed`.

@@ -3,11 +3,9 @@
 //! What is reported is the highest rate that was measured to hold, between a rate that certainly holds and one that
 //! certainly breaks: both by the 95 % interval of the share of requests beyond a limit ([`super::judge`]).
 
+use crate::engine::target::RequestOutcome;
 use crate::record::{LatencyKind, LimitKind, LimitRecord, StepRecord, StepVerdict};
 use crate::units::{RequestsPerSecond, Seconds, digits};
-
-/// The outcome of requests that the generator could not send.
-const GENERATOR_ERROR: &str = "generator_error";
 
 /// How a search is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -178,7 +176,7 @@ fn gave_way(step: &StepRecord, held: Option<&StepRecord>, alone: Option<&StepRec
         excess(a).total_cmp(&excess(b))
     });
     let at = digits(rate(step));
-    if let Some(count) = step.outcomes.get(GENERATOR_ERROR) {
+    if let Some(count) = step.outcomes.get(RequestOutcome::GeneratorError.name()) {
         let said = step.messages.first().cloned().unwrap_or_default();
         let why =
             format!("at {at} req/s the generator could not send {count} requests ({said}): the server may carry more");
@@ -301,7 +299,7 @@ mod tests {
         let mut run = |rate: f64| {
             let mut step = carries(rate)?;
             if rate > 50.0 {
-                step.outcomes.insert(GENERATOR_ERROR.to_string(), 3);
+                step.outcomes.insert(RequestOutcome::GeneratorError.name().to_string(), 3);
                 step.verdict = Some(StepVerdict::Breaks);
             }
             Some(step)

@@ -1,5 +1,7 @@
 //! How long a burst is felt: a burst above the limit, then a rate that holds, until the SLO holds again.
 
+use super::sample::Sample;
+use super::slo::Slo;
 use crate::units::Seconds;
 use std::collections::BTreeMap;
 
@@ -28,8 +30,16 @@ impl Recovery {
         Self { allowed, requests: BTreeMap::new() }
     }
 
+    /// Adds a request that was answered or failed.
+    pub fn add(&mut self, sample: &Sample, slo: &Slo) {
+        let within = |kept: bool| sample.is_ok() && kept;
+        let each = slo.terms.iter().map(|term| within(sample.time(term.of).is_none_or(|time| time <= term.limit_s.0)));
+        let all = slo.goodput.map(|_| within(slo.is_kept_by(|kind| sample.time(kind))));
+        self.add_known(sample.index, sample.intended_s, each.chain(all).map(|kept| !kept).collect());
+    }
+
     /// Adds a request by its number: when it was due, and which of the limits it was beyond.
-    pub fn add(&mut self, index: usize, intended_s: f64, beyond: Vec<bool>) {
+    fn add_known(&mut self, index: usize, intended_s: f64, beyond: Vec<bool>) {
         self.requests.insert(index, (intended_s, beyond));
     }
 
@@ -41,14 +51,23 @@ impl Recovery {
         let behind: Vec<&(f64, Vec<bool>)> =
             done.map(|(_, (_, request))| request).filter(|(at, _)| *at >= end).collect();
         let size = window(&self.allowed);
-        let keeps = |window: &[&(f64, Vec<bool>)]| {
-            self.allowed.iter().enumerate().all(|(limit, allowed)| {
-                let beyond = window.iter().filter(|(_, beyond)| beyond.get(limit) == Some(&true)).count();
-                beyond as f64 <= (allowed * size as f64).floor().max(1.0)
+        let last = behind.len().checked_sub(2 * size)?;
+        // For each limit, how many requests before each place are beyond it: this is asked again and again while a load runs.
+        let beyond: Vec<Vec<usize>> = (0..self.allowed.len())
+            .map(|limit| {
+                let counts = behind.iter().scan(0, |count, (_, beyond)| {
+                    *count += usize::from(beyond.get(limit) == Some(&true));
+                    Some(*count)
+                });
+                std::iter::once(0).chain(counts).collect()
+            })
+            .collect();
+        let keeps = |from: usize| {
+            self.allowed.iter().zip(&beyond).all(|(allowed, before)| {
+                (before[from + size] - before[from]) as f64 <= (allowed * size as f64).floor().max(1.0)
             })
         };
-        let last = behind.len().checked_sub(2 * size)?;
-        let first = (0..=last).find(|at| keeps(&behind[*at..at + size]) && keeps(&behind[at + size..at + 2 * size]))?;
+        let first = (0..=last).find(|at| keeps(*at) && keeps(at + size))?;
         // It holds from the first request of the window that is within all limits.
         let within = behind[first..first + size].iter().find(|(_, beyond)| !beyond.contains(&true));
         Some(Seconds((within.map_or(end, |(at, _)| *at) - end).max(0.0)))
@@ -63,7 +82,7 @@ mod tests {
         let mut recovery = Recovery::new(vec![allowed]);
         for i in 0..2000 {
             let at = i as f64 * 0.05;
-            recovery.add(i, at, vec![at <= felt_until || (every_bad != 0 && i % every_bad == 0)]);
+            recovery.add_known(i, at, vec![at <= felt_until || (every_bad != 0 && i % every_bad == 0)]);
         }
         recovery
     }

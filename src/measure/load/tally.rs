@@ -181,24 +181,26 @@ impl Tally {
     pub fn judged(&self, slo: &Slo) -> (Vec<TermRecord>, Option<StepVerdict>) {
         let mut verdicts = Vec::new();
         let mut records = Vec::new();
-        for (index, counted) in self.terms.iter().enumerate() {
-            let blocks = counted.moments.blocks(judge::blocks());
+        for (index, (counted, allowed)) in self.terms.iter().zip(slo.allowed()).enumerate() {
             let Counted { requests, beyond, .. } = *counted;
+            let inflation = judge::inflation(&counted.moments.blocks(judge::BLOCKS));
+            let (share_lo, share_hi) = judge::share_interval(beyond, requests, inflation);
             let share = beyond as f64 / (requests as f64).max(1.0);
-            let interval = judge::share_interval(beyond, requests, judge::inflation(&blocks));
-            let allowed = slo.terms.get(index).map(|term| 1.0 - term.percentile).or(slo.goodput.map(|g| 1.0 - g));
-            verdicts.push(judge::verdict(share, interval, allowed.unwrap_or(1.0)));
-            if let Some(term) = slo.terms.get(index) {
-                records.push(judge::term(*term, requests, beyond, &blocks));
-            }
+            verdicts.push(judge::verdict(share, (share_lo, share_hi), allowed));
+            records.extend(slo.terms.get(index).map(|term| TermRecord {
+                term: *term,
+                requests,
+                beyond,
+                share_lo,
+                share_hi,
+            }));
         }
         (records, judge::worst(verdicts))
     }
 
     /// A limit that is broken already whatever the rest of `planned` requests do.
     pub fn is_lost(&self, slo: &Slo, planned: u64) -> bool {
-        let allowed = slo.terms.iter().map(|term| 1.0 - term.percentile).chain(slo.goodput.map(|share| 1.0 - share));
-        self.terms.iter().zip(allowed).any(|(counted, allowed)| {
+        self.terms.iter().zip(slo.allowed()).any(|(counted, allowed)| {
             let (lo, _) = judge::share_interval(counted.beyond, counted.requests, 1.0);
             counted.beyond as f64 > allowed * planned as f64 && counted.beyond >= 5 && lo > allowed
         })
@@ -207,8 +209,7 @@ impl Tally {
     /// Where the time went, in the mean, where servers say so for nearly all requests.
     pub fn phases(&self) -> Option<PhaseTimes> {
         let (sum, count) = self.phases;
-        let answered = self.outcomes.get(RequestOutcome::Ok.name()).copied().unwrap_or(0);
-        if count == 0 || (count as f64) < 0.95 * answered as f64 {
+        if count == 0 || (count as f64) < 0.95 * self.answered() as f64 {
             return None;
         }
         let each = |sum: f64| sum / count as f64;

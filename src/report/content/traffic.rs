@@ -1,8 +1,8 @@
 //! What a load test found: each step, where the time goes, and the limit in words.
 
-use crate::record::{Latency, LimitKind, Ranged, RecoveryRecord, Run, StepRecord, StepVerdict, TrafficRecord};
+use crate::record::{LimitKind, Ranged, RecoveryRecord, Run, StepRecord, StepVerdict, TrafficRecord};
 use crate::report::table::{DASH, Table};
-use crate::units::{Fraction, Quantity, Seconds, TokensPerSecond, digits};
+use crate::units::{Fraction, Quantity, RequestsPerSecond, Seconds, TokensPerSecond, digits};
 
 /// Every table of a load test.
 pub fn tables(traffic: &TrafficRecord) -> Vec<Table> {
@@ -279,17 +279,13 @@ pub fn sentences(run: &Run) -> Vec<String> {
     said
 }
 
-fn range(lo: Option<crate::units::RequestsPerSecond>, hi: Option<crate::units::RequestsPerSecond>) -> String {
+fn range(lo: Option<RequestsPerSecond>, hi: Option<RequestsPerSecond>) -> String {
     match (lo, hi) {
-        (Some(lo), Some(hi)) => format!(" ({} certainly hold, {} certainly do not)", digits(lo.0), lo_unit(hi)),
-        (None, Some(hi)) => format!(" ({} certainly do not hold)", lo_unit(hi)),
-        (Some(lo), None) => format!(" ({} certainly hold; no rate that was tried certainly does not)", lo_unit(lo)),
+        (Some(lo), Some(hi)) => format!(" ({} certainly hold, {} certainly do not)", digits(lo.0), hi.human()),
+        (None, Some(hi)) => format!(" ({} certainly do not hold)", hi.human()),
+        (Some(lo), None) => format!(" ({} certainly hold; no rate that was tried certainly does not)", lo.human()),
         (None, None) => " (too few requests to be certain of any rate)".to_string(),
     }
-}
-
-fn lo_unit(rate: crate::units::RequestsPerSecond) -> String {
-    rate.human()
 }
 
 fn recovery(recovery: &RecoveryRecord) -> String {
@@ -304,9 +300,4 @@ fn recovery(recovery: &RecoveryRecord) -> String {
         Some(after) => format!("{burst} the SLO held again after {after}."),
         None => format!("{burst} the SLO did not hold again within {}.", recovery.watched_s),
     }
-}
-
-/// A time with its interval, for other tables.
-pub fn latency(latency: &Latency) -> String {
-    ranged(latency.p50)
 }

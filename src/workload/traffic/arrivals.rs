@@ -37,11 +37,6 @@ impl Arrivals {
         }
     }
 
-    /// Requests that are due within `seconds` at `rate`, in the mean.
-    pub fn expected(self, rate: f64, seconds: f64) -> f64 {
-        self.mean_rate(rate) * seconds
-    }
-
     /// Requests a second over the whole step.
     pub fn mean_rate(self, rate: f64) -> f64 {
         match self {
@@ -68,15 +63,16 @@ impl FromStr for Arrivals {
     /// Reads `poisson`, `constant`, `gamma:0.5`, `ramp:2`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
-        let positive = |what: &str| match number.map(str::parse::<f64>) {
-            Some(Ok(value)) if value.is_finite() && value > 0.0 && value < 1e9 => Ok(value),
-            _ => Err(format!("`{text}`: {name} needs {what} above 0, such as {name}:0.5")),
+        // Beyond these a gap is longer than a clock counts, or all are alike.
+        let within = |what: &str, least: f64, most: f64| match number.map(str::parse::<f64>) {
+            Some(Ok(value)) if (least..=most).contains(&value) => Ok(value),
+            _ => Err(format!("`{text}`: {name} needs {what} from {least} to {most}, such as {name}:0.5")),
         };
         match (name, number) {
             ("poisson", None) => Ok(Self::Poisson),
             ("constant", None) => Ok(Self::Constant),
-            ("gamma", _) => Ok(Self::Gamma { shape: positive("a shape")? }),
-            ("ramp", _) => Ok(Self::Ramp { from: positive("a first rate")? }),
+            ("gamma", _) => Ok(Self::Gamma { shape: within("a shape", 0.001, 1e6)? }),
+            ("ramp", _) => Ok(Self::Ramp { from: within("a first rate", 1e-6, 1e9)? }),
             _ => Err(format!("`{text}` is none of poisson, constant, gamma:SHAPE, ramp:FROM")),
         }
     }
@@ -175,7 +171,7 @@ mod tests {
         for text in ["poisson", "constant", "gamma:0.5", "ramp:2"] {
             assert_eq!(text.parse::<Arrivals>().unwrap().to_string(), text);
         }
-        for bad in ["", "gamma", "gamma:0", "gamma:x", "ramp:-1", "poisson:3", "uniform"] {
+        for bad in ["", "gamma", "gamma:0", "gamma:x", "gamma:1e-300", "gamma:NaN", "ramp:-1", "poisson:3", "uniform"] {
             assert!(bad.parse::<Arrivals>().is_err(), "{bad}");
         }
     }
