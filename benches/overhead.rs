@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 /// Iterations of each loop that are measured; one more warms up.
 const SAMPLES: usize = 9;
-const CASE: Case = Case { quant: Quant::Int8, batch: 1, prompt_tokens: 8, gen_tokens: 12 };
+const CASE: Case = Case::new(Quant::Int8, 1, 8, 12);
 
 /// An engine that knows how long its iterations took, without what happened in the steps between them.
 struct Timed {

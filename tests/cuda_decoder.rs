@@ -10,7 +10,7 @@ use sizewell::engine::candle::decoder::{Decoder, Logits};
 use sizewell::engine::candle::ops;
 use sizewell::engine::candle::source::{self, OpenedModel};
 use sizewell::engine::{Engine, EngineError};
-use sizewell::workload::{Architecture, Case, ModelShape, Quant};
+use sizewell::workload::{CacheType, Architecture, Case, ModelShape, Quant};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -66,7 +66,7 @@ fn by_decoder(
     let mut decoder =
         Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, compute, &mut |_, _| ()).unwrap();
     let seq = prompts.len() / batch;
-    decoder.allocate(batch, seq + chosen.len()).unwrap();
+    decoder.allocate(batch, seq + chosen.len(), CacheType::F32).unwrap();
     let mut input = Tensor::from_vec(prompts.to_vec(), (batch, seq), &device).unwrap();
     let mut all = Vec::new();
     for tokens in chosen {
@@ -182,7 +182,7 @@ fn a_window_and_wide_heads_are_kept() {
 }
 
 fn case(quant: Quant, batch: usize, prompt_tokens: usize, gen_tokens: usize) -> Case {
-    Case { quant, batch, prompt_tokens, gen_tokens }
+    Case::new(quant, batch, prompt_tokens, gen_tokens)
 }
 
 #[test]

@@ -10,7 +10,7 @@ use candle_transformers::models::{llama, mistral, quantized_llama, qwen2, qwen3}
 use sizewell::engine::candle::decoder::{Decoder, Logits};
 use sizewell::engine::candle::ops::Compute;
 use sizewell::engine::candle::source::{self, OpenedModel};
-use sizewell::workload::{Architecture, ModelShape, Quant, RopeScaling};
+use sizewell::workload::{CacheType, Architecture, ModelShape, Quant, RopeScaling};
 use std::path::Path;
 use support::{relative_error, shape, tensors, write_folder, write_gguf};
 
@@ -90,7 +90,7 @@ fn agrees_with_judge(shape: ModelShape) {
     let mut model = open(folder.path());
     assert_eq!(model.shape, shape);
     let mut decoder = load(&mut model, Quant::F32);
-    decoder.allocate(1, 64).unwrap();
+    decoder.allocate(1, 64, CacheType::F32).unwrap();
     let text = tokens(40, shape.vocab_size);
     let prompt = 33;
     let mut past = 0;
@@ -147,7 +147,7 @@ fn quantized_llama_agrees_with_candle_transformers() {
         let mut model = open(&path);
         assert_eq!(model.weights.native_quant(), Some(quant));
         let mut ours = load(&mut model, quant);
-        ours.allocate(1, 64).unwrap();
+        ours.allocate(1, 64, CacheType::F32).unwrap();
         let text = tokens(20, shape.vocab_size);
         for (range, past) in [(0..18, 0), (18..19, 18), (19..20, 19)] {
             let input = row(&text[range]);
@@ -170,7 +170,7 @@ fn a_gguf_file_and_a_folder_of_the_same_weights_are_the_same_model() {
         let logits = |path: &Path| {
             let mut model = open(path);
             let mut decoder = load(&mut model, Quant::F32);
-            decoder.allocate(1, 32).unwrap();
+            decoder.allocate(1, 32, CacheType::F32).unwrap();
             decoder.forward(&row(&tokens(17, shape.vocab_size)), Logits::All).unwrap()
         };
         let error = relative_error(&logits(&folder.path().join("m.gguf")), &logits(&folder.path().join("hf")));
@@ -186,7 +186,7 @@ fn prefill_then_decode_is_prefill_alone() {
         write_folder(folder.path(), &shape, &tensors(&shape), DType::F32, 1);
         let mut decoder = load(&mut open(folder.path()), quant);
         let text = tokens(48, shape.vocab_size);
-        decoder.allocate(1, 48).unwrap();
+        decoder.allocate(1, 48, CacheType::F32).unwrap();
         let whole = decoder.forward(&row(&text), Logits::All).unwrap();
         decoder.reset();
         decoder.forward(&row(&text[..30]), Logits::Last).unwrap();
@@ -211,11 +211,11 @@ fn a_batch_is_its_sequences() {
         let texts: Vec<Vec<u32>> =
             (0..5).map(|b| tokens(12, shape.vocab_size).iter().map(|t| (t + b * 13) % 131).collect()).collect();
         let batch = Tensor::from_vec(texts.concat(), (5, 12), &Device::Cpu).unwrap();
-        decoder.allocate(5, 16).unwrap();
+        decoder.allocate(5, 16, CacheType::F32).unwrap();
         decoder.forward(&batch.narrow(1, 0, 11).unwrap().contiguous().unwrap(), Logits::Last).unwrap();
         let together = decoder.forward(&batch.narrow(1, 11, 1).unwrap().contiguous().unwrap(), Logits::Last).unwrap();
         for (index, text) in texts.iter().enumerate() {
-            decoder.allocate(1, 16).unwrap();
+            decoder.allocate(1, 16, CacheType::F32).unwrap();
             decoder.forward(&row(&text[..11]), Logits::Last).unwrap();
             let alone = decoder.forward(&row(&text[11..]), Logits::Last).unwrap();
             let error = relative_error(&together.narrow(0, index, 1).unwrap(), &alone);
@@ -237,7 +237,7 @@ fn a_sliding_window_hides_what_is_behind_it() {
     let mut last = |first: u32, changed: usize| {
         let mut text = tokens(30, shape.vocab_size);
         text[changed] = first;
-        decoder.allocate(1, 30).unwrap();
+        decoder.allocate(1, 30, CacheType::F32).unwrap();
         decoder.forward(&row(&text[..29]), Logits::Last).unwrap();
         decoder.forward(&row(&text[29..]), Logits::Last).unwrap()
     };
@@ -254,7 +254,7 @@ fn lower_precision_stays_close_and_says_what_it_stored() {
     let mut model = open(folder.path());
     let mut logits = |quant| {
         let mut decoder = load(&mut model, quant);
-        decoder.allocate(1, 20).unwrap();
+        decoder.allocate(1, 20, CacheType::F32).unwrap();
         let logits = decoder.forward(&row(&tokens(20, shape.vocab_size)), Logits::All).unwrap();
         (logits, decoder.encodings.clone())
     };
@@ -274,7 +274,7 @@ fn logits(path: &Path, quant: Quant, compute: Compute) -> Vec<Tensor> {
     let divisors = model.weights.rope_divisors().unwrap();
     let mut decoder =
         Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, compute, &mut |_, _| ()).unwrap();
-    decoder.allocate(2, 40).unwrap();
+    decoder.allocate(2, 40, CacheType::F32).unwrap();
     let text = [tokens(40, 120), tokens(40, 97)];
     let mut past = 0;
     [21, 29, 30, 31]

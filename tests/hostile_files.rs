@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use sizewell::engine::candle::decoder::{Decoder, Logits};
 use sizewell::engine::candle::ops::Compute;
 use sizewell::engine::candle::source;
-use sizewell::workload::{Architecture, Quant};
+use sizewell::workload::{CacheType, Architecture, Quant};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ fn load(path: &Path) -> Result<(), String> {
     let mut decoder =
         Decoder::load(&model.shape, model.weights.as_mut(), quant, divisors, Compute::own(), &mut |_, _| ())
             .map_err(|e| e.to_string())?;
-    decoder.allocate(1, 4).map_err(|e| e.to_string())?;
+    decoder.allocate(1, 4, CacheType::F32).map_err(|e| e.to_string())?;
     let tokens = candle_core::Tensor::new(&[[0u32, 0]], &candle_core::Device::Cpu).unwrap();
     decoder.forward(&tokens, Logits::Last).map(|_| ()).map_err(|e| e.to_string())
 }

@@ -125,7 +125,7 @@ fn traffic_agrees_with_a_batch_sweep() {
     // are shared: one attempt of three has to agree.
     let mut ratios = Vec::new();
     for _ in 0..3 {
-        let case = Case { quant: Quant::F32, batch: 8, prompt_tokens: 32, gen_tokens: 64 };
+        let case = Case::new(Quant::F32, 8, 32, 64);
         let mut sweep = engine(Kernels::Own);
         sweep.prepare(&case).unwrap();
         let prompts: Vec<Vec<u32>> = (0..8).map(|i| vec![i + 1; 32]).collect();

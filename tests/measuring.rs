@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 mod support;
 use support::record::{limits, record};
 
-const CASE: Case = Case { quant: Quant::F16, batch: 4, prompt_tokens: 100, gen_tokens: 11 };
+const CASE: Case = Case::new(Quant::F16, 4, 100, 11);
 
 fn key(case: Case) -> CaseKey {
     CaseKey { engine: "fake".into(), model: "m".into(), device: "cpu".into(), case }

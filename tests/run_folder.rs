@@ -11,7 +11,7 @@ use std::path::Path;
 use support::record::record;
 
 fn row(batch: usize) -> CaseRow {
-    let case = Case { quant: Quant::F16, batch, prompt_tokens: 8, gen_tokens: 4 };
+    let case = Case::new(Quant::F16, batch, 8, 4);
     let key = CaseKey { engine: "fake".into(), model: "m".into(), device: "cpu".into(), case };
     CaseRow::unmeasured(key, FailureKind::TimedOut, "with a\nline break, \"quotes\"; and more".into())
 }

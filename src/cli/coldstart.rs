@@ -3,11 +3,12 @@
 
 use super::measure_args::{KernelsArg, MeasureArgs};
 use super::progress::{stop_on_signal, stop_was_asked};
-use super::setup::{cuda_engine, default_folder, engine_of, model_record, new_record, open_card};
+use super::setup::{cuda_engine, default_folder, model_record, new_record, open_card};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::{DeviceId, page_cache};
 use crate::engine::EngineError;
+use crate::engine::candle::opened::{About, Opened};
 use crate::engine::candle::source::{self, Origin, gguf_writer};
 use crate::engine::candle::threads;
 use crate::measure::clock::{Clock, SystemClock};
@@ -81,7 +82,7 @@ pub struct ProbeArgs {
 }
 
 fn case(what: &What, quant: Quant) -> Case {
-    Case { quant, batch: 1, prompt_tokens: what.prompt, gen_tokens: 1 }
+    Case::new(quant, 1, what.prompt, 1)
 }
 
 /// The process that is started.
@@ -98,7 +99,7 @@ pub fn probe(args: ProbeArgs) -> anyhow::Result<Exit> {
         let card = open_card(what.device).map_err(|e| failed(e.to_string()))?;
         let opening = Seconds(if card.is_some() { SystemClock.now().0 - before.0 } else { 0.0 });
         let model = source::open(&what.model, 0, false).map_err(|e| EngineError::Model(e.to_string()))?;
-        Ok((engine_of(card, model, KernelsArg::Own.into())?, opening))
+        Ok((Opened::Decoder(Box::new(model)).engine(card, KernelsArg::Own.into())?, opening))
     };
     let measured = phases(&SystemClock, Seconds(args.begun), entered, &args.files, &case(what, quant), open)?;
     output::json(&measured)?;
@@ -121,7 +122,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if let Some(card) = open_card(what.device)? {
         record.engine = cuda_engine(&card);
     }
-    record.model = Some(model_record(&model)?);
+    record.model = Some(model_record(About::of(&model))?);
     let path =
         folder.unwrap_or_else(|| default_folder(&record.environment.hostname, &format!("{}-coldstart", model.name)));
     let run = RunFolder::create(&path, &record)?;

@@ -6,7 +6,7 @@ use crate::engine::candle::ops::Kernels;
 use crate::power::limit::PowerLimit;
 use crate::units::Usd;
 use crate::workload::sweep::Grid;
-use crate::workload::{Quant, Sweep};
+use crate::workload::{CacheType, Quant, Sweep};
 use clap::ValueEnum;
 use rust_decimal::Decimal;
 use std::path::PathBuf;
@@ -63,6 +63,12 @@ pub struct MeasureArgs {
     /// Tokens to generate instead of the workload's.
     #[arg(long, value_delimiter = ',', value_name = "N,...")]
     pub gen_tokens: Vec<usize>,
+    /// Precisions of the key-value cache to measure each case with: f32, f16, int8; the engine's own choice by default.
+    #[arg(long, value_delimiter = ',', value_name = "TYPE,...")]
+    pub kv_cache: Vec<CacheType>,
+    /// Sides of images in pixels, for models that classify them, instead of the model's own.
+    #[arg(long, value_delimiter = ',', value_name = "PIXELS,...")]
+    pub image_size: Vec<usize>,
     /// Most seconds to measure each case, warm-up not counted.
     #[arg(long, value_name = "SECONDS")]
     pub max_time: Option<f64>,
@@ -109,13 +115,16 @@ impl MeasureArgs {
         if !self.quant.is_empty() {
             sweep.quant = self.quant.clone();
         }
-        let changed = [&self.batch, &self.prompt, &self.gen_tokens].iter().any(|axis| !axis.is_empty());
+        let changed = [&self.batch, &self.prompt, &self.gen_tokens, &self.image_size].iter().any(|axis| !axis.is_empty());
+        let changed = changed || !self.kv_cache.is_empty();
         if changed && let Some(first) = sweep.grid.first().cloned() {
             let axis = |asked: &Vec<usize>, own: Vec<usize>| if asked.is_empty() { own } else { asked.clone() };
             sweep.grid = vec![Grid {
                 batch: axis(&self.batch, first.batch),
                 prompt: axis(&self.prompt, first.prompt),
                 gen_tokens: axis(&self.gen_tokens, first.gen_tokens),
+                cache: if self.kv_cache.is_empty() { first.cache } else { self.kv_cache.clone() },
+                image: axis(&self.image_size, first.image),
             }];
         }
         if let Some(seconds) = self.max_time {

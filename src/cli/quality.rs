@@ -10,6 +10,7 @@ use super::setup::{self, model_record, new_record};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::DeviceId;
+use crate::engine::candle::opened::About;
 use crate::engine::candle::source::{self, OpenedModel, REFERENCE};
 use crate::engine::candle::threads;
 use crate::quality::compare;
@@ -144,7 +145,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         measured(&measure, engine_threads, talk)?
     };
     let (folder, mut record) = RunFolder::resume(&folder)?;
-    let reference_record = other.as_ref().map(model_record).transpose()?;
+    let reference_record = other.as_ref().map(About::of).map(model_record).transpose()?;
     let mut rows = Rows::default();
     evaluate(&args, &job, model, other, &folder, &mut rows, talk)?;
     let windows = match job.baseline.take() {
@@ -423,7 +424,7 @@ fn measured(measure: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow
 /// A run folder without cases.
 fn new_folder(measure: &MeasureArgs, model: &OpenedModel, engine_threads: usize) -> anyhow::Result<PathBuf> {
     let mut record = new_record(measure, engine_threads);
-    record.model = Some(model_record(model)?);
+    record.model = Some(model_record(About::of(model))?);
     let path = measure.output.clone().unwrap_or_default();
     RunFolder::create(&path, &record)?;
     Ok(path)

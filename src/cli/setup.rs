@@ -5,11 +5,11 @@ use super::talk::Talk;
 use super::usage;
 use crate::device::cuda::{self, Card, CudaError};
 use crate::device::{DeviceId, inventory, nvidia};
-use crate::engine::candle::cpu::dot::cpu_level;
-use crate::engine::candle::cuda::CudaEngine;
+use crate::engine::candle::cpu::simd::Level;
+use crate::engine::candle::opened::{About, Opened};
 use crate::engine::candle::ops::Kernels;
-use crate::engine::candle::{CANDLE_VERSION, CandleEngine, source};
-use crate::engine::{Engine, EngineError};
+use crate::engine::Engine;
+use crate::engine::candle::CANDLE_VERSION;
 use crate::measure::overhead;
 use crate::power::limit::{LimitGuard, PowerLimit};
 use crate::power::{self, PowerSource};
@@ -86,8 +86,8 @@ pub fn start(
     talk: &Talk,
 ) -> anyhow::Result<Setup> {
     let sweep = args.sweep()?;
-    let model = source::open(model, args.seed, talk.shows_progress())?;
-    let sweep = with_native_levels(sweep, args, &model);
+    let model = Opened::open(model, args.seed, talk.shows_progress())?;
+    let sweep = with_native_levels(sweep, args, &model).for_model(model.about().shape).or_else(usage)?;
     let mut record = new_record(args, engine_threads);
     let card = open_card(part.device)?;
     if let Some(card) = &card {
@@ -99,11 +99,11 @@ pub fn start(
     }
     let (power, power_record) = power::open(Path::new("/"), part.device);
     record.power = PowerRecord { limit_w: part.limit.map(|(_, watts)| watts), ..power_record };
-    record.model = Some(model_record(&model)?);
+    record.model = Some(model_record(model.about())?);
     record.workload = Some(sweep);
     record.overhead = overhead::measure();
-    let name = model.name.clone();
-    let engine = engine_of(card, model, kernels)?;
+    let name = model.about().name.to_string();
+    let engine = model.engine(card, kernels)?;
     let path = place.of(&part, &record.environment.hostname, &name);
     let folder = RunFolder::create(&path, &record)?;
     let hardware = record.engine.hardware.as_ref().unwrap_or(&record.environment.cpu.model);
@@ -119,33 +119,21 @@ pub fn start(
 }
 
 /// What a record says of a model.
-pub(super) fn model_record(model: &source::OpenedModel) -> anyhow::Result<ModelRecord> {
+pub(super) fn model_record(about: About<'_>) -> anyhow::Result<ModelRecord> {
     Ok(ModelRecord {
-        name: model.name.clone(),
-        kind: model.kind.to_string(),
-        location: model.location.clone(),
-        synthetic: model.synthetic,
-        hash: model.hash()?,
-        parameters: model.shape.parameters(),
-        shape: model.shape.clone(),
+        name: about.name.to_string(),
+        kind: about.kind.to_string(),
+        location: about.location.map(str::to_string),
+        synthetic: about.synthetic,
+        hash: about.origin.hash()?,
+        parameters: about.shape.parameters(),
+        shape: about.shape.clone(),
     })
 }
 
 pub(super) fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError> {
     let open = |index| nvidia::while_opening(index as u32, || Card::open(index)).map(Arc::new);
     device.card().map(open).transpose()
-}
-
-pub(super) fn engine_of(
-    card: Option<Arc<Card>>,
-    model: source::OpenedModel,
-    kernels: Kernels,
-) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(match (card, kernels) {
-        (Some(card), Kernels::Own) => Box::new(CudaEngine::new(card, model)),
-        (Some(card), Kernels::Candle) => Box::new(CandleEngine::on_card(model, card)?),
-        (None, kernels) => Box::new(CandleEngine::new(model, kernels)),
-    })
 }
 
 /// The name of the engine that computes by candle's own kernels: what it measures is not mixed with the other's.
@@ -180,12 +168,12 @@ pub(super) fn cuda_engine(card: &Card) -> EngineRecord {
 
 /// A quantized file cannot be run at higher precision: where the user named no levels, those of the workload that the
 /// file can be are kept, and its own is added.
-fn with_native_levels(mut sweep: Sweep, args: &MeasureArgs, model: &source::OpenedModel) -> Sweep {
+fn with_native_levels(mut sweep: Sweep, args: &MeasureArgs, model: &Opened) -> Sweep {
     if args.quant.is_empty()
-        && let Some(native) = model.weights.native_quant()
-        && !sweep.quant.iter().all(|quant| model.weights.check_quant(*quant).is_ok())
+        && let Some(native) = model.native_quant()
+        && !sweep.quant.iter().all(|quant| model.check_quant(*quant).is_ok())
     {
-        sweep.quant.retain(|quant| model.weights.check_quant(*quant).is_ok());
+        sweep.quant.retain(|quant| model.check_quant(*quant).is_ok());
         if !sweep.quant.contains(&native) {
             sweep.quant.insert(0, native);
         }
@@ -218,8 +206,8 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
             version: CANDLE_VERSION.to_string(),
             device: "cpu".to_string(),
             hardware: None,
-            kernels: format!("{:?}", cpu_level()).to_lowercase(),
-            compute_type: "f32 activations and KV cache".to_string(),
+            kernels: Level::best().name().to_string(),
+            compute_type: "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)".to_string(),
         },
         model: None,
         workload: None,
@@ -241,6 +229,7 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
 pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow::Result<Setup> {
     let asked =
         !args.quant.is_empty() || !args.batch.is_empty() || !args.prompt.is_empty() || !args.gen_tokens.is_empty();
+    let asked = asked || !args.kv_cache.is_empty() || !args.image_size.is_empty();
     let limits = args.max_time.is_some() || args.precision.is_some();
     if asked || limits || args.workload.is_some() || args.quick || args.model.is_some() {
         return usage("--resume continues what the folder says: leave out --model, --workload, axes and limits");
@@ -269,8 +258,8 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
         );
     }
     let name = known.location.clone().unwrap_or(known.name.clone());
-    let model = source::open(&name, record.seed, talk.shows_progress())?;
-    if model.hash()? != known.hash {
+    let model = Opened::open(&name, record.seed, talk.shows_progress())?;
+    if model.about().origin.hash()? != known.hash {
         anyhow::bail!("{name} is not the model that the run was begun with (its hash differs)");
     }
     talk.say(format!("continuing {}: {} cases are done", path.display(), folder.done.len()));
@@ -292,7 +281,7 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     }
     let (power, _) = power::open(Path::new("/"), device);
     let kernels = if record.engine.name == CANDLE_OPS { Kernels::Candle } else { Kernels::Own };
-    let engine = engine_of(card, model, kernels)?;
+    let engine = model.engine(card, kernels)?;
     Ok(Setup { folder, record, device, engine, power, limit })
 }
 

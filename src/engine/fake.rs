@@ -76,7 +76,7 @@ impl Engine for FakeEngine {
             weight_bytes: Bytes(1e9),
             decode_weight_bytes: Bytes(9e8),
             cache_bytes: Bytes(1e6),
-            cache_element_bytes: 4,
+            cache_token_bytes: Bytes(4.0),
             notes: Vec::new(),
         })
     }

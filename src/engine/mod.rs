@@ -53,8 +53,8 @@ pub struct Prepared {
     pub decode_weight_bytes: Bytes,
     /// Bytes of the key-value cache.
     pub cache_bytes: Bytes,
-    /// Bytes of one number of the cache.
-    pub cache_element_bytes: usize,
+    /// Bytes of one position of a sequence in the cache.
+    pub cache_token_bytes: Bytes,
     /// What the user should know of the weights, such as a block type that had to give way to another.
     pub notes: Vec<String>,
 }

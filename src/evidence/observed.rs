@@ -67,12 +67,7 @@ pub struct Observed {
 impl Observed {
     /// The case that was measured.
     pub fn case(&self) -> Case {
-        Case {
-            quant: self.quant.unwrap_or(Quant::F16),
-            batch: self.batch,
-            prompt_tokens: self.prompt_tokens,
-            gen_tokens: self.gen_tokens,
-        }
+        Case::new(self.quant.unwrap_or(Quant::F16), self.batch, self.prompt_tokens, self.gen_tokens)
     }
 
     /// What the user says takes the place of what the file says.

@@ -278,7 +278,7 @@ mod tests {
         assert_eq!((policy.noise_floor, policy.confidence), (Some(0.03), 0.95));
         assert_eq!(policy.rules[0].max, Some(Amount { value: 0.05, unit: "s" }));
         assert_eq!(policy.rules[1].max, Some(Amount { value: 4.0 * 1024f64.powi(3), unit: "bytes" }));
-        let case = Case { quant: Quant::Int4, batch: 1, prompt_tokens: 8, gen_tokens: 8 };
+        let case = Case::new(Quant::Int4, 1, 8, 8);
         assert!(policy.rules[0].holds_for(case) && !policy.rules[0].holds_for(Case { batch: 2, ..case }));
     }
 

@@ -101,7 +101,7 @@ mod tests {
         let begun = clock.now();
         clock.advance(Seconds(0.5));
         let entered = clock.now();
-        let case = Case { quant: Quant::F16, batch: 1, prompt_tokens: 8, gen_tokens: 1 };
+        let case = Case::new(Quant::F16, 1, 8, 1);
         let opened = clock.clone();
         let phases = phases(&clock, begun, entered, &[], &case, move || {
             opened.advance(Seconds(2.0));

@@ -42,7 +42,7 @@ impl Engine for Idle {
 /// Times short and long iterations of an idle engine; the difference is the cost of the tokens.
 pub fn measure() -> Option<OverheadRecord> {
     let timed = |gen_tokens: usize| -> Option<f64> {
-        let case = Case { quant: Quant::F32, batch: 1, prompt_tokens: 1, gen_tokens };
+        let case = Case::new(Quant::F32, 1, 1, gen_tokens);
         let durations: Vec<f64> = (0..ITERATIONS)
             .filter_map(|_| {
                 let start = SystemClock.now();

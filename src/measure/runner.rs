@@ -137,7 +137,7 @@ pub fn time_iteration(
     prompts: &[Vec<u32>],
     go_on: &(dyn Fn(Seconds) -> bool + Sync),
 ) -> Result<Vec<Seconds>, EngineError> {
-    let mut times = Vec::with_capacity(case.gen_tokens);
+    let mut times = Vec::with_capacity(case.steps());
     let start = clock.now();
     let generated = engine.iterate(case, prompts, &mut || {
         let elapsed = clock.now() - start;
@@ -152,7 +152,7 @@ pub fn time_iteration(
 /// Throughput is checked work: every token is there, and came from numbers.
 fn check_work(case: &Case, generated: &Generated, steps: usize) -> Result<(), EngineError> {
     let complete = generated.tokens.len() == case.batch
-        && steps == case.gen_tokens
+        && steps == case.steps()
         && generated.tokens.iter().all(|sequence| sequence.len() == case.gen_tokens);
     if !complete {
         let counts: Vec<usize> = generated.tokens.iter().map(Vec::len).collect();
@@ -404,7 +404,7 @@ impl Running<'_, '_> {
         metrics.cache = Some(prepared.cache_bytes);
         let Some(shape) = self.bench.shape else { return };
         let middle = case.prompt_tokens + case.gen_tokens / 2;
-        let read = prepared.decode_weight_bytes + shape.kv_bytes(case.batch, middle, prepared.cache_element_bytes);
+        let read = prepared.decode_weight_bytes + Bytes(prepared.cache_token_bytes.0 * (case.batch * middle) as f64);
         let ops = shape.prefill_ops(case.batch, case.prompt_tokens);
         metrics.decode_read = Some(read);
         metrics.prefill_ops = Some(Count(ops));

@@ -153,7 +153,7 @@ mod tests {
             .collect()
     }
 
-    const CASE: Case = Case { quant: Quant::F16, batch: 4, prompt_tokens: 100, gen_tokens: 3 };
+    const CASE: Case = Case::new(Quant::F16, 4, 100, 3);
 
     #[test]
     fn rates_follow_their_definitions() {

@@ -21,9 +21,7 @@ pub struct CaseKey {
 impl CaseKey {
     /// The identity in one word, safe in file names.
     pub fn id(&self) -> String {
-        let Case { quant, batch, prompt_tokens, gen_tokens } = self.case;
-        let text =
-            format!("{}.{}.{}.{quant}.b{batch}.p{prompt_tokens}.g{gen_tokens}", self.engine, self.model, self.device);
+        let text = format!("{}.{}.{}.{}", self.engine, self.model, self.device, self.case.id());
         text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
     }
 }
@@ -56,7 +54,7 @@ pub struct CaseRow {
 }
 
 /// Columns before the metrics.
-const FIRST: [&str; 16] = [
+const FIRST: [&str; 18] = [
     "case_id",
     "engine",
     "model",
@@ -65,6 +63,8 @@ const FIRST: [&str; 16] = [
     "batch",
     "prompt_tokens",
     "gen_tokens",
+    "kv_cache",
+    "image_size",
     "outcome",
     "reason",
     "message",
@@ -131,6 +131,8 @@ impl CaseRow {
             case.batch.to_string(),
             case.prompt_tokens.to_string(),
             case.gen_tokens.to_string(),
+            case.cache.map_or(String::new(), |cache| cache.to_string()),
+            case.image_size.map_or(String::new(), |side| side.to_string()),
             self.outcome.to_string(),
             self.reason.map_or(String::new(), |r| r.to_string()),
             self.message.clone(),
@@ -161,11 +163,15 @@ impl CaseRow {
             if text.is_empty() { Ok(None) } else { parsed(name, text).map(Some) }
         }
         let size = |name: &str| -> Result<usize, String> { parsed(name, text(name)?) };
+        // Records of older programs have no such column.
+        let later = |name: &str| fields.get(name).map_or("", String::as_str);
         let case = Case {
             quant: parsed("quant", text("quant")?)?,
             batch: size("batch")?,
             prompt_tokens: size("prompt_tokens")?,
             gen_tokens: size("gen_tokens")?,
+            cache: optional("kv_cache", later("kv_cache"))?,
+            image_size: optional("image_size", later("image_size"))?,
         };
         if !case.is_possible() {
             return Err(format!("{case}: no case has this batch and these lengths"));
@@ -222,7 +228,7 @@ mod tests {
     use crate::workload::Quant;
 
     fn row() -> CaseRow {
-        let case = Case { quant: Quant::Int8, batch: 4, prompt_tokens: 128, gen_tokens: 32 };
+        let case = Case::new(Quant::Int8, 4, 128, 32);
         let key = CaseKey { engine: "candle".into(), model: "a, \"b\"/<c>".into(), device: "cuda:0".into(), case };
         let mut row = CaseRow::unmeasured(key, FailureKind::TimedOut, "line\nbreak".into());
         row.outcome = Outcome::Ok;

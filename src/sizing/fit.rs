@@ -21,7 +21,7 @@ mod tests {
     #[test]
     fn an_8b_model_in_f16_needs_more_than_a_16_gb_card() {
         let shape = Preset::named("llama-3.1-8b").unwrap().shape;
-        let case = Case { quant: Quant::F16, batch: 1, prompt_tokens: 512, gen_tokens: 128 };
+        let case = Case::new(Quant::F16, 1, 512, 128);
         let need = needed(&shape, &case, 2, GPU_RESERVE).0;
         assert!((19.5e9..20e9).contains(&need), "{need}");
         let int4 = Case { quant: Quant::Int4, ..case };

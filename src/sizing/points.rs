@@ -338,12 +338,7 @@ fn point(
     method: &'static str,
     lengths: &Lengths,
 ) -> Point {
-    let case = Case {
-        quant,
-        batch,
-        prompt_tokens: (lengths.mean_prompt().round() as usize).max(1),
-        gen_tokens: (lengths.mean_gen().round() as usize).max(1),
-    };
+    let case = Case::new(quant, batch, (lengths.mean_prompt().round() as usize).max(1), (lengths.mean_gen().round() as usize).max(1));
     let same =
         |row: &CaseRow| (row.key.case.prompt_tokens, row.key.case.gen_tokens) == (case.prompt_tokens, case.gen_tokens);
     let used: Vec<&CaseRow> =

@@ -1,5 +1,6 @@
 //! (1) What to measure: model presets, sweeps and the cases they expand to. All of it is data.
 
+pub mod cache;
 pub mod case;
 pub mod chronicle;
 pub mod preset;
@@ -9,9 +10,10 @@ pub mod shape;
 pub mod sweep;
 pub mod traffic;
 
+pub use cache::CacheType;
 pub use case::Case;
 pub use preset::Preset;
 pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
-pub use shape::{Architecture, ModelShape, RopeScaling};
+pub use shape::{Architecture, ImageShape, ModelShape, RopeScaling, Task};
 pub use sweep::{Limits, Sweep};

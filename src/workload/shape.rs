@@ -1,6 +1,7 @@
 //! The shape of a decoder-only transformer, and the arithmetic that follows from it: parameters, bytes that a
 //! token reads, operations that it takes. Sizing and ceilings both count by this file.
 
+use super::cache::CacheType;
 use super::quant::{Encoding, Quant};
 use crate::units::Bytes;
 use schemars::JsonSchema;
@@ -29,11 +30,58 @@ pub enum Architecture {
     Gemma2,
     /// Phi 3 and 4: query, key and value in one matrix, gate and up in another.
     Phi3,
+    /// BERT and what is built like it: an encoder of texts, norms behind its parts.
+    Bert,
+    /// ViT and DeiT: an encoder of images cut into patches, norms before its parts.
+    Vit,
+}
+
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Task {
+    /// Text, token by token.
+    Generate,
+    /// A vector for each text.
+    Embed,
+    /// A class for each image.
+    ClassifyImage,
+}
+
+impl Task {
+    /// As `sizewell` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Embed => "embed",
+            Self::ClassifyImage => "classify-image",
+        }
+    }
+
+    /// What one request gives, in the plural.
+    pub fn results(self) -> &'static str {
+        match self {
+            Self::Generate => "requests",
+            Self::Embed => "embeddings",
+            Self::ClassifyImage => "images",
+        }
+    }
 }
 
 impl Architecture {
-    /// Those that the engine runs, in the order that messages list them.
+    /// Decoders that the engine runs, in the order that messages list them.
     pub const RUNNABLE: [Architecture; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
+
+    /// Encoders that the engine runs.
+    pub const ENCODERS: [Architecture; 2] = [Self::Bert, Self::Vit];
+
+    /// What models of it do.
+    pub fn task(self) -> Task {
+        match self {
+            Self::Bert => Task::Embed,
+            Self::Vit => Task::ClassifyImage,
+            _ => Task::Generate,
+        }
+    }
 
     /// The name in GGUF files (`general.architecture`) and in config.json (`model_type`).
     pub fn name(self) -> &'static str {
@@ -45,14 +93,27 @@ impl Architecture {
             Self::Gemma => "gemma",
             Self::Gemma2 => "gemma2",
             Self::Phi3 => "phi3",
+            Self::Bert => "bert",
+            Self::Vit => "vit",
         }
     }
 
     /// The architecture of this name that the engine runs, or a message that lists those that it does.
     pub fn from_name(name: &str) -> Result<Self, String> {
+        if Self::ENCODERS.iter().any(|a| a.name() == name) {
+            return Err(format!(
+                "architecture `{name}` is an encoder, which generates no text: `run`, `profile` and `rank` measure it from a \
+                 preset or a folder with config.json and safetensors files, on the CPU"
+            ));
+        }
         Self::RUNNABLE.into_iter().find(|a| a.name() == name).ok_or_else(|| {
             let known: Vec<_> = Self::RUNNABLE.iter().map(|a| a.name()).collect();
-            format!("architecture `{name}` is not supported; supported are {}", known.join(", "))
+            let encoders: Vec<_> = Self::ENCODERS.iter().map(|a| a.name()).collect();
+            format!(
+                "architecture `{name}` is not supported; supported are {}, and of encoders {}",
+                known.join(", "),
+                encoders.join(", ")
+            )
         })
     }
 }
@@ -85,7 +146,26 @@ pub enum RopeScaling {
     },
 }
 
-/// The sizes of a decoder-only transformer of the Llama family.
+/// The images that a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageShape {
+    /// Pixels of a patch's side.
+    pub patch: usize,
+    /// Pixels of the side of the images that it was trained on; must be a multiple of `patch`.
+    pub size: usize,
+    /// Colours.
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// Tokens of an image of `side` pixels: its patches and one that gathers them.
+    pub fn tokens(&self, side: usize) -> usize {
+        (side / self.patch.max(1)).pow(2) + 1
+    }
+}
+
+/// The sizes of a transformer: a decoder of the Llama family, or an encoder of texts or images.
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelShape {
@@ -103,13 +183,13 @@ pub struct ModelShape {
     pub kv_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
-    /// Tokens in the vocabulary.
+    /// Tokens in the vocabulary; of an image classifier, its classes.
     pub vocab_size: usize,
     /// The longest sequence (prompt and output) that the positions allow.
     pub max_context: usize,
-    /// Epsilon of the RMS norms.
+    /// Epsilon of the norms.
     pub norm_eps: f64,
-    /// Base of the rotary frequencies.
+    /// Base of the rotary frequencies; 0 where positions are learned.
     pub rope_theta: f64,
     /// Stretching of the rotary positions, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +205,16 @@ pub struct ModelShape {
     /// Attention reaches back only this many positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<usize>,
+    /// Kinds of tokens that the embedding tells apart (BERT), 0 elsewhere.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub token_types: usize,
+    /// Images, of models that take them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageShape>,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// One weight matrix: `rows` outputs of `cols` inputs each, `count` times in the model.
@@ -186,6 +276,9 @@ impl ModelShape {
         if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
             return Err(format!("norm_eps is {}; it must be between 0 and 1", self.norm_eps));
         }
+        if self.is_encoder() {
+            return self.validate_encoder();
+        }
         if !(self.rope_theta.is_finite() && self.rope_theta > 1.0) {
             return Err(format!("rope_theta is {}; it must be above 1", self.rope_theta));
         }
@@ -197,6 +290,35 @@ impl ModelShape {
             ));
         }
         self.validate_rope_scaling()
+    }
+
+    /// Whether it turns a whole input into one result, without generating tokens.
+    pub fn is_encoder(&self) -> bool {
+        self.architecture.task() != Task::Generate
+    }
+
+    fn validate_encoder(&self) -> Result<(), String> {
+        let (hidden, width) = (self.hidden_size, self.q_width());
+        if width != hidden || self.kv_heads != self.heads {
+            return Err(format!("heads of an encoder are {width} wide together; they must be as wide as hidden_size"));
+        }
+        match (self.architecture, self.image) {
+            (Architecture::Vit, None) => Err("image is missing; an image classifier needs patch, size, channels".into()),
+            (Architecture::Vit, Some(ImageShape { patch, size, channels })) => {
+                let most = 1 << 14;
+                if !(1..=most).contains(&patch) || !(1..=most).contains(&size) || !size.is_multiple_of(patch) {
+                    return Err(format!("image.size is {size}; it must be a multiple of image.patch ({patch})"));
+                }
+                match (1..=64).contains(&channels) {
+                    true => Ok(()),
+                    false => Err(format!("image.channels is {channels}; it must be between 1 and 64")),
+                }
+            }
+            _ if !(1..=1 << 10).contains(&self.token_types) => {
+                Err(format!("token_types is {}; it must be between 1 and 1024", self.token_types))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn validate_rope_scaling(&self) -> Result<(), String> {
@@ -219,14 +341,20 @@ impl ModelShape {
         }
     }
 
-    /// The matrices of one block: query, key, value, output, gate, up, down.
-    fn block_matrices(&self) -> [MatrixShape; 7] {
+    /// The matrices of one block: query, key, value, output, gate (of decoders), up, down.
+    fn block_matrices(&self) -> Vec<MatrixShape> {
         let (h, q, kv, ff) = (self.hidden_size, self.q_width(), self.kv_width(), self.intermediate_size);
-        [(q, h), (kv, h), (kv, h), (h, q), (ff, h), (ff, h), (h, ff)].map(|(rows, cols)| MatrixShape {
-            rows,
-            cols,
-            count: self.layers,
-        })
+        let gates = if self.is_encoder() { 0 } else { self.layers };
+        let matrices = [(q, h), (kv, h), (kv, h), (h, q), (ff, h), (h, ff)];
+        let gate = MatrixShape { rows: ff, cols: h, count: gates };
+        let others = matrices.map(|(rows, cols)| MatrixShape { rows, cols, count: self.layers });
+        others.into_iter().chain((gates > 0).then_some(gate)).collect()
+    }
+
+    /// The matrix that cuts images into tokens.
+    fn patch_matrix(&self) -> Option<MatrixShape> {
+        let image = self.image?;
+        Some(MatrixShape { rows: self.hidden_size, cols: image.channels * image.patch.pow(2), count: 1 })
     }
 
     /// The output matrix (and, where it is tied, the token embedding).
@@ -236,13 +364,17 @@ impl ModelShape {
 
     /// All distinct matrices, the token embedding included.
     pub fn matrices(&self) -> Vec<MatrixShape> {
-        let mut all = self.block_matrices().to_vec();
+        let mut all = self.block_matrices();
+        all.extend(self.patch_matrix());
         all.push(MatrixShape { count: if self.tied_embeddings { 1 } else { 2 }, ..self.head_matrix() });
         all
     }
 
     /// Numbers that are in vectors: norms and biases.
     fn vector_weights(&self) -> f64 {
+        if self.is_encoder() {
+            return self.encoder_vector_weights();
+        }
         let norms = if self.architecture == Architecture::Gemma2 { 4 } else { 2 };
         let mut per_layer = norms * self.hidden_size;
         if self.qkv_bias {
@@ -252,6 +384,19 @@ impl ModelShape {
             per_layer += 2 * self.head_dim;
         }
         (per_layer * self.layers + self.hidden_size) as f64
+    }
+
+    /// Of an encoder: norms with their biases, biases of all products, tables of positions and token types, and of images
+    /// the token that gathers them.
+    fn encoder_vector_weights(&self) -> f64 {
+        let (h, ff) = (self.hidden_size, self.intermediate_size);
+        let attention = if self.qkv_bias { 4 * h } else { h };
+        let layers = self.layers * (attention + ff + h + 4 * h);
+        let ends = match self.image {
+            Some(_) => h + h + 2 * h + self.vocab_size,
+            None => self.token_types * h + 2 * h,
+        };
+        (layers + self.max_context * h + ends) as f64
     }
 
     /// All parameters, a tied output matrix counted once.
@@ -278,13 +423,34 @@ impl ModelShape {
         Bytes(per_token * batch as f64 * tokens as f64)
     }
 
+    /// The same for a cache of one precision, its scales included.
+    pub fn cache_bytes(&self, batch: usize, tokens: usize, kind: CacheType) -> Bytes {
+        let heads = 2.0 * self.layers as f64 * self.kv_heads as f64 * batch as f64 * tokens as f64;
+        Bytes(heads * (self.head_dim * kind.element_bytes() + kind.scale_bytes()) as f64)
+    }
+
     /// Operations of a prefill of `batch` prompts of `prompt` tokens, logits taken at the last position only:
     /// `2 x weights` for each token, and `4 x query width x positions seen` for attention.
     pub fn prefill_ops(&self, batch: usize, prompt: usize) -> f64 {
+        if self.is_encoder() {
+            return self.encoder_ops(batch, prompt);
+        }
         let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
         let p = prompt as f64;
         let attention = 2.0 * self.layers as f64 * self.q_width() as f64 * p * (p + 1.0);
         batch as f64 * (2.0 * blocks * p + attention + 2.0 * self.head_matrix().weights())
+    }
+
+    /// Operations of one pass of an encoder: `2 x weights` for each token, `4 x width x tokens` for each in attention, and
+    /// the classifier's for each image. Embedding a token is a look into a table.
+    fn encoder_ops(&self, batch: usize, tokens: usize) -> f64 {
+        let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
+        let t = tokens as f64;
+        let attention = 4.0 * self.layers as f64 * self.q_width() as f64 * t * t;
+        let patches = self.patch_matrix().map_or(0.0, |matrix| {
+            2.0 * matrix.weights() * (t - 1.0).max(0.0) + 2.0 * self.head_matrix().weights()
+        });
+        batch as f64 * (2.0 * blocks * t + attention + patches)
     }
 
     /// Operations of one decode step of `batch` sequences that each see `context` positions.
@@ -331,6 +497,8 @@ mod tests {
             qkv_bias: false,
             qk_norm: false,
             sliding_window: None,
+            token_types: 0,
+            image: None,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Sweeps: which cases to run and how long to measure each, one TOML file each, embedded in the binary.
 
+use super::cache::CacheType;
 use super::case::Case;
 use super::quant::Quant;
+use super::shape::{ModelShape, Task};
 use crate::data_file::{DataFileError, nearest, parse_toml};
 use include_dir::{Dir, include_dir};
 use schemars::JsonSchema;
@@ -29,15 +31,42 @@ pub struct Sweep {
 }
 
 /// All combinations of these values.
-#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grid {
     /// Sequences that run together.
     pub batch: Vec<usize>,
-    /// Tokens of each prompt.
+    /// Tokens of each prompt or text; of images, those of each of `image`, which the program fills in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prompt: Vec<usize>,
-    /// Tokens that each sequence generates.
+    /// Tokens that each sequence generates; none for models that embed or classify.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gen_tokens: Vec<usize>,
+    /// Precisions of the key-value cache: f32, f16, int8. The engine chooses where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache: Vec<CacheType>,
+    /// Sides of images in pixels, for models that classify them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image: Vec<usize>,
+}
+
+impl Grid {
+    /// Lengths of what goes in and comes out, with the side of an image.
+    fn lengths(&self) -> Vec<(usize, usize, Option<usize>)> {
+        if !self.image.is_empty() {
+            return self.prompt.iter().zip(&self.image).map(|(tokens, side)| (*tokens, 0, Some(*side))).collect();
+        }
+        let generated: &[usize] = if self.gen_tokens.is_empty() { &[0] } else { &self.gen_tokens };
+        let of = |prompt: &usize| generated.iter().map(|generated| (*prompt, *generated, None)).collect::<Vec<_>>();
+        self.prompt.iter().flat_map(of).collect()
+    }
+
+    fn caches(&self) -> Vec<Option<CacheType>> {
+        match self.cache.as_slice() {
+            [] => vec![None],
+            some => some.iter().copied().map(Some).collect(),
+        }
+    }
 }
 
 /// When a measurement is warm, when it has enough samples, and when it must stop.
@@ -118,9 +147,14 @@ impl Sweep {
                 ("batch", &grid.batch, MAX_BATCH),
                 ("prompt", &grid.prompt, 1 << 27),
                 ("gen_tokens", &grid.gen_tokens, 1 << 27),
+                ("image", &grid.image, 1 << 14),
             ];
+            let may_be_empty = |name: &str| match name {
+                "prompt" => !grid.image.is_empty(),
+                name => name != "batch",
+            };
             for (name, values, most) in axes {
-                if values.is_empty() {
+                if values.is_empty() && !may_be_empty(name) {
                     return Err(format!("{name} is empty; name at least one value"));
                 }
                 if let Some(bad) = values.iter().find(|v| **v == 0 || **v > most) {
@@ -155,15 +189,54 @@ impl Sweep {
             .collect()
     }
 
+    /// The sweep as a model of `shape` can run it: texts to embed have no tokens to generate and no more than its
+    /// positions, images have its own size where none is named and tokens by their patches.
+    pub fn for_model(mut self, shape: &ModelShape) -> Result<Self, String> {
+        let task = shape.architecture.task();
+        for grid in &mut self.grid {
+            match (task, shape.image) {
+                (Task::Generate, _) if grid.gen_tokens.is_empty() || grid.prompt.is_empty() => {
+                    return Err("gen_tokens or prompt is empty, but the model generates text".to_string());
+                }
+                (Task::Generate, _) if !grid.image.is_empty() => {
+                    return Err("image names sizes of images, but the model generates text".to_string());
+                }
+                (Task::Generate, _) => {}
+                (Task::ClassifyImage, Some(image)) => {
+                    if grid.image.is_empty() {
+                        grid.image = vec![image.size];
+                    }
+                    grid.prompt = grid.image.iter().map(|side| image.tokens(*side)).collect();
+                }
+                _ if !grid.image.is_empty() => {
+                    return Err("image names sizes of images, but the model embeds texts".to_string());
+                }
+                _ => {
+                    grid.prompt.retain(|tokens| *tokens <= shape.max_context);
+                    if grid.prompt.is_empty() {
+                        grid.prompt = vec![shape.max_context];
+                    }
+                }
+            }
+            if task != Task::Generate {
+                if !grid.cache.is_empty() {
+                    return Err(format!("cache is for models that generate text, not for {}", task.name()));
+                }
+                grid.gen_tokens.clear();
+            }
+        }
+        Ok(self)
+    }
+
     /// The cases, each once, grouped by quantization so that weights are loaded once a level.
     pub fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for &quant in &self.quant {
             for grid in &self.grid {
-                for &prompt_tokens in &grid.prompt {
-                    for &gen_tokens in &grid.gen_tokens {
+                for (prompt_tokens, gen_tokens, image_size) in grid.lengths() {
+                    for cache in grid.caches() {
                         for &batch in &grid.batch {
-                            let case = Case { quant, batch, prompt_tokens, gen_tokens };
+                            let case = Case { quant, batch, prompt_tokens, gen_tokens, cache, image_size };
                             if !cases.contains(&case) {
                                 cases.push(case);
                             }
@@ -201,8 +274,8 @@ mod tests {
         let mut sweep = Sweep::parse("s", text()).unwrap();
         sweep.quant = vec![Quant::F16, Quant::Int8];
         sweep.grid = vec![
-            Grid { batch: vec![1, 4], prompt: vec![8], gen_tokens: vec![4] },
-            Grid { batch: vec![4, 16], prompt: vec![8], gen_tokens: vec![4] },
+            Grid { batch: vec![1, 4], prompt: vec![8], gen_tokens: vec![4], ..Grid::default() },
+            Grid { batch: vec![4, 16], prompt: vec![8], gen_tokens: vec![4], ..Grid::default() },
         ];
         let shown: Vec<String> = sweep.cases().iter().map(Case::to_string).collect();
         assert_eq!(

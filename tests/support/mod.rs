@@ -40,6 +40,8 @@ pub fn shape(architecture: Architecture) -> ModelShape {
         qkv_bias: architecture == Architecture::Qwen2,
         qk_norm: architecture == Architecture::Qwen3,
         sliding_window: None,
+        token_types: 0,
+        image: None,
     }
 }
 

@@ -45,7 +45,7 @@ pub fn record() -> RunRecord {
             name: "test".into(),
             about: "test".into(),
             quant: vec![Quant::F16, Quant::Int8],
-            grid: vec![Grid { batch: vec![1, 4], prompt: vec![100], gen_tokens: vec![11] }],
+            grid: vec![Grid { batch: vec![1, 4], prompt: vec![100], gen_tokens: vec![11], ..Grid::default() }],
             limits: limits(),
         }),
         seed: 1,

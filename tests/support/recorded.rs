@@ -17,7 +17,7 @@ fn distribution(median: f64) -> Option<Distribution<Seconds>> {
 
 /// A measured case with this TTFT and TPOT.
 pub fn measured(quant: Quant, batch: usize, ttft: f64, tpot: f64) -> CaseRow {
-    let case = Case { quant, batch, prompt_tokens: 128, gen_tokens: 33 };
+    let case = Case::new(quant, batch, 128, 33);
     let e2e = ttft + 32.0 * tpot;
     let b = batch as f64;
     let rate = |value: f64| {

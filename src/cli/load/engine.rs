@@ -6,6 +6,7 @@ use crate::cli::progress::stop_was_asked;
 use crate::cli::setup::{by_candle, cuda_engine, model_record, new_record, open_card};
 use crate::cli::talk::Talk;
 use crate::cli::{Exit, usage};
+use crate::engine::candle::opened::About;
 use crate::engine::candle::ops::Kernels;
 use crate::engine::candle::{CandleEngine, source};
 use crate::engine::scheduler::target::EngineTarget;
@@ -42,7 +43,7 @@ fn start(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Res
     let quant = target.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
     let slot_tokens = context(args, asked, model.shape.max_context)?;
-    let (record, tokenizer, name) = (model_record(&model)?, model.tokenizer.clone(), model.name.clone());
+    let (record, tokenizer, name) = (model_record(About::of(&model))?, model.tokenizer.clone(), model.name.clone());
     talk.say(format!("loading {name} at {quant}"));
     let card = open_card(target.device)?;
     let engine_record = match &card {

@@ -62,15 +62,12 @@ pub(super) fn cases(
     let streams = step.ttft_s.count > 0;
     // What was offered tells a case from another, not how many requests happened to be in flight.
     let users: Option<usize> = step.arrival.strip_prefix("closed_").and_then(|users| users.parse().ok());
-    let case = Case {
-        quant,
-        batch: users.unwrap_or(1),
-        prompt_tokens: planned(args, Some(args.traffic.prompt), step.prompt_tokens),
-        gen_tokens: match streams {
-            true => planned(args, Some(args.traffic.gen_tokens), step.output_tokens.or(Some(step.asked_tokens))),
-            false => 1,
-        },
+    let generated = match streams {
+        true => planned(args, Some(args.traffic.gen_tokens), step.output_tokens.or(Some(step.asked_tokens))),
+        false => 1,
     };
+    let prompt = planned(args, Some(args.traffic.prompt), step.prompt_tokens);
+    let case = Case::new(quant, users.unwrap_or(1), prompt, generated);
     let key = CaseKey {
         engine: record.engine.name.clone(),
         model: model.to_string(),

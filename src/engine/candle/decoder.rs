@@ -1,15 +1,16 @@
 //! One decoder for the Llama family, on candle tensors: any batch, a preallocated key-value cache, key and value
 //! heads never repeated, logits at the last or at all positions.
 
-use super::cpu::attention::{CachedAttention, Places};
+use super::cpu::attention::{CachedAttention, KvCache, Places};
+use super::cpu::{rope::rope, rows};
 use super::linear::Linear;
 use super::ops::{self, Compute, Kernels};
 use super::ragged::{Ragged, Segment};
-use super::rope;
+use super::rope::tables;
 use super::source::names::{BlockTensor, TensorName};
 use super::source::{ModelError, WeightSource};
 use crate::units::Bytes;
-use crate::workload::{Encoding, ModelShape, Quant};
+use crate::workload::{CacheType, Encoding, ModelShape, Quant};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::ops::{rms_norm, silu};
 use candle_nn::rotary_emb::rope_thd;
@@ -30,8 +31,11 @@ struct Norm {
 }
 
 impl Norm {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        rms_norm(x, &self.weight, self.eps)
+    fn forward(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        match kernels {
+            Kernels::Own => rows::rms_norm(x, &self.weight, self.eps),
+            Kernels::Candle => rms_norm(x, &self.weight, self.eps),
+        }
     }
 }
 
@@ -42,13 +46,21 @@ pub(super) struct Projection {
 }
 
 impl Projection {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.forward(x)?;
+    /// The bias added to the product `y`.
+    fn biased(&self, y: Tensor) -> Result<Tensor> {
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
         }
     }
+}
+
+/// Keys and values of the sequences of a block.
+pub(super) enum Cache {
+    /// For the project's own attention.
+    Own(KvCache),
+    /// `(batch, kv_heads, capacity, head_dim)` each.
+    Candle(Tensor, Tensor),
 }
 
 pub(super) struct Block {
@@ -63,8 +75,8 @@ pub(super) struct Block {
     pub(super) gate: Linear,
     pub(super) up: Linear,
     pub(super) down: Linear,
-    /// Keys and values of `(batch, kv_heads, capacity, head_dim)` each.
-    cache: Option<(Tensor, Tensor)>,
+    /// Keys and values.
+    cache: Option<Cache>,
 }
 
 /// A decoder with its weights.
@@ -106,7 +118,7 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn matrix(&mut self, name: TensorName, rows: usize, cols: usize) -> std::result::Result<Linear, ModelError> {
-        let (linear, encoding) = self.weights.matrix(name, rows, cols, self.quant)?;
+        let (linear, encoding) = self.weights.matrix(name, rows, cols, (self.quant, self.compute.layout()))?;
         count_encoding(&mut self.encodings, encoding);
         linear.prepared_for(self.compute).map_err(|e| ModelError::new(format!("{name:?}"), e))
     }
@@ -199,17 +211,21 @@ impl Decoder {
         })
     }
 
-    /// Makes room for `batch` sequences of up to `capacity` positions and empties the cache.
-    pub fn allocate(&mut self, batch: usize, capacity: usize) -> Result<()> {
+    /// Makes room for `batch` sequences of up to `capacity` positions, kept in `kind`, and empties the cache. candle's own
+    /// kernels keep keys and values in the type that they compute in.
+    pub fn allocate(&mut self, batch: usize, capacity: usize, kind: CacheType) -> Result<()> {
         let shape = (batch, self.shape.kv_heads, capacity, self.shape.head_dim);
         for block in &mut self.blocks {
             block.cache = None;
         }
         for block in &mut self.blocks {
             let zeros = || Tensor::zeros(shape, self.compute.dtype, &self.compute.device);
-            block.cache = Some((zeros()?, zeros()?));
+            block.cache = Some(match self.compute.kernels {
+                Kernels::Own => Cache::Own(KvCache::new(kind, shape)),
+                Kernels::Candle => Cache::Candle(zeros()?, zeros()?),
+            });
         }
-        let (cos, sin) = rope::tables(&self.shape, self.rope_divisors.as_deref(), capacity)?;
+        let (cos, sin) = tables(&self.shape, self.rope_divisors.as_deref(), capacity)?;
         self.rope = (self.compute.tensor(&cos)?, self.compute.tensor(&sin)?);
         self.capacity = capacity;
         self.filled = 0;
@@ -228,7 +244,7 @@ impl Decoder {
         if logits == Logits::Last && seq > 1 {
             x = x.narrow(1, seq - 1, 1)?.contiguous()?;
         }
-        let y = self.head(&self.output_norm.forward(&x)?)?;
+        let y = self.head(&self.output_norm.forward(&x, self.compute.kernels)?)?;
         match logits {
             Logits::Last => y.squeeze(1),
             Logits::All => Ok(y),
@@ -238,7 +254,7 @@ impl Decoder {
     /// What the last block leaves of `tokens: (batch, seq)`, normed: `(batch, seq, hidden)`, for [`Decoder::head`].
     pub fn hidden(&mut self, tokens: &Tensor) -> Result<Tensor> {
         let x = self.residual(tokens)?;
-        self.output_norm.forward(&x)
+        self.output_norm.forward(&x, self.compute.kernels)
     }
 
     /// The logits of normed hidden states: `(.., hidden)` to `(.., vocab)`.
@@ -275,7 +291,7 @@ impl Decoder {
             x = block.forward(&x, &self.shape, &position, &mut |_, _| Ok(()))?;
         }
         let x = x.squeeze(0)?.index_select(&ends, 0)?.unsqueeze(0)?;
-        self.head(&self.output_norm.forward(&x)?)?.squeeze(0)
+        self.head(&self.output_norm.forward(&x, self.compute.kernels)?)?.squeeze(0)
     }
 
     /// What the next `seq` positions share.
@@ -359,14 +375,19 @@ impl Block {
         position: &Position,
         look: Look<'_>,
     ) -> Result<Tensor> {
-        let normed = self.attention_norm.forward(x)?;
+        let kernels = position.kernels;
+        let normed = self.attention_norm.forward(x, kernels)?;
         look(Reads::AttentionNorm, &normed)?;
         let attended = self.attend(&normed, shape, position)?;
         look(Reads::Attention, &attended)?;
         let x = (x + self.attention_output.forward(&attended)?)?;
-        let normed = self.feed_forward_norm.forward(&x)?;
+        let normed = self.feed_forward_norm.forward(&x, kernels)?;
         look(Reads::FeedForwardNorm, &normed)?;
-        let gated = (silu(&self.gate.forward(&normed)?)? * self.up.forward(&normed)?)?;
+        let [gate, up] = Linear::forward_all([&self.gate, &self.up], &normed)?;
+        let gated = match kernels {
+            Kernels::Own => rows::swiglu(&gate, &up)?,
+            Kernels::Candle => (silu(&gate)? * up)?,
+        };
         look(Reads::Gated, &gated)?;
         x + self.down.forward(&gated)?
     }
@@ -375,33 +396,41 @@ impl Block {
     fn attend(&mut self, x: &Tensor, shape: &ModelShape, position: &Position) -> Result<Tensor> {
         let (cos, sin) = &position.rope;
         let (batch, seq, _) = x.dims3()?;
+        let Position { kernels, past, mask, ragged, .. } = position;
         let heads = |t: Tensor, count| t.reshape((batch, seq, count, shape.head_dim));
-        let normed = |t: Tensor, norm: &Option<Norm>| match norm {
-            Some(norm) => norm.forward(&t),
-            None => Ok(t),
+        let turned = |t: Tensor, norm: &Option<Norm>| {
+            let t = match norm {
+                Some(norm) => norm.forward(&t, *kernels)?,
+                None => t,
+            };
+            match kernels {
+                Kernels::Own => rope(&t, cos, sin),
+                Kernels::Candle => rope_thd(&t, cos, sin),
+            }
         };
-        let q = normed(heads(self.query.forward(x)?, shape.heads)?, &self.query_norm)?;
-        let k = normed(heads(self.key.forward(x)?, shape.kv_heads)?, &self.key_norm)?;
-        let v = heads(self.value.forward(x)?, shape.kv_heads)?;
-        let q = rope_thd(&q, cos, sin)?;
-        let k = rope_thd(&k, cos, sin)?;
-        let Some((keys, values)) = &self.cache else {
+        let [q, k, v] = Linear::forward_all([&self.query.weight, &self.key.weight, &self.value.weight], x)?;
+        let q = turned(heads(self.query.biased(q)?, shape.heads)?, &self.query_norm)?;
+        let k = turned(heads(self.key.biased(k)?, shape.kv_heads)?, &self.key_norm)?;
+        let v = heads(self.value.biased(v)?, shape.kv_heads)?;
+        let Some(cache) = &mut self.cache else {
             bail!("no cache has been allocated");
         };
-        let Position { kernels, past, mask, ragged, .. } = position;
         if let Some(ragged) = ragged {
-            return ragged.attend(*kernels, (&q, &k, &v), (keys, values), shape);
+            return ragged.attend((&q, &k, &v), cache, shape);
         }
-        keys.slice_set(&k.transpose(1, 2)?.contiguous()?, 2, *past)?;
-        values.slice_set(&v.transpose(1, 2)?.contiguous()?, 2, *past)?;
         let window = shape.sliding_window;
-        match kernels {
-            Kernels::Own => {
-                let attention =
-                    CachedAttention { places: Places::All(*past), scale: 1.0 / (shape.head_dim as f32).sqrt(), window };
-                q.apply_op3_no_bwd(keys, values, &attention)
+        match cache {
+            Cache::Own(cache) => {
+                let places = Places::All(*past);
+                cache.write(&k, &v, &places)?;
+                let scale = 1.0 / (shape.head_dim as f32).sqrt();
+                q.apply_op1_no_bwd(&CachedAttention { cache, places, scale, window, both_ways: false })
             }
-            Kernels::Candle => ops::attention(&q, (keys, values), *past, window, mask.as_ref()),
+            Cache::Candle(keys, values) => {
+                keys.slice_set(&k.transpose(1, 2)?.contiguous()?, 2, *past)?;
+                values.slice_set(&v.transpose(1, 2)?.contiguous()?, 2, *past)?;
+                ops::attention(&q, (keys, values), *past, window, mask.as_ref())
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Greedy choice of the next token, and the check that logits are numbers.
 
-use super::cpu::matmul::with_f32_values;
+use super::cpu::values::with_f32_values;
 use candle_core::{Result, Tensor};
 
 /// The tokens that a batch of logits gives.

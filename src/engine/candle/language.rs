@@ -1,11 +1,12 @@
 //! The decoder as a language model: logits at any place of a batch, mean hidden states, greedy text.
 
-use super::cpu::matmul::with_f32_values;
+use super::cpu::values::with_f32_values;
 use super::decoder::Decoder;
 use super::{failed, generate};
 use crate::engine::EngineError;
 use crate::engine::language::{LanguageModel, Place, TakeLogits};
 use crate::units::Bytes;
+use crate::workload::CacheType;
 use candle_core::{DType, Device, Result, Tensor};
 use std::ops::ControlFlow;
 
@@ -40,7 +41,7 @@ impl CandleLanguageModel {
             return Ok(());
         }
         self.room = (0, 0);
-        self.decoder.allocate(batch, length)?;
+        self.decoder.allocate(batch, length, CacheType::F32)?;
         self.room = (batch, length);
         Ok(())
     }

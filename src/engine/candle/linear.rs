@@ -1,10 +1,21 @@
 //! A weight matrix, dense or block-quantized, and its product with activations.
 
-use super::cpu::matmul::{DenseMatmul, quantized_matmul};
+use super::cpu::packed::Packed;
+use super::cpu::product::products;
 use super::ops::{CandleMatrix, Compute, Kernels};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
+use rayon::prelude::*;
 use std::sync::Arc;
+
+/// How a matrix is laid out in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Row after row, as files and candle have it.
+    Rows,
+    /// In panels, for the project's own products; rows where there is no such format.
+    Panels,
+}
 
 /// A `(outputs, inputs)` matrix.
 #[derive(Debug, Clone)]
@@ -12,11 +23,13 @@ pub struct Linear(Weights);
 
 #[derive(Debug, Clone)]
 enum Weights {
-    /// `f32`, `f16` or `bf16`.
+    /// `f32`, `f16` or `bf16`, row after row.
     Dense(Tensor),
     /// GGUF blocks.
     Blocks(Arc<QTensor>),
-    /// Either, for candle's own products.
+    /// Panels.
+    Packed(Arc<Packed>),
+    /// Dense or blocks, for candle's own products.
     Candle(CandleMatrix),
 }
 
@@ -40,7 +53,12 @@ impl Linear {
         Self(Weights::Blocks(Arc::new(weights)))
     }
 
-    /// The matrix as `compute` needs it.
+    /// A matrix in panels.
+    pub fn packed(weights: Packed) -> Self {
+        Self(Weights::Packed(Arc::new(weights)))
+    }
+
+    /// The matrix as `compute` needs it, where it was loaded in the layout of `compute`.
     pub fn prepared_for(self, compute: &Compute) -> Result<Self> {
         match compute.kernels {
             Kernels::Own => Ok(self),
@@ -51,9 +69,34 @@ impl Linear {
     /// `x . w^T`: `(.., inputs)` to `(.., outputs)`, both contiguous, and `f32` for the project's own kernels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.0 {
-            Weights::Dense(w) => x.apply_op2_no_bwd(w, &DenseMatmul),
-            Weights::Blocks(w) => quantized_matmul(x, w),
+            Weights::Dense(w) => {
+                let (outputs, inputs) = w.dims2()?;
+                let mut dims = x.dims().to_vec();
+                if let Some(last) = dims.last_mut() {
+                    *last = outputs;
+                }
+                x.reshape(((), inputs))?.matmul(&w.to_dtype(DType::F32)?.t()?)?.reshape(dims)
+            }
+            Weights::Blocks(w) => x.apply_op1_no_bwd(w.as_ref()),
+            Weights::Packed(w) => Ok(products(x, &[w])?.remove(0)),
             Weights::Candle(matrix) => matrix.forward(x),
+        }
+    }
+
+    /// The products of several matrices with the same `x`, as one piece of work where all are in panels.
+    pub fn forward_all<const N: usize>(matrices: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
+        let packed: Vec<&Packed> = matrices.iter().filter_map(|matrix| matrix.as_packed()).collect();
+        let results = match packed.len() == N {
+            true => products(x, &packed)?,
+            false => matrices.iter().map(|matrix| matrix.forward(x)).collect::<Result<_>>()?,
+        };
+        results.try_into().map_err(|_| candle_core::Error::Msg("a product is missing".to_string()))
+    }
+
+    fn as_packed(&self) -> Option<&Packed> {
+        match &self.0 {
+            Weights::Packed(packed) => Some(packed),
+            _ => None,
         }
     }
 
@@ -62,6 +105,16 @@ impl Linear {
         match &self.0 {
             Weights::Blocks(w) => w.embedding(ids),
             Weights::Candle(matrix) => matrix.embed(ids),
+            Weights::Packed(w) => {
+                let (batch, seq) = ids.dims2()?;
+                let ids: Vec<u32> = ids.flatten_all()?.to_vec1()?;
+                if let Some(id) = ids.iter().find(|id| **id as usize >= w.rows()) {
+                    bail!("there is no row {id} in a table of {}", w.rows());
+                }
+                let mut values = vec![0f32; ids.len() * w.cols()];
+                values.chunks_exact_mut(w.cols()).zip(&ids).for_each(|(row, id)| w.row(*id as usize, row));
+                Tensor::from_vec(values, (batch, seq, w.cols()), &Device::Cpu)
+            }
             Weights::Dense(w) => {
                 let (batch, seq) = ids.dims2()?;
                 let rows = w.index_select(&ids.flatten_all()?, 0)?.to_dtype(DType::F32)?;
@@ -70,29 +123,36 @@ impl Linear {
         }
     }
 
-    /// The weights as floats or as blocks.
-    pub fn parts(&self) -> Parts<'_> {
+    /// The weights as floats or as blocks; an error for panels, which only the project's own products read.
+    pub fn parts(&self) -> Result<Parts<'_>> {
         match &self.0 {
-            Weights::Dense(w) => Parts::Dense(w),
-            Weights::Blocks(w) => Parts::Blocks(w),
-            Weights::Candle(matrix) => matrix.parts(),
+            Weights::Dense(w) => Ok(Parts::Dense(w)),
+            Weights::Blocks(w) => Ok(Parts::Blocks(w)),
+            Weights::Candle(matrix) => Ok(matrix.parts()),
+            Weights::Packed(w) => bail!("{w:?} is not stored in rows"),
         }
     }
 
-    /// Bytes of the weights.
+    /// Bytes that the weights take in memory.
     pub fn bytes(&self) -> usize {
-        match self.parts() {
+        let of = |parts: Parts<'_>| match parts {
             Parts::Dense(w) => w.elem_count() * w.dtype().size_in_bytes(),
             Parts::Blocks(w) => w.storage_size_in_bytes(),
+        };
+        match &self.0 {
+            Weights::Packed(packed) => packed.bytes(),
+            Weights::Dense(w) => of(Parts::Dense(w)),
+            Weights::Blocks(w) => of(Parts::Blocks(w)),
+            Weights::Candle(matrix) => of(matrix.parts()),
         }
     }
 
     /// The weights as GGUF blocks of `dtype`; a matrix of blocks must be of that type already.
     pub fn to_qtensor(&self, dtype: GgmlDType) -> Result<QTensor> {
-        let weights = match self.parts() {
+        let weights = match self.parts()? {
             Parts::Dense(w) => return QTensor::quantize(w, dtype),
             Parts::Blocks(w) if w.dtype() == dtype => w,
-            Parts::Blocks(w) => candle_core::bail!("a matrix of {:?} is not one of {dtype:?}", w.dtype()),
+            Parts::Blocks(w) => bail!("a matrix of {:?} is not one of {dtype:?}", w.dtype()),
         };
         let storage = QStorage::from_data(weights.data()?, &Device::Cpu, dtype)?;
         QTensor::new(storage, weights.shape().clone())
@@ -100,7 +160,13 @@ impl Linear {
 
     /// The weights as an `f32` tensor.
     pub fn to_f32(&self) -> Result<Tensor> {
-        match self.parts() {
+        if let Weights::Packed(packed) = &self.0 {
+            let (rows, cols) = (packed.rows(), packed.cols());
+            let mut values = vec![0f32; rows * cols];
+            values.par_chunks_exact_mut(cols).enumerate().for_each(|(row, values)| packed.row(row, values));
+            return Tensor::from_vec(values, (rows, cols), &Device::Cpu);
+        }
+        match self.parts()? {
             Parts::Dense(w) => w.to_dtype(DType::F32),
             Parts::Blocks(w) => w.dequantize(&w.device()),
         }

@@ -4,10 +4,12 @@
 pub mod cpu;
 pub mod cuda;
 pub mod decoder;
+pub mod encoder;
 mod generate;
 pub mod greedy;
 mod language;
 pub mod linear;
+pub mod opened;
 pub mod ops;
 mod prune;
 pub mod ragged;
@@ -20,8 +22,9 @@ use super::{Engine, EngineError, Generated, Prepared, Step};
 use crate::device::cuda::Card;
 use crate::device::memory;
 use crate::units::Bytes;
-use crate::workload::{Case, Encoding, ModelShape, Pruning, Quant};
-use candle_core::Device;
+use crate::workload::{CacheType, Case, Encoding, ModelShape, Pruning, Quant};
+use candle_core::{DType, Device};
+use cuda::CudaEngine;
 use decoder::Decoder;
 pub use language::CandleLanguageModel;
 use ops::{Compute, Kernels};
@@ -102,7 +105,7 @@ impl CandleEngine {
         calibration: &[Vec<u32>],
     ) -> Result<CandleLanguageModel, EngineError> {
         let shape = &self.model.shape;
-        let case = Case { quant, batch: 8, prompt_tokens: shape.max_context.min(1024) - 1, gen_tokens: 1 };
+        let case = Case::new(quant, 8, shape.max_context.min(1024) - 1, 1);
         let (needed, available) = self.memory(&case);
         if needed.0 > available.0 {
             return Err(EngineError::DoesNotFit { needed, available });
@@ -144,11 +147,9 @@ impl CandleEngine {
             )));
         }
         // A pass holds the activations of a chunk, not those of whole prompts.
-        let case = |slots| Case {
-            quant,
-            batch: slots,
-            prompt_tokens: prefill_chunk.div_ceil(slots).clamp(1, slot_tokens.max(2) - 1),
-            gen_tokens: slot_tokens - prefill_chunk.div_ceil(slots).clamp(1, slot_tokens.max(2) - 1),
+        let case = |slots: usize| {
+            let prompt = prefill_chunk.div_ceil(slots).clamp(1, slot_tokens.max(2) - 1);
+            Case::new(quant, slots, prompt, slot_tokens - prompt)
         };
         let fits = |slots: &usize| {
             let (needed, available) = self.memory(&case(*slots));
@@ -163,7 +164,8 @@ impl CandleEngine {
             return Err(EngineError::Failed("no weights are loaded".to_string()));
         };
         let device = self.device.clone();
-        device.with_context(|| decoder.allocate(slots, slot_tokens)).map_err(failed)?;
+        let kind = self.cache_type(quant);
+        device.with_context(|| decoder.allocate(slots, slot_tokens, kind)).map_err(failed)?;
         Ok((CandleBatch::new(decoder, device, slots, slot_tokens), slots < most_slots))
     }
 
@@ -174,18 +176,30 @@ impl CandleEngine {
         }
     }
 
+    /// The precision of the key-value cache where a case names none: 16 bits, but for weights in 32.
+    fn cache_type(&self, quant: Quant) -> CacheType {
+        match (self.kernels, self.compute(quant).dtype) {
+            (Kernels::Own, _) if quant == Quant::F32 => CacheType::F32,
+            (Kernels::Own, _) => CacheType::F16,
+            (Kernels::Candle, DType::F32) => CacheType::F32,
+            (Kernels::Candle, _) => CacheType::F16,
+        }
+    }
+
     /// About what a case needs beyond what is loaded already: weights, candle's repacked copy of them, cache,
     /// activations of the prefill; and what there is.
     fn memory(&self, case: &Case) -> (Bytes, Bytes) {
         let shape = &self.model.shape;
         let on_card = self.card.is_some();
-        let weights = |quant| if on_card { shape.weight_bytes(quant).0 } else { resident_bytes(shape, quant) };
+        let weights = |quant| match (on_card, self.kernels) {
+            (false, Kernels::Candle) => repacked_bytes(shape, quant),
+            _ => shape.weight_bytes(quant).0,
+        };
         let free = match self.card.as_ref().map(|card| card.memory()) {
             Some(memory) => memory.map_or(Bytes(f64::INFINITY), |(free, _)| free),
             None => memory::available(),
         };
         let available = Bytes(free.0 + self.loaded.as_ref().map_or(0.0, |(quant, _)| weights(*quant)));
-        let element = self.compute(case.quant).dtype.size_in_bytes();
         let prompt = case.prompt_tokens as f64;
         // candle's kernels keep the scores of all heads at once, and copies of them.
         let scores = if self.kernels == Kernels::Candle { 3.0 * shape.heads as f64 * prompt * prompt } else { 0.0 };
@@ -194,7 +208,8 @@ impl CandleEngine {
             * (prompt * (6 * shape.hidden_size + 3 * shape.intermediate_size) as f64
                 + scores
                 + shape.vocab_size as f64);
-        let cache = shape.kv_bytes(case.batch, case.context(), element).0;
+        let kind = case.cache.unwrap_or(self.cache_type(case.quant));
+        let cache = shape.cache_bytes(case.batch, case.context(), kind).0;
         (Bytes(weights(case.quant) + cache + activations) + RESERVE, available)
     }
 
@@ -229,9 +244,9 @@ fn encoding_notes(quant: Quant, encodings: &[(Encoding, usize)]) -> Vec<String> 
     notes
 }
 
-/// Bytes that weights take once they have run: candle keeps a repacked copy of `Q8_0` (as large) and of `Q4_K`
+/// Bytes that weights take once candle's own products have run: it keeps a repacked copy of `Q8_0` (as large) and of `Q4_K`
 /// (6 bits a weight) beside the original.
-fn resident_bytes(shape: &ModelShape, quant: Quant) -> f64 {
+fn repacked_bytes(shape: &ModelShape, quant: Quant) -> f64 {
     let stored = shape.weight_bytes(quant).0;
     match quant.nominal_encoding() {
         Encoding::Q8_0 => stored * 2.0,
@@ -253,6 +268,11 @@ impl Engine for CandleEngine {
                 case.prompt_tokens, case.gen_tokens, shape.max_context
             )));
         }
+        let kind = self.cache_type(case.quant);
+        if self.kernels == Kernels::Candle && case.cache.is_some_and(|cache| cache != kind) {
+            return Err(EngineError::Unsupported(format!("candle's own kernels keep keys and values in {kind} here")));
+        }
+        let kind = case.cache.unwrap_or(kind);
         let (needed, available) = self.memory(case);
         if needed.0 > available.0 {
             return Err(EngineError::DoesNotFit { needed, available });
@@ -261,22 +281,21 @@ impl Engine for CandleEngine {
         if loaded {
             self.load(case.quant).map_err(|error| self.explained(error, case))?;
         }
-        let element = self.compute(case.quant).dtype.size_in_bytes();
         let shape = self.model.shape.clone();
         let notes = self.notes();
         let Some((_, decoder)) = &mut self.loaded else {
             return Err(EngineError::Failed("no weights are loaded".to_string()));
         };
         // The last token is generated but never fed back.
-        let allocated = decoder.allocate(case.batch, case.context() - 1).map_err(failed);
+        let allocated = decoder.allocate(case.batch, case.context() - 1, kind).map_err(failed);
         let (weight_bytes, decode_weight_bytes) = (decoder.matrix_bytes(), decoder.decode_matrix_bytes());
         allocated.map_err(|error| self.explained(error, case))?;
         Ok(Prepared {
             loaded,
             weight_bytes,
             decode_weight_bytes,
-            cache_bytes: shape.kv_bytes(case.batch, case.context() - 1, element),
-            cache_element_bytes: element,
+            cache_bytes: shape.cache_bytes(case.batch, case.context() - 1, kind),
+            cache_token_bytes: shape.cache_bytes(1, 1, kind),
             notes,
         })
     }
@@ -318,7 +337,7 @@ impl Engine for CandleEngine {
         let tokenizer = self.model.tokenizer.as_ref()?;
         let (_, decoder) = self.loaded.as_mut()?;
         let mut ids = tokenizer.encode(prompt, true).ok()?.get_ids().to_vec();
-        decoder.allocate(1, ids.len() + tokens).ok()?;
+        decoder.allocate(1, ids.len() + tokens, CacheType::F32).ok()?;
         let mut go_on = || ControlFlow::Continue(());
         let prompts = [ids.clone()];
         let device = &self.device;

@@ -1,7 +1,7 @@
 //! Which kernels compute, and the operations of the decoder by candle's own ones: one after the other, on the CPU or
 //! (built with the feature `cuda`) on a card. A second set to compare the project's own kernels with.
 
-use super::linear::{Linear, Parts};
+use super::linear::{Layout, Linear, Parts};
 use crate::workload::Quant;
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Result, Tensor};
@@ -46,6 +46,14 @@ impl Compute {
         Self { kernels: Kernels::Candle, device: device.clone(), dtype }
     }
 
+    /// How it wants matrices.
+    pub fn layout(&self) -> Layout {
+        match self.kernels {
+            Kernels::Own => Layout::Panels,
+            Kernels::Candle => Layout::Rows,
+        }
+    }
+
     /// A small tensor of the CPU as this computes with it.
     pub fn tensor(&self, tensor: &Tensor) -> Result<Tensor> {
         tensor.to_device(&self.device)?.to_dtype(self.dtype)
@@ -68,7 +76,7 @@ enum Weights {
 impl CandleMatrix {
     /// A copy of `matrix` on the device.
     pub fn new(matrix: &Linear, compute: &Compute) -> Result<Self> {
-        let weights = match matrix.parts() {
+        let weights = match matrix.parts()? {
             Parts::Dense(tensor) => Weights::Dense(compute.tensor(tensor)?),
             Parts::Blocks(blocks) => {
                 let storage = QStorage::from_data(blocks.data()?, &compute.device, blocks.dtype())?;

@@ -4,9 +4,9 @@
 use super::decoder::{Block, Decoder, Reads};
 use super::linear::Linear;
 use super::ops::Compute;
-use super::source::build;
+use super::source::build::{self, Target};
 use crate::workload::pruning::{Method, Sparsity};
-use crate::workload::{Pruning, Quant};
+use crate::workload::{CacheType, Pruning, Quant};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 use std::convert::Infallible;
@@ -66,7 +66,7 @@ fn embedded(decoder: &mut Decoder, calibration: &[Vec<u32>]) -> Result<Vec<Tenso
         bail!("Wanda needs calibration text of at least one window");
     }
     let batch = BATCH.min(calibration.len());
-    decoder.allocate(batch, length)?;
+    decoder.allocate(batch, length, CacheType::F32)?;
     let device = decoder.compute.device.clone();
     let chunks = calibration.chunks_exact(batch);
     chunks.map(|chunk| decoder.embedding.embed(&Tensor::from_vec(chunk.concat(), (batch, length), &device)?)).collect()
@@ -114,7 +114,8 @@ fn values(matrix: &Linear) -> Result<(Vec<f32>, usize, usize)> {
 }
 
 fn stored(values: &[f32], rows: usize, cols: usize, quant: Quant, compute: &Compute) -> Result<Linear> {
-    let built = build::matrix::<Infallible>(rows, cols, quant.encoding(cols), |range, out| {
+    let target = Target { rows, cols, encoding: quant.encoding(cols), layout: compute.layout() };
+    let built = build::matrix::<Infallible>(target, |range, out| {
         out.copy_from_slice(&values[range.start * cols..range.end * cols]);
         Ok(())
     });

@@ -1,8 +1,9 @@
 //! Pieces of sequences of different lengths in one pass: those that decode with one token each, and chunks of prompts.
 //! Products see one long batch; attention sees each piece with its own row of the cache.
 
-use super::cpu::attention::{CachedAttention, Places};
-use super::ops::{self, Kernels};
+use super::cpu::attention::{CachedAttention, KvCache, Places};
+use super::decoder::Cache;
+use super::ops;
 use crate::workload::ModelShape;
 use candle_core::{Result, Tensor, bail};
 
@@ -75,46 +76,63 @@ impl Ragged {
     }
 
     /// Writes new keys and values into the cache and attends: queries `(1, tokens, heads, dim)`, keys and values
-    /// `(1, tokens, kv_heads, dim)`, caches `(rows, kv_heads, capacity, dim)`. Gives `(1, tokens, heads * dim)`.
+    /// `(1, tokens, kv_heads, dim)`. Gives `(1, tokens, heads * dim)`.
     pub(super) fn attend(
         &self,
-        kernels: Kernels,
         (q, k, v): (&Tensor, &Tensor, &Tensor),
-        (keys, values): (&Tensor, &Tensor),
+        cache: &mut Cache,
         shape: &ModelShape,
     ) -> Result<Tensor> {
-        let mut at = 0;
-        for (row, past, count) in &self.pieces {
-            for (new, cache) in [(k, keys), (v, values)] {
-                let new = new.narrow(1, at, *count)?.transpose(1, 2)?.contiguous()?;
-                cache.narrow(0, *row, 1)?.slice_set(&new, 2, *past)?;
+        match cache {
+            Cache::Own(cache) => {
+                self.each_piece(|place, at, count| {
+                    cache.write(&k.narrow(1, at, count)?, &v.narrow(1, at, count)?, &Places::Each(vec![place]))
+                })?;
+                self.own(q, cache, shape)
             }
-            at += count;
-        }
-        match kernels {
-            Kernels::Own => self.own(q, (keys, values), shape),
-            Kernels::Candle => self.candle(q, (keys, values), shape),
+            Cache::Candle(keys, values) => {
+                self.each_piece(|(row, past), at, count| {
+                    for (new, cache) in [(k, &*keys), (v, &*values)] {
+                        let new = new.narrow(1, at, count)?.transpose(1, 2)?.contiguous()?;
+                        cache.narrow(0, row, 1)?.slice_set(&new, 2, past)?;
+                    }
+                    Ok(())
+                })?;
+                self.candle(q, (keys, values), shape)
+            }
         }
     }
 
-    fn own(&self, q: &Tensor, (keys, values): (&Tensor, &Tensor), shape: &ModelShape) -> Result<Tensor> {
+    /// The row and length of each piece, where its tokens begin in the pass, and how many they are.
+    fn each_piece(&self, mut work: impl FnMut((usize, usize), usize, usize) -> Result<()>) -> Result<()> {
+        let mut at = 0;
+        for (row, past, count) in &self.pieces {
+            work((*row, *past), at, *count)?;
+            at += count;
+        }
+        Ok(())
+    }
+
+    fn own(&self, q: &Tensor, cache: &KvCache, shape: &ModelShape) -> Result<Tensor> {
         let (_, _, heads, dim) = q.dims4()?;
         let attention = |places| CachedAttention {
+            cache,
             places: Places::Each(places),
             scale: 1.0 / (dim as f32).sqrt(),
             window: shape.sliding_window,
+            both_ways: false,
         };
         let mut parts = Vec::new();
         if self.singles > 0 {
             let places = self.pieces[..self.singles].iter().map(|(row, past, _)| (*row, *past)).collect();
             let q = q.narrow(1, 0, self.singles)?.reshape((self.singles, 1, heads, dim))?;
-            let y = q.apply_op3_no_bwd(keys, values, &attention(places))?;
+            let y = q.apply_op1_no_bwd(&attention(places))?;
             parts.push(y.reshape((1, self.singles, heads * dim))?);
         }
         let mut at = self.singles;
         for (row, past, count) in &self.pieces[self.singles..] {
             let q = q.narrow(1, at, *count)?;
-            parts.push(q.apply_op3_no_bwd(keys, values, &attention(vec![(*row, *past)]))?);
+            parts.push(q.apply_op1_no_bwd(&attention(vec![(*row, *past)]))?);
             at += count;
         }
         match parts.as_slice() {

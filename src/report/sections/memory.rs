@@ -70,7 +70,7 @@ fn needed_memory(report: &Report<'_>, shape: &ModelShape) -> Option<Plot> {
         dots: (0..9)
             .map(|power| 1usize << power)
             .map(|batch| {
-                let case = Case { quant, batch, prompt_tokens, gen_tokens };
+                let case = Case::new(quant, batch, prompt_tokens, gen_tokens);
                 Dot::exact(batch as f64, needed(shape, &case, CACHE_ELEMENT, GPU_RESERVE).0 / GIB)
             })
             .collect(),
@@ -112,7 +112,7 @@ fn table(report: &Report<'_>, shape: &ModelShape) -> Table {
     sizes.sort_by(|a, b| a.0.total_cmp(&b.0));
     for (memory, names) in sizes {
         let fits = |quant: Quant, batch: usize| {
-            let case = Case { quant, batch, prompt_tokens, gen_tokens };
+            let case = Case::new(quant, batch, prompt_tokens, gen_tokens);
             needed(shape, &case, CACHE_ELEMENT, GPU_RESERVE).0 <= memory
         };
         let greatest =

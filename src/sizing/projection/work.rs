@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn counts_are_those_of_the_shape() {
         let shape = Preset::named("llama-3.1-8b").unwrap().shape;
-        let case = Case { quant: Quant::F16, batch: 2, prompt_tokens: 512, gen_tokens: 128 };
+        let case = Case::new(Quant::F16, 2, 512, 128);
         let prefill = Work::prefill_of(&shape, &case);
         let sum = prefill.ops + prefill.attention_ops + prefill.head_ops;
         assert!((sum / shape.prefill_ops(2, 512) - 1.0).abs() < 1e-12);

@@ -15,16 +15,13 @@ macro_rules! dispatched {
                 fn avx2($($arg: $ty),*) {
                     $body($($arg),*)
                 }
-                use $crate::engine::candle::cpu::dot::{CpuLevel, cpu_level};
-                match cpu_level() {
-                    // SAFETY: the level says that the instructions exist; AVX-512 DQ and VL come with every
-                    // AVX-512 CPU since Skylake-X, and are checked.
-                    CpuLevel::Avx512 if is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl") => {
-                        return unsafe { avx512($($arg),*) };
-                    }
+                use $crate::engine::candle::cpu::simd::Level;
+                match Level::best() {
                     // SAFETY: the level says that the instructions exist.
-                    CpuLevel::Avx512 | CpuLevel::Avx2 => return unsafe { avx2($($arg),*) },
-                    CpuLevel::Portable => {}
+                    Level::Avx512Vnni => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    Level::AvxVnni | Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    Level::Neon | Level::Portable => {}
                 }
             }
             $body($($arg),*)

@@ -2,7 +2,10 @@
 
 pub mod attention;
 mod dispatch;
-pub mod dot;
-pub mod matmul;
+pub mod packed;
+pub mod product;
+pub mod rope;
+pub mod rows;
+pub mod simd;
 mod softmax;
-mod widen;
+pub mod values;

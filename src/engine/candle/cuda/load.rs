@@ -4,6 +4,7 @@ use super::products::Product;
 use super::weights::{Compute, Matrix, Packed};
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::candle::decoder::count_encoding;
+use crate::engine::candle::linear::Layout;
 use crate::engine::candle::source::names::{BlockTensor, TensorName};
 use crate::engine::candle::source::{ModelError, WeightSource};
 use crate::workload::{Encoding, ModelShape, Quant};
@@ -50,7 +51,7 @@ pub(super) struct Loader<'a> {
 
 impl Loader<'_> {
     pub fn packed(&mut self, name: TensorName, rows: usize, cols: usize) -> Result<Packed, LoadError> {
-        let (linear, encoding) = self.weights.matrix(name, rows, cols, self.quant)?;
+        let (linear, encoding) = self.weights.matrix(name, rows, cols, (self.quant, Layout::Rows))?;
         count_encoding(&mut self.encodings, encoding);
         Ok(Packed::new(&linear, rows, cols, self.compute)?)
     }

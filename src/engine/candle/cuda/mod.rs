@@ -120,7 +120,7 @@ impl Engine for CudaEngine {
             weight_bytes: Bytes(decoder.matrix_bytes() as f64),
             decode_weight_bytes: Bytes(decoder.decode_matrix_bytes() as f64),
             cache_bytes: shape.kv_bytes(case.batch, case.context() - 1, CACHE_ELEMENT_BYTES),
-            cache_element_bytes: CACHE_ELEMENT_BYTES,
+            cache_token_bytes: shape.kv_bytes(1, 1, CACHE_ELEMENT_BYTES),
             notes: super::encoding_notes(case.quant, &decoder.encodings),
         })
     }

@@ -96,7 +96,7 @@ impl Packed {
     /// Packs `linear` of `(rows, cols)`.
     pub fn new(linear: &Linear, rows: usize, cols: usize, compute: Compute) -> Result<Self, ModelError> {
         let wrong = |e: candle_core::Error| ModelError::new("weights", e);
-        match linear.parts() {
+        match linear.parts().map_err(wrong)? {
             Parts::Dense(tensor) => {
                 let quants = dense_bytes(tensor, compute).map_err(wrong)?;
                 Ok(Self { rows, cols, kind: Kind::Dense, quants, scales: Vec::new() })

@@ -3,7 +3,8 @@
 use super::gguf_header::{self, TensorEntry};
 use super::names::TensorName;
 use super::{ModelError, OpenedModel, WeightSource, build, spm};
-use crate::engine::candle::linear::Linear;
+use super::build::Target;
+use crate::engine::candle::linear::{Layout, Linear};
 use crate::workload::{Architecture, Encoding, ModelShape, Quant, RopeScaling};
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::tokenizer::TokenizerFromGguf;
@@ -12,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tokenizers::Tokenizer;
@@ -191,6 +193,8 @@ impl Metadata<'_> {
             qkv_bias: self.has(TensorName::Block(0, QueryBias)),
             qk_norm: self.has(TensorName::Block(0, QueryNorm)),
             sliding_window: self.size(&key("attention.sliding_window"))?.filter(|w| *w > 0),
+            token_types: 0,
+            image: None,
         })
     }
 
@@ -227,6 +231,27 @@ impl GgufWeights {
             .read_exact_at(&mut bytes, entry.start)
             .map_err(|e| ModelError::new(&self.path, format!("tensor `{name}` cannot be read: {e}")))?;
         Ok(bytes)
+    }
+
+    /// The bytes of rows `range` of a matrix, straight from the file.
+    fn read_rows(
+        &self,
+        id: TensorName,
+        name: &str,
+        entry: &TensorEntry,
+        range: Range<usize>,
+        bytes: &mut [u8],
+    ) -> Result<(), ModelError> {
+        let row_bytes = bytes.len() / range.len().max(1);
+        let read = |bytes: &mut [u8], row: usize| {
+            self.file
+                .read_exact_at(bytes, entry.start + (row * row_bytes) as u64)
+                .map_err(|e| ModelError::new(&self.path, format!("tensor `{name}` cannot be read: {e}")))
+        };
+        if range.clone().all(|row| self.source_row(id, row) == row) {
+            return read(bytes, range.start);
+        }
+        range.zip(bytes.chunks_exact_mut(row_bytes)).try_for_each(|(row, bytes)| read(bytes, self.source_row(id, row)))
     }
 
     /// The row of the file that holds row `row` of a query or key matrix. Files of the Llama family store the
@@ -268,34 +293,27 @@ impl WeightSource for GgufWeights {
         id: TensorName,
         rows: usize,
         cols: usize,
-        quant: Quant,
+        (quant, layout): (Quant, Layout),
     ) -> Result<(Linear, Encoding), ModelError> {
         let (name, entry, stored) = self.entry(id, &[rows, cols])?;
-        let bytes = self.read(&name, &entry)?;
         let row_bytes = entry.bytes / rows;
         let target = quant.encoding(cols);
         let keep = quant == self.native || stored.bits_per_weight() <= target.bits_per_weight();
         let encoding = if keep && (quant == self.native || stored.block().0 > 1) { stored } else { target };
         let fail = |e: candle_core::Error| ModelError::new(&self.path, format!("tensor `{name}`: {e}"));
-        let linear = if encoding == stored && stored.block().0 > 1 {
-            let mut ordered = Vec::with_capacity(bytes.len());
-            for row in 0..rows {
-                let from = self.source_row(id, row);
-                ordered.extend_from_slice(&bytes[from * row_bytes..(from + 1) * row_bytes]);
-            }
-            build::blocks(&ordered, rows, cols, stored).map_err(fail)?
-        } else {
-            build::matrix(rows, cols, encoding, |range, values| {
-                for (row, values) in range.zip(values.chunks_exact_mut(cols)) {
-                    let from = self.source_row(id, row);
-                    decode_row(stored, &bytes[from * row_bytes..(from + 1) * row_bytes], values)?;
+        let target = Target { rows, cols, encoding, layout };
+        let linear = match encoding == stored {
+            true => build::encoded(target, |range, bytes| self.read_rows(id, &name, &entry, range, bytes))?,
+            false => build::matrix(target, |range, values| {
+                let mut bytes = vec![0; range.len() * row_bytes];
+                self.read_rows(id, &name, &entry, range, &mut bytes)?;
+                for (bytes, values) in bytes.chunks_exact(row_bytes).zip(values.chunks_exact_mut(cols)) {
+                    decode_row(stored, bytes, values).map_err(fail)?;
                 }
                 Ok(())
-            })
-            .and_then(|linear| linear)
-            .map_err(fail)?
+            })?,
         };
-        Ok((linear, encoding))
+        Ok((linear.map_err(fail)?, encoding))
     }
 
     fn rope_divisors(&mut self) -> Result<Option<Vec<f32>>, ModelError> {

@@ -3,6 +3,7 @@
 use super::gguf::SYNTHETIC_KEY;
 use super::names::{BlockTensor, TensorName};
 use super::{ModelError, WeightSource, build};
+use crate::engine::candle::linear::Layout;
 use crate::workload::{ModelShape, Quant, RopeScaling};
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -22,7 +23,7 @@ pub fn write(
     let fail = |e: candle_core::Error| ModelError::new(path, e);
     let mut tensors: Vec<(String, QTensor)> = Vec::new();
     for (id, rows, cols) in matrices(shape) {
-        let (linear, encoding) = weights.matrix(id, rows, cols, quant)?;
+        let (linear, encoding) = weights.matrix(id, rows, cols, (quant, Layout::Rows))?;
         let tensor = linear.to_qtensor(build::ggml_dtype(encoding)).map_err(fail)?;
         tensors.push((id.gguf(), tensor));
     }

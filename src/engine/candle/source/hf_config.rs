@@ -108,6 +108,8 @@ pub fn parse(text: &str) -> Result<ModelShape, String> {
         tied_embeddings: config.tie_word_embeddings.unwrap_or(false),
         qkv_bias: architecture == Architecture::Qwen2,
         qk_norm: architecture == Architecture::Qwen3,
+        token_types: 0,
+        image: None,
         sliding_window: config.sliding_window.filter(|_| uses_window),
     };
     shape.validate()?;

@@ -74,8 +74,31 @@ impl Files<'_> {
     }
 }
 
+/// What a repository has been found to hold, in the cache by now.
+pub enum Fetched {
+    /// A GGUF file.
+    Gguf(PathBuf),
+    /// A folder with config.json and safetensors files.
+    Folder(PathBuf),
+}
+
+/// The last part of a hub id, which a model is called by.
+pub fn name(model: &str) -> String {
+    let (id, _) = split(model);
+    id.rsplit('/').next().unwrap_or(id).to_string()
+}
+
 /// Fetches what is missing from the cache, then opens it.
 pub fn open(model: &str, show_progress: bool) -> Result<OpenedModel, ModelError> {
+    let opened = match fetch(model, show_progress)? {
+        Fetched::Gguf(file) => gguf::open(&file)?,
+        Fetched::Folder(folder) => safetensors::open(&folder, "hub")?,
+    };
+    Ok(OpenedModel { name: name(model), kind: "hub", location: Some(model.to_string()), ..opened })
+}
+
+/// Fetches what is missing from the cache.
+pub fn fetch(model: &str, show_progress: bool) -> Result<Fetched, ModelError> {
     let (id, wanted) = split(model);
     let cache = match (filled("HF_HUB_CACHE"), filled("HF_HOME"), filled("HOME")) {
         (Some(path), _, _) => Cache::new(PathBuf::from(path)),
@@ -94,25 +117,21 @@ pub fn open(model: &str, show_progress: bool) -> Result<OpenedModel, ModelError>
     let repo = Repo::model(id.to_string());
     let refs = cache.path().join(repo.folder_name()).join("refs");
     let files = Files { id, cache: cache.repo(repo), refs, client };
-    let mut opened = match (wanted, &files.client) {
-        (Some(file), None) => gguf::open(&files.get(file)?)?,
-        (None, None) => from_cache(&files)?,
+    match (wanted, &files.client) {
+        (Some(file), None) => files.get(file).map(Fetched::Gguf),
+        (None, None) => from_cache(&files),
         (wanted, Some(client)) => {
             let listed = client.list(id)?.into_iter().filter(|name| is_plain_file(name)).collect();
-            from_hub(&files, wanted, &listed)?
+            from_hub(&files, wanted, &listed)
         }
-    };
-    opened.name = id.rsplit('/').next().unwrap_or(id).to_string();
-    opened.kind = "hub";
-    opened.location = Some(model.to_string());
-    Ok(opened)
+    }
 }
 
 /// Chooses among the files of a repository: the one that was asked for, else safetensors, else its only GGUF file.
-fn from_hub(files: &Files<'_>, wanted: Option<&str>, listed: &BTreeSet<String>) -> Result<OpenedModel, ModelError> {
+fn from_hub(files: &Files<'_>, wanted: Option<&str>, listed: &BTreeSet<String>) -> Result<Fetched, ModelError> {
     let fail = |message: String| Err(ModelError::new(files.id, message));
     match wanted {
-        Some(file) if listed.contains(file) => return gguf::open(&files.get(file)?),
+        Some(file) if listed.contains(file) => return files.get(file).map(Fetched::Gguf),
         Some(file) => return fail(format!("the repository has no file `{file}`")),
         None => {}
     }
@@ -122,7 +141,7 @@ fn from_hub(files: &Files<'_>, wanted: Option<&str>, listed: &BTreeSet<String>) 
         let ggufs: Vec<&str> = listed.iter().map(String::as_str).filter(|name| name.ends_with(".gguf")).collect();
         return match ggufs.as_slice() {
             [] => fail("the repository has neither safetensors nor GGUF files".to_string()),
-            [one] => gguf::open(&files.get(one)?),
+            [one] => files.get(one).map(Fetched::Gguf),
             many => fail(format!("choose one of its GGUF files as `{}:FILE`: {}", files.id, many.join(", "))),
         };
     }
@@ -131,13 +150,18 @@ fn from_hub(files: &Files<'_>, wanted: Option<&str>, listed: &BTreeSet<String>) 
     // A repository may hold the same weights twice: in shards, and consolidated.
     let sharded = listed.contains("model.safetensors.index.json");
     needed.extend(shards.iter().map(|name| name.as_str()).filter(|name| !sharded || name.contains("-of-")));
-    safetensors::open(&files.snapshot(&needed)?, "hub")
+    let folder = files.snapshot(&needed)?;
+    // What sentence encoders say of how tokens become one vector; deeper in the folder.
+    for name in ["modules.json", "1_Pooling/config.json"].into_iter().filter(|name| listed.contains(*name)) {
+        files.get(name)?;
+    }
+    Ok(Fetched::Folder(folder))
 }
 
 /// Opens what the cache has, as there is no hub to ask: safetensors, else its only GGUF file.
-fn from_cache(files: &Files<'_>) -> Result<OpenedModel, ModelError> {
+fn from_cache(files: &Files<'_>) -> Result<Fetched, ModelError> {
     let missing = match files.get("config.json") {
-        Ok(config) => return safetensors::open(config.parent().unwrap_or(Path::new(".")), "hub"),
+        Ok(config) => return Ok(Fetched::Folder(config.parent().unwrap_or(Path::new(".")).to_path_buf())),
         Err(missing) => missing,
     };
     let commit = std::fs::read_to_string(files.refs.join("main")).unwrap_or_default();
@@ -145,7 +169,7 @@ fn from_cache(files: &Files<'_>) -> Result<OpenedModel, ModelError> {
     let entries = std::fs::read_dir(&snapshot).into_iter().flatten().flatten().map(|entry| entry.path());
     let ggufs: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "gguf")).collect();
     match ggufs.as_slice() {
-        [one] => gguf::open(one),
+        [one] => Ok(Fetched::Gguf(one.clone())),
         [] => Err(missing),
         _ => Err(ModelError::new(
             files.id,

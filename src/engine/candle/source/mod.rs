@@ -13,7 +13,7 @@ pub mod safetensors;
 pub mod spm;
 pub mod synthetic;
 
-use super::linear::Linear;
+use super::linear::{Layout, Linear};
 use crate::workload::{Architecture, Encoding, ModelShape, Preset, Quant, preset};
 use candle_core::Tensor;
 use names::TensorName;
@@ -43,13 +43,13 @@ pub trait WeightSource: Send {
     /// A norm or bias of `len` numbers, as `f32`.
     fn vector(&mut self, name: TensorName, len: usize) -> Result<Tensor, ModelError>;
 
-    /// A `(rows, cols)` matrix at `quant`, and the encoding that it got.
+    /// A `(rows, cols)` matrix at `quant` in `layout`, and the encoding that it got.
     fn matrix(
         &mut self,
         name: TensorName,
         rows: usize,
         cols: usize,
-        quant: Quant,
+        quant: (Quant, Layout),
     ) -> Result<(Linear, Encoding), ModelError>;
 
     /// Divisors of the rotary frequencies (`head_dim / 2` of them) that came with the weights.
@@ -98,7 +98,14 @@ pub enum Origin {
 impl OpenedModel {
     /// BLAKE3 of the weight files, or of the preset and seed. Reads the files.
     pub fn hash(&self) -> Result<String, ModelError> {
-        match &self.origin {
+        self.origin.hash()
+    }
+}
+
+impl Origin {
+    /// BLAKE3 of the files, or of the text. Reads the files.
+    pub fn hash(&self) -> Result<String, ModelError> {
+        match self {
             Origin::Files(files) => hash_files(files),
             Origin::Embedded(files) => {
                 let mut hasher = blake3::Hasher::new();
@@ -166,7 +173,7 @@ fn synthetic(preset: &Preset, seed: u64) -> Result<OpenedModel, ModelError> {
 }
 
 /// How a record names a file or folder, so that it is found again from anywhere.
-fn location(path: &Path) -> String {
+pub(super) fn location(path: &Path) -> String {
     path.canonicalize().unwrap_or(path.to_path_buf()).display().to_string()
 }
 

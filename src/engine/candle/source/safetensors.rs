@@ -2,7 +2,8 @@
 
 use super::names::TensorName;
 use super::{ModelError, OpenedModel, WeightSource, build, hf_config, read_tokenizer};
-use crate::engine::candle::linear::Linear;
+use super::build::Target;
+use crate::engine::candle::linear::{Layout, Linear};
 use crate::workload::{Encoding, Quant};
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use candle_core::{Device, Tensor};
@@ -58,10 +59,15 @@ struct Entry {
     info: TensorInfo,
 }
 
-struct SafetensorsWeights {
+/// The tensors of the files of a model, by name.
+pub(in crate::engine::candle) struct Tensors {
     folder: PathBuf,
     shards: Vec<Shard>,
-    tensors: HashMap<String, Entry>,
+    entries: HashMap<String, Entry>,
+}
+
+struct SafetensorsWeights {
+    tensors: Tensors,
     native: Quant,
 }
 
@@ -77,20 +83,12 @@ pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError
     let text = std::fs::read_to_string(&config)
         .map_err(|e| ModelError::new(&config, format!("{e}; a model folder holds config.json and *.safetensors")))?;
     let mut shape = hf_config::parse(&text).map_err(|message| ModelError::new(&config, message))?;
-    let files = shard_files(folder)?;
-    let mut shards = Vec::new();
-    let mut tensors = HashMap::new();
-    for path in &files {
-        let file = File::open(path).map_err(|e| ModelError::new(path, e))?;
-        let (shard, infos) = open_shard(path, Bytes::File(file))?;
-        tensors.extend(infos.into_iter().map(|(name, info)| (name, Entry { shard: shards.len(), info })));
-        shards.push(shard);
-    }
+    let (tensors, files) = Tensors::open(folder)?;
     // Some checkpoints keep a copy of a tied output matrix, and some say nothing of one that they lack.
-    if !tensors.contains_key(&TensorName::Output.hugging_face()) {
+    if tensors.shape(&TensorName::Output.hugging_face()).is_none() {
         shape.tied_embeddings = true;
     }
-    let native = native_quant(folder, &tensors)?;
+    let native = native_quant(&tensors)?;
     let mut hashed = vec![config];
     hashed.extend(files);
     let tokenizer_file = folder.join("tokenizer.json");
@@ -107,7 +105,7 @@ pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError
         synthetic: false,
         origin: super::Origin::Files(hashed),
         tokenizer,
-        weights: Box::new(SafetensorsWeights { folder: folder.to_path_buf(), shards, tensors, native }),
+        weights: Box::new(SafetensorsWeights { tensors, native }),
     })
 }
 
@@ -122,8 +120,9 @@ pub fn open_embedded(name: &str, files: &'static Dir<'static>) -> Result<OpenedM
     let shape = hf_config::parse(&String::from_utf8_lossy(config)).map_err(fail)?;
     let path = Path::new(name);
     let (shard, infos) = open_shard(path, Bytes::Embedded(weights))?;
-    let tensors = infos.into_iter().map(|(name, info)| (name, Entry { shard: 0, info })).collect();
-    let native = native_quant(path, &tensors)?;
+    let entries = infos.into_iter().map(|(name, info)| (name, Entry { shard: 0, info })).collect();
+    let tensors = Tensors { folder: path.to_path_buf(), shards: vec![shard], entries };
+    let native = native_quant(&tensors)?;
     let tokenizer = tokenizers::Tokenizer::from_bytes(tokenizer).map_err(|e| fail(e.to_string()))?;
     Ok(OpenedModel {
         name: name.to_string(),
@@ -133,7 +132,7 @@ pub fn open_embedded(name: &str, files: &'static Dir<'static>) -> Result<OpenedM
         synthetic: false,
         origin: super::Origin::Embedded(vec![config, weights]),
         tokenizer: Some(tokenizer),
-        weights: Box::new(SafetensorsWeights { folder: path.to_path_buf(), shards: vec![shard], tensors, native }),
+        weights: Box::new(SafetensorsWeights { tensors, native }),
     })
 }
 
@@ -195,14 +194,13 @@ fn open_shard(path: &Path, file: Bytes) -> Result<(Shard, Vec<(String, TensorInf
 }
 
 /// The precision of the token embedding stands for the checkpoint.
-fn native_quant(folder: &Path, tensors: &HashMap<String, Entry>) -> Result<Quant, ModelError> {
+fn native_quant(tensors: &Tensors) -> Result<Quant, ModelError> {
     let name = TensorName::TokenEmbedding.hugging_face();
-    let entry = tensors.get(&name).ok_or_else(|| ModelError::new(folder, format!("tensor `{name}` is missing")))?;
-    match entry.info.dtype {
+    match tensors.entry(&name)?.info.dtype {
         Dtype::F32 => Ok(Quant::F32),
         Dtype::F16 => Ok(Quant::F16),
         Dtype::BF16 => Ok(Quant::Bf16),
-        other => Err(ModelError::new(folder, unreadable(&name, other))),
+        other => Err(ModelError::new(&tensors.folder, unreadable(&name, other))),
     }
 }
 
@@ -231,41 +229,101 @@ fn widen(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
     }
 }
 
-impl SafetensorsWeights {
-    /// The bytes of a tensor that must have this shape.
-    fn read(&self, name: TensorName, dims: &[usize]) -> Result<(Dtype, Vec<u8>), ModelError> {
-        let name = name.hugging_face();
-        let entry = self
-            .tensors
-            .get(&name)
-            .ok_or_else(|| ModelError::new(&self.folder, format!("tensor `{name}` is missing")))?;
-        let shard = &self.shards[entry.shard];
-        let fail = |message: String| ModelError::new(&shard.path, message);
+impl Tensors {
+    /// Opens the safetensors files of `folder` and checks each tensor against its file; the paths of the files too.
+    pub fn open(folder: &Path) -> Result<(Self, Vec<PathBuf>), ModelError> {
+        let files = shard_files(folder)?;
+        let mut shards = Vec::new();
+        let mut entries = HashMap::new();
+        for path in &files {
+            let file = File::open(path).map_err(|e| ModelError::new(path, e))?;
+            let (shard, infos) = open_shard(path, Bytes::File(file))?;
+            entries.extend(infos.into_iter().map(|(name, info)| (name, Entry { shard: shards.len(), info })));
+            shards.push(shard);
+        }
+        Ok((Self { folder: folder.to_path_buf(), shards, entries }, files))
+    }
+
+    /// The shape of a tensor, where it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.info.shape.as_slice())
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, ModelError> {
+        let missing = || ModelError::new(&self.folder, format!("tensor `{name}` is missing"));
+        self.entries.get(name).ok_or_else(missing)
+    }
+
+    /// A tensor that must have this shape.
+    fn checked(&self, name: &str, dims: &[usize]) -> Result<&Entry, ModelError> {
+        let entry = self.entry(name)?;
+        let fail = |message: String| ModelError::new(&self.shards[entry.shard].path, message);
         if entry.info.shape != dims {
             return Err(fail(format!(
                 "tensor `{name}` has the shape {:?}, but the model needs {dims:?}",
                 entry.info.shape
             )));
         }
-        if !matches!(entry.info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(fail(unreadable(&name, entry.info.dtype)));
+        match entry.info.dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(entry),
+            other => Err(fail(unreadable(name, other))),
         }
+    }
+
+    /// Bytes of a tensor from `offset` on.
+    fn read(&self, name: &str, entry: &Entry, offset: usize, bytes: &mut [u8]) -> Result<(), ModelError> {
+        let shard = &self.shards[entry.shard];
+        let start = shard.data_start + (entry.info.data_offsets.0 + offset) as u64;
+        let read = shard.file.read_exact_at(bytes, start);
+        read.map_err(|e| ModelError::new(&shard.path, format!("tensor `{name}` cannot be read: {e}")))
+    }
+
+    /// A tensor that must have this shape, as `f32`.
+    pub fn floats(&self, name: &str, dims: &[usize]) -> Result<Tensor, ModelError> {
+        let entry = self.checked(name, dims)?;
         let (start, end) = entry.info.data_offsets;
         let mut bytes = vec![0; end - start];
-        shard
-            .file
-            .read_exact_at(&mut bytes, shard.data_start + start as u64)
-            .map_err(|e| fail(format!("tensor `{name}` cannot be read: {e}")))?;
-        Ok((entry.info.dtype, bytes))
+        self.read(name, entry, 0, &mut bytes)?;
+        let mut values = vec![0f32; dims.iter().product()];
+        widen(entry.info.dtype, &bytes, &mut values);
+        Tensor::from_vec(values, dims, &Device::Cpu).map_err(|e| ModelError::new(&self.folder, e))
+    }
+
+    /// A tensor that must have this shape as a matrix at `quant`, a row for each index of its first dimension, and the
+    /// encoding that it got.
+    pub fn matrix(
+        &self,
+        name: &str,
+        dims: &[usize],
+        (quant, layout): (Quant, Layout),
+    ) -> Result<(Linear, Encoding), ModelError> {
+        let entry = self.checked(name, dims)?;
+        let (rows, cols) = (dims[0], dims[1..].iter().product::<usize>());
+        let dtype = entry.info.dtype;
+        let row_bytes = dtype.bitsize() / 8 * cols;
+        let encoding = quant.encoding(cols);
+        let target = Target { rows, cols, encoding, layout };
+        let stored = match dtype {
+            Dtype::F16 => Encoding::F16,
+            Dtype::BF16 => Encoding::Bf16,
+            _ => Encoding::F32,
+        };
+        let built = match stored == encoding {
+            true => build::encoded(target, |range, bytes| self.read(name, entry, range.start * row_bytes, bytes))?,
+            false => build::matrix(target, |range, values| {
+                let mut bytes = vec![0; range.len() * row_bytes];
+                self.read(name, entry, range.start * row_bytes, &mut bytes)?;
+                widen(dtype, &bytes, values);
+                Ok(())
+            })?,
+        };
+        Ok((built.map_err(|e| ModelError::new(&self.folder, e))?, encoding))
     }
 }
 
 impl WeightSource for SafetensorsWeights {
     fn vector(&mut self, name: TensorName, len: usize) -> Result<Tensor, ModelError> {
-        let (dtype, bytes) = self.read(name, &[len])?;
-        let mut values = vec![0f32; len];
-        widen(dtype, &bytes, &mut values);
-        Tensor::from_vec(values, len, &Device::Cpu).map_err(|e| ModelError::new(&self.folder, e))
+        self.tensors.floats(&name.hugging_face(), &[len])
     }
 
     fn matrix(
@@ -273,19 +331,9 @@ impl WeightSource for SafetensorsWeights {
         name: TensorName,
         rows: usize,
         cols: usize,
-        quant: Quant,
+        quant: (Quant, Layout),
     ) -> Result<(Linear, Encoding), ModelError> {
-        let (dtype, bytes) = self.read(name, &[rows, cols])?;
-        let row_bytes = bytes.len() / rows;
-        let encoding = quant.encoding(cols);
-        let built = build::matrix::<std::convert::Infallible>(rows, cols, encoding, |range, values| {
-            widen(dtype, &bytes[range.start * row_bytes..range.end * row_bytes], values);
-            Ok(())
-        });
-        match built {
-            Ok(linear) => Ok((linear.map_err(|e| ModelError::new(&self.folder, e))?, encoding)),
-            Err(never) => match never {},
-        }
+        self.tensors.matrix(&name.hugging_face(), &[rows, cols], quant)
     }
 
     fn check_quant(&self, _: Quant) -> Result<(), String> {

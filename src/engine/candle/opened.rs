@@ -1,0 +1,132 @@
+//! A model that is ready to be measured, whatever its task.
+
+use super::encoder::source::{self as encoders, OpenedEncoder};
+use super::encoder::{EncoderEngine, config};
+use super::ops::Kernels;
+use super::source::{self, ModelError, OpenedModel, Origin, hub};
+use super::{CandleEngine, CudaEngine};
+use crate::device::cuda::Card;
+use crate::engine::{Engine, EngineError};
+use crate::workload::{ModelShape, Preset, Quant};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A model of one of the kinds that the engine runs.
+pub enum Opened {
+    /// It generates text.
+    Decoder(Box<OpenedModel>),
+    /// It embeds texts or classifies images.
+    Encoder(Box<OpenedEncoder>),
+}
+
+/// What a record says of a model.
+pub struct About<'a> {
+    /// What the user called it.
+    pub name: &'a str,
+    /// `preset`, `gguf`, `safetensors` or `hub`.
+    pub kind: &'static str,
+    /// The file, folder or hub id.
+    pub location: Option<&'a str>,
+    /// The sizes.
+    pub shape: &'a ModelShape,
+    /// Weights are random.
+    pub synthetic: bool,
+    /// What the weights are made of.
+    pub origin: &'a Origin,
+}
+
+impl<'a> About<'a> {
+    /// What a record says of a decoder.
+    pub fn of(model: &'a OpenedModel) -> Self {
+        Self {
+            name: &model.name,
+            kind: model.kind,
+            location: model.location.as_deref(),
+            shape: &model.shape,
+            synthetic: model.synthetic,
+            origin: &model.origin,
+        }
+    }
+}
+
+/// Whether a folder is that of an encoder.
+fn is_encoder(folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join("config.json")).is_ok_and(|text| config::encoder(&text).is_some())
+}
+
+impl Opened {
+    /// Opens what `--model` names: an existing file or folder first, then a preset, then a hub id.
+    pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<Self, ModelError> {
+        let path = Path::new(model);
+        let encoder = |opened| Ok(Self::Encoder(Box::new(opened)));
+        if path.is_dir() && is_encoder(path) {
+            return encoder(encoders::open_folder(path, "safetensors")?);
+        }
+        if !path.exists() && let Ok(preset) = Preset::named(model) && preset.shape.is_encoder() {
+            return encoder(encoders::synthetic(&preset, seed));
+        }
+        if path.is_file() && path.extension().is_some_and(|e| e == "toml")
+            && let Ok(text) = std::fs::read_to_string(path)
+            && let Ok(preset) = Preset::parse(model, &text)
+            && preset.shape.is_encoder()
+        {
+            let opened = encoders::synthetic(&preset, seed);
+            return encoder(OpenedEncoder { location: Some(source::location(path)), ..opened });
+        }
+        if !path.exists() && Preset::named(model).is_err() && hub::is_hub_id(model)
+            && let hub::Fetched::Folder(folder) = hub::fetch(model, show_progress)?
+            && is_encoder(&folder)
+        {
+            let opened = encoders::open_folder(&folder, "hub")?;
+            return encoder(OpenedEncoder { name: hub::name(model), location: Some(model.to_string()), ..opened });
+        }
+        source::open(model, seed, show_progress).map(|opened| Self::Decoder(Box::new(opened)))
+    }
+
+    /// What a record says of it.
+    pub fn about(&self) -> About<'_> {
+        match self {
+            Self::Decoder(model) => About::of(model),
+            Self::Encoder(m) => About {
+                name: &m.name,
+                kind: m.kind,
+                location: m.location.as_deref(),
+                shape: &m.shape,
+                synthetic: m.synthetic,
+                origin: &m.origin,
+            },
+        }
+    }
+
+    /// The quantization that its file has, where it is of a decoder.
+    pub fn native_quant(&self) -> Option<Quant> {
+        match self {
+            Self::Decoder(model) => model.weights.native_quant(),
+            Self::Encoder(_) => None,
+        }
+    }
+
+    /// Whether weights at `quant` can be had.
+    pub fn check_quant(&self, quant: Quant) -> Result<(), String> {
+        match self {
+            Self::Decoder(model) => model.weights.check_quant(quant),
+            Self::Encoder(model) => model.weights.check_quant(quant),
+        }
+    }
+
+    /// The engine that runs it: on `card`, or on the CPU.
+    pub fn engine(self, card: Option<Arc<Card>>, kernels: Kernels) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(match (self, card, kernels) {
+            (Self::Decoder(model), Some(card), Kernels::Own) => Box::new(CudaEngine::new(card, *model)),
+            (Self::Decoder(model), Some(card), Kernels::Candle) => Box::new(CandleEngine::on_card(*model, card)?),
+            (Self::Decoder(model), None, kernels) => Box::new(CandleEngine::new(*model, kernels)),
+            (Self::Encoder(model), None, kernels) => Box::new(EncoderEngine::new(*model, kernels)),
+            (Self::Encoder(model), Some(_), _) => {
+                return Err(EngineError::Unsupported(format!(
+                    "models of the architecture `{}` run on the CPU only",
+                    model.shape.architecture
+                )));
+            }
+        })
+    }
+}
