@@ -63,6 +63,17 @@ pub fn return_freed_memory() {
     }
 }
 
+/// Lets the allocator keep freed buffers of up to 32 MiB, the most that glibc allows: by default it gives large ones back
+/// at once, and the next pass of a model pays for every page anew.
+pub fn keep_freed_buffers() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: both only change what the allocator does with memory that is freed.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 30);
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;

@@ -383,13 +383,30 @@ impl Block {
         let x = (x + self.attention_output.forward(&attended)?)?;
         let normed = self.feed_forward_norm.forward(&x, kernels)?;
         look(Reads::FeedForwardNorm, &normed)?;
-        let [gate, up] = Linear::forward_all([&self.gate, &self.up], &normed)?;
+        x + self.feed_forward(&normed, kernels, look)?
+    }
+
+    /// `down(silu(gate x) * up x)`, a few hundred rows at a time: what is between the products is the widest of all, and
+    /// many rows of it would leave the caches and, in the end, the allocator.
+    fn feed_forward(&self, x: &Tensor, kernels: Kernels, look: Look<'_>) -> Result<Tensor> {
+        const ROWS: usize = 512;
+        let (batch, seq, hidden) = x.dims3()?;
+        let rows = batch * seq;
+        if kernels == Kernels::Own && rows > ROWS {
+            let flat = x.reshape((1, rows, hidden))?;
+            let pieces = (0..rows).step_by(ROWS).map(|first| {
+                let piece = flat.narrow(1, first, ROWS.min(rows - first))?;
+                self.feed_forward(&piece, kernels, &mut *look)
+            });
+            return Tensor::cat(&pieces.collect::<Result<Vec<_>>>()?, 1)?.reshape((batch, seq, hidden));
+        }
+        let [gate, up] = Linear::forward_all([&self.gate, &self.up], x)?;
         let gated = match kernels {
             Kernels::Own => rows::swiglu(&gate, &up)?,
             Kernels::Candle => (silu(&gate)? * up)?,
         };
         look(Reads::Gated, &gated)?;
-        x + self.down.forward(&gated)?
+        self.down.forward(&gated)
     }
 
     /// Attention of `(batch, seq, hidden)` before its output matrix, the new keys and values written into the cache first.

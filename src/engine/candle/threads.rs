@@ -1,5 +1,7 @@
 //! How many threads candle uses and where they run. Candle reads this from the environment, once.
 
+use crate::device::memory;
+
 /// Sets thread count and CPU list (such as `0-3,8`) for all that runs after it.
 ///
 /// # Safety
@@ -16,5 +18,6 @@ pub unsafe fn configure(threads: usize, cpus: Option<&str>) {
             None => std::env::remove_var("CANDLE_CPU_MASK"),
         }
     }
+    memory::keep_freed_buffers();
     candle_core::utils::init_global_threadpool();
 }

@@ -9,3 +9,4 @@ pub mod rows;
 pub mod simd;
 mod softmax;
 pub mod values;
+mod work;

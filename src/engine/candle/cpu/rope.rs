@@ -1,7 +1,7 @@
 //! Rotary positions.
 
 use super::dispatch::dispatched;
-use super::rows::{for_each_row, same_cols};
+use super::rows::{made_of_rows, same_cols};
 use super::values::contiguous_f32;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
@@ -51,9 +51,8 @@ impl CustomOp3 for Rope {
         if positions != seq || 2 * half != dim {
             bail!("angles {:?} are not those of {:?}", cl.shape(), xl.shape());
         }
-        let mut y = vec![0f32; x.len()];
         let width = heads * dim;
-        for_each_row(&mut y, width, |row, y| {
+        let y = made_of_rows(x.len(), width, |row, y| {
             let at = row % seq * half;
             turn(&x[row * width..(row + 1) * width], (&cos[at..at + half], &sin[at..at + half]), y)
         });

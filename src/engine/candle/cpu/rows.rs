@@ -4,26 +4,32 @@
 use super::dispatch::dispatched;
 use super::softmax::exp;
 use super::values::{SharedMut, contiguous_f32};
-use candle_core::utils::barrier_pool;
+use super::work::share_out;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 /// Numbers below which one thread does it all: handing work over costs more.
 const ALONE_BELOW: usize = 1 << 14;
 
-/// Calls `work(index, row)` for each row of `cols` numbers of `y`, from several threads where that is worth it.
-pub(super) fn for_each_row(y: &mut [f32], cols: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    if y.len() < ALONE_BELOW {
+/// `len` numbers in rows of `cols`, each made by `work(index, row)` from zeros, by several threads where that is worth it.
+pub(super) fn made_of_rows(len: usize, cols: usize, work: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    if len < ALONE_BELOW {
+        let mut y = vec![0f32; len];
         y.chunks_exact_mut(cols).enumerate().for_each(|(index, row)| work(index, row));
-        return;
+        return y;
     }
-    let rows = y.len() / cols;
+    let mut y: Vec<f32> = Vec::with_capacity(len);
     let to = SharedMut(y.as_mut_ptr());
-    barrier_pool().execute_chunked(rows, |range| {
-        for index in range {
-            // SAFETY: each row is handed to one worker.
-            work(index, unsafe { std::slice::from_raw_parts_mut(to.at(index * cols), cols) });
-        }
+    share_out(len / cols, || (), |(), index| {
+        // SAFETY: each row lies within the capacity and is handed to one worker, as zeros.
+        let row = unsafe {
+            to.at(index * cols).write_bytes(0, cols);
+            std::slice::from_raw_parts_mut(to.at(index * cols), cols)
+        };
+        work(index, row);
     });
+    // SAFETY: every row was written.
+    unsafe { y.set_len(len / cols * cols) };
+    y
 }
 
 /// An error where two tensors have rows of different lengths.
@@ -146,8 +152,7 @@ impl CustomOp1 for Gelu {
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, _, cols) = contiguous_f32(x, xl)?;
-        let mut y = vec![0f32; x.len()];
-        for_each_row(&mut y, cols, |row, y| gelu_row(&x[row * cols..(row + 1) * cols], y));
+        let y = made_of_rows(x.len(), cols, |row, y| gelu_row(&x[row * cols..(row + 1) * cols], y));
         Ok((CpuStorage::F32(y), xl.shape().clone()))
     }
 }
@@ -164,8 +169,7 @@ fn of_two(
     if b_rows != if one { 1 } else { rows } {
         bail!("{:?} and {:?} do not go together", xl.shape(), bl.shape());
     }
-    let mut y = vec![0f32; x.len()];
-    for_each_row(&mut y, cols, |row, y| {
+    let y = made_of_rows(x.len(), cols, |row, y| {
         let at = if one { 0 } else { row * cols };
         work(&x[row * cols..(row + 1) * cols], &b[at..at + cols], y)
     });

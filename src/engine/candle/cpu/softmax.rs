@@ -10,10 +10,14 @@ const LANES: usize = 16;
 
 #[inline(always)]
 fn softmax_body(scores: &mut [f32], scale: f32) {
-    let mut most = f32::NEG_INFINITY;
-    for &score in scores.iter() {
-        most = if score > most { score } else { most };
+    let mut most = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = scores.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            most[lane] = if chunk[lane] > most[lane] { chunk[lane] } else { most[lane] };
+        }
     }
+    let most = most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, score| if *score > most { *score } else { most });
     let shift = most * scale;
     let mut sums = [0f32; LANES];
     let (chunks, rest) = scores.as_chunks_mut::<LANES>();

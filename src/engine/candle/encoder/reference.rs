@@ -31,7 +31,6 @@ pub fn dtype(quant: Quant) -> std::result::Result<DType, String> {
 /// An encoder of candle-transformers with its weights.
 pub struct Reference {
     body: Body,
-    dtype: DType,
     matrix_bytes: usize,
     encodings: Vec<(Encoding, usize)>,
 }
@@ -156,7 +155,7 @@ impl Reference {
             Some(image) => Image::new(shape, image, tensors, dtype).map(|image| Body::Image(Box::new(image))),
             None => Text::new(shape, tensors, dtype).map(|text| Body::Text(Box::new(text))),
         };
-        Ok(Self { body: body.map_err(|e| fail(e.to_string()))?, dtype, matrix_bytes, encodings })
+        Ok(Self { body: body.map_err(|e| fail(e.to_string()))?, matrix_bytes, encodings })
     }
 }
 

@@ -7,6 +7,7 @@ use super::product::kernels::{Ahead, Stored, Tile, X, run, tile_rows};
 use super::simd::Level;
 use super::softmax::softmax;
 use super::values::{SharedMut, contiguous_f32};
+use super::work::share_out;
 use crate::workload::CacheType;
 pub use cache::KvCache;
 use candle_core::utils::barrier_pool;
@@ -140,21 +141,18 @@ impl Call<'_> {
 
     /// Splits the work over the pool's workers.
     fn run(&self, batch: usize) {
-        let pool = barrier_pool();
+        let threads = barrier_pool().n_workers() + 1;
         let (kv_heads, rows) = (self.op.cache.heads(), self.seq * self.group());
         let most = tile_rows(self.level, Format::F32);
         // Few units would leave workers idle: then keys are read more than once rather than once.
-        let wanted = (2 * (pool.n_workers() + 1)).div_ceil(batch * kv_heads);
+        let wanted = (2 * threads).div_ceil(batch * kv_heads);
         let together = rows.div_ceil(wanted).clamp(1, most);
         let parts = rows.div_ceil(together);
-        pool.execute_chunked(batch * kv_heads * parts, |range| {
-            let mut space = Space::default();
-            for unit in range {
-                let (owner, part) = (unit / parts, unit % parts);
-                let rows = part * together..rows.min((part + 1) * together);
-                let (sequence, kv_head) = (owner / kv_heads, owner % kv_heads);
-                self.attend(Rows { sequence, kv_head, rows, space: &mut space });
-            }
+        share_out(batch * kv_heads * parts, Space::default, |space, unit| {
+            let (owner, part) = (unit / parts, unit % parts);
+            let rows = part * together..rows.min((part + 1) * together);
+            let (sequence, kv_head) = (owner / kv_heads, owner % kv_heads);
+            self.attend(Rows { sequence, kv_head, rows, space });
         });
     }
 

@@ -4,8 +4,8 @@
 mod read;
 mod write;
 
+use super::work::share_out;
 use crate::workload::Encoding;
-use candle_core::utils::barrier_pool;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -175,24 +175,19 @@ impl Packed {
         let mut lines = Lines::zeroed(panels * panel_bytes);
         let start = Panels(lines.mut_ptr());
         let failure = Mutex::new(None);
-        barrier_pool().execute_chunked(panels, |range| {
+        let space = || vec![0u8; PANEL * row_bytes];
+        share_out(panels, space, |bytes, index| {
             let start = start;
-            let mut bytes = vec![0u8; PANEL * row_bytes];
-            for index in range {
-                let first = index * PANEL;
-                let count = PANEL.min(rows - first);
-                let bytes = &mut bytes[..count * row_bytes];
-                if let Err(error) = fill(first..first + count, bytes) {
-                    *failure.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
-                    return;
-                }
-                // SAFETY: the memory has this many panels, and no other worker has this one.
-                let panel =
-                    unsafe { std::slice::from_raw_parts_mut(start.0.add(index * panel_bytes), panel_bytes) };
-                for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
-                    write::row(format, panel, row, bytes);
-                }
+            let first = index * PANEL;
+            let count = PANEL.min(rows - first);
+            let bytes = &mut bytes[..count * row_bytes];
+            if let Err(error) = fill(first..first + count, bytes) {
+                *failure.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                return;
             }
+            // SAFETY: the memory has this many panels, and no other worker has this one.
+            let panel = unsafe { std::slice::from_raw_parts_mut(start.0.add(index * panel_bytes), panel_bytes) };
+            write::rows(format, panel, bytes, row_bytes);
         });
         match failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
             Some(error) => Err(error),

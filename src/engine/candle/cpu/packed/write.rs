@@ -7,11 +7,35 @@
 
 use super::{BLOCK, Format, PANEL, Q4_BYTES, Q4K_BLOCK, Q4K_BYTES, Q6K_BLOCK, Q6K_BYTES, Q8_BYTES};
 
-/// Writes row `row` (of 32) of a panel.
-pub(super) fn row(format: Format, panel: &mut [u8], row: usize, bytes: &[u8]) {
+/// Bytes of each row that are written to a panel before those of the next: their places together stay in the first cache.
+const STRETCH: usize = 256;
+
+/// Writes rows of a panel, each of `row_bytes`.
+pub(super) fn rows(format: Format, panel: &mut [u8], bytes: &[u8], row_bytes: usize) {
+    let element = match format {
+        Format::F32 => 4,
+        Format::F16 | Format::Bf16 => 2,
+        _ => {
+            bytes.chunks_exact(row_bytes).enumerate().for_each(|(row, bytes)| quantized(format, panel, row, bytes));
+            return;
+        }
+    };
+    for start in (0..row_bytes).step_by(STRETCH) {
+        let end = row_bytes.min(start + STRETCH);
+        let panel = &mut panel[start * PANEL..end * PANEL];
+        for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
+            match element {
+                4 => dense::<4>(panel, row, &bytes[start..end]),
+                _ => dense::<2>(panel, row, &bytes[start..end]),
+            }
+        }
+    }
+}
+
+/// Writes row `row` (of 32) of a panel of blocks.
+fn quantized(format: Format, panel: &mut [u8], row: usize, bytes: &[u8]) {
     match format {
-        Format::F32 => dense::<4>(panel, row, bytes),
-        Format::F16 | Format::Bf16 => dense::<2>(panel, row, bytes),
+        Format::F32 | Format::F16 | Format::Bf16 => unreachable!("not made of blocks"),
         Format::Q8 => {
             for (to, from) in panel.chunks_exact_mut(Q8_BYTES).zip(bytes.as_chunks::<34>().0) {
                 let (scales, weights) = to.split_at_mut(PANEL * 2);

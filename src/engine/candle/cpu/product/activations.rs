@@ -140,24 +140,24 @@ dispatched!(
 fn quantize_body(row: &[f32], place: Place, weights: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
     let Place { count, index } = place;
     for (number, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
-        let mut most = [0f32; 16];
-        for i in 0..16 {
-            let (a, b) = (block[i].abs(), block[i + 16].abs());
-            most[i] = if a > b { a } else { b };
-        }
-        let most = most.into_iter().fold(0f32, |a, b| if b > a { b } else { a });
-        let scale = most / 127.0;
+        // Magnitudes are ordered as their bits are, and the greatest of integers is found in any order.
+        let bits = block.iter().map(|value| value.to_bits() & 0x7fff_ffff).fold(0, u32::max);
+        let most = f32::from_bits(bits);
         let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
         let mut rounded = [0i32; BLOCK];
         for i in 0..BLOCK {
-            // A not-a-number becomes 0 here and stays visible in the scale.
-            rounded[i] = (block[i] * inverse).round_ties_even() as i32;
+            // What is not finite becomes 0 or an extreme here, and stays visible in the scale.
+            rounded[i] = (block[i] * inverse).round_ties_even().clamp(-127.0, 127.0) as i32;
         }
         let at = number * count + index;
-        scales[at] = if block.iter().sum::<f32>().is_finite() { scale } else { f32::NAN };
+        scales[at] = if bits < 0x7f80_0000 { most / 127.0 } else { f32::NAN };
         sums[at * 2] = rounded[..16].iter().sum();
         sums[at * 2 + 1] = rounded[16..].iter().sum();
         let bytes: [i8; BLOCK] = std::array::from_fn(|i| rounded[i] as i8);
+        if count == 1 {
+            weights[number * BLOCK..(number + 1) * BLOCK].copy_from_slice(&bytes);
+            continue;
+        }
         for (group, four) in bytes.as_chunks::<4>().0.iter().enumerate() {
             let to = number * BLOCK * count + (group * count + index) * 4;
             weights[to..to + 4].copy_from_slice(four);

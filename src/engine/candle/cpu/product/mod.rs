@@ -8,6 +8,7 @@ pub(super) mod kernels;
 use super::packed::{BLOCK, Format, PANEL, Packed};
 use super::simd::Level;
 use super::values::{SharedMut, contiguous_f32};
+use super::work::share_out;
 use activations::{Bytes, Floats, Tiling};
 use candle_core::utils::barrier_pool;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -69,10 +70,10 @@ struct Prepared<'a> {
 impl Products<'_> {
     fn run(&self, x: &[f32], (rows, cols): (usize, usize)) -> Vec<f32> {
         let outputs: usize = self.matrices.iter().map(|matrix| matrix.rows()).sum();
-        let mut y = vec![0f32; rows * outputs];
         if rows == 0 || cols == 0 {
-            return y;
+            return vec![0.0; rows * outputs];
         }
+        let mut y: Vec<f32> = Vec::with_capacity(rows * outputs);
         let tiling = |quantized| self.tiling(rows, quantized);
         let uses = |quantized| self.matrices.iter().any(|matrix| matrix.format().is_quantized() == quantized);
         let prepared = Prepared {
@@ -80,20 +81,20 @@ impl Products<'_> {
             bytes: uses(true).then(|| Bytes::new(x, cols, tiling(true))),
         };
         let out = SharedMut(y.as_mut_ptr());
-        let pool = barrier_pool();
         // A panel with all rows is one unit, but where panels are few, their rows are shared out too.
         let panels: usize = self.matrices.iter().map(|matrix| matrix.panels()).sum();
-        let threads = pool.n_workers() + 1;
+        let threads = barrier_pool().n_workers() + 1;
         let parts = (threads * 4).div_ceil(panels.max(1)).clamp(1, tiling(true).count());
-        pool.execute_chunked(panels * parts, |range| {
-            for index in range {
-                let (matrix, panel) = self.panel(index / parts);
-                let tiles = tiling(self.matrices[matrix].format().is_quantized()).count();
-                let part = index % parts;
-                let tiles = tiles * part / parts..tiles * (part + 1) / parts;
-                self.unit(&Unit { matrix, panel, tiles }, &prepared, rows, out);
-            }
+        let space = || [0f32; 12 * PANEL];
+        share_out(panels * parts, space, |space, index| {
+            let (matrix, panel) = self.panel(index / parts);
+            let tiles = tiling(self.matrices[matrix].format().is_quantized()).count();
+            let part = index % parts;
+            let tiles = tiles * part / parts..tiles * (part + 1) / parts;
+            self.unit(&Unit { matrix, panel, tiles }, &prepared, space, (rows, out));
         });
+        // SAFETY: the panels of all matrices and all tiles make every place, each written by one unit.
+        unsafe { y.set_len(rows * outputs) };
         y
     }
 
@@ -113,14 +114,19 @@ impl Products<'_> {
         unreachable!("fewer panels than units")
     }
 
-    fn unit(&self, unit: &Unit, prepared: &Prepared<'_>, rows: usize, out: SharedMut) {
+    fn unit(
+        &self,
+        unit: &Unit,
+        prepared: &Prepared<'_>,
+        results: &mut [f32; 12 * PANEL],
+        (rows, out): (usize, SharedMut),
+    ) {
         let matrix = self.matrices[unit.matrix];
         let before: usize = self.matrices[..unit.matrix].iter().map(|matrix| matrix.rows()).sum();
         let (outputs, column) = (matrix.rows(), unit.panel * PANEL);
         let columns = PANEL.min(outputs - column);
         let tiling = self.tiling(rows, matrix.format().is_quantized());
         let panel = matrix.panel(unit.panel);
-        let mut results = [0f32; 12 * PANEL];
         for tile in unit.tiles.clone() {
             let (x, count) = match (&prepared.floats, &prepared.bytes) {
                 (Some(floats), _) if !matrix.format().is_quantized() => {
@@ -147,8 +153,7 @@ impl Products<'_> {
             for (row, results) in tiling.rows_of(tile).zip(results.chunks_exact(PANEL)) {
                 let at = rows * before + row * outputs + column;
                 // SAFETY: these places of the result belong to this unit alone.
-                let to = unsafe { std::slice::from_raw_parts_mut(out.at(at), columns) };
-                to.copy_from_slice(&results[..columns]);
+                unsafe { std::ptr::copy_nonoverlapping(results.as_ptr(), out.at(at), columns) };
             }
         }
     }
