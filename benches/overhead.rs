@@ -73,7 +73,12 @@ impl Engine for Timed {
 fn workload(mut record: RunRecord) -> RunRecord {
     let sweep = record.workload.as_mut().expect("the test record has a workload");
     sweep.quant = vec![CASE.quant];
-    sweep.grid = vec![Grid { batch: vec![1], prompt: vec![CASE.prompt_tokens], gen_tokens: vec![CASE.gen_tokens] }];
+    sweep.grid = vec![Grid {
+        batch: vec![1],
+        prompt: vec![CASE.prompt_tokens],
+        gen_tokens: vec![CASE.gen_tokens],
+        ..Grid::default()
+    }];
     // The first iteration is the warm-up, and only the count ends the measurement.
     sweep.limits.warmup_max_s = 0.0;
     (sweep.limits.min_samples, sweep.limits.max_samples) = (SAMPLES, SAMPLES);

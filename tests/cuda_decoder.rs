@@ -10,7 +10,7 @@ use sizewell::engine::candle::decoder::{Decoder, Logits};
 use sizewell::engine::candle::ops;
 use sizewell::engine::candle::source::{self, OpenedModel};
 use sizewell::engine::{Engine, EngineError};
-use sizewell::workload::{CacheType, Architecture, Case, ModelShape, Quant};
+use sizewell::workload::{Architecture, CacheType, Case, ModelShape, Quant};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};

@@ -275,12 +275,13 @@ fn both_kernels_run_the_same_models() {
     let (mut own, mut candle) = (engine(folder.path(), Kernels::Own), engine(folder.path(), Kernels::Candle));
     // At the resolution of the positions, at another one, and back.
     for side in [32, 48, 32] {
-        for (quant, tolerance) in [(Quant::F32, TOLERANCE), (Quant::F16, 0.02), (Quant::Bf16, 0.1)] {
+        for (quant, tolerance) in [(Quant::F32, TOLERANCE), (Quant::F16, 0.02)] {
             let (ours, theirs) = (own.classify(quant, &pixels(2, side)), candle.classify(quant, &pixels(2, side)));
             let error = relative_error(&ours.unwrap(), &theirs.unwrap());
             assert!(error < tolerance, "{quant} at {side}: {error}");
         }
     }
+    assert!(message(candle.classify(Quant::Bf16, &pixels(1, 32))).contains("no convolution in bf16"));
 }
 
 /// What `run` gives at each level is near what it gives in `f32`, but not the same.
@@ -360,7 +361,7 @@ fn a_case_is_one_pass_and_one_step() {
         for kernels in [Kernels::Own, Kernels::Candle] {
             let preset = Preset::parse("tiny.toml", text).unwrap();
             let mut engine = EncoderEngine::new(synthetic(&preset, 1), kernels);
-            let case = Case { quant: Quant::F16, batch: 3, prompt_tokens, gen_tokens: 0, image_size };
+            let case = Case { image_size, ..Case::new(Quant::F16, 3, prompt_tokens, 0) };
             let prepared = engine.prepare(&case).unwrap();
             assert!(prepared.loaded && prepared.weight_bytes.0 > 0.0 && prepared.cache_bytes.0 == 0.0);
             assert!(!engine.prepare(&case).unwrap().loaded);

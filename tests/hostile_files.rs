@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use sizewell::engine::candle::decoder::{Decoder, Logits};
 use sizewell::engine::candle::ops::Compute;
 use sizewell::engine::candle::source;
-use sizewell::workload::{CacheType, Architecture, Quant};
+use sizewell::workload::{Architecture, CacheType, Quant};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::path::{Path, PathBuf};

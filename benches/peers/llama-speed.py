@@ -2,8 +2,9 @@
 """Speed of sizewell against llama.cpp's own llama-bench: the same GGUF files, machine and thread count, in alternation.
 
 Builds llama-bench from the source that llama-cpp-python carries (PyPI), writes a preset with random weights at each level,
-and prints prefill of 128 tokens and decoding behind 128 tokens of both with their ratios as a Markdown table. Speed does
-not depend on the weights' values.
+and prints prefill of 128 tokens and decoding behind 128 tokens of both with their ratios as a Markdown table, each one's
+share of the read bandwidth while decoding (of the roof that is measured in the same round), how many times faster a batch of
+16 decodes than one sequence, and what loading takes. Speed does not depend on the weights' values.
 
     cargo build --release
     python3 benches/peers/llama-speed.py --work target/peers [--model tinyllama-1.1b --threads 2 --rounds 3]
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 VERSION = "0.3.36"
@@ -64,10 +66,31 @@ def theirs(binary, file, threads):
 
 def ours(file, level, threads):
     with tempfile.TemporaryDirectory() as folder:
-        run(SIZEWELL, "profile", "--quiet", "--no-ceilings", "--model", file, "--quant", level, "--batch", 1,
-            "--prompt", PROMPT, "--gen-tokens", GENERATED + 1, "--threads", threads, "--max-time", 15, "-o", f"{folder}/run")
-        row = next(csv.DictReader(open(f"{folder}/run/cases.csv")))
-        return float(row["prefill_tokens_per_s"]), float(row["decode_tokens_per_s"])
+        run(SIZEWELL, "profile", "--quiet", "--no-ceilings", "--model", file, "--quant", level, "--batch", "1,16",
+            "--prompt", PROMPT, "--gen-tokens", GENERATED + 1, "--threads", threads, "--max-time", 6, "-o", f"{folder}/run")
+        one, many = csv.DictReader(open(f"{folder}/run/cases.csv"))
+    number = lambda row, name: float(row[name])
+    # What a step reads of the file, for each byte of it.
+    share = number(one, "decode_read_bytes") / number(one, "weight_bytes")
+    extra = {"decode_bytes": number(one, "decode_read_bytes"), "file_bytes": os.path.getsize(file) * share,
+             "batch16": number(many, "decode_tokens_per_s") / number(one, "decode_tokens_per_s"),
+             "load": number(one, "load_s"), "peak": number(one, "peak_device_bytes") / os.path.getsize(file)}
+    return number(one, "prefill_tokens_per_s"), number(one, "decode_tokens_per_s"), extra
+
+
+def roof(threads):
+    """Bytes a second that the machine reads right now."""
+    records = json.loads(run(SIZEWELL, "ceilings", "--quiet", "--json", "--time", 0.5, "--threads", threads))
+    return max(record["best"] for record in records if record["kind"] == "read_bandwidth" and record["threads"] == threads)
+
+
+def read_time(file):
+    """Seconds to read the file from the page cache, on one thread."""
+    buffer, start = bytearray(8 << 20), time.perf_counter()
+    with open(file, "rb", buffering=0) as stream:
+        while stream.readinto(buffer):
+            pass
+    return time.perf_counter() - start
 
 
 def cell(values):
@@ -86,12 +109,15 @@ def main():
     binary = build(work)
     files = work / f"speed-{args.model}"
     files.mkdir(exist_ok=True)
-    rates = {}
+    rates, extras = {}, {}
     for name, level in LEVELS.items():
         file = files / f"{level}.gguf"
         if not file.exists():
             run(SIZEWELL, "models", "synth", "--quiet", "--model", args.model, "--quant", level, "-o", file)
+        roofs, reads = extras.setdefault(name, ([], []))
         for index in range(args.rounds):
+            roofs.append(roof(args.threads))
+            reads.append(read_time(file))
             for who in (["llama.cpp", "sizewell"] if index % 2 == 0 else ["sizewell", "llama.cpp"]):
                 measured = theirs(binary, file, args.threads) if who == "llama.cpp" else ours(file, level, args.threads)
                 rates.setdefault((name, who), []).append(measured)
@@ -103,6 +129,18 @@ def main():
         for part in (0, 1):
             peer, own = ([rate[part] for rate in rates[name, who]] for who in ("llama.cpp", "sizewell"))
             cells += [cell(peer), cell(own), cell([b / a for a, b in zip(peer, own)])]
+        print("| " + " | ".join(cells) + " |")
+    print("\n| level | share of the read bandwidth: llama.cpp | sizewell | batch 16 against 1 | load, s | load over reading the file "
+          "| peak memory over the file |")
+    print("|---|---|---|---|---|---|---|")
+    for name in LEVELS:
+        roofs, reads = extras[name]
+        own = [rate[2] for rate in rates[name, "sizewell"]]
+        theirs_rates = [rate[1] for rate in rates[name, "llama.cpp"]]
+        cells = [name, cell([rate * each["file_bytes"] / top for rate, each, top in zip(theirs_rates, own, roofs)]),
+                 cell([rate[1] * rate[2]["decode_bytes"] / top for rate, top in zip(rates[name, "sizewell"], roofs)]),
+                 cell([each["batch16"] for each in own]), cell([each["load"] for each in own]),
+                 cell([each["load"] / read for each, read in zip(own, reads)]), cell([each["peak"] for each in own])]
         print("| " + " | ".join(cells) + " |")
     print(f"\n{args.model}, random weights, {args.threads} threads; llama.cpp of llama-cpp-python {VERSION}; tokens/s, "
           f"{args.rounds} rounds in turn: median (lowest to highest).")

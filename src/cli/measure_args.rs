@@ -115,7 +115,8 @@ impl MeasureArgs {
         if !self.quant.is_empty() {
             sweep.quant = self.quant.clone();
         }
-        let changed = [&self.batch, &self.prompt, &self.gen_tokens, &self.image_size].iter().any(|axis| !axis.is_empty());
+        let changed =
+            [&self.batch, &self.prompt, &self.gen_tokens, &self.image_size].iter().any(|axis| !axis.is_empty());
         let changed = changed || !self.kv_cache.is_empty();
         if changed && let Some(first) = sweep.grid.first().cloned() {
             let axis = |asked: &Vec<usize>, own: Vec<usize>| if asked.is_empty() { own } else { asked.clone() };

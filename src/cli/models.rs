@@ -3,9 +3,9 @@
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::engine::candle::source::{gguf_writer, synthetic};
-use crate::report::table::Table;
+use crate::report::table::{DASH, Table};
 use crate::units::{Quantity, digits};
-use crate::workload::{Preset, Quant};
+use crate::workload::{ModelShape, Preset, Quant};
 use std::path::PathBuf;
 
 /// What to do with model presets.
@@ -52,6 +52,10 @@ pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
         Verb::Show { name, json } => show(&name, json),
         Verb::Synth { model, quant, seed, output } => {
             let preset = Preset::named(&model).or_else(usage)?;
+            if preset.shape.is_encoder() {
+                let task = preset.shape.architecture.task().name();
+                return usage(format!("{model} is for {task}: GGUF files are written of models that generate text"));
+            }
             if output.exists() {
                 return usage(format!("{} exists: remove it, or choose another name", output.display()));
             }
@@ -78,11 +82,19 @@ fn list(json: bool) -> anyhow::Result<Exit> {
         let mut row =
             vec![preset.name.clone(), preset.about.clone(), format!("{} M", digits(preset.shape.parameters() / 1e6))];
         row.extend(LISTED.map(|quant| preset.shape.weight_bytes(quant).human()));
-        row.extend([preset.shape.kv_bytes(1, 1, 2).human(), preset.source.clone()]);
+        row.extend([cache_of(&preset.shape), preset.source.clone()]);
         table.push(row);
     }
     output::table(&table)?;
     Ok(Exit::Done)
+}
+
+/// Bytes of a token in the cache in 16 bits; nothing of models that have none.
+fn cache_of(shape: &ModelShape) -> String {
+    match shape.is_encoder() {
+        true => DASH.to_string(),
+        false => shape.kv_bytes(1, 1, 2).human(),
+    }
 }
 
 fn show(name: &str, json: bool) -> anyhow::Result<Exit> {
@@ -100,13 +112,24 @@ fn show(name: &str, json: bool) -> anyhow::Result<Exit> {
     line("layers", shape.layers.to_string());
     line("width", format!("{}, feed-forward {}", shape.hidden_size, shape.intermediate_size));
     line("heads", format!("{} of {}, {} for keys and values", shape.heads, shape.head_dim, shape.kv_heads));
-    line("vocabulary", shape.vocab_size.to_string());
-    line("longest context", shape.max_context.to_string());
+    line("task", shape.architecture.task().name().to_string());
+    match shape.image {
+        Some(image) => {
+            line("classes", shape.vocab_size.to_string());
+            line("images", format!("{0} x {0} pixels in patches of {1} x {1}", image.size, image.patch));
+        }
+        None => {
+            line("vocabulary", shape.vocab_size.to_string());
+            line("longest context", shape.max_context.to_string());
+        }
+    }
     for quant in LISTED {
         let kinds: Vec<String> = shape.encodings(quant).iter().map(|(e, n)| format!("{n} x {e}")).collect();
         line(quant.name(), format!("{} ({})", shape.weight_bytes(quant).human(), kinds.join(", ")));
     }
-    line("KV cache", format!("{} a token in f16", shape.kv_bytes(1, 1, 2).human()));
+    if !shape.is_encoder() {
+        line("KV cache", format!("{} a token in f16", cache_of(shape)));
+    }
     output::table(&table)?;
     Ok(Exit::Done)
 }

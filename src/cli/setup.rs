@@ -5,11 +5,11 @@ use super::talk::Talk;
 use super::usage;
 use crate::device::cuda::{self, Card, CudaError};
 use crate::device::{DeviceId, inventory, nvidia};
+use crate::engine::Engine;
+use crate::engine::candle::CANDLE_VERSION;
 use crate::engine::candle::cpu::simd::Level;
 use crate::engine::candle::opened::{About, Opened};
 use crate::engine::candle::ops::Kernels;
-use crate::engine::Engine;
-use crate::engine::candle::CANDLE_VERSION;
 use crate::measure::overhead;
 use crate::power::limit::{LimitGuard, PowerLimit};
 use crate::power::{self, PowerSource};
@@ -207,7 +207,9 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
             device: "cpu".to_string(),
             hardware: None,
             kernels: Level::best().name().to_string(),
-            compute_type: "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)".to_string(),
+            compute_type:
+                "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)"
+                    .to_string(),
         },
         model: None,
         workload: None,

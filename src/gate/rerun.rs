@@ -56,19 +56,27 @@ pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative
     let is_traffic = side.first().run.record.traffic.is_some();
     let command = model.zip(seconds).filter(|_| !is_traffic).map(|(model, seconds)| {
         format!(
-            "sizewell profile --model {} --quant {} --batch {} --prompt {} --gen-tokens {} --precision {precision:.4} \
-             --max-time {seconds}",
+            "sizewell profile --model {} --quant {} --batch {}{} --precision {precision:.4} --max-time {seconds}",
             quoted(model.location.as_deref().unwrap_or(&model.name)),
             case.quant,
             case.batch,
-            case.prompt_tokens,
-            case.gen_tokens
+            axes(case)
         )
     });
     let both = if relative { " on both sides" } else { "" };
     let what = if is_traffic { "requests" } else { "iterations" };
     let words = format!("about {needed} {what}{both} would tell, of {samples} here");
     Rerun { samples: Some(needed as usize), runs: None, command, words }
+}
+
+/// The axes of a case beside its level and batch, as arguments.
+fn axes(case: Case) -> String {
+    let lengths = match (case.image_size, case.gen_tokens) {
+        (Some(side), _) => format!(" --image-size {side}"),
+        (None, 0) => format!(" --prompt {}", case.prompt_tokens),
+        (None, generated) => format!(" --prompt {} --gen-tokens {generated}", case.prompt_tokens),
+    };
+    case.cache.map_or(lengths.clone(), |cache| format!("{lengths} --kv-cache {cache}"))
 }
 
 /// A word of a shell.

@@ -381,7 +381,9 @@ impl Running<'_, '_> {
         rows: &mut Vec<PowerRow>,
     ) {
         let case = self.key.case;
-        let tokens = (case.batch * case.gen_tokens * iterations) as f64;
+        // Of a model that generates none, the tokens that it takes.
+        let each = if case.gen_tokens > 0 { case.gen_tokens } else { case.prompt_tokens };
+        let tokens = (case.batch * each * iterations) as f64;
         let Some(sampler) = opened else {
             windows.push(CaseWindow { energy: Err(PowerError(self.bench.no_power.clone())), tokens });
             return;
@@ -406,11 +408,14 @@ impl Running<'_, '_> {
         let middle = case.prompt_tokens + case.gen_tokens / 2;
         let read = prepared.decode_weight_bytes + Bytes(prepared.cache_token_bytes.0 * (case.batch * middle) as f64);
         let ops = shape.prefill_ops(case.batch, case.prompt_tokens);
-        metrics.decode_read = Some(read);
+        metrics.decode_read = (case.gen_tokens > 0).then_some(read);
         metrics.prefill_ops = Some(Count(ops));
         let absent = &mut summary.absent;
         let cache = self.bench.cache_bytes;
         match roof(self.bench.ceilings, &self.key.device, CeilingKind::ReadBandwidth) {
+            _ if case.gen_tokens == 0 => {
+                absent.push(("achieved_bandwidth_fraction".into(), "no tokens are generated".into()));
+            }
             _ if read.0 < 2.0 * cache.0 => absent.push((
                 "achieved_bandwidth_fraction".into(),
                 format!("{read} a step is less than twice the cache of {cache}"),

@@ -18,12 +18,14 @@ pub struct Progress {
     pub half_width: Option<f64>,
 }
 
-/// Looks at the samples so far: `series` holds TTFT and TPOT, which must both converge. `min_time` is the time that
+/// Looks at the samples so far: `series` holds TTFT and TPOT, which must both converge; what generates no tokens has no
+/// TPOT. `min_time` is the time that
 /// the measurement must last whatever its precision.
 pub fn assess(series: [&[f64]; 2], elapsed: Seconds, min_time: Seconds, limits: &Limits) -> Progress {
     let samples = series[0].len();
     let mut half_width: Option<f64> = None;
-    for values in series {
+    for values in series.into_iter().enumerate().filter(|(index, values)| *index == 0 || !values.is_empty()) {
+        let values = values.1;
         match relative_half_width(values, samples as u64) {
             Some(width) => half_width = Some(half_width.unwrap_or(0.0).max(width)),
             None => {

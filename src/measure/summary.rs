@@ -81,6 +81,11 @@ pub fn summarise(case: &Case, samples: &[SampleRow], seed: u64) -> Summary {
     let interval = clustered_median_interval(&clusters, RESAMPLES, seed);
     let itl = summary.distribution("itl_s", &gaps.concat(), interval);
     let batch = case.batch as f64;
+    if case.gen_tokens == 0 {
+        for tag in ["tpot_s", "itl_s", "decode_tokens_per_s"] {
+            summary.absent.push((tag.to_string(), "no tokens are generated".to_string()));
+        }
+    }
     summary.metrics = Metrics {
         ttft,
         tpot,
@@ -116,7 +121,9 @@ pub fn doubts(
         samples.iter().filter_map(value).map(|v| v.0).collect()
     };
     let mut doubts = Vec::new();
-    let both = [series(SampleRow::ttft), series(SampleRow::tpot)];
+    // Of what generates no tokens there is one time only.
+    let mut both = vec![series(SampleRow::ttft), series(SampleRow::tpot)];
+    both.retain(|values| !values.is_empty());
     if !warmed_up && both.iter().any(|values| drifts(values, limits.warmup_tolerance)) {
         doubts.push(InvalidReason::Unsteady);
     }

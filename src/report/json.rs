@@ -18,6 +18,8 @@ pub fn case(row: &CaseRow) -> Value {
         ("batch", case.batch.into()),
         ("prompt_tokens", case.prompt_tokens.into()),
         ("gen_tokens", case.gen_tokens.into()),
+        ("kv_cache", case.cache.map(|cache| cache.name()).into()),
+        ("image_size", case.image_size.into()),
         ("outcome", row.outcome.name().into()),
         ("reason", row.reason.map(|r| r.name()).into()),
         ("message", row.message.clone().into()),

@@ -39,6 +39,8 @@ impl Figures<'_> {
     ) -> RankRow {
         let Figures { placed, point, basis, hardware, .. } = self;
         let (prompt_tokens, gen_tokens) = lengths;
+        let counted = point.counted_tokens().max(f64::MIN_POSITIVE);
+        let output = |units: Option<CostInterval>| units.filter(|_| gen_tokens > 0.0);
         let speed = &placed.speed;
         let total = breakdown.and_then(|b| b.total());
         let times = |units: f64| total.and_then(|cost| cost.times(units));
@@ -71,9 +73,9 @@ impl Figures<'_> {
             components: breakdown,
             usd_per_request: total,
             usd_per_thousand_requests: times(1e3),
-            usd_per_million_tokens: times(1e6 / gen_tokens),
+            usd_per_million_tokens: times(1e6 / if gen_tokens > 0.0 { gen_tokens } else { counted }),
             usd_per_million_input_tokens: times(1e6 * prefill / prompt_tokens),
-            usd_per_million_output_tokens: times(1e6 * (1.0 - prefill) / gen_tokens),
+            usd_per_million_output_tokens: output(times(1e6 * (1.0 - prefill) / gen_tokens)),
             usd_per_month: month,
             usd_per_user_month: users.and_then(|users| month?.times(1.0 / users)),
             joules_per_token: self.joules_per_token(),
@@ -101,9 +103,13 @@ impl Figures<'_> {
         let (speed, point) = (&self.placed.speed, self.point);
         match self.basis {
             Basis::Measured | Basis::Imported => point.joules_per_token,
-            Basis::Projected => {
-                Some(energy::projected(speed.board_w?, speed.times, point.case.batch, point.gen_tokens))
-            }
+            Basis::Projected => Some(energy::projected(
+                speed.board_w?,
+                speed.times,
+                point.case.batch,
+                point.gen_tokens,
+                point.counted_tokens(),
+            )),
         }
     }
 }

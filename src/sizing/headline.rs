@@ -1,17 +1,17 @@
 //! What a ranking comes to, in a sentence or two.
 
 use super::row::RankRow;
+use super::unit::{unit, unit_cost};
 use crate::record::Basis;
+use crate::workload::Task;
 
 /// What is cheapest, measured and projected; a projected winner is announced as such (law 8).
-pub(super) fn headline(rows: &[RankRow]) -> Vec<String> {
-    let priced = |basis: Basis| {
-        rows.iter().find(|r| r.basis == basis && r.usd_per_million_tokens.is_some() && !r.is_incomplete())
-    };
+pub(super) fn headline(rows: &[RankRow], task: Task) -> Vec<String> {
+    let priced =
+        |basis: Basis| rows.iter().find(|r| r.basis == basis && unit_cost(task, r).is_some() && !r.is_incomplete());
     let text = |row: &RankRow| {
-        let cost = row
-            .usd_per_million_tokens
-            .map_or(String::new(), |c| format!("{} per million generated tokens ({} to {})", c.value, c.lo, c.hi));
+        let cost = unit_cost(task, row)
+            .map_or(String::new(), |c| format!("{} per {} ({} to {})", c.value, unit(task), c.lo, c.hi));
         let place = row.region.as_ref().filter(|r| &***r != "any").map_or(String::new(), |r| format!(" in {r}"));
         let doubts = match row.doubts.as_slice() {
             [] => String::new(),

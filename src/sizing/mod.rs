@@ -26,6 +26,7 @@ pub mod rank;
 pub mod request;
 pub mod row;
 pub mod speed;
+mod unit;
 pub mod validate;
 
 pub use front::Swap;

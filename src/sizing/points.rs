@@ -36,6 +36,11 @@ pub struct Point {
 }
 
 impl Point {
+    /// Tokens that costs and energy are counted by: those generated, or of a model that generates none, those it takes.
+    pub fn counted_tokens(&self) -> f64 {
+        if self.gen_tokens > 0.0 { self.gen_tokens } else { self.case.prompt_tokens as f64 }
+    }
+
     /// To the last token.
     pub fn e2e(&self) -> Interval {
         self.times.e2e(self.gen_tokens)
@@ -104,7 +109,7 @@ impl Curves<'_> {
     fn at(&self, prompt: usize, generated: usize) -> Option<(Times, &'static str)> {
         let lengths = |row: &CaseRow| (row.key.case.prompt_tokens, row.key.case.gen_tokens);
         let exact = self.rows.iter().find(|(row, ttft, tpot)| {
-            lengths(row) == (prompt, generated) && ttft.is_some() && (tpot.is_some() || generated == 1)
+            lengths(row) == (prompt, generated) && ttft.is_some() && (tpot.is_some() || generated <= 1)
         });
         if let Some((_, Some(ttft), tpot)) = exact {
             return Some((Times { ttft: *ttft, tpot: tpot.unwrap_or(Interval::exact(0.0)) }, EXACT));
@@ -123,6 +128,11 @@ impl Curves<'_> {
         let (first, last) = (ttft.first()?.0, ttft.last()?.0);
         let longest = self.rows.iter().map(|(row, ..)| row.key.case.context()).max()?;
         let middle = prompt as f64 + generated as f64 / 2.0;
+        if generated == 0 {
+            // One pass and nothing behind it.
+            let times = Times { ttft: along(&ttft, prompt as f64)?, tpot: Interval::exact(0.0) };
+            return (first..=last).contains(&(prompt as f64)).then_some((times, BETWEEN));
+        }
         let apart = !self.rows.iter().any(|(_, ttft, tpot)| ttft.is_some() && tpot.is_some());
         match ((first..=last).contains(&(prompt as f64)), apart) {
             (true, false) if prompt + generated <= longest => {
@@ -192,7 +202,7 @@ impl Curves<'_> {
         let (mut ttft, mut decode, mut method) = (zero, zero, EXACT);
         for (prompt, generated, share) in &lengths.bins {
             let (times, how) = self.at(*prompt, *generated)?;
-            let steps = (*generated - 1) as f64;
+            let steps = generated.saturating_sub(1) as f64;
             ttft = ttft.plus(times.ttft.map(|t| t * share));
             decode = decode.plus(times.tpot.map(|t| t * steps * share));
             if how != EXACT {
@@ -206,14 +216,14 @@ impl Curves<'_> {
 }
 
 /// The lengths that most cases have.
-fn usual(rows: &[&CaseRow]) -> Option<(usize, usize)> {
+fn usual(rows: &[&CaseRow], generates: bool) -> Option<(usize, usize)> {
     let mut lengths: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for row in rows {
         let Case { prompt_tokens, gen_tokens, .. } = row.key.case;
         *lengths.entry((prompt_tokens, gen_tokens)).or_default() += 1;
     }
     // Prefills and decoding that were measured apart have no pair of lengths: the most usual of each.
-    if lengths.keys().all(|(prompt, generated)| *prompt == 0 || *generated == 0) {
+    if generates && lengths.keys().all(|(prompt, generated)| *prompt == 0 || *generated == 0) {
         let most = |of: fn(&(usize, usize)) -> usize| {
             lengths.iter().filter(|(l, _)| of(l) > 0).max_by_key(|(_, count)| **count).map(|(l, _)| of(l))
         };
@@ -234,7 +244,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    fn lengths(&self, rows: &[&CaseRow]) -> Option<Lengths> {
+    fn lengths(&self, rows: &[&CaseRow], generates: bool) -> Option<Lengths> {
         if let Some(lengths) = &self.lengths {
             return Some(lengths.clone());
         }
@@ -243,15 +253,20 @@ impl Wanted {
             self.prompt_tokens.is_none_or(|p| p == prompt_tokens) && self.gen_tokens.is_none_or(|g| g == gen_tokens)
         };
         let fitting: Vec<&CaseRow> = rows.iter().filter(fits).copied().collect();
-        let (prompt, generated) = usual(&fitting).or_else(|| usual(rows))?;
+        let (prompt, generated) = usual(&fitting, generates).or_else(|| usual(rows, generates))?;
         Some(Lengths::of(self.prompt_tokens.unwrap_or(prompt), self.gen_tokens.unwrap_or(generated)))
     }
 }
 
 /// The points of a run; the error says what it lacks.
 pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, String> {
-    let ok: Vec<&CaseRow> = run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
-    let Some(lengths) = wanted.lengths(&ok) else {
+    let mut ok: Vec<&CaseRow> = run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
+    // Of several precisions of the cache, the engine's own, or the first that was named.
+    let cache =
+        ok.iter().map(|row| row.key.case.cache).find(Option::is_none).or(ok.first().map(|row| row.key.case.cache));
+    ok.retain(|row| cache.is_none_or(|cache| row.key.case.cache == cache));
+    let generates = run.record.model.as_ref().is_none_or(|model| !model.shape.is_encoder());
+    let Some(lengths) = wanted.lengths(&ok, generates) else {
         return Err("the run has no measured case: nothing can be ranked".to_string());
     };
     let mut groups: BTreeMap<(Quant, usize), Curves<'_>> = BTreeMap::new();
@@ -338,7 +353,12 @@ fn point(
     method: &'static str,
     lengths: &Lengths,
 ) -> Point {
-    let case = Case::new(quant, batch, (lengths.mean_prompt().round() as usize).max(1), (lengths.mean_gen().round() as usize).max(1));
+    let (prompt, generated) = (lengths.mean_prompt().round() as usize, lengths.mean_gen().round() as usize);
+    let least = usize::from(lengths.mean_gen() > 0.0);
+    let case = Case {
+        cache: curves.rows.first().and_then(|(row, ..)| row.key.case.cache),
+        ..Case::new(quant, batch, prompt.max(1), generated.max(least))
+    };
     let same =
         |row: &CaseRow| (row.key.case.prompt_tokens, row.key.case.gen_tokens) == (case.prompt_tokens, case.gen_tokens);
     let used: Vec<&CaseRow> =

@@ -73,6 +73,8 @@ pub enum Refusal<'a> {
     Unknown(&'static str),
     /// No arithmetic rate at this level is published.
     NoRate(Quant),
+    /// No encoder was measured on any card, so that no law of cards is of them.
+    Encoder,
     /// Nothing of the kind was measured on any card.
     NoLaw(Quant),
     /// Weights and cache are too large.
@@ -95,6 +97,7 @@ impl std::fmt::Display for Refusal<'_> {
             Self::TooOld(accelerator) => write!(f, "{} is older than the kernels that are projected", accelerator.name),
             Self::Unknown(figure) => write!(f, "its {figure} is not known"),
             Self::NoRate(quant) => write!(f, "no rate in {quant} is published for it"),
+            Self::Encoder => write!(f, "no encoder was measured on any card: it is not projected to one"),
             Self::NoLaw(quant) => write!(f, "nothing in {quant} was measured on any card"),
             Self::DoesNotFit { needed, memory, place } => {
                 write!(f, "does not fit: {needed} with the reserve, {memory} in {place}")
@@ -197,6 +200,9 @@ impl<'a> Reference<'a> {
     /// A share has its part of the memory. Its speed lies between that of the whole card, when nobody else is on it, and
     /// its part of that.
     pub fn on_accelerator(&self, place: &Place<'a>, asker: &mut Asker) -> Result<(Times, Ground), Refusal<'a>> {
+        if self.shape.is_encoder() {
+            return Err(Refusal::Encoder);
+        }
         let accelerator = place.accelerator;
         let memory = accelerator.memory().ok_or(Refusal::Unknown("memory"))? * place.share;
         self.check_fit(memory, GPU_CACHE_ELEMENT, fit::GPU_RESERVE, &accelerator.name)?;

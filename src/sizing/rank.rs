@@ -19,7 +19,7 @@ use super::row::{Excluded, RankRow};
 use super::speed::{Learnt, Speeds, copies};
 use crate::catalog::{Catalog, Market, Offer, Shape};
 use crate::record::{Basis, Run};
-use crate::workload::Quant;
+use crate::workload::{Quant, Task};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -32,6 +32,10 @@ pub struct Ranking {
     pub prompt_tokens: f64,
     /// Tokens that each request generates, in the mean.
     pub gen_tokens: f64,
+    /// What the model does.
+    pub task: Task,
+    /// Pixels of an image's side.
+    pub image_size: Option<usize>,
     /// The lengths themselves.
     pub lengths: Lengths,
     /// Precisions that were ranked.
@@ -82,11 +86,14 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     front::mark_front(&mut rows);
     excluded.sort();
     let Points { lengths, quants, .. } = all.swap_remove(0).1;
+    let task = first.record.model.as_ref().map_or(Task::Generate, |model| model.shape.architecture.task());
     Ok(Ranking {
         prompt_tokens: lengths.mean_prompt(),
         gen_tokens: lengths.mean_gen(),
+        task,
+        image_size: image_size(first, &lengths),
         lengths,
-        headline: headline(&rows),
+        headline: headline(&rows, task),
         quants,
         usage: request.service.usage.clone(),
         swap: front::swap(&rows),
@@ -95,6 +102,12 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
         catalog_hash: catalog.hash.clone(),
         catalog_origin: catalog.origin.clone(),
     })
+}
+
+/// The side of the images that have as many tokens.
+fn image_size(run: &Run, lengths: &Lengths) -> Option<usize> {
+    let tokens = lengths.bins.first()?.0;
+    run.cases.iter().map(|row| row.key.case).find(|case| case.prompt_tokens == tokens)?.image_size
 }
 
 /// Why no measured batch is ranked.
@@ -161,12 +174,15 @@ impl<'a> Ranker<'a> {
         let quant = points.quants.first().copied().unwrap_or(Quant::F16);
         let weights = run.record.model.as_ref().map_or(0.0, |model| model.shape.weight_bytes(quant).0);
         let gen_tokens = points.lengths.mean_gen();
+        // An answer of an embedding is its numbers, of about three tokens' length each.
+        let embeds = run.record.model.as_ref().filter(|model| model.shape.architecture.task() == Task::Embed);
+        let answer_tokens = embeds.map_or(gen_tokens, |model| 3.0 * model.shape.hidden_size as f64);
         let known: Vec<&Run> = all.iter().map(|(run, _)| *run).chain(request.evidence.iter()).collect();
         Self {
             catalog,
             request,
             filter: Filter::new(catalog, request),
-            pricer: Pricer::new(catalog, &request.service, gen_tokens, weights),
+            pricer: Pricer::new(catalog, &request.service, answer_tokens, weights),
             gen_tokens,
             prompt_tokens: points.lengths.mean_prompt(),
             learnt: Arc::new(Learnt {
@@ -437,7 +453,8 @@ impl<'a> Ranker<'a> {
         let [hours, ..] = figures.placed.hours(Some(listing.market));
         let waiting_j = figures.idle_w.map_or(0.0, |idle| idle * hours.idle * 3600.0);
         row.g_co2e_per_thousand_requests = row.joules_per_token.zip(pue.zip(grid)).map(|(joules, (pue, grid))| {
-            carbon::operation_g(joules.map(|j| (j * self.gen_tokens + waiting_j) * 1e3), pue, grid)
+            let tokens = if self.gen_tokens > 0.0 { self.gen_tokens } else { self.prompt_tokens };
+            carbon::operation_g(joules.map(|j| (j * tokens + waiting_j) * 1e3), pue, grid)
         });
         Some(row)
     }

@@ -58,8 +58,9 @@ impl FromStr for CacheType {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text.trim().to_lowercase()).ok_or_else(|| {
-            format!("`{text}` is not a precision of a key-value cache; there are f32, f16 and int8")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text.trim().to_lowercase())
+            .ok_or_else(|| format!("`{text}` is not a precision of a key-value cache; there are f32, f16 and int8"))
     }
 }

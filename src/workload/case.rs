@@ -59,7 +59,9 @@ impl Case {
 
     /// Whether it has sequences, in numbers and of lengths that can be: what a file says may be anything.
     pub fn is_possible(&self) -> bool {
-        (1..=MOST).contains(&self.batch) && self.prompt_tokens <= MOST && self.gen_tokens <= MOST
+        (1..=MOST).contains(&self.batch)
+            && self.prompt_tokens <= MOST
+            && self.gen_tokens <= MOST
             && self.image_size.is_none_or(|side| (1..=MOST).contains(&side))
     }
 

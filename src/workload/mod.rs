@@ -1,5 +1,6 @@
 //! (1) What to measure: model presets, sweeps and the cases they expand to. All of it is data.
 
+pub mod architecture;
 pub mod cache;
 pub mod case;
 pub mod chronicle;
@@ -10,10 +11,11 @@ pub mod shape;
 pub mod sweep;
 pub mod traffic;
 
+pub use architecture::{Architecture, Task};
 pub use cache::CacheType;
 pub use case::Case;
 pub use preset::Preset;
 pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
-pub use shape::{Architecture, ImageShape, ModelShape, RopeScaling, Task};
+pub use shape::{ImageShape, ModelShape, RopeScaling};
 pub use sweep::{Limits, Sweep};

@@ -1,128 +1,15 @@
-//! The shape of a decoder-only transformer, and the arithmetic that follows from it: parameters, bytes that a
+//! The shape of a transformer, and the arithmetic that follows from it: parameters, bytes that a
 //! token reads, operations that it takes. Sizing and ceilings both count by this file.
 
+use super::architecture::{Architecture, Task};
 use super::cache::CacheType;
 use super::quant::{Encoding, Quant};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// The longest context, and window of attention, that a file may name.
 const MOST_CONTEXT: usize = 1 << 27;
-
-/// The families of decoder that are known by their shape. The engine runs [`Architecture::RUNNABLE`]; the others can be
-/// sized and projected from what others measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Architecture {
-    /// Llama 1 to 3, TinyLlama, SmolLM.
-    Llama,
-    /// Mistral 7B: Llama with an optional sliding window.
-    Mistral,
-    /// Qwen 2 and 2.5: Llama with a bias on query, key and value.
-    Qwen2,
-    /// Qwen 3: Llama with a norm on each query and key head.
-    Qwen3,
-    /// Gemma 1: gated by GELU, with a large vocabulary.
-    Gemma,
-    /// Gemma 2: the same with a norm behind attention and feed-forward too.
-    Gemma2,
-    /// Phi 3 and 4: query, key and value in one matrix, gate and up in another.
-    Phi3,
-    /// BERT and what is built like it: an encoder of texts, norms behind its parts.
-    Bert,
-    /// ViT and DeiT: an encoder of images cut into patches, norms before its parts.
-    Vit,
-}
-
-/// What a model is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Task {
-    /// Text, token by token.
-    Generate,
-    /// A vector for each text.
-    Embed,
-    /// A class for each image.
-    ClassifyImage,
-}
-
-impl Task {
-    /// As `sizewell` calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Generate => "generate",
-            Self::Embed => "embed",
-            Self::ClassifyImage => "classify-image",
-        }
-    }
-
-    /// What one request gives, in the plural.
-    pub fn results(self) -> &'static str {
-        match self {
-            Self::Generate => "requests",
-            Self::Embed => "embeddings",
-            Self::ClassifyImage => "images",
-        }
-    }
-}
-
-impl Architecture {
-    /// Decoders that the engine runs, in the order that messages list them.
-    pub const RUNNABLE: [Architecture; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
-
-    /// Encoders that the engine runs.
-    pub const ENCODERS: [Architecture; 2] = [Self::Bert, Self::Vit];
-
-    /// What models of it do.
-    pub fn task(self) -> Task {
-        match self {
-            Self::Bert => Task::Embed,
-            Self::Vit => Task::ClassifyImage,
-            _ => Task::Generate,
-        }
-    }
-
-    /// The name in GGUF files (`general.architecture`) and in config.json (`model_type`).
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Mistral => "mistral",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-            Self::Gemma => "gemma",
-            Self::Gemma2 => "gemma2",
-            Self::Phi3 => "phi3",
-            Self::Bert => "bert",
-            Self::Vit => "vit",
-        }
-    }
-
-    /// The architecture of this name that the engine runs, or a message that lists those that it does.
-    pub fn from_name(name: &str) -> Result<Self, String> {
-        if Self::ENCODERS.iter().any(|a| a.name() == name) {
-            return Err(format!(
-                "architecture `{name}` is an encoder, which generates no text: `run`, `profile` and `rank` measure it from a \
-                 preset or a folder with config.json and safetensors files, on the CPU"
-            ));
-        }
-        Self::RUNNABLE.into_iter().find(|a| a.name() == name).ok_or_else(|| {
-            let known: Vec<_> = Self::RUNNABLE.iter().map(|a| a.name()).collect();
-            let encoders: Vec<_> = Self::ENCODERS.iter().map(|a| a.name()).collect();
-            format!(
-                "architecture `{name}` is not supported; supported are {}, and of encoders {}",
-                known.join(", "),
-                encoders.join(", ")
-            )
-        })
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// How rotary positions are stretched beyond the context that a model was first trained on.
 #[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize, Deserialize)]
@@ -303,7 +190,9 @@ impl ModelShape {
             return Err(format!("heads of an encoder are {width} wide together; they must be as wide as hidden_size"));
         }
         match (self.architecture, self.image) {
-            (Architecture::Vit, None) => Err("image is missing; an image classifier needs patch, size, channels".into()),
+            (Architecture::Vit, None) => {
+                Err("image is missing; an image classifier needs patch, size, channels".into())
+            }
             (Architecture::Vit, Some(ImageShape { patch, size, channels })) => {
                 let most = 1 << 14;
                 if !(1..=most).contains(&patch) || !(1..=most).contains(&size) || !size.is_multiple_of(patch) {
@@ -410,21 +299,31 @@ impl ModelShape {
         Bytes(matrices + 4.0 * self.vector_weights())
     }
 
-    /// Bytes of weights that one decode step reads, whatever its batch: all of them but the token embedding,
-    /// of which only the rows of the tokens at hand are read.
+    /// Bytes of weights that one decode step (or pass of an encoder) reads, whatever its batch: all of them but the token
+    /// embedding, of which only the rows of the tokens at hand are read.
     pub fn decode_weight_bytes(&self, quant: Quant) -> Bytes {
         let blocks: f64 = self.block_matrices().into_iter().map(|m| m.bytes(quant)).sum();
-        Bytes(blocks + self.head_matrix().bytes(quant) + 4.0 * self.vector_weights())
+        let head = match self.is_encoder() {
+            true => self.patch_matrix().map_or(0.0, |matrix| matrix.bytes(quant)),
+            false => self.head_matrix().bytes(quant),
+        };
+        Bytes(blocks + head + 4.0 * self.vector_weights())
     }
 
     /// Bytes of key and value cache for `tokens` positions of `batch` sequences at `element_bytes` a number.
     pub fn kv_bytes(&self, batch: usize, tokens: usize, element_bytes: usize) -> Bytes {
+        if self.is_encoder() {
+            return Bytes(0.0);
+        }
         let per_token = 2.0 * self.layers as f64 * self.kv_width() as f64 * element_bytes as f64;
         Bytes(per_token * batch as f64 * tokens as f64)
     }
 
     /// The same for a cache of one precision, its scales included.
     pub fn cache_bytes(&self, batch: usize, tokens: usize, kind: CacheType) -> Bytes {
+        if self.is_encoder() {
+            return Bytes(0.0);
+        }
         let heads = 2.0 * self.layers as f64 * self.kv_heads as f64 * batch as f64 * tokens as f64;
         Bytes(heads * (self.head_dim * kind.element_bytes() + kind.scale_bytes()) as f64)
     }
@@ -447,9 +346,9 @@ impl ModelShape {
         let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
         let t = tokens as f64;
         let attention = 4.0 * self.layers as f64 * self.q_width() as f64 * t * t;
-        let patches = self.patch_matrix().map_or(0.0, |matrix| {
-            2.0 * matrix.weights() * (t - 1.0).max(0.0) + 2.0 * self.head_matrix().weights()
-        });
+        let patches = self
+            .patch_matrix()
+            .map_or(0.0, |matrix| 2.0 * matrix.weights() * (t - 1.0).max(0.0) + 2.0 * self.head_matrix().weights());
         batch as f64 * (2.0 * blocks * t + attention + patches)
     }
 

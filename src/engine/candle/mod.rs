@@ -255,8 +255,9 @@ fn repacked_bytes(shape: &ModelShape, quant: Quant) -> f64 {
     }
 }
 
+/// What an error of candle says, without the stack trace that it may carry.
 fn failed(error: candle_core::Error) -> EngineError {
-    EngineError::Failed(error.to_string())
+    EngineError::Failed(error.to_string().lines().next().unwrap_or_default().to_string())
 }
 
 impl Engine for CandleEngine {

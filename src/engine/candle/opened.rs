@@ -62,10 +62,14 @@ impl Opened {
         if path.is_dir() && is_encoder(path) {
             return encoder(encoders::open_folder(path, "safetensors")?);
         }
-        if !path.exists() && let Ok(preset) = Preset::named(model) && preset.shape.is_encoder() {
+        if !path.exists()
+            && let Ok(preset) = Preset::named(model)
+            && preset.shape.is_encoder()
+        {
             return encoder(encoders::synthetic(&preset, seed));
         }
-        if path.is_file() && path.extension().is_some_and(|e| e == "toml")
+        if path.is_file()
+            && path.extension().is_some_and(|e| e == "toml")
             && let Ok(text) = std::fs::read_to_string(path)
             && let Ok(preset) = Preset::parse(model, &text)
             && preset.shape.is_encoder()
@@ -73,7 +77,9 @@ impl Opened {
             let opened = encoders::synthetic(&preset, seed);
             return encoder(OpenedEncoder { location: Some(source::location(path)), ..opened });
         }
-        if !path.exists() && Preset::named(model).is_err() && hub::is_hub_id(model)
+        if !path.exists()
+            && Preset::named(model).is_err()
+            && hub::is_hub_id(model)
             && let hub::Fetched::Folder(folder) = hub::fetch(model, show_progress)?
             && is_encoder(&folder)
         {

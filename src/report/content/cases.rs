@@ -5,6 +5,7 @@ use crate::record::ceiling::roof;
 use crate::record::{CaseRow, CeilingKind, Outcome, Run, RunStatus};
 use crate::report::table::{DASH, Table};
 use crate::units::Quantity;
+use crate::workload::Case;
 
 /// One line for each case: what was measured, or why not.
 pub fn cases(run: &Run) -> Table {
@@ -36,7 +37,7 @@ pub fn cases(run: &Run) -> Table {
         table.push(vec![
             case.quant.to_string(),
             case.batch.to_string(),
-            format!("{}+{}", case.prompt_tokens, case.gen_tokens),
+            lengths(case),
             distribution(m.ttft),
             distribution(m.tpot),
             quantity(m.prefill_tokens_per_s.map(|e| e.value)),
@@ -51,6 +52,16 @@ pub fn cases(run: &Run) -> Table {
     }
     table.notes = case_notes(run);
     table
+}
+
+/// What goes in and comes out of a case, with its cache where it was chosen.
+fn lengths(case: Case) -> String {
+    let lengths = match (case.image_size, case.gen_tokens) {
+        (Some(side), _) => format!("{side} px"),
+        (None, 0) => case.prompt_tokens.to_string(),
+        (None, generated) => format!("{}+{generated}", case.prompt_tokens),
+    };
+    case.cache.map_or(lengths.clone(), |cache| format!("{lengths}, cache {cache}"))
 }
 
 fn state(row: &CaseRow) -> String {

@@ -10,6 +10,7 @@ use crate::sizing::projection::terms::Phase;
 use crate::sizing::{CostInterval, Excluded, Interval, RankRow, Ranking};
 use crate::units::Quantity;
 use crate::units::{Fraction, RequestsPerSecond, Seconds};
+use crate::workload::Task;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -69,13 +70,21 @@ fn tokens(mean: f64) -> String {
 pub(super) fn title(ranking: &Ranking) -> String {
     let quants: Vec<&str> = ranking.quants.iter().map(|quant| quant.name()).collect();
     let mean = if ranking.lengths.bins.len() > 1 { " in the mean" } else { "" };
-    format!(
-        "Cost of a request in {}: {} prompt and {} generated tokens{mean}, {}",
-        quants.join(", "),
-        tokens(ranking.prompt_tokens),
-        tokens(ranking.gen_tokens),
-        usage(&ranking.usage)
-    )
+    let prompt = tokens(ranking.prompt_tokens);
+    let what = match (ranking.task, ranking.image_size) {
+        (Task::Generate, _) => {
+            let generated = tokens(ranking.gen_tokens);
+            return format!(
+                "Cost of a request in {}: {prompt} prompt and {generated} generated tokens{mean}, {}",
+                quants.join(", "),
+                usage(&ranking.usage)
+            );
+        }
+        (Task::ClassifyImage, Some(side)) => format!("of {side} x {side} pixels"),
+        _ => format!("of {prompt} tokens{mean}"),
+    };
+    let result = if ranking.task == Task::Embed { "an embedding" } else { "a classified image" };
+    format!("Cost of {result} in {}: {what}, {}", quants.join(", "), usage(&ranking.usage))
 }
 
 pub(super) fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
@@ -160,19 +169,27 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
         columns.extend([">instances", ">used", ">$/month"]);
     }
     let roofed = ranking.rows.iter().any(|row| row.ground.is_some());
-    columns.extend([">$/1k requests", ">$/M tokens", "from - to", ">TTFT", ">TPOT"]);
+    let thousand = format!(">$/1k {}", ranking.task.results());
+    match ranking.task {
+        Task::Generate => columns.extend([&thousand, ">$/M tokens", "from - to", ">TTFT", ">TPOT"]),
+        _ => columns.extend([&thousand, "from - to", ">time"]),
+    }
     if roofed {
         columns.push(">TPOT of the roof");
     }
-    columns.extend([">E2E", ">requests", ">price age"]);
+    if ranking.task == Task::Generate {
+        columns.push(">E2E");
+    }
+    columns.extend([">requests", ">price age"]);
     let mut spare =
         vec!["TPOT of the roof", "requests", "E2E", "TPOT", "TTFT", "$/1k requests", "batch", "used", "hardware"];
     if ranking.quants.len() == 1 {
         spare.insert(6, "quant");
     }
+    spare.retain(|name| columns.iter().any(|column| column.trim_start_matches('>') == *name));
     let mut table = Table::new(title(ranking), &columns).spare(&spare);
     for (index, row) in shown(ranking, most) {
-        let [value, range] = cost(row.usd_per_million_tokens);
+        let [value, range] = cost(ranking.unit_cost(row));
         let money = |cost: Option<CostInterval>| cost.map_or(DASH.to_string(), |c| c.value.to_string());
         let mut cells = vec![
             place(ranking, index, row),
@@ -189,22 +206,24 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
             cells.push(fleet.map_or(DASH.to_string(), |f| Fraction(f.utilisation).human()));
             cells.push(money(row.usd_per_month));
         }
-        cells.extend([
-            money(row.usd_per_thousand_requests),
-            value,
-            range,
-            interval_seconds(row.ttft_s),
-            interval_seconds(row.tpot_s),
-        ]);
+        match ranking.task {
+            Task::Generate => cells.extend([
+                money(row.usd_per_thousand_requests),
+                value,
+                range,
+                interval_seconds(row.ttft_s),
+                interval_seconds(row.tpot_s),
+            ]),
+            _ => cells.extend([value, range, interval_seconds(row.ttft_s)]),
+        }
         if roofed {
             let roof = row.ground.as_ref().map(|ground| Seconds(ground.roofline_tpot_s).human());
             cells.push(roof.unwrap_or(DASH.to_string()));
         }
-        cells.extend([
-            interval_seconds(row.e2e_s),
-            RequestsPerSecond(row.requests_per_s.value).human(),
-            price_age(row),
-        ]);
+        if ranking.task == Task::Generate {
+            cells.push(interval_seconds(row.e2e_s));
+        }
+        cells.extend([RequestsPerSecond(row.requests_per_s.value).human(), price_age(row)]);
         table.push(cells);
     }
     table.notes = ranking_notes(ranking, most);

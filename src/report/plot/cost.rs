@@ -22,16 +22,16 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
     let shown: Vec<&RankRow> = crate::report::content::shown(ranking, MOST)
         .into_iter()
         .map(|(_, row)| row)
-        .filter(|row| row.usd_per_million_tokens.is_some())
+        .filter(|row| ranking.unit_cost(row).is_some())
         .collect();
     let costs: Vec<[f64; 3]> = shown
         .iter()
-        .filter_map(|row| row.usd_per_million_tokens)
+        .filter_map(|row| ranking.unit_cost(row))
         .map(|cost| [cost.lo.to_f64(), cost.value.to_f64(), cost.hi.to_f64()])
         .collect();
     let (low, high) = canvas::range(costs.iter().flatten().copied().filter(|v| *v > 0.0), false)?;
     let quants: Vec<&str> = ranking.quants.iter().map(|q| q.name()).collect();
-    let title = format!("Cost of a million generated tokens, {}", quants.join(", "));
+    let title = format!("Cost of a {}, {}", ranking.unit(), quants.join(", "));
     let description = format!(
         "{} offers from cheapest to dearest; circles are measured, squares projected, bars the interval. The cheapest \
          is {}.",
@@ -57,7 +57,7 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
             area.draw(&Text::new(format!("${}", tick(value)), (x(value), bottom + 14), style))?;
         }
         let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
-        area.draw(&Text::new("USD per million generated tokens", ((LEFT + RIGHT) / 2, bottom + 36), style))?;
+        area.draw(&Text::new(format!("USD per {}", ranking.unit()), ((LEFT + RIGHT) / 2, bottom + 36), style))?;
         for (index, (row, [lo, value, hi])) in shown.iter().zip(&costs).enumerate() {
             let y = TOP + ROW * index as i32 + ROW / 2;
             let series = if row.basis == Basis::Measured { 0 } else { 1 };
@@ -68,7 +68,8 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         }
         Ok(())
     });
-    let mut data = Table::new(title.clone(), &["offer", "basis", ">USD per million tokens", ">from", ">to"]);
+    let mut data =
+        Table::new(title.clone(), &["offer", "basis", &format!(">USD per {}", ranking.unit()), ">from", ">to"]);
     for (row, [lo, value, hi]) in shown.iter().zip(&costs) {
         let numbers = [value, lo, hi].map(|cost| crate::units::digits(*cost));
         let [value, lo, hi] = numbers;

@@ -4,6 +4,7 @@ use super::Plot;
 use super::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::record::{CaseRow, Distribution, Estimate, Outcome, Run};
 use crate::units::{Quantity, Seconds};
+use crate::workload::Case;
 
 /// What a plot shows of each case: value, low and high end.
 type Value = fn(&CaseRow) -> Option<[f64; 3]>;
@@ -79,8 +80,9 @@ pub fn lines(run: &Run, x: fn(&CaseRow) -> f64, value: impl Fn(&CaseRow) -> Opti
     let mut all: Vec<Line> = Vec::new();
     let mut rows: Vec<&CaseRow> = measured(run).collect();
     rows.sort_by_key(|row| row.key.case.batch);
-    let mut lengths: Vec<(usize, usize)> =
-        measured(run).map(|row| (row.key.case.prompt_tokens, row.key.case.gen_tokens)).collect();
+    // All of a case but its level and batch: the rest of its name.
+    let rest = |case: Case| case.to_string().split(' ').skip(2).collect::<Vec<_>>().join(" ");
+    let mut lengths: Vec<String> = measured(run).map(|row| rest(row.key.case)).collect();
     lengths.sort_unstable();
     lengths.dedup();
     for row in rows {
@@ -88,7 +90,7 @@ pub fn lines(run: &Run, x: fn(&CaseRow) -> f64, value: impl Fn(&CaseRow) -> Opti
         let Some([y, lo, hi]) = value(row) else { continue };
         let name = match lengths.len() {
             1 => case.quant.to_string(),
-            _ => format!("{} p{} g{}", case.quant, case.prompt_tokens, case.gen_tokens),
+            _ => format!("{} {}", case.quant, rest(case)),
         };
         let dot = Dot { x: x(row), y, lo, hi };
         match all.iter_mut().find(|line| line.name == name) {

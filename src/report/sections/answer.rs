@@ -6,6 +6,7 @@ use crate::report::content::{offer_name, summary};
 use crate::sizing::demand::{Load, Usage};
 use crate::sizing::{CostInterval, RankRow, Ranking};
 use crate::units::{Fraction, Quantity, RequestsPerSecond};
+use crate::workload::Task;
 use jiff::ToSpan;
 
 /// Candidates that are named.
@@ -55,16 +56,22 @@ fn fleet(row: &RankRow) -> String {
     row.fleet.map_or(String::new(), |fleet| format!("{} x ", fleet.instances))
 }
 
-fn thousand(cost: CostInterval) -> String {
-    format!("{} per 1,000 requests ({} to {})", cost.value, cost.lo, cost.hi)
+fn thousand(cost: CostInterval, task: Task) -> String {
+    format!("{} per 1,000 {} ({} to {})", cost.value, task.results(), cost.lo, cost.hi)
 }
 
 /// An offer with what it costs; `basis` is said where the sentence does not.
-fn describe(row: &RankRow, basis: &str) -> Option<String> {
+fn describe(row: &RankRow, basis: &str, task: Task) -> Option<String> {
     let cost = row.usd_per_thousand_requests?;
     let month = row.usd_per_month.map_or(String::new(), |month| format!(", {} a month", month.value));
     let doubts = if row.doubts.is_empty() { String::new() } else { format!("; doubtful: {}", row.doubts.join(", ")) };
-    Some(format!("{}{} ({}): {}{month}{basis}{doubts}", fleet(row), offer_name(row), row.hardware, thousand(cost)))
+    Some(format!(
+        "{}{} ({}): {}{month}{basis}{doubts}",
+        fleet(row),
+        offer_name(row),
+        row.hardware,
+        thousand(cost, task)
+    ))
 }
 
 /// How the second stands to the first.
@@ -98,7 +105,7 @@ fn of_ranking(report: &Report<'_>, ranking: &Ranking) -> Vec<String> {
         Basis::Projected => "projected, not measured",
         basis => basis.name(),
     };
-    lines.extend(describe(winner, &format!(", {basis}")).map(|words| format!("{subject}: {words}.")));
+    lines.extend(describe(winner, &format!(", {basis}"), ranking.task).map(|words| format!("{subject}: {words}.")));
     let next =
         rest.iter().find(|row| row.name() != winner.name()).and_then(|row| Some((row, row.usd_per_thousand_requests?)));
     if let Some((row, other)) = next {
@@ -115,7 +122,11 @@ fn of_ranking(report: &Report<'_>, ranking: &Ranking) -> Vec<String> {
             .iter()
             .take(MOST)
             .filter_map(|row| {
-                Some(format!("{} ({})", describe(row, "")?, against(cost, row.usd_per_thousand_requests?)))
+                Some(format!(
+                    "{} ({})",
+                    describe(row, "", ranking.task)?,
+                    against(cost, row.usd_per_thousand_requests?)
+                ))
             })
             .collect();
         lines.push(format!("Projected candidates, not measured: {}.", named.join("; ")));

@@ -163,7 +163,7 @@ pub fn sheet(
         .rankings
         .iter()
         .flatten()
-        .flat_map(|ranking| ranking.rows.iter().map(|row| (row, ranking.gen_tokens)))
+        .flat_map(|ranking| ranking.rows.iter().map(|row| (row, ranking.counted_tokens())))
         .filter_map(|(row, gen_tokens)| priced(report, settings, row, gen_tokens))
         .collect();
     let last = FIRST + rows.len().max(1) as u32;

@@ -19,14 +19,18 @@ pub(super) fn made_of_rows(len: usize, cols: usize, work: impl Fn(usize, &mut [f
     }
     let mut y: Vec<f32> = Vec::with_capacity(len);
     let to = SharedMut(y.as_mut_ptr());
-    share_out(len / cols, || (), |(), index| {
-        // SAFETY: each row lies within the capacity and is handed to one worker, as zeros.
-        let row = unsafe {
-            to.at(index * cols).write_bytes(0, cols);
-            std::slice::from_raw_parts_mut(to.at(index * cols), cols)
-        };
-        work(index, row);
-    });
+    share_out(
+        len / cols,
+        || (),
+        |(), index| {
+            // SAFETY: each row lies within the capacity and is handed to one worker, as zeros.
+            let row = unsafe {
+                to.at(index * cols).write_bytes(0, cols);
+                std::slice::from_raw_parts_mut(to.at(index * cols), cols)
+            };
+            work(index, row);
+        },
+    );
     // SAFETY: every row was written.
     unsafe { y.set_len(len / cols * cols) };
     y

@@ -43,8 +43,7 @@ pub(super) fn share_out<S>(items: usize, space: impl Fn() -> S + Sync, work: imp
         (0..items).for_each(|item| work(&mut space, item));
         return;
     }
-    let parts: Vec<Part> =
-        (0..threads).map(|t| Part::new(items * t / threads..items * (t + 1) / threads)).collect();
+    let parts: Vec<Part> = (0..threads).map(|t| Part::new(items * t / threads..items * (t + 1) / threads)).collect();
     pool.execute(|thread| {
         let mut space = space();
         while let Some(item) = parts[thread].take(true) {
@@ -67,9 +66,13 @@ mod tests {
     fn each_item_is_done_once() {
         for items in [0usize, 1, 2, 3, 64, 1001] {
             let done: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
-            share_out(items, || (), |(), item| {
-                done[item].fetch_add(1, Ordering::Relaxed);
-            });
+            share_out(
+                items,
+                || (),
+                |(), item| {
+                    done[item].fetch_add(1, Ordering::Relaxed);
+                },
+            );
             assert!(done.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{items}");
         }
     }
@@ -77,6 +80,9 @@ mod tests {
     #[test]
     fn ends_are_taken_from_both_sides() {
         let part = Part::new(3..6);
-        assert_eq!((part.take(true), part.take(false), part.take(true), part.take(false)), (Some(3), Some(5), Some(4), None));
+        assert_eq!(
+            (part.take(true), part.take(false), part.take(true), part.take(false)),
+            (Some(3), Some(5), Some(4), None)
+        );
     }
 }

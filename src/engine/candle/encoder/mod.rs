@@ -13,8 +13,8 @@ use super::{RESERVE, encoding_notes, failed};
 use crate::device::memory;
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::Bytes;
-use crate::workload::shape::{ImageShape, Task};
 use crate::workload::{Case, Encoding, ModelShape, Quant};
+use crate::workload::{ImageShape, Task};
 use candle_core::{Device, Tensor};
 use config::Pooling;
 use model::Encoder;
@@ -161,7 +161,7 @@ impl EncoderEngine {
         memory::return_freed_memory();
         self.model.weights.check_quant(quant).map_err(EngineError::Unsupported)?;
         if self.kernels == Kernels::Candle {
-            reference::dtype(quant).map_err(EngineError::Unsupported)?;
+            reference::dtype(self.model.shape.architecture, quant).map_err(EngineError::Unsupported)?;
         }
         let kernels = self.kernels;
         let shape = &self.model.shape;

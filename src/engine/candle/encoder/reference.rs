@@ -15,9 +15,12 @@ use candle_nn::{Activation, Embedding, LayerNorm, VarBuilder, embedding, layer_n
 use candle_transformers::models::{bert, vit};
 use std::collections::HashMap;
 
-/// Candle's type for weights at `quant`, or why there is none.
-pub fn dtype(quant: Quant) -> std::result::Result<DType, String> {
+/// Candle's type for weights of a model at `quant`, or why there is none.
+pub fn dtype(architecture: Architecture, quant: Quant) -> std::result::Result<DType, String> {
     match quant {
+        Quant::Bf16 if architecture == Architecture::Vit => {
+            Err("candle has no convolution in bf16 on the CPU; the project's own kernels run ViT in it".to_string())
+        }
         Quant::F32 => Ok(DType::F32),
         Quant::F16 => Ok(DType::F16),
         Quant::Bf16 => Ok(DType::BF16),
@@ -138,7 +141,7 @@ impl Reference {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Loaded<Self> {
         let fail = |message: String| ModelError::new("candle-transformers", message);
-        let dtype = dtype(quant).map_err(fail)?;
+        let dtype = dtype(shape.architecture, quant).map_err(fail)?;
         let prefix = if shape.architecture == Architecture::Vit { "vit." } else { "" };
         let (tensors, encodings) = (HashMap::new(), Vec::new());
         let mut loader = Loader { weights, shape, quant, prefix, tensors, matrix_bytes: 0, encodings };

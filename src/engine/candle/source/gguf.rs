@@ -1,9 +1,9 @@
 //! Models in GGUF files.
 
+use super::build::Target;
 use super::gguf_header::{self, TensorEntry};
 use super::names::TensorName;
 use super::{ModelError, OpenedModel, WeightSource, build, spm};
-use super::build::Target;
 use crate::engine::candle::linear::{Layout, Linear};
 use crate::workload::{Architecture, Encoding, ModelShape, Quant, RopeScaling};
 use candle_core::quantized::gguf_file::{Content, Value};

@@ -1,8 +1,8 @@
 //! Models in a folder of config.json and safetensors files, one or several shards.
 
+use super::build::Target;
 use super::names::TensorName;
 use super::{ModelError, OpenedModel, WeightSource, build, hf_config, read_tokenizer};
-use super::build::Target;
 use crate::engine::candle::linear::{Layout, Linear};
 use crate::workload::{Encoding, Quant};
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};

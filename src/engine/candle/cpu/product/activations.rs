@@ -86,11 +86,8 @@ impl Bytes {
         let blocks = x.len() / BLOCK;
         let mut bytes =
             Self { weights: vec![0; x.len()], scales: vec![0.0; blocks], sums: vec![0; blocks * 2], cols, tiling };
-        let parts = (
-            Shared(bytes.weights.as_mut_ptr()),
-            Shared(bytes.scales.as_mut_ptr()),
-            Shared(bytes.sums.as_mut_ptr()),
-        );
+        let parts =
+            (Shared(bytes.weights.as_mut_ptr()), Shared(bytes.scales.as_mut_ptr()), Shared(bytes.sums.as_mut_ptr()));
         for_each_tile(tiling, x.len(), |tile| {
             let rows = tiling.rows_of(tile);
             let count = rows.len();

@@ -111,7 +111,8 @@ impl Blocks for Q8 {
                         }
                     }
                 }
-                let scales: [S::F; V] = std::array::from_fn(|v| S::load_f16(from.cast::<half::f16>().add(v * S::LANES)));
+                let scales: [S::F; V] =
+                    std::array::from_fn(|v| S::load_f16(from.cast::<half::f16>().add(v * S::LANES)));
                 scaled::<S, M, V>(&sums, &scales, x, block, totals);
             }
         }
@@ -129,9 +130,10 @@ unsafe fn nibbles<S: Simd, const M: usize, const V: usize>(
     // SAFETY: the caller stays within the tile and the panel.
     unsafe {
         for group in 0..4 {
-            let both: [S::I; V] =
-                std::array::from_fn(|v| S::bytes(weights.add(group * PANEL * 4 + v * S::LANES * 4)));
-            for (group, weights) in [(group, both.map(|w| S::low_nibbles(w))), (group + 4, both.map(|w| S::high_nibbles(w)))] {
+            let both: [S::I; V] = std::array::from_fn(|v| S::bytes(weights.add(group * PANEL * 4 + v * S::LANES * 4)));
+            for (group, weights) in
+                [(group, both.map(|w| S::low_nibbles(w))), (group + 4, both.map(|w| S::high_nibbles(w)))]
+            {
                 for m in 0..M {
                     let four = x.four::<S, M>(block, group, m);
                     for v in 0..V {
@@ -165,7 +167,8 @@ impl Blocks for Q4 {
                     [S::int_splat(-8 * (low + high)); V]
                 });
                 nibbles::<S, M, V>(from.add(HEAD), x, block, &mut sums);
-                let scales: [S::F; V] = std::array::from_fn(|v| S::load_f16(from.cast::<half::f16>().add(v * S::LANES)));
+                let scales: [S::F; V] =
+                    std::array::from_fn(|v| S::load_f16(from.cast::<half::f16>().add(v * S::LANES)));
                 scaled::<S, M, V>(&sums, &scales, x, block, totals);
             }
         }

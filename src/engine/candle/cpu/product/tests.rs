@@ -5,15 +5,8 @@ use candle_core::quantized::QTensor;
 use candle_core::{DType, Device};
 use std::convert::Infallible;
 
-const ENCODINGS: [Encoding; 7] = [
-    Encoding::F32,
-    Encoding::F16,
-    Encoding::Bf16,
-    Encoding::Q8_0,
-    Encoding::Q4_0,
-    Encoding::Q4K,
-    Encoding::Q6K,
-];
+const ENCODINGS: [Encoding; 7] =
+    [Encoding::F32, Encoding::F16, Encoding::Bf16, Encoding::Q8_0, Encoding::Q4_0, Encoding::Q4K, Encoding::Q6K];
 
 /// A random matrix packed, and its values by candle.
 fn matrix(encoding: Encoding, rows: usize, cols: usize) -> (Packed, Tensor) {
@@ -73,7 +66,8 @@ fn quantized_products_are_exact_where_activations_are() {
     // Multiples of a power of two up to 127 need no rounding, so that nothing but the order of sums is left.
     for encoding in [Encoding::Q8_0, Encoding::Q4_0, Encoding::Q4K, Encoding::Q6K] {
         let (packed, values) = matrix(encoding, 40, 512);
-        let x: Vec<f32> = (0..9 * 512).map(|i| if i % 32 == 0 { 127.0 } else { ((i * 73) % 255) as f32 - 127.0 }).collect();
+        let x: Vec<f32> =
+            (0..9 * 512).map(|i| if i % 32 == 0 { 127.0 } else { ((i * 73) % 255) as f32 - 127.0 }).collect();
         let x = Tensor::from_vec(x, (9, 512), &Device::Cpu).unwrap();
         let want = x.matmul(&values.t().unwrap()).unwrap();
         for level in Level::all() {
