@@ -79,6 +79,7 @@ impl Opened {
         }
         if !path.exists()
             && Preset::named(model).is_err()
+            && !source::names_file(model)
             && hub::is_hub_id(model)
             && let hub::Fetched::Folder(folder) = hub::fetch(model, show_progress)?
             && is_encoder(&folder)

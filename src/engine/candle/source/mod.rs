@@ -153,12 +153,15 @@ pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, 
     }
     match Preset::named(model) {
         Ok(preset) => synthetic(&preset, seed),
-        Err(_) if FILE_ENDINGS.iter().any(|ending| model.ends_with(ending)) && !model.contains(':') => {
-            Err(ModelError::new(&path, "no such file"))
-        }
+        Err(_) if names_file(model) => Err(ModelError::new(&path, "no such file")),
         Err(_) if hub::is_hub_id(model) => hub::open(model, show_progress),
         Err(message) => Err(ModelError { file: "--model".to_string(), message }),
     }
+}
+
+/// Whether a name that is neither a file nor a preset would be one of a file, by its ending.
+pub(super) fn names_file(model: &str) -> bool {
+    FILE_ENDINGS.iter().any(|ending| model.ends_with(ending)) && !model.contains(':')
 }
 
 /// A preset on random weights, where the engine runs its architecture.
