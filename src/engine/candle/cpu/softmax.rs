@@ -3,13 +3,23 @@
 use super::dispatch::dispatched;
 
 dispatched!(
-    /// Replaces `scores` by the softmax of `scale * scores`.
-    pub(super) fn softmax(scores: &mut [f32], scale: f32) = softmax_body
+    /// Replaces `scores` by `e^(scale * (score - most))`, where `most` is the largest of them, and gives `scale * most` and the
+    /// sum of what is there now: divided by it, they are a softmax.
+    pub(super) fn exponentials(scores: &mut [f32], scale: f32, total: &mut Total) = exponentials_body
 );
+
+/// What the shares of a softmax are of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Total {
+    /// The largest score, scaled.
+    pub(super) most: f32,
+    /// The sum of exponentials, each of its distance to the largest.
+    pub(super) sum: f32,
+}
 const LANES: usize = 16;
 
 #[inline(always)]
-fn softmax_body(scores: &mut [f32], scale: f32) {
+fn exponentials_body(scores: &mut [f32], scale: f32, total: &mut Total) {
     let mut most = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = scores.as_chunks::<LANES>();
     for chunk in chunks {
@@ -33,10 +43,7 @@ fn softmax_body(scores: &mut [f32], scale: f32) {
         *score = exp(*score * scale - shift);
         sum += *score;
     }
-    let inverse = 1.0 / sum;
-    for score in scores.iter_mut() {
-        *score *= inverse;
-    }
+    *total = Total { most: shift, sum };
 }
 
 /// `e^x` for `x <= 0` to about 2e-7 relative, without branches so that it vectorises; 0 below -87.
@@ -70,11 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn softmax_sums_to_one_and_keeps_ratios() {
+    fn shares_sum_to_one_and_keep_ratios() {
         for len in [1usize, 5, 16, 33, 200] {
             let raw: Vec<f32> = (0..len).map(|i| ((i * 37) % 17) as f32 - 8.0).collect();
             let mut scores = raw.clone();
-            softmax(&mut scores, 0.25);
+            let mut parts = Total::default();
+            exponentials(&mut scores, 0.25, &mut parts);
+            assert!((parts.most - 0.25 * raw.iter().copied().fold(f32::MIN, f32::max)).abs() < 1e-6);
+            scores.iter_mut().for_each(|score| *score /= parts.sum);
             let total: f64 = raw.iter().map(|v| (*v as f64 * 0.25).exp()).sum();
             for (got, raw) in scores.iter().zip(&raw) {
                 assert!((*got as f64 - (*raw as f64 * 0.25).exp() / total).abs() < 1e-6);

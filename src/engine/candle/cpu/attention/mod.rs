@@ -5,7 +5,7 @@ mod cache;
 use super::packed::{Format, PANEL};
 use super::product::kernels::{Ahead, Stored, Tile, X, run, tile_rows};
 use super::simd::Level;
-use super::softmax::softmax;
+use super::softmax::{Total, exponentials};
 use super::values::{SharedMut, contiguous_f32};
 use super::work::share_out;
 use crate::workload::CacheType;
@@ -13,6 +13,7 @@ pub use cache::KvCache;
 use candle_core::utils::barrier_pool;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use std::ops::Range;
+use std::sync::Mutex;
 
 /// `softmax(scale q k^T) v` for queries `(batch, seq, heads, dim)` against a cache whose first `past + seq` positions of
 /// each sequence are filled. The result is `(batch, seq, heads * dim)`.
@@ -114,23 +115,23 @@ struct Call<'a> {
     level: Level,
 }
 
-/// Working space of a thread.
-#[derive(Default)]
-struct Space {
-    /// Queries, side by side.
-    queries: Vec<f32>,
-    /// A row of scores for each query.
-    scores: Vec<f32>,
-    /// Shares, side by side.
-    shares: Vec<f32>,
-}
+/// Positions that are worth a unit of their own, where heads are too few for all threads.
+const LEAST_STRETCH: usize = 256;
 
-/// Queries that are handled together: all heads of a group at one position, then those at the next.
-struct Rows<'a> {
+/// Queries that are handled together: all heads of a group at one position, then those at the next; and the stretch of
+/// positions that they are handled for.
+struct Rows {
     sequence: usize,
     kv_head: usize,
     rows: Range<usize>,
-    space: &'a mut Space,
+    stretch: Range<usize>,
+}
+
+/// What comes of some queries over a stretch of positions: sums of values by exponentials, `rows x dim`, and what they are
+/// shares of.
+struct Sums {
+    values: Vec<f32>,
+    totals: Vec<Total>,
 }
 
 impl Call<'_> {
@@ -139,21 +140,44 @@ impl Call<'_> {
         self.heads / self.op.cache.heads()
     }
 
-    /// Splits the work over the pool's workers.
+    /// Splits the work over the pool's workers: by sequences, heads and blocks of queries, and where those are few, by
+    /// stretches of positions, whose sums are put together in the end.
     fn run(&self, batch: usize) {
         let threads = barrier_pool().n_workers() + 1;
         let (kv_heads, rows) = (self.op.cache.heads(), self.seq * self.group());
-        let most = tile_rows(self.level, Format::F32);
-        // Few units would leave workers idle: then keys are read more than once rather than once.
-        let wanted = (2 * threads).div_ceil(batch * kv_heads);
-        let together = rows.div_ceil(wanted).clamp(1, most);
-        let parts = rows.div_ceil(together);
-        share_out(batch * kv_heads * parts, Space::default, |space, unit| {
-            let (owner, part) = (unit / parts, unit % parts);
-            let rows = part * together..rows.min((part + 1) * together);
-            let (sequence, kv_head) = (owner / kv_heads, owner % kv_heads);
-            self.attend(Rows { sequence, kv_head, rows, space });
+        let together = tile_rows(self.level, Format::F32).min(rows);
+        let blocks = rows.div_ceil(together);
+        let owners = batch * kv_heads * blocks;
+        let longest = self.op.places.longest() + self.seq;
+        let wanted = (4 * threads).div_ceil(owners);
+        let stretches = if owners >= 4 * threads { 1 } else { wanted.clamp(1, longest.div_ceil(LEAST_STRETCH)) };
+        let unit = |index: usize| {
+            let (owner, stretch) = (index / stretches, index % stretches);
+            let (head, block) = (owner / blocks, owner % blocks);
+            let (sequence, kv_head) = (head / kv_heads, head % kv_heads);
+            let rows = block * together..rows.min((block + 1) * together);
+            let (first, end) = (self.visible(sequence, rows.start).start, self.visible(sequence, rows.end - 1).end);
+            // Stretches begin with a panel of keys.
+            let at = |part: usize| (first + (end - first) * part / stretches) / PANEL * PANEL;
+            let stretch = at(stretch)..if stretch + 1 == stretches { end } else { at(stretch + 1) };
+            Rows { sequence, kv_head, rows, stretch }
+        };
+        if stretches == 1 {
+            share_out(owners, Vec::new, |scores, index| {
+                let of = unit(index);
+                self.finish(&of, &[self.attend(&of, scores)]);
+            });
+            return;
+        }
+        let parts: Vec<Mutex<Option<Sums>>> = (0..owners * stretches).map(|_| Mutex::new(None)).collect();
+        share_out(parts.len(), Vec::new, |scores, index| {
+            *parts[index].lock().unwrap_or_else(|e| e.into_inner()) = Some(self.attend(&unit(index), scores));
         });
+        let mut parts = parts.into_iter().filter_map(|part| part.into_inner().unwrap_or_else(|e| e.into_inner()));
+        for owner in 0..owners {
+            let sums: Vec<Sums> = parts.by_ref().take(stretches).collect();
+            self.finish(&unit(owner * stretches), &sums);
+        }
     }
 
     /// The positions that the query in row `row` of a sequence sees.
@@ -173,82 +197,114 @@ impl Call<'_> {
         ((sequence * self.seq + index) * self.heads + head) * self.op.cache.dim()
     }
 
-    /// Scores, shares and sums of some queries.
-    fn attend(&self, mut of: Rows<'_>) {
-        let Rows { sequence, ref rows, .. } = of;
-        let first = self.visible(sequence, rows.start).start / PANEL * PANEL;
-        let end = self.visible(sequence, rows.end - 1).end;
+    /// Scores, exponentials and sums of some queries over a stretch.
+    fn attend(&self, of: &Rows, scores: &mut Vec<f32>) -> Sums {
+        let (first, end) = (of.stretch.start, of.stretch.end);
         let width = (end - first).next_multiple_of(PANEL);
-        self.score(&mut of, first, width);
-        self.share(&mut of, first, end, width);
-        self.sum(&mut of, first, end);
+        scores.resize(of.rows.len() * width, 0.0);
+        self.score(of, scores, width);
+        let totals = self.share(of, scores, width);
+        Sums { values: self.sum(of, scores, width), totals }
     }
 
-    /// `q k^T` from position `first` on: rows of `width`.
-    fn score(&self, of: &mut Rows<'_>, first: usize, width: usize) {
+    /// `q k^T` over the stretch: rows of `width`.
+    fn score(&self, of: &Rows, scores: &mut [f32], width: usize) {
         let cache = self.op.cache;
         let (count, dim) = (of.rows.len(), cache.dim());
-        side_by_side(&mut of.space.queries, count, dim, |row| {
-            let start = self.place(of.sequence, of.kv_head, of.rows.start + row);
-            &self.q[start..start + dim]
-        });
-        of.space.scores.resize(count * width, 0.0);
+        let queries = self.side_by_side(of);
         let keys = cache.keys(self.op.places.row(of.sequence), of.kv_head);
         let mut results = [0f32; 12 * PANEL];
         for column in (0..width).step_by(PANEL) {
-            let panel = keys.panel((first + column) / PANEL);
-            self.tile(keys.stored, panel, &of.space.queries, (count, dim), &mut results);
-            for (scores, results) in of.space.scores.chunks_exact_mut(width).zip(results.chunks_exact(PANEL)) {
+            let panel = keys.panel((of.stretch.start + column) / PANEL);
+            let x = X::Floats(queries.as_ptr());
+            assert!(queries.len() >= count * dim);
+            self.tile(keys.stored, panel, x, (count, dim), &mut results);
+            for (scores, results) in scores.chunks_exact_mut(width).zip(results.chunks_exact(PANEL)) {
                 scores[column..column + PANEL].copy_from_slice(results);
             }
         }
         if let Some(scales) = keys.scales {
-            for scores in of.space.scores.chunks_exact_mut(width) {
-                scores.iter_mut().zip(&scales[first..]).for_each(|(score, scale)| *score *= scale);
+            for scores in scores.chunks_exact_mut(width) {
+                scores.iter_mut().zip(&scales[of.stretch.start..]).for_each(|(score, scale)| *score *= scale);
             }
         }
     }
 
-    /// The softmax of what each query sees, nothing elsewhere.
-    fn share(&self, of: &mut Rows<'_>, first: usize, end: usize, width: usize) {
+    /// The queries, a number of each after the other.
+    fn side_by_side(&self, of: &Rows) -> Vec<f32> {
+        let (count, dim) = (of.rows.len(), self.op.cache.dim());
+        let mut queries = vec![0f32; count * dim];
+        for (index, row) in of.rows.clone().enumerate() {
+            let start = self.place(of.sequence, of.kv_head, row);
+            for (to, value) in queries[index..].iter_mut().step_by(count).zip(&self.q[start..start + dim]) {
+                *to = *value;
+            }
+        }
+        queries
+    }
+
+    /// The exponentials of what each query sees of the stretch, nothing elsewhere.
+    fn share(&self, of: &Rows, scores: &mut [f32], width: usize) -> Vec<Total> {
         let values = self.op.cache.values(self.op.places.row(of.sequence), of.kv_head);
-        for (row, scores) in of.space.scores.chunks_exact_mut(width).enumerate() {
-            let seen = self.visible(of.sequence, of.rows.start + row);
-            scores[..seen.start - first].fill(0.0);
-            scores[seen.end - first..].fill(0.0);
-            softmax(&mut scores[seen.start - first..seen.end - first], self.op.scale);
-            if let Some(scales) = values.scales {
-                scores.iter_mut().zip(&scales[first..]).for_each(|(share, scale)| *share *= scale);
+        let (first, end) = (of.stretch.start, of.stretch.end);
+        let each = scores.chunks_exact_mut(width).zip(of.rows.clone()).map(|(scores, row)| {
+            let seen = self.visible(of.sequence, row);
+            let (start, stop) = (seen.start.clamp(first, end) - first, seen.end.clamp(first, end) - first);
+            scores[..start].fill(0.0);
+            scores[stop..].fill(0.0);
+            let mut total = Total { most: f32::NEG_INFINITY, sum: 0.0 };
+            if start < stop {
+                exponentials(&mut scores[start..stop], self.op.scale, &mut total);
             }
-        }
-        let scores = &of.space.scores;
-        side_by_side(&mut of.space.shares, of.rows.len(), end - first, |row| {
-            &scores[row * width..row * width + end - first]
+            if let Some(scales) = values.scales {
+                scores[start..stop].iter_mut().zip(&scales[first + start..]).for_each(|(share, scale)| *share *= scale);
+            }
+            total
         });
+        each.collect()
     }
 
-    /// Sums of values by their shares, to their places in the result.
-    fn sum(&self, of: &mut Rows<'_>, first: usize, end: usize) {
+    /// Sums of values by exponentials.
+    fn sum(&self, of: &Rows, scores: &[f32], width: usize) -> Vec<f32> {
         let cache = self.op.cache;
         let (count, dim) = (of.rows.len(), cache.dim());
         let values = cache.values(self.op.places.row(of.sequence), of.kv_head);
+        let mut sums = vec![0f32; count * dim];
         let mut results = [0f32; 12 * PANEL];
         for (index, column) in (0..dim).step_by(PANEL).enumerate() {
-            let panel = values.strip(index, first);
-            self.tile(values.stored, panel, &of.space.shares, (count, end - first), &mut results);
+            let panel = values.strip(index, of.stretch.start);
+            assert!(scores.len() >= count * width && width >= of.stretch.len());
+            let x = X::Apart(scores.as_ptr(), width);
+            self.tile(values.stored, panel, x, (count, of.stretch.len()), &mut results);
             let columns = PANEL.min(dim - column);
-            for (row, results) in of.rows.clone().zip(results.chunks_exact(PANEL)) {
-                let at = self.place(of.sequence, of.kv_head, row) + column;
-                // SAFETY: these places of the result belong to these rows alone.
-                let out = unsafe { std::slice::from_raw_parts_mut(self.out.at(at), columns) };
-                out.copy_from_slice(&results[..columns]);
+            for (sums, results) in sums.chunks_exact_mut(dim).zip(results.chunks_exact(PANEL)) {
+                sums[column..column + columns].copy_from_slice(&results[..columns]);
+            }
+        }
+        sums
+    }
+
+    /// Sums over all stretches, as shares of the whole, to their places in the result.
+    fn finish(&self, of: &Rows, parts: &[Sums]) {
+        let dim = self.op.cache.dim();
+        for (index, row) in of.rows.clone().enumerate() {
+            let most = parts.iter().map(|part| part.totals[index].most).fold(f32::NEG_INFINITY, f32::max);
+            let weights: Vec<f32> = parts.iter().map(|part| (part.totals[index].most - most).exp()).collect();
+            let total: f32 = parts.iter().zip(&weights).map(|(part, weight)| part.totals[index].sum * weight).sum();
+            let at = self.place(of.sequence, of.kv_head, row);
+            // SAFETY: these places of the result belong to these rows alone, and hold zeros.
+            let out = unsafe { std::slice::from_raw_parts_mut(self.out.at(at), dim) };
+            for (part, weight) in parts.iter().zip(&weights) {
+                let share = weight / total;
+                let values = &part.values[index * dim..(index + 1) * dim];
+                out.iter_mut().zip(values).for_each(|(out, value)| *out += share * value);
             }
         }
     }
 
-    /// Products of `count` rows of `cols` numbers, side by side in `x`, with a panel.
-    fn tile(&self, stored: Stored, panel: &[u8], x: &[f32], (count, cols): (usize, usize), out: &mut [f32]) {
-        assert!(x.len() >= count * cols && out.len() >= count * PANEL);
+    /// Products of `count` rows of `cols` numbers at `x` with a panel.
+    fn tile(&self, stored: Stored, panel: &[u8], x: X, (count, cols): (usize, usize), out: &mut [f32]) {
+        assert!(out.len() >= count * PANEL);
         let element = match stored {
             Stored::Matrix(Format::F32) => 4,
             Stored::Matrix(_) => 2,
@@ -256,19 +312,9 @@ impl Call<'_> {
         };
         assert!(panel.len() >= cols * PANEL * element);
         let ahead = Ahead { from: panel.as_ptr().wrapping_add(4096), lines: PANEL * element / 2 };
-        let (panel, x, out) = (panel.as_ptr(), X::Floats(x.as_ptr()), out.as_mut_ptr());
-        // SAFETY: the level is one of this CPU, and the sizes were just checked.
+        let (panel, out) = (panel.as_ptr(), out.as_mut_ptr());
+        // SAFETY: the level is one of this CPU; panel and results were just checked, activations by the caller.
         unsafe { run(self.level, &Tile { stored, panel, ahead, x, rows: count, cols, out }) };
-    }
-}
-
-/// `count` rows of `len` numbers as `len` groups of one number of each.
-fn side_by_side<'a>(to: &mut Vec<f32>, count: usize, len: usize, row: impl Fn(usize) -> &'a [f32]) {
-    to.resize(count * len, 0.0);
-    for index in 0..count {
-        for (to, value) in to[index..].iter_mut().step_by(count).zip(row(index)) {
-            *to = *value;
-        }
     }
 }
 

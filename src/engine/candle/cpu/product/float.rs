@@ -44,14 +44,15 @@ impl Weight for i8 {
     }
 }
 
-/// Products of `M` rows with the 32 rows of a panel: `M x 32` results at `out`. `V` vectors make the panel's width.
+/// Products of `M` rows with the 32 rows of a panel: `M x 32` results at `out`. `V` vectors make the panel's width. Rows of
+/// activations stand side by side, or (`APART`) one behind the other, `stride` apart.
 ///
 /// # Safety
 /// `panel` must hold `cols x 32` weights, `x` `cols x M` activations, `out` `M x 32` places; the CPU must have `S`.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, W: Weight, const M: usize, const V: usize>(
+pub(super) unsafe fn tile<S: Simd, W: Weight, const M: usize, const V: usize, const APART: bool>(
     (panel, ahead): (*const W, Ahead),
-    x: *const f32,
+    (x, stride): (*const f32, usize),
     cols: usize,
     out: *mut f32,
 ) {
@@ -64,7 +65,7 @@ pub(super) unsafe fn tile<S: Simd, W: Weight, const M: usize, const V: usize>(
             }
             let weights: [S::F; V] = std::array::from_fn(|v| W::load::<S>(panel.add(k * PANEL + v * S::LANES)));
             for m in 0..M {
-                let x = S::splat(*x.add(k * M + m));
+                let x = S::splat(*x.add(if APART { m * stride + k } else { k * M + m }));
                 for v in 0..V {
                     sums[m][v] = S::fma(x, weights[v], sums[m][v]);
                 }

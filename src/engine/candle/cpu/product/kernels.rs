@@ -28,7 +28,11 @@ pub(in super::super) enum Stored {
 /// Activations of a tile.
 #[derive(Clone, Copy)]
 pub(in super::super) enum X {
+    /// Rows side by side.
     Floats(*const f32),
+    /// Rows one behind the other, so far apart.
+    Apart(*const f32, usize),
+    /// Rounded to 8 bits.
     Bytes(ByteTile),
 }
 
@@ -97,13 +101,37 @@ macro_rules! kernels {
             (Stored::Matrix(Format::Q4K), X::Bytes(x)) => kernels!(@int tile, x, ints::Q4K, $simd, $vectors, $($ints)*),
             (Stored::Matrix(Format::Q6K), X::Bytes(x)) => kernels!(@int tile, x, ints::Q6K, $simd, $vectors, $($ints)*),
             (Stored::Bytes, X::Floats(x)) => kernels!(@float tile, x, i8, $simd, $vectors, $($floats)*),
+            (Stored::Matrix(Format::F32), X::Apart(x, s)) => kernels!(@apart tile, x, s, f32, $simd, $vectors, $($floats)*),
+            (Stored::Matrix(Format::F16), X::Apart(x, s)) => kernels!(@apart tile, x, s, f16, $simd, $vectors, $($floats)*),
+            (Stored::Bytes, X::Apart(x, s)) => kernels!(@apart tile, x, s, i8, $simd, $vectors, $($floats)*),
             (stored, _) => unreachable!("{stored:?} with the other kind of activations"),
         }
     }};
     (@float $tile:ident, $x:ident, $weight:ty, $simd:ty, $vectors:expr, $($count:literal)*) => {{
         macro_rules! call {
             ($rows:literal) => {
-                float::tile::<$simd, $weight, $rows, $vectors>(($tile.panel.cast(), $tile.ahead), $x, $tile.cols, $tile.out)
+                float::tile::<$simd, $weight, $rows, $vectors, false>(
+                    ($tile.panel.cast(), $tile.ahead),
+                    ($x, 0),
+                    $tile.cols,
+                    $tile.out,
+                )
+            };
+        }
+        match $tile.rows {
+            1 => float::one_row::<$simd, $weight, $vectors>(($tile.panel.cast(), $tile.ahead), $x, $tile.cols, $tile.out),
+            rows => by_rows!(rows, $($count)*, call),
+        }
+    }};
+    (@apart $tile:ident, $x:ident, $stride:ident, $weight:ty, $simd:ty, $vectors:expr, $($count:literal)*) => {{
+        macro_rules! call {
+            ($rows:literal) => {
+                float::tile::<$simd, $weight, $rows, $vectors, true>(
+                    ($tile.panel.cast(), $tile.ahead),
+                    ($x, $stride),
+                    $tile.cols,
+                    $tile.out,
+                )
             };
         }
         match $tile.rows {
