@@ -181,9 +181,9 @@ pub fn arithmetic_roof(ceilings: &[Ceiling], device: &str, quant: Quant) -> Opti
     use CeilingKind::*;
     let kinds: &[CeilingKind] = match (quant, device) {
         (Quant::F32, _) => &[GemmF32, FmaF32],
-        (Quant::Bf16, "cpu") => &[GemmF32, DotBf16],
-        (Quant::F16, "cpu") => &[GemmF32, GemmF16],
-        (_, "cpu") => &[GemmF32, GemmF16, DotInt8],
+        (Quant::Bf16, "cpu") => &[GemmF32, FmaF32, DotBf16],
+        (Quant::F16, "cpu") => &[GemmF32, GemmF16, FmaF32],
+        (_, "cpu") => &[GemmF32, GemmF16, FmaF32, DotInt8],
         // On a card, blocks are widened to 16 bits before a product of many rows.
         (Quant::Bf16, _) => &[GemmBf16, FmaF32],
         (_, _) => &[GemmF16, FmaF32],

@@ -174,15 +174,12 @@ impl<'a> Ranker<'a> {
         let quant = points.quants.first().copied().unwrap_or(Quant::F16);
         let weights = run.record.model.as_ref().map_or(0.0, |model| model.shape.weight_bytes(quant).0);
         let gen_tokens = points.lengths.mean_gen();
-        // An answer of an embedding is its numbers, of about three tokens' length each.
-        let embeds = run.record.model.as_ref().filter(|model| model.shape.architecture.task() == Task::Embed);
-        let answer_tokens = embeds.map_or(gen_tokens, |model| 3.0 * model.shape.hidden_size as f64);
         let known: Vec<&Run> = all.iter().map(|(run, _)| *run).chain(request.evidence.iter()).collect();
         Self {
             catalog,
             request,
             filter: Filter::new(catalog, request),
-            pricer: Pricer::new(catalog, &request.service, answer_tokens, weights),
+            pricer: Pricer::new(catalog, &request.service, gen_tokens, weights),
             gen_tokens,
             prompt_tokens: points.lengths.mean_prompt(),
             learnt: Arc::new(Learnt {

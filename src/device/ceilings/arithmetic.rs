@@ -209,7 +209,33 @@ mod x86 {
         }
     );
 
+    /// Any bits as a number from 1 to 2, so that none is so small that it is computed another way.
+    #[target_feature(enable = "avx512f")]
+    fn ones512(p: *const u8) -> __m512 {
+        // SAFETY: the caller's load is within its chunk.
+        let bits = unsafe { _mm512_loadu_si512(p.cast()) };
+        let mantissa = _mm512_and_si512(bits, _mm512_set1_epi32(0x007f_ffff));
+        _mm512_castsi512_ps(_mm512_or_si512(mantissa, _mm512_set1_epi32(0x3f80_0000)))
+    }
+
+    /// The same of half the width.
+    #[target_feature(enable = "avx2")]
+    fn ones256(p: *const u8) -> __m256 {
+        // SAFETY: the caller's load is within its chunk.
+        let bits = unsafe { _mm256_loadu_si256(p.cast()) };
+        let mantissa = _mm256_and_si256(bits, _mm256_set1_epi32(0x007f_ffff));
+        _mm256_castsi256_ps(_mm256_or_si256(mantissa, _mm256_set1_epi32(0x3f80_0000)))
+    }
+
+    dot_kernel!(fma_avx512, "avx512f", __m512, _mm512_setzero_ps(), 64, |p: *const u8| ones512(p), |sum, x, y| {
+        _mm512_fmadd_ps(x, y, sum)
+    });
+    dot_kernel!(fma_avx2, "avx2,fma", __m256, _mm256_setzero_ps(), 32, |p: *const u8| ones256(p), |sum, x, y| {
+        _mm256_fmadd_ps(x, y, sum)
+    });
+
     pub(super) fn kernels() -> Vec<DotKernel> {
+        let fma = |how, run| DotKernel { kind: CeilingKind::FmaF32, ops_per_byte: SIDE as f64 / 2.0, how, run };
         let int8 = |how, run| DotKernel { kind: CeilingKind::DotInt8, ops_per_byte: 2.0 * SIDE as f64, how, run };
         let mut all = Vec::new();
         // SAFETY (of each closure): the instructions were detected.
@@ -221,6 +247,11 @@ mod x86 {
             all.push(int8("AVX2 multiply-add", |a, b| unsafe { int8_avx2(a, b) }));
         } else {
             all.push(portable());
+        }
+        if is_x86_feature_detected!("avx512f") {
+            all.push(fma("AVX-512 multiply-add", |a, b| unsafe { fma_avx512(a, b) }));
+        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            all.push(fma("AVX2 multiply-add", |a, b| unsafe { fma_avx2(a, b) }));
         }
         if is_x86_feature_detected!("avx512bf16") {
             all.push(DotKernel {

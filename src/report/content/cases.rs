@@ -4,54 +4,71 @@ use super::{distribution, estimate, quantity};
 use crate::record::ceiling::roof;
 use crate::record::{CaseRow, CeilingKind, Outcome, Run, RunStatus};
 use crate::report::table::{DASH, Table};
-use crate::units::Quantity;
-use crate::workload::Case;
+use crate::units::{Quantity, digits};
+use crate::workload::{Case, Task};
 
 /// One line for each case: what was measured, or why not.
 pub fn cases(run: &Run) -> Table {
+    let task = task_of(run);
+    let generates = task == Task::Generate;
+    let results = format!(">{}", task.results());
+    let mut columns = vec!["quant", ">batch"];
+    match task {
+        Task::Generate => columns.extend([">tokens", ">TTFT", ">TPOT", ">prefill", ">decode"]),
+        Task::Embed => columns.extend([">tokens", ">time", ">tokens/s"]),
+        Task::ClassifyImage => columns.extend([">image", ">time", ">patches/s"]),
+    }
+    columns.extend([results.as_str(), ">peak memory"]);
+    if generates {
+        columns.push(">of read roof");
+    }
+    columns.extend([">of compute roof", ">samples", "state"]);
     let mut table = Table::new(
         run.record.engine.hardware.as_ref().map_or("Cases".to_string(), |card| {
             let limit = run.record.power.limit_w.map_or(String::new(), |limit| format!(" at {limit}"));
             format!("Cases on {} ({card}{limit})", run.record.engine.device)
         }),
-        &[
-            "quant",
-            ">batch",
-            ">tokens",
-            ">TTFT",
-            ">TPOT",
-            ">prefill",
-            ">decode",
-            ">requests",
-            ">peak memory",
-            ">of read roof",
-            ">of compute roof",
-            ">samples",
-            "state",
-        ],
+        &columns,
     )
-    .spare(&["samples", "requests", "of compute roof", "prefill", "peak memory", "of read roof"]);
+    .spare(&[
+        "samples",
+        results.trim_start_matches('>'),
+        "of compute roof",
+        "prefill",
+        "peak memory",
+        "of read roof",
+    ]);
     for row in &run.cases {
         let case = row.key.case;
         let m = &row.metrics;
-        table.push(vec![
-            case.quant.to_string(),
-            case.batch.to_string(),
-            lengths(case),
-            distribution(m.ttft),
-            distribution(m.tpot),
-            quantity(m.prefill_tokens_per_s.map(|e| e.value)),
-            quantity(m.decode_tokens_per_s.map(|e| e.value)),
-            quantity(m.requests_per_s.map(|e| e.value)),
-            quantity(m.peak_device),
-            quantity(m.achieved_bandwidth),
-            quantity(m.achieved_flops),
-            row.samples.to_string(),
-            state(row),
-        ]);
+        let mut cells = vec![case.quant.to_string(), case.batch.to_string(), lengths(case), distribution(m.ttft)];
+        if generates {
+            cells.extend([
+                distribution(m.tpot),
+                quantity(m.prefill_tokens_per_s.map(|e| e.value)),
+                quantity(m.decode_tokens_per_s.map(|e| e.value)),
+            ]);
+        } else {
+            cells.push(quantity(m.prefill_tokens_per_s.map(|e| e.value)));
+        }
+        cells.push(match generates {
+            true => quantity(m.requests_per_s.map(|e| e.value)),
+            false => m.requests_per_s.map_or(DASH.to_string(), |e| format!("{}/s", digits(e.value.0))),
+        });
+        cells.push(quantity(m.peak_device));
+        if generates {
+            cells.push(quantity(m.achieved_bandwidth));
+        }
+        cells.extend([quantity(m.achieved_flops), row.samples.to_string(), state(row)]);
+        table.push(cells);
     }
     table.notes = case_notes(run);
     table
+}
+
+/// What the run's model does.
+fn task_of(run: &Run) -> Task {
+    run.record.model.as_ref().map_or(Task::Generate, |model| model.shape.architecture.task())
 }
 
 /// What goes in and comes out of a case, with its cache where it was chosen.
@@ -96,13 +113,14 @@ fn case_notes(run: &Run) -> Vec<String> {
     if let Some(why) = absent("energy_j") {
         note(format!("energy: absent ({why})"));
     }
-    if let Some(why) = absent("achieved_bandwidth_fraction") {
+    if let Some(why) = absent("achieved_bandwidth_fraction").filter(|_| task_of(run) == Task::Generate) {
         note(format!("of read roof: absent where {why}"));
     }
-    note(
-        "tokens are prompt + generated; TTFT is of the whole batch; ± is half the 95 % interval of the median"
-            .to_string(),
-    );
+    let what = match task_of(run) {
+        Task::Generate => "tokens are prompt + generated; TTFT is of the whole batch",
+        Task::Embed | Task::ClassifyImage => "time is of the whole batch, from the inputs to the results on the host",
+    };
+    note(format!("{what}; ± is half the 95 % interval of the median"));
     notes
 }
 

@@ -84,7 +84,7 @@ pub(super) fn title(ranking: &Ranking) -> String {
         _ => format!("of {prompt} tokens{mean}"),
     };
     let result = if ranking.task == Task::Embed { "an embedding" } else { "a classified image" };
-    format!("Cost of {result} in {}: {what}, {}", quants.join(", "), usage(&ranking.usage))
+    format!("Cost of {result} {what} in {}, {}", quants.join(", "), usage(&ranking.usage))
 }
 
 pub(super) fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
