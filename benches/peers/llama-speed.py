@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from pathlib import Path
 
 VERSION = "0.3.36"
@@ -84,15 +83,6 @@ def roof(threads):
     return max(record["best"] for record in records if record["kind"] == "read_bandwidth" and record["threads"] == threads)
 
 
-def read_time(file):
-    """Seconds to read the file from the page cache, on one thread."""
-    buffer, start = bytearray(8 << 20), time.perf_counter()
-    with open(file, "rb", buffering=0) as stream:
-        while stream.readinto(buffer):
-            pass
-    return time.perf_counter() - start
-
-
 def cell(values):
     return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
@@ -114,10 +104,9 @@ def main():
         file = files / f"{level}.gguf"
         if not file.exists():
             run(SIZEWELL, "models", "synth", "--quiet", "--model", args.model, "--quant", level, "-o", file)
-        roofs, reads = extras.setdefault(name, ([], []))
+        roofs = extras.setdefault(name, [])
         for index in range(args.rounds):
             roofs.append(roof(args.threads))
-            reads.append(read_time(file))
             for who in (["llama.cpp", "sizewell"] if index % 2 == 0 else ["sizewell", "llama.cpp"]):
                 measured = theirs(binary, file, args.threads) if who == "llama.cpp" else ours(file, level, args.threads)
                 rates.setdefault((name, who), []).append(measured)
@@ -130,17 +119,17 @@ def main():
             peer, own = ([rate[part] for rate in rates[name, who]] for who in ("llama.cpp", "sizewell"))
             cells += [cell(peer), cell(own), cell([b / a for a, b in zip(peer, own)])]
         print("| " + " | ".join(cells) + " |")
-    print("\n| level | share of the read bandwidth: llama.cpp | sizewell | batch 16 against 1 | load, s | load over reading the file "
+    print("\n| level | share of the read bandwidth: llama.cpp | sizewell | batch 16 against 1 | load, s "
           "| peak memory over the file |")
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|")
     for name in LEVELS:
-        roofs, reads = extras[name]
+        roofs = extras[name]
         own = [rate[2] for rate in rates[name, "sizewell"]]
         theirs_rates = [rate[1] for rate in rates[name, "llama.cpp"]]
         cells = [name, cell([rate * each["file_bytes"] / top for rate, each, top in zip(theirs_rates, own, roofs)]),
                  cell([rate[1] * rate[2]["decode_bytes"] / top for rate, top in zip(rates[name, "sizewell"], roofs)]),
                  cell([each["batch16"] for each in own]), cell([each["load"] for each in own]),
-                 cell([each["load"] / read for each, read in zip(own, reads)]), cell([each["peak"] for each in own])]
+                 cell([each["peak"] for each in own])]
         print("| " + " | ".join(cells) + " |")
     print(f"\n{args.model}, random weights, {args.threads} threads; llama.cpp of llama-cpp-python {VERSION}; tokens/s, "
           f"{args.rounds} rounds in turn: median (lowest to highest).")

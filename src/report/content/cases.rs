@@ -201,9 +201,19 @@ pub fn summary(run: &Run) -> Vec<String> {
         let rate = estimate(row.metrics.decode_tokens_per_s);
         lines.push(format!("Fastest decode: {rate} ({}).", row.key.case));
     }
-    if let Some(row) = fastest(|row| row.metrics.prefill_tokens_per_s.map(|d| d.value.0)) {
+    let most: fn(&CaseRow) -> Option<f64> = match task_of(run) {
+        Task::Generate => |row| row.metrics.prefill_tokens_per_s.map(|d| d.value.0),
+        Task::Embed | Task::ClassifyImage => |row| row.metrics.requests_per_s.map(|d| d.value.0),
+    };
+    if let Some(row) = fastest(most) {
         let rate = estimate(row.metrics.prefill_tokens_per_s);
-        lines.push(format!("Fastest prefill: {rate} ({}).", row.key.case));
+        lines.push(match task_of(run) {
+            Task::Generate => format!("Fastest prefill: {rate} ({}).", row.key.case),
+            task => {
+                let results = row.metrics.requests_per_s.map_or(String::new(), |e| digits(e.value.0));
+                format!("Most {}: {results} a second ({}).", task.results(), row.key.case)
+            }
+        });
     }
     if let Some(read) = roof(&run.record.ceilings, &run.record.engine.device, CeilingKind::ReadBandwidth) {
         let device = if run.record.engine.hardware.is_some() { "This card" } else { "This machine" };

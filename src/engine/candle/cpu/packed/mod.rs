@@ -6,6 +6,10 @@ mod write;
 
 use super::work::share_out;
 use crate::workload::Encoding;
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
+use memmap2::MmapMut;
+use std::alloc::{Layout, handle_alloc_error};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -97,45 +101,20 @@ pub(super) const Q6K_BYTES: usize = PANEL * 2 + 8 * Q6K_BLOCK;
 /// Two scales, half bytes and quarter bytes of 32 inputs.
 pub(super) const Q6K_BLOCK: usize = PANEL * 2 + PANEL * BLOCK / 2 + PANEL * BLOCK / 4;
 
-/// Zeroed memory that begins at a cache line. Pages come when they are first written, by whichever thread that is.
-struct Lines {
-    words: Vec<u64>,
-    start: usize,
-}
+/// Zeroed memory straight from the system, which begins at a page. Pages come when they are first written, by whichever
+/// thread that is; the allocator would hand out, and clear on one thread, what it has at hand.
+struct Pages(MmapMut);
 
-impl Lines {
-    const LINE: usize = 64;
-
+impl Pages {
     fn zeroed(bytes: usize) -> Self {
-        let words = vec![0u64; (bytes + Self::LINE).div_ceil(8)];
-        let start = words.as_ptr().align_offset(Self::LINE);
-        let lines = Self { words, start };
-        lines.ask_for_huge_pages();
-        lines
-    }
-
-    /// Fewer, larger pages: a token reads all weights once, and each page costs a walk of the page table.
-    fn ask_for_huge_pages(&self) {
+        let map = MmapMut::map_anon(bytes.max(1)).unwrap_or_else(|_| {
+            handle_alloc_error(Layout::from_size_align(bytes, 64).unwrap_or(Layout::new::<u64>()));
+        });
+        // Fewer, larger pages: a token reads all weights once, and each page costs a walk of the page table. Where the system
+        // has none of them, nothing is lost.
         #[cfg(target_os = "linux")]
-        {
-            const HUGE: usize = 2 << 20;
-            let start = self.words.as_ptr() as usize;
-            let (first, last) = (start.next_multiple_of(HUGE), (start + self.words.len() * 8) / HUGE * HUGE);
-            if first < last {
-                // SAFETY: whole pages within memory that this owns; the advice changes no contents, and may fail.
-                unsafe { libc::madvise(first as *mut libc::c_void, last - first, libc::MADV_HUGEPAGE) };
-            }
-        }
-    }
-
-    fn ptr(&self) -> *const u8 {
-        // SAFETY: the vector is a line longer than what is used.
-        unsafe { self.words.as_ptr().add(self.start).cast() }
-    }
-
-    fn mut_ptr(&mut self) -> *mut u8 {
-        // SAFETY: as above.
-        unsafe { self.words.as_mut_ptr().add(self.start).cast() }
+        let _ = map.advise(Advice::HugePage);
+        Self(map)
     }
 }
 
@@ -144,7 +123,7 @@ pub struct Packed {
     format: Format,
     rows: usize,
     cols: usize,
-    lines: Lines,
+    pages: Pages,
 }
 
 impl std::fmt::Debug for Packed {
@@ -172,8 +151,8 @@ impl Packed {
         let panel_bytes = format.panel_bytes(cols);
         let row_bytes = format.encoding().matrix_bytes(1, cols).0 as usize;
         let panels = rows.div_ceil(PANEL);
-        let mut lines = Lines::zeroed(panels * panel_bytes);
-        let start = Panels(lines.mut_ptr());
+        let mut pages = Pages::zeroed(panels * panel_bytes);
+        let start = Panels(pages.0.as_mut_ptr());
         let failure = Mutex::new(None);
         let space = || vec![0u8; PANEL * row_bytes];
         share_out(panels, space, |bytes, index| {
@@ -191,7 +170,7 @@ impl Packed {
         });
         match failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
             Some(error) => Err(error),
-            None => Ok(Self { format, rows, cols, lines }),
+            None => Ok(Self { format, rows, cols, pages }),
         }
     }
 
@@ -222,9 +201,7 @@ impl Packed {
     /// The panel at `index`.
     pub(super) fn panel(&self, index: usize) -> &[u8] {
         let bytes = self.format.panel_bytes(self.cols);
-        assert!(index < self.panels());
-        // SAFETY: the memory has `panels` of them.
-        unsafe { std::slice::from_raw_parts(self.lines.ptr().add(index * bytes), bytes) }
+        &self.pages.0[index * bytes..(index + 1) * bytes]
     }
 
     /// Writes the values of a row, exactly those that the encoding stands for.
