@@ -137,7 +137,7 @@ fn what_does_not_go_together_is_a_usage_error() {
         assert_eq!(out.status.code(), Some(2), "{args:?}: {}", stderr(&out));
         assert!(stderr(&out).contains(part), "{args:?}: {}", stderr(&out));
     }
-    let out = run(&["quality", "--model", bert, "--quick"]);
+    let out = run(&["quality", "--model", bert]);
     assert!(!out.status.success() && stderr(&out).contains("is an encoder"), "{}", stderr(&out));
 }
 
