@@ -307,7 +307,7 @@ impl Loader<'_> {
         let count = (image.size / image.patch).pow(2) + 1;
         let positions = self.weights.tensor(names::PATCH_POSITIONS, &[1, count, hidden])?;
         Ok(Image {
-            shape: image.clone(),
+            shape: *image,
             patches: self.projection(names::PATCHES, hidden, image.channels * image.patch * image.patch)?,
             class_token: self.weights.tensor(names::CLASS_TOKEN, &[1, 1, hidden])?,
             positions: positions.squeeze(0).map_err(|e| ModelError::new(names::PATCH_POSITIONS, e))?,

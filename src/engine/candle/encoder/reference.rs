@@ -253,7 +253,7 @@ impl Image {
         let classes = shape.vocab_size;
         let weights = VarBuilder::from_tensors(tensors.clone(), dtype, &Device::Cpu);
         let model = (image.size / image.patch, vit::Model::new(&config, classes, weights)?);
-        Ok(Self { shape: image.clone(), config, classes, tensors, positions, dtype, model })
+        Ok(Self { shape: *image, config, classes, tensors, positions, dtype, model })
     }
 
     fn forward(&mut self, pixels: &Tensor) -> Result<Tensor> {

@@ -156,7 +156,8 @@ impl Packed {
         let failure = Mutex::new(None);
         let space = || vec![0u8; PANEL * row_bytes];
         share_out(panels, space, |bytes, index| {
-            let start = start;
+            // The whole of it, which may be shared between threads, and not the pointer within.
+            let start = &start;
             let first = index * PANEL;
             let count = PANEL.min(rows - first);
             let bytes = &mut bytes[..count * row_bytes];

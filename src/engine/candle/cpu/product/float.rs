@@ -1,4 +1,5 @@
 //! Tiles of weights in `f32`, `f16` and `bf16`, which become `f32` in registers.
+#![allow(clippy::needless_range_loop, reason = "constant bounds over several arrays keep sums in registers")]
 
 use super::super::packed::{BLOCK, PANEL};
 use super::super::simd::Simd;

@@ -1,5 +1,6 @@
 //! Tiles of quantized weights with activations in 8 bits: products of bytes are added up exactly in 32 bits over a block of
 //! 32 inputs, and the sums scaled in `f32`.
+#![allow(clippy::needless_range_loop, reason = "constant bounds over several arrays keep sums in registers")]
 
 use super::super::packed::{BLOCK, PANEL, Q4_BYTES, Q4K_BLOCK, Q4K_BYTES, Q6K_BLOCK, Q6K_BYTES, Q8_BYTES};
 use super::super::simd::Simd;
