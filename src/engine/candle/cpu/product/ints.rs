@@ -223,30 +223,60 @@ impl Blocks for Q4K {
 /// `Q6_K`.
 pub(super) struct Q6K;
 
-/// Adds the products of the groups `GROUP` of both halves of a block.
+/// Adds the products of the group `GROUP` of the first (`HIGH` of `false`) or the last 16 inputs of a block.
 #[inline(always)]
-unsafe fn six_bits<S: Simd, const M: usize, const V: usize, const GROUP: i32>(
+unsafe fn six_bits<S: Simd, const M: usize, const V: usize, const GROUP: i32, const HIGH: bool>(
     from: *const u8,
     x: ByteTile,
     block: usize,
-    (low_sums, high_sums): (&mut Ints<S, M, V>, &mut Ints<S, M, V>),
+    sums: &mut Ints<S, M, V>,
 ) {
     // SAFETY: the caller stays within the tile and the panel.
     unsafe {
         let group = GROUP as usize;
-        let low: [S::I; M] = std::array::from_fn(|m| x.four::<S, M>(block, group, m));
-        let high: [S::I; M] = std::array::from_fn(|m| x.four::<S, M>(block, group + 4, m));
-        for v in 0..V {
+        let weights: [S::I; V] = std::array::from_fn(|v| {
             let lane = v * S::LANES * 4;
             let both = S::bytes(from.add(group * PANEL * 4 + lane));
             let pairs = from.add(PANEL * BLOCK / 2 + lane);
-            let low_weights = S::with_pair::<GROUP>(S::low_nibbles(both), S::bytes(pairs));
-            let high_weights = S::with_pair::<GROUP>(S::high_nibbles(both), S::bytes(pairs.add(PANEL * 4)));
-            for m in 0..M {
-                low_sums[m][v] = S::dot_unsigned(low_sums[m][v], low_weights, low[m]);
-                high_sums[m][v] = S::dot_unsigned(high_sums[m][v], high_weights, high[m]);
+            match HIGH {
+                false => S::with_pair::<GROUP>(S::low_nibbles(both), S::bytes(pairs)),
+                true => S::with_pair::<GROUP>(S::high_nibbles(both), S::bytes(pairs.add(PANEL * 4))),
+            }
+        });
+        for m in 0..M {
+            let four = x.four::<S, M>(block, if HIGH { group + 4 } else { group }, m);
+            for v in 0..V {
+                sums[m][v] = S::dot_unsigned(sums[m][v], weights[v], four);
             }
         }
+    }
+}
+
+/// One half of a block after the other: the sums of both at once would not fit in the registers.
+#[inline(always)]
+unsafe fn half_of_six_bits<S: Simd, const M: usize, const V: usize, const HIGH: bool>(
+    from: *const u8,
+    x: ByteTile,
+    block: usize,
+    factor: &[S::F; V],
+    totals: &mut Floats<S, M, V>,
+) {
+    // SAFETY: the caller stays within the tile and the panel.
+    unsafe {
+        // Weights are 32 more than they stand for.
+        let mut sums: Ints<S, M, V> = std::array::from_fn(|m| {
+            let (low, high) = x.sums::<M>(block, m);
+            [S::int_splat(-32 * if HIGH { high } else { low }); V]
+        });
+        let weights = from.add(HEAD);
+        six_bits::<S, M, V, 0, HIGH>(weights, x, block, &mut sums);
+        six_bits::<S, M, V, 1, HIGH>(weights, x, block, &mut sums);
+        six_bits::<S, M, V, 2, HIGH>(weights, x, block, &mut sums);
+        six_bits::<S, M, V, 3, HIGH>(weights, x, block, &mut sums);
+        let first = if HIGH { PANEL } else { 0 };
+        let scales: [S::F; V] =
+            std::array::from_fn(|v| S::mul(factor[v], S::load_i8(from.add(first + v * S::LANES).cast())));
+        scaled::<S, M, V>(&sums, &scales, x, block, totals);
     }
 }
 
@@ -268,22 +298,8 @@ impl Blocks for Q6K {
                     let block = outer * 8 + inner;
                     let from = factors.add(HEAD + inner * Q6K_BLOCK);
                     ahead.ask::<S>(block);
-                    // Weights are 32 more than they stand for.
-                    let bias = |of: fn((i32, i32)) -> i32| -> Ints<S, M, V> {
-                        std::array::from_fn(|m| [S::int_splat(-32 * of(x.sums::<M>(block, m))); V])
-                    };
-                    let (mut low, mut high) = (bias(|sums| sums.0), bias(|sums| sums.1));
-                    let weights = from.add(HEAD);
-                    six_bits::<S, M, V, 0>(weights, x, block, (&mut low, &mut high));
-                    six_bits::<S, M, V, 1>(weights, x, block, (&mut low, &mut high));
-                    six_bits::<S, M, V, 2>(weights, x, block, (&mut low, &mut high));
-                    six_bits::<S, M, V, 3>(weights, x, block, (&mut low, &mut high));
-                    for (half, sums) in [low, high].iter().enumerate() {
-                        let scales: [S::F; V] = std::array::from_fn(|v| {
-                            S::mul(factor[v], S::load_i8(from.add(half * PANEL + v * S::LANES).cast()))
-                        });
-                        scaled::<S, M, V>(sums, &scales, x, block, totals);
-                    }
+                    half_of_six_bits::<S, M, V, false>(from, x, block, &factor, totals);
+                    half_of_six_bits::<S, M, V, true>(from, x, block, &factor, totals);
                 }
             }
         }
