@@ -60,9 +60,27 @@ const ENERGY: [Curves; 2] = [
     },
 ];
 
+/// Of models that embed or classify: what one pass gives.
+const PASSES: [Curves; 2] = [
+    Curves {
+        name: "time",
+        title: "Time of a batch against its size",
+        unit: "time, ms",
+        value: |row| row.metrics.ttft.map(milliseconds),
+    },
+    Curves {
+        name: "throughput",
+        title: "Results per second against batch size",
+        unit: "results/s",
+        value: |row| row.metrics.requests_per_s.map(ends),
+    },
+];
+
 /// The curves of speed that the run has values for.
 pub fn speed(run: &Run) -> Vec<Plot> {
-    SPEED.iter().filter_map(|curves| plot(run, curves)).collect()
+    let is_encoder = run.record.model.as_ref().is_some_and(|model| model.shape.is_encoder());
+    let curves: &[Curves] = if is_encoder { &PASSES } else { &SPEED };
+    curves.iter().filter_map(|curves| plot(run, curves)).collect()
 }
 
 /// The curves of energy, likewise.
