@@ -163,6 +163,7 @@ pub(super) fn cuda_engine(card: &Card) -> EngineRecord {
         hardware: Some(card.facts.name.clone()),
         kernels: format!("fused PTX kernels on compute capability {major}.{minor}, matrix products by {gemm}"),
         compute_type: "16-bit activations and KV cache, f32 residual".to_string(),
+        ..EngineRecord::default()
     }
 }
 
@@ -210,6 +211,7 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
             compute_type:
                 "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)"
                     .to_string(),
+            ..EngineRecord::default()
         },
         model: None,
         workload: None,

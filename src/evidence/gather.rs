@@ -13,19 +13,14 @@ use crate::record::{
 use jiff::Timestamp;
 use std::collections::HashMap;
 
+/// What tells one system from another.
+fn identity(o: &Observed) -> impl PartialEq + '_ {
+    let engine = (&o.engine, &o.engine_version, &o.kernels, &o.compute_type, &o.settings);
+    (engine, o.device, &o.hardware, &o.host, &o.model, &o.arrival, o.definitions)
+}
+
 fn same_system(a: &Observed, b: &Observed) -> bool {
-    (&a.engine, &a.engine_version, a.device, &a.hardware, &a.kernels, &a.host, &a.model, &a.arrival, a.definitions)
-        == (
-            &b.engine,
-            &b.engine_version,
-            b.device,
-            &b.hardware,
-            &b.kernels,
-            &b.host,
-            &b.model,
-            &b.arrival,
-            b.definitions,
-        )
+    identity(a) == identity(b)
 }
 
 /// The runs of a file, in the order in which their systems appear in it.
@@ -69,6 +64,7 @@ fn run(source: &Source, base: &RunRecord, preset: Option<&str>, group: Vec<Obser
             hardware: first.hardware.clone(),
             kernels: first.kernels.clone(),
             compute_type: first.compute_type.clone(),
+            settings: first.settings.clone(),
         },
         host: first.host.clone(),
         model: model::record(&first.model, first.parameters, preset),

@@ -3,6 +3,7 @@
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use crate::workload::{Case, Quant};
+use std::collections::BTreeMap;
 
 /// What the user says where a file does not, or says it wrong.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +37,8 @@ pub struct Observed {
     pub kernels: String,
     /// Type of activations and cache.
     pub compute_type: String,
+    /// Whatever else tells the system from another one: `backend`, `cache_k`, `draft_model`, `expert_parallel` and so on.
+    pub settings: BTreeMap<String, String>,
     /// The host.
     pub host: HostRecord,
     /// The model as the file calls it.
@@ -56,6 +59,8 @@ pub struct Observed {
     pub definitions: &'static str,
     /// Samples behind the numbers.
     pub samples: usize,
+    /// Requests that failed and are not in the numbers.
+    pub failed: usize,
     /// The numbers.
     pub metrics: Metrics,
     /// Metrics that are absent, and why.

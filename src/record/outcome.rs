@@ -111,6 +111,8 @@ pub enum InvalidReason {
     LateGenerator,
     /// Requests came faster than they were answered.
     OverSaturated,
+    /// Requests failed, and are not in the times.
+    FailedRequests,
 }
 
 named_variants!(InvalidReason {
@@ -123,6 +125,7 @@ named_variants!(InvalidReason {
     Throttled = "throttled",
     LateGenerator = "late_generator",
     OverSaturated = "over_saturated",
+    FailedRequests = "failed_requests",
 });
 
 impl InvalidReason {
@@ -145,6 +148,9 @@ impl InvalidReason {
             }
             Self::OverSaturated => {
                 "requests came faster than they were answered: the times are those of a growing queue; lower --rate"
+            }
+            Self::FailedRequests => {
+                "requests failed, and the times are those of the others: find out why (the server's log), and run again"
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::workload::{ModelShape, Quant, Sweep};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The version of the run folder's layout. A reader refuses a newer one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -102,6 +103,10 @@ pub struct EngineRecord {
     pub kernels: String,
     /// Type of activations and key-value cache.
     pub compute_type: String,
+    /// Whatever else tells this system from another of the same engine, device and model: `backend`, `cache_k`, `cache_v`,
+    /// `draft_model`, `speculation`, `expert_parallel`, `split_mode` and so on, as another tool's file says it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// The model under test.

@@ -103,8 +103,7 @@ pub(super) fn endpoint(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Resul
                 true => "a server on this machine".to_string(),
                 false => format!("the server at {}", location.host()),
             }),
-            kernels: String::new(),
-            compute_type: String::new(),
+            ..EngineRecord::default()
         },
         model: known_model(&name),
         model_name: name,

@@ -1,0 +1,1 @@
+//! Run folders, traces, prompts and the command line.

@@ -1,0 +1,1 @@
+//! Result files of tools that the project imports.

@@ -1,0 +1,1 @@
+//! Model files and folders: read right, or refused with the reason.

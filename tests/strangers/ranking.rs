@@ -1,0 +1,1 @@
+//! What a ranking makes of imported and measured runs.
