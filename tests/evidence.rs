@@ -1,7 +1,7 @@
 //! Result files of other tools: what comes out of each, in the project's units and words, and what is said of broken ones.
 
-use sizewell::evidence::{self, Overrides};
-use sizewell::record::{Basis, Run};
+use sizewell::evidence::{self, Overrides, Reading};
+use sizewell::record::{Basis, Run, SkippedRecord};
 use sizewell::workload::Quant;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,10 @@ fn read_with(name: &str, text: &str, overrides: &Overrides) -> Result<Vec<Run>, 
 
 fn read(name: &str, text: &str) -> Vec<Run> {
     read_with(name, text, &Overrides::default()).unwrap()
+}
+
+fn skipped(runs: &[Run]) -> Vec<SkippedRecord> {
+    runs[0].record.import.as_ref().map_or(Vec::new(), |import| import.skipped.clone())
 }
 
 fn one(runs: &[Run]) -> &Run {
@@ -189,7 +193,7 @@ fn inferencex_is_in_seconds_and_of_one_gpu() {
     let metrics = &run.cases[0].metrics;
     assert_eq!((metrics.ttft.unwrap().median.0, metrics.decode_tokens_per_s.unwrap().value.0), (0.35, 1800.0));
     assert_eq!(metrics.energy_per_token.unwrap().value.0, 1.2);
-    assert!(evidence::skipped(&runs).iter().any(|s| s.reason.contains("different cards") && s.records == 1));
+    assert!(skipped(&runs).iter().any(|s| s.reason.contains("different cards") && s.records == 1));
 }
 
 #[test]
@@ -248,12 +252,13 @@ fn what_was_imported_is_an_ordinary_run_folder() {
     let other = llama(0, 128, 95.0).replace("NVIDIA L4", "NVIDIA A10G");
     let runs = read("bench.json", &format!("[{},{},{other}]", llama(512, 0, 2660.0), llama(0, 128, 54.0)));
     assert_eq!(runs.len(), 2);
-    evidence::write(&place, &runs, vec!["sizewell".into(), "import".into()], jiff::Timestamp::now()).unwrap();
+    let reading = Reading { runs, ..Reading::default() };
+    evidence::write(&place, &reading, vec!["sizewell".into(), "import".into()], jiff::Timestamp::now()).unwrap();
     let whole = Run::read(&place).unwrap();
     assert_eq!((whole.cases.len(), whole.record.basis), (3, Basis::Imported));
     let again = Run::read_systems(&place).unwrap();
     assert_eq!(again.len(), 2);
-    for (was, is) in runs.iter().zip(&again) {
+    for (was, is) in reading.runs.iter().zip(&again) {
         assert_eq!(
             (&was.record.engine, &was.record.model, &was.record.arrival),
             (&is.record.engine, &is.record.model, &is.record.arrival)
@@ -350,7 +355,7 @@ fn a_prefill_behind_other_tokens_is_not_taken_for_a_longer_prompt() {
         (run.cases.len(), run.cases[0].key.case.prompt_tokens, run.cases[0].key.case.gen_tokens),
         (1, 4096, 128)
     );
-    assert!(evidence::skipped(&runs)[0].reason.contains("behind other tokens"));
+    assert!(skipped(&runs)[0].reason.contains("behind other tokens"));
 }
 
 #[test]
@@ -374,7 +379,8 @@ fn files_of_several_tools_keep_theirs_in_one_folder() {
     );
     let runs = evidence::read(&[llama, other], None, &Overrides::default()).unwrap();
     let place = folder.path().join("imported");
-    evidence::write(&place, &runs, Vec::new(), jiff::Timestamp::now()).unwrap();
+    let reading = Reading { runs, ..Reading::default() };
+    evidence::write(&place, &reading, Vec::new(), jiff::Timestamp::now()).unwrap();
     let tools: Vec<String> = Run::read_systems(&place)
         .unwrap()
         .into_iter()

@@ -21,7 +21,7 @@ use support::record::{limits, record};
 const CASE: Case = Case::new(Quant::F16, 4, 100, 11);
 
 fn key(case: Case) -> CaseKey {
-    CaseKey { engine: "fake".into(), model: "m".into(), device: "cpu".into(), case }
+    CaseKey { engine: "fake".into(), model: "m".into(), device: "cpu".into(), case, arrival: None }
 }
 
 /// An engine of 0.5 s to the first token and 0.05 s for each other: 1 s an iteration.

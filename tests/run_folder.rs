@@ -12,7 +12,7 @@ use support::record::record;
 
 fn row(batch: usize) -> CaseRow {
     let case = Case::new(Quant::F16, batch, 8, 4);
-    let key = CaseKey { engine: "fake".into(), model: "m".into(), device: "cpu".into(), case };
+    let key = CaseKey { engine: "fake".into(), model: "m".into(), device: "cpu".into(), case, arrival: None };
     CaseRow::unmeasured(key, FailureKind::TimedOut, "with a\nline break, \"quotes\"; and more".into())
 }
 

@@ -59,13 +59,17 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         return usage(format!("`{name}` is not a format that can be imported; there are auto, {}", names.join(", ")));
     }
-    let runs = evidence::read(&args.files, format, &overrides)?;
-    evidence::write(&args.output, &runs, std::env::args().collect(), jiff::Timestamp::now())?;
+    let reading = evidence::read_files(&args.files, format, &overrides)?;
+    evidence::write(&args.output, &reading, std::env::args().collect(), jiff::Timestamp::now())?;
+    let runs = &reading.runs;
     let cases: usize = runs.iter().map(|run| run.cases.len()).sum();
     let shapeless = runs.iter().filter(|run| run.record.model.is_none()).count();
     talk.say(format!("{cases} measurements of {} systems in {}", runs.len(), args.output.display()));
-    for skipped in evidence::skipped(&runs) {
+    for skipped in &reading.skipped {
         talk.warn(format!("left out: {} {}", skipped.records, skipped.reason));
+    }
+    for file in &reading.left_out {
+        talk.warn(format!("left out: {file}"));
     }
     if shapeless > 0 {
         talk.warn(format!(

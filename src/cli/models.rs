@@ -5,7 +5,7 @@ use super::{Exit, output, usage};
 use crate::engine::candle::source::{gguf_writer, synthetic};
 use crate::report::table::{DASH, Table};
 use crate::units::{Quantity, digits};
-use crate::workload::{ModelShape, Preset, Quant};
+use crate::workload::{CacheType, ModelShape, Preset, Quant};
 use std::path::PathBuf;
 
 /// What to do with model presets.
@@ -93,7 +93,7 @@ fn list(json: bool) -> anyhow::Result<Exit> {
 fn cache_of(shape: &ModelShape) -> String {
     match shape.is_encoder() {
         true => DASH.to_string(),
-        false => shape.kv_bytes(1, 1, 2).human(),
+        false => shape.cache_bytes(1, 1, CacheType::F16).human(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{today, usage};
 use crate::catalog::Market;
 use crate::evidence;
+use crate::record::systems::gathered;
 use crate::record::{Basis, Outcome, Run};
 use crate::sizing::cost::spot::SpotTerms;
 use crate::sizing::demand::{Demand, Load, Usage};
@@ -66,7 +67,7 @@ pub struct RankArgs {
     /// The engine to rank, where the folders hold several: engines are not mixed.
     #[arg(long, value_name = "NAME")]
     engine: Option<String>,
-    /// How requests came, where the folders hold several ways: closed_1, open_constant and so on.
+    /// Only requests that came like this: closed_1, open_constant and so on; `closed` and `open` are all of theirs.
     #[arg(long, value_name = "NAME")]
     arrival: Option<String>,
     /// Runs or result files of other tools that projections learn from, of whatever model and engine.
@@ -359,7 +360,11 @@ impl RankArgs {
         }
         self.choose("model", &self.model, &mut profiles, model_of)?;
         self.choose("engine", &self.engine, &mut profiles, |run| run.record.engine.name.clone())?;
-        self.choose("arrival", &self.arrival, &mut profiles, |run| run.record.arrival.clone())?;
+        let mut profiles = self.arrived(gathered(profiles))?;
+        if profiles.len() > 1 {
+            // The one that projections are from is the same whatever the order of the folders, but for the first of them.
+            profiles.iter_mut().for_each(|run| run.cases.sort_by_key(|row| (row.key.case, row.key.arrival.clone())));
+        }
         let model = |run: &Run| run.record.model.as_ref().map(|model| model.name.clone());
         if let Some(other) = started.iter().find(|run| model(run) != model(&profiles[0])) {
             return usage(format!(
@@ -371,6 +376,28 @@ impl RankArgs {
         starts.sort_by(f64::total_cmp);
         let median = starts.get(starts.len() / 2).copied();
         Ok((profiles, median.map(|median| Interval::new(median, starts[0], starts[starts.len() - 1]))))
+    }
+
+    /// Keeps the cases whose requests came as was asked for: `closed` is every closed loop, `closed_16` that of 16 users.
+    fn arrived(&self, mut runs: Vec<Run>) -> anyhow::Result<Vec<Run>> {
+        let Some(asked) = self.arrival.as_ref().map(|name| name.to_lowercase()) else { return Ok(runs) };
+        let mut known: Vec<String> = Vec::new();
+        for run in &mut runs {
+            let own = run.record.arrival.clone();
+            run.cases.retain(|row| {
+                let arrival = row.key.arrival.as_ref().unwrap_or(&own);
+                if !known.contains(arrival) {
+                    known.push(arrival.clone());
+                }
+                *arrival == asked || arrival.split('_').next() == Some(asked.as_str())
+            });
+        }
+        runs.retain(|run| !run.cases.is_empty());
+        known.sort();
+        match runs.is_empty() {
+            true => usage(format!("--arrival: no requests came `{asked}`; there are {}", known.join(", "))),
+            false => Ok(runs),
+        }
     }
 
     /// Keeps the runs of what was asked for; imported folders with several are an error that lists them.

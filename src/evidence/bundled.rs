@@ -17,7 +17,7 @@ pub fn bundled() -> &'static [Run] {
         let runs = files
             .into_iter()
             .filter_map(|(name, text)| read_source(&Source::embedded(name, text), None, &overrides).ok());
-        runs.flatten().collect()
+        runs.flat_map(|(runs, _)| runs).collect()
     })
 }
 

@@ -7,8 +7,8 @@ use super::source::Source;
 use crate::record::environment::Environment;
 use crate::record::run::{PowerRecord, SCHEMA_VERSION};
 use crate::record::{
-    Basis, CaseKey, CaseRow, EngineRecord, ImportRecord, Outcome, Run, RunRecord, RunStatus, SkippedRecord,
-    SystemRecord,
+    Basis, CaseKey, CaseRow, EngineRecord, ImportRecord, InvalidReason, Outcome, Run, RunRecord, RunStatus,
+    SkippedRecord, SystemRecord,
 };
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -77,14 +77,38 @@ fn run(source: &Source, base: &RunRecord, preset: Option<&str>, group: Vec<Obser
     Run { path: source.path.clone(), record, cases: group.into_iter().map(case_row).collect() }
 }
 
-fn case_row(observed: Observed) -> CaseRow {
+/// From this share of requests that failed on, the times of the others are in doubt.
+const MOST_FAILED: f64 = 0.01;
+
+/// What is said of a measurement in which requests failed.
+fn failures(observed: &mut Observed) -> Vec<InvalidReason> {
+    let Observed { failed, samples, .. } = *observed;
+    if failed == 0 {
+        return Vec::new();
+    }
+    let note = format!("{failed} of {} requests failed", failed + samples);
+    if !observed.notes.contains(&note) {
+        observed.notes.push(note);
+    }
+    let share = failed as f64 / (failed + samples) as f64;
+    (share >= MOST_FAILED).then_some(InvalidReason::FailedRequests).into_iter().collect()
+}
+
+fn case_row(mut observed: Observed) -> CaseRow {
     let case = observed.case();
+    let invalid = failures(&mut observed);
     CaseRow {
-        key: CaseKey { engine: observed.engine, model: observed.model, device: observed.device.to_string(), case },
+        key: CaseKey {
+            engine: observed.engine,
+            model: observed.model,
+            device: observed.device.to_string(),
+            case,
+            arrival: None,
+        },
         outcome: Outcome::Ok,
         reason: None,
         message: String::new(),
-        invalid: Vec::new(),
+        invalid,
         stop_reason: None,
         samples: observed.samples,
         warmup_iterations: 0,

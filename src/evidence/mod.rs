@@ -25,10 +25,11 @@ pub use observed::Overrides;
 pub use source::Source;
 pub use write::write;
 
-use crate::record::{Run, SkippedRecord};
+use crate::record::systems::gathered;
+use crate::record::{FileRecord, Run, SkippedRecord};
 use observed::Observed;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// A result file that could not be read.
@@ -90,39 +91,87 @@ pub fn formats() -> Vec<(&'static str, &'static str)> {
     IMPORTERS.iter().map(|importer| (importer.name(), importer.tool())).collect()
 }
 
-/// Runs of basis `imported`, one for each system that the files speak of. Without a `format` each file is recognised by
-/// its keys.
-pub fn read(paths: &[PathBuf], format: Option<&str>, overrides: &Overrides) -> Result<Vec<Run>, EvidenceError> {
-    let mut runs = Vec::new();
-    for path in paths {
-        let source = Source::open(path)?;
-        runs.extend(read_source(&source, format, overrides)?);
+/// What result files hold.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Runs of basis `imported`, one for each system over all files.
+    pub runs: Vec<Run>,
+    /// Records that were left out, by reason.
+    pub skipped: Vec<SkippedRecord>,
+    /// Files that could not be read at all, each with the reason.
+    pub left_out: Vec<EvidenceError>,
+}
+
+impl Reading {
+    /// What was left out, records and files: a file is one entry of its own.
+    pub fn all_skipped(&self) -> Vec<SkippedRecord> {
+        let files = self.left_out.iter().map(|error| SkippedRecord { reason: format!("file: {error}"), records: 1 });
+        self.skipped.iter().cloned().chain(files).collect()
     }
-    Ok(runs)
+}
+
+/// Reads result files; without a `format` each is recognised by its keys. Systems are grouped by what they are, over all
+/// files, so that one sweep in several files is one sweep whatever their order. A file that cannot be read is left out and
+/// said, unless there is nothing else: then it is the error.
+pub fn read_files(paths: &[PathBuf], format: Option<&str>, overrides: &Overrides) -> Result<Reading, EvidenceError> {
+    let mut reading = Reading::default();
+    let mut seen: Vec<FileRecord> = Vec::new();
+    for path in paths {
+        let read = Source::open(path).and_then(|source| {
+            let again = seen.iter().any(|known| known.blake3 == source.file.blake3);
+            seen.push(source.file.clone());
+            // The same contents again say nothing new.
+            if again { Ok((Vec::new(), Vec::new())) } else { read_source(&source, format, overrides) }
+        });
+        match read {
+            Ok((runs, skipped)) => {
+                reading.runs.extend(runs);
+                for more in skipped {
+                    match reading.skipped.iter_mut().find(|known| known.reason == more.reason) {
+                        Some(known) => known.records += more.records,
+                        None => reading.skipped.push(more),
+                    }
+                }
+            }
+            Err(error) => reading.left_out.push(error),
+        }
+    }
+    if reading.runs.is_empty() && !reading.left_out.is_empty() {
+        return Err(reading.left_out.swap_remove(0));
+    }
+    reading.runs = gathered(reading.runs);
+    Ok(reading)
+}
+
+/// The runs of [`read_files`].
+pub fn read(paths: &[PathBuf], format: Option<&str>, overrides: &Overrides) -> Result<Vec<Run>, EvidenceError> {
+    Ok(read_files(paths, format, overrides)?.runs)
 }
 
 /// Reads folders of runs and result files alike: a folder is a run folder, measured or imported. Files of other kinds
 /// among them are left out, and said in the second part, unless there is nothing else.
 pub fn read_any(paths: &[PathBuf]) -> anyhow::Result<(Vec<Run>, Vec<String>)> {
-    let (mut runs, mut left_out) = (Vec::new(), Vec::new());
-    for path in paths {
-        if path.is_dir() {
-            runs.extend(Run::read_systems(path)?);
-            continue;
-        }
-        match read(std::slice::from_ref(path), None, &Overrides::default()) {
-            Ok(read) => runs.extend(read),
-            Err(error) if error.unrecognised && paths.len() > 1 => left_out.push(error.to_string()),
-            Err(error) => return Err(error.into()),
-        }
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = paths.iter().cloned().partition(|path| path.is_dir());
+    let mut runs = Vec::new();
+    for folder in &folders {
+        runs.extend(Run::read_systems(folder)?);
     }
-    match (runs.is_empty(), left_out.first()) {
-        (true, Some(first)) => Err(anyhow::anyhow!("{first}")),
-        _ => Ok((runs, left_out)),
+    let mut left_out = Vec::new();
+    match read_files(&files, None, &Overrides::default()) {
+        Ok(reading) => {
+            runs.extend(reading.runs);
+            left_out.extend(reading.left_out.iter().map(|error| error.to_string()));
+        }
+        Err(error) if error.unrecognised && !runs.is_empty() => left_out.push(error.to_string()),
+        Err(error) => return Err(error.into()),
     }
+    Ok((gathered(runs), left_out))
 }
 
-fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> Result<Vec<Run>, EvidenceError> {
+/// What a file holds, and what of it was left out.
+type Read = (Vec<Run>, Vec<SkippedRecord>);
+
+fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> Result<Read, EvidenceError> {
     let known = || formats().iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let importer = match format {
         Some(name) => IMPORTERS.iter().find(|importer| importer.name() == name).ok_or_else(|| {
@@ -154,16 +203,8 @@ fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> 
         let why = if why.is_empty() { String::new() } else { format!(" (left out: {})", why.join("; ")) };
         return Err(source.error(None, format!("there is no measurement in it{why}")));
     }
-    Ok(gather::runs(source, importer.name(), importer.tool(), overrides.model.as_deref(), found))
-}
-
-/// What was left out of imported runs, by reason.
-pub fn skipped(runs: &[Run]) -> Vec<SkippedRecord> {
-    let mut files: BTreeMap<&Path, &[SkippedRecord]> = BTreeMap::new();
-    for run in runs {
-        if let Some(import) = &run.record.import {
-            files.insert(&run.path, &import.skipped);
-        }
-    }
-    files.into_values().flatten().cloned().collect()
+    let skipped =
+        found.skipped.iter().map(|(reason, records)| SkippedRecord { reason: reason.clone(), records: *records });
+    let skipped = skipped.collect();
+    Ok((gather::runs(source, importer.name(), importer.tool(), overrides.model.as_deref(), found), skipped))
 }

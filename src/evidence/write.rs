@@ -1,14 +1,19 @@
 //! Imported runs as a run folder: one folder for a file, its systems listed in run.json.
 
+use super::Reading;
 use crate::record::folder::FolderError;
 use crate::record::{CaseRow, HostRecord, ImportRecord, Run, RunFolder, RunRecord, SystemRecord};
 use std::path::Path;
 
 /// Writes runs that were read from result files into a new folder.
-pub fn write(folder: &Path, runs: &[Run], argv: Vec<String>, now: jiff::Timestamp) -> Result<(), FolderError> {
+pub fn write(folder: &Path, reading: &Reading, argv: Vec<String>, now: jiff::Timestamp) -> Result<(), FolderError> {
+    let runs = &reading.runs;
     let Some(first) = runs.first() else { return Ok(()) };
-    let mut import =
-        ImportRecord { files: Vec::new(), skipped: Vec::new(), ..first.record.import.clone().unwrap_or_default() };
+    let mut import = ImportRecord {
+        files: Vec::new(),
+        skipped: reading.all_skipped(),
+        ..first.record.import.clone().unwrap_or_default()
+    };
     let mut rows: Vec<CaseRow> = Vec::new();
     let format = |run: &Run| run.record.import.as_ref().map(|part| (part.format.clone(), part.tool_version.clone()));
     let several = runs.iter().any(|run| format(run) != format(first));
@@ -21,9 +26,6 @@ pub fn write(folder: &Path, runs: &[Run], argv: Vec<String>, now: jiff::Timestam
             import
                 .files
                 .extend(part.files.iter().filter(|file| !import.files.contains(file)).cloned().collect::<Vec<_>>());
-            import
-                .skipped
-                .extend(part.skipped.iter().filter(|skip| !import.skipped.contains(skip)).cloned().collect::<Vec<_>>());
         }
         rows.extend(run.cases.iter().map(|row| {
             let mut row = row.clone();

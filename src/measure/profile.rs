@@ -58,6 +58,7 @@ pub fn case_keys(record: &RunRecord) -> Vec<CaseKey> {
             model: model.name.clone(),
             device: record.engine.device.clone(),
             case,
+            arrival: None,
         })
         .collect()
 }

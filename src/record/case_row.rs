@@ -16,12 +16,17 @@ pub struct CaseKey {
     pub device: String,
     /// What was run.
     pub case: Case,
+    /// How requests came (`closed_16`, `open_poisson`), where the run has several ways: else run.json says it.
+    pub arrival: Option<String>,
 }
 
 impl CaseKey {
     /// The identity in one word, safe in file names.
     pub fn id(&self) -> String {
-        let text = format!("{}.{}.{}.{}", self.engine, self.model, self.device, self.case.id());
+        let mut text = format!("{}.{}.{}.{}", self.engine, self.model, self.device, self.case.id());
+        if let Some(arrival) = &self.arrival {
+            text.extend([".", arrival]);
+        }
         text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
     }
 }
@@ -54,7 +59,7 @@ pub struct CaseRow {
 }
 
 /// Columns before the metrics.
-const FIRST: [&str; 18] = [
+const FIRST: [&str; 19] = [
     "case_id",
     "engine",
     "model",
@@ -65,6 +70,7 @@ const FIRST: [&str; 18] = [
     "gen_tokens",
     "kv_cache",
     "image_size",
+    "arrival",
     "outcome",
     "reason",
     "message",
@@ -133,6 +139,7 @@ impl CaseRow {
             case.gen_tokens.to_string(),
             case.cache.map_or(String::new(), |cache| cache.to_string()),
             case.image_size.map_or(String::new(), |side| side.to_string()),
+            self.key.arrival.clone().unwrap_or_default(),
             self.outcome.to_string(),
             self.reason.map_or(String::new(), |r| r.to_string()),
             self.message.clone(),
@@ -181,6 +188,7 @@ impl CaseRow {
             model: text("model")?.to_string(),
             device: text("device")?.to_string(),
             case,
+            arrival: Some(later("arrival").to_string()).filter(|arrival| !arrival.is_empty()),
         };
         let mut metrics = Metrics::default();
         for metric in metric::all() {
@@ -229,7 +237,13 @@ mod tests {
 
     fn row() -> CaseRow {
         let case = Case::new(Quant::Int8, 4, 128, 32);
-        let key = CaseKey { engine: "candle".into(), model: "a, \"b\"/<c>".into(), device: "cuda:0".into(), case };
+        let key = CaseKey {
+            engine: "candle".into(),
+            model: "a, \"b\"/<c>".into(),
+            device: "cuda:0".into(),
+            case,
+            arrival: None,
+        };
         let mut row = CaseRow::unmeasured(key, FailureKind::TimedOut, "line\nbreak".into());
         row.outcome = Outcome::Ok;
         row.reason = None;

@@ -4,7 +4,9 @@ use super::run::RunRecord;
 
 /// How load was offered. In a closed loop a slow server is asked less, which hides its tail; in an open one it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loop {
+pub(super) enum Loop {
+    /// Batches, one after the other.
+    Batch,
     Closed,
     Open,
     Offline,
@@ -12,8 +14,9 @@ enum Loop {
 }
 
 impl Loop {
-    fn of(arrival: &str) -> Self {
+    pub(super) fn of(arrival: &str) -> Self {
         match arrival {
+            "closed_batch" => Self::Batch,
             a if a.starts_with("closed") => Self::Closed,
             a if a.starts_with("open") => Self::Open,
             "offline" => Self::Offline,
@@ -21,9 +24,18 @@ impl Loop {
         }
     }
 
+    /// Requests to a server make one curve, however they came; batches another.
+    pub(super) fn family(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Closed | Self::Open | Self::Offline => "requests",
+            Self::Unknown => "unknown",
+        }
+    }
+
     fn words(self) -> &'static str {
         match self {
-            Self::Closed => "in a closed loop",
+            Self::Batch | Self::Closed => "in a closed loop",
             Self::Open => "in an open loop",
             Self::Offline => "all at once",
             Self::Unknown => "in a way that is not known",
@@ -32,7 +44,7 @@ impl Loop {
 }
 
 /// Whose words for the times are the project's own: vLLM's and MLPerf's.
-fn definitions(record: &RunRecord) -> String {
+pub(super) fn definitions(record: &RunRecord) -> String {
     let name = record.metric_definitions.split([':', ' ', ',']).next().unwrap_or("").to_lowercase();
     match name.as_str() {
         "mlperf" | "aiperf" => "vllm".to_string(),
@@ -50,7 +62,7 @@ fn sent(record: &RunRecord) -> Option<f64> {
 /// Why the times of two runs cannot be compared; `None` where they can.
 pub fn obstacle(a: &RunRecord, b: &RunRecord) -> Option<String> {
     let (one, other) = (Loop::of(&a.arrival), Loop::of(&b.arrival));
-    if one != other {
+    if one.words() != other.words() {
         return Some(format!(
             "requests came {} in one and {} in the other: their tails are not those of the same load",
             one.words(),

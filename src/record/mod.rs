@@ -18,6 +18,7 @@ pub mod request_row;
 pub mod run;
 pub mod sample;
 pub mod schema;
+pub mod systems;
 pub mod traffic;
 
 pub use case_row::{CaseKey, CaseRow};

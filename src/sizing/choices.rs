@@ -6,7 +6,7 @@ use super::cpu_sizes::CpuSizes;
 use super::filter::{self, Age, Filter};
 use super::interval::Interval;
 use super::listing::{hardware_name, listings, unusable};
-use super::machine::{hourly_of, instance_of};
+use super::machine::{self, hourly_of, instance_of};
 use super::points::{Point, Points};
 use super::pricing::{Pricer, serverless_terms};
 use super::project::Times;
@@ -106,7 +106,7 @@ pub fn choices(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Resul
         only: None,
         ..request.clone()
     };
-    let (all, _) = chosen(runs, &every)?;
+    let (all, _) = chosen(runs, catalog, &every)?;
     Collector::new(catalog, &every, &all).collect(&all)
 }
 
@@ -211,7 +211,8 @@ impl<'a> Collector<'a> {
             .map(|level| {
                 let of_level: Vec<(usize, &Point)> =
                     of_quant(points, *level).into_iter().filter(|(at, _)| index.contains_key(at)).collect();
-                Speeds::new(first, self.catalog, Slo::default(), of_level, self.learnt.clone())
+                let machine = machine::measured(first, self.catalog, self.request);
+                Speeds::new(first, self.catalog, Slo::default(), of_level, self.learnt.clone(), machine)
             })
             .collect();
         let catalog = self.catalog;

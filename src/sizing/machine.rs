@@ -3,12 +3,15 @@
 
 use super::fit;
 use super::points::Point;
+use super::project::Measured;
+use super::projection::Card;
 use super::request::RankRequest;
 use crate::catalog::{Catalog, Offer};
 use crate::record::comparable::obstacle;
 use crate::record::{Basis, Run};
 use crate::units::Usd;
 use crate::workload::Case;
+use std::sync::Arc;
 
 /// Engines and models are not mixed in one ranking.
 pub(super) fn same_engine_and_model(first: &Run, others: &[&Run]) -> Result<(), String> {
@@ -30,6 +33,78 @@ pub(super) fn same_engine_and_model(first: &Run, others: &[&Run]) -> Result<(), 
     }
 }
 
+/// The machine of a run, as the catalog knows it.
+pub(super) fn measured(run: &Run, catalog: &Catalog, request: &RankRequest) -> Measured {
+    let instance = instance_of(run, request);
+    let vcpus = instance.and_then(|(provider, name)| offers_of(catalog, &provider, &name).find_map(|o| o.shape.vcpus));
+    let card = catalog.accelerator_of_run(&run.record).and_then(|card| Card::of(card).ok()).map(Arc::new);
+    Measured { vcpus, card }
+}
+
+fn offers_of<'c>(catalog: &'c Catalog, provider: &str, name: &str) -> impl Iterator<Item = &'c Offer> + use<'c> {
+    let (provider, name) = (provider.to_string(), name.to_string());
+    catalog.offers.iter().filter(move |offer| *offer.shape.provider == *provider && *offer.shape.instance_type == *name)
+}
+
+/// What tells one machine from another, whatever ran on it.
+fn host(run: &Run) -> impl PartialEq + '_ {
+    let environment = &run.record.environment;
+    let known = (&environment.hostname, &environment.machine, &environment.cpu.model);
+    (known, &environment.instance.instance_type, &run.record.engine.hardware, run.record.accelerators)
+}
+
+/// Whether what the user says of the measured machine can be true of it: it is one machine, and it has what was measured.
+/// The error says what it contradicts.
+pub(super) fn check(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Result<(), String> {
+    let [first, others @ ..] = runs else { return Ok(()) };
+    let said =
+        [request.machine.instance.as_ref().map(|_| "--as"), request.machine.usd_per_h.map(|_| "--price-per-hour")];
+    let Some(flag) = said.into_iter().flatten().next() else { return Ok(()) };
+    if let Some(other) = others.iter().find(|other| host(other) != host(first)) {
+        return Err(format!(
+            "{flag} says what one machine is, and the folders hold several ({}, {}): `sizewell import` and `sizewell \
+             profile` take --as for each, or rank them apart",
+            name_of(first),
+            name_of(other)
+        ));
+    }
+    let Some((provider, name)) = &request.machine.instance else { return Ok(()) };
+    let Some(offer) = offers_of(catalog, provider, name).next() else { return Ok(()) };
+    runs.iter().find_map(|run| contradiction(run, offer, catalog)).map_or(Ok(()), Err)
+}
+
+/// What a run was on, in words.
+fn name_of(run: &Run) -> String {
+    let environment = &run.record.environment;
+    let cpu = Some(&environment.cpu.model).filter(|cpu| !cpu.is_empty());
+    let named = run.record.engine.hardware.as_ref().or(cpu).cloned().unwrap_or("hardware without a name".into());
+    match run.record.accelerators {
+        0 | 1 => named,
+        count => format!("{count}x {named}"),
+    }
+}
+
+/// Why a run cannot have been on a type.
+fn contradiction(run: &Run, offer: &Offer, catalog: &Catalog) -> Option<String> {
+    let record = &run.record;
+    let (name, shape) = (offer.name(), &offer.shape);
+    if record.engine.device == "endpoint" {
+        return None;
+    }
+    if record.engine.device == "cpu" {
+        let measured = catalog.cpu_of(&record.environment.cpu)?;
+        let known = shape.cpu.as_deref().filter(|cpu| **cpu != *measured.id)?;
+        return Some(format!("--as: the run was on a {}, and {name} has a {known}", record.environment.cpu.model));
+    }
+    let has = |what: &str| Some(format!("--as: the run was on {}, and {name} has {what}", name_of(run)));
+    let Some(card) = &shape.accelerator else { return has("no accelerator") };
+    if record.accelerators as f64 > shape.accelerator_count.max(1.0) {
+        return has(&format!("{} {card}", shape.accelerator_count));
+    }
+    let measured = catalog.accelerator_of_run(record)?;
+    (**card != *measured.id).then(|| has(card)).flatten()
+}
+
 /// Where the measured machine is bought: what the user said, or what was recognised.
 pub(super) fn instance_of(run: &Run, request: &RankRequest) -> Option<(String, String)> {
     let known = &run.record.environment.instance;
@@ -46,6 +121,11 @@ pub(super) fn hourly_of(run: &Run, request: &RankRequest) -> Option<Usd> {
 
 /// What speaks against the measured machine being of the type that it is priced as.
 pub(super) fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
+    let recorded = &run.record.environment.instance;
+    let other = recorded.instance_type.as_ref().filter(|name| **name != *offer.shape.instance_type);
+    if let Some(name) = other {
+        return vec![format!("the record says that the machine is {name}")];
+    }
     // Another tool's file says how many threads the engine used, not how many the machine has.
     let is_elsewhere = run.record.engine.device == "endpoint";
     if run.record.basis == Basis::Imported || is_elsewhere {
@@ -68,7 +148,7 @@ pub(super) fn too_large(run: &Run, catalog: &Catalog, point: &Point) -> Option<S
     let (model, card) = (run.record.model.as_ref()?, catalog.accelerator_of_run(&run.record)?);
     let memory = card.memory()? * run.record.accelerators.max(1) as f64;
     let longest = Case { prompt_tokens: point.longest.saturating_sub(point.case.gen_tokens), ..point.case };
-    let needed = fit::needed(&model.shape, &longest, 2, fit::GPU_RESERVE);
+    let needed = fit::needed(&model.shape, &longest, fit::GPU_CACHE, fit::GPU_RESERVE);
     (run.record.basis == Basis::Imported && needed.0 > memory.0)
         .then(|| format!("does not fit: {needed} with the reserve, {memory} in {}", card.name))
 }

@@ -25,6 +25,7 @@ pub mod projection;
 pub mod rank;
 pub mod request;
 pub mod row;
+mod served;
 pub mod speed;
 mod unit;
 pub mod validate;

@@ -2,10 +2,11 @@
 //! lines, beyond them not at all.
 
 use super::energy;
+use super::fit;
 use super::interval::Interval;
 use super::lengths::Lengths;
 use super::project::{Times, measured_times};
-use crate::record::{Basis, CaseRow, Outcome, Run};
+use crate::record::{Basis, CaseRow, InvalidReason, Outcome, Run};
 use crate::workload::{Case, ModelShape, Quant};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Point {
     pub method: &'static str,
     /// Doubts of the cases that it is from.
     pub doubts: Vec<Arc<str>>,
+    /// Requests came one by one to a server that others used, rather than as a batch that begins together.
+    pub served: bool,
 }
 
 impl Point {
@@ -92,6 +95,8 @@ type Timed<'a> = (&'a CaseRow, Option<Interval>, Option<Interval>);
 struct Curves<'a> {
     rows: Vec<Timed<'a>>,
     shape: Option<&'a ModelShape>,
+    /// Lengths that differ by less than this share count as the same.
+    near: f64,
 }
 
 const EXACT: &str = "measured";
@@ -100,19 +105,44 @@ const BETWEEN: &str = "between measured lengths";
 const SCALED: &str = "measured, scaled to the lengths";
 /// Lengths (of prefills) and bytes (of decode steps) beyond this many times what was measured are not scaled to.
 const MOST_SCALED: f64 = 4.0;
+/// Lengths of a served load are means over its requests, which differ a little from step to step of a sweep.
+const SAME_LOAD: f64 = 0.05;
 /// Margins of times that were scaled to another length of the same kind.
 const SCALED_DECODE: f64 = 1.10;
 const SCALED_PREFILL: f64 = 1.15;
 
-impl Curves<'_> {
+/// Several measurements of one thing: their median, within the ends of all. `None` of none.
+fn pooled(mut all: Vec<Interval>) -> Option<Interval> {
+    all.sort_by(|a, b| a.value.total_cmp(&b.value));
+    let middle = all.len() / 2;
+    let value = match (all.len(), all.len() % 2) {
+        (0, _) => return None,
+        (_, 1) => all[middle].value,
+        _ => (all[middle - 1].value + all[middle].value) / 2.0,
+    };
+    let (lo, hi) = all.iter().fold((value, value), |(lo, hi), one| (lo.min(one.lo), hi.max(one.hi)));
+    Some(Interval::new(value, lo, hi))
+}
+
+impl<'a> Curves<'a> {
+    /// Whether a case was measured at these lengths.
+    fn is_at(&self, row: &CaseRow, prompt: usize, generated: usize) -> bool {
+        let same = |a: usize, b: usize| (a as f64 - b as f64).abs() <= self.near * b as f64;
+        same(row.key.case.prompt_tokens, prompt) && same(row.key.case.gen_tokens, generated)
+    }
+
+    /// The rows that were measured at these lengths, with both times.
+    fn exact(&self, prompt: usize, generated: usize) -> Vec<&Timed<'a>> {
+        let whole = |timed: &&Timed<'a>| timed.1.is_some() && (timed.2.is_some() || generated <= 1);
+        self.rows.iter().filter(whole).filter(|(row, ..)| self.is_at(row, prompt, generated)).collect()
+    }
+
     /// Times of requests of these lengths; `None` where they lie outside of what was measured.
     fn at(&self, prompt: usize, generated: usize) -> Option<(Times, &'static str)> {
-        let lengths = |row: &CaseRow| (row.key.case.prompt_tokens, row.key.case.gen_tokens);
-        let exact = self.rows.iter().find(|(row, ttft, tpot)| {
-            lengths(row) == (prompt, generated) && ttft.is_some() && (tpot.is_some() || generated <= 1)
-        });
-        if let Some((_, Some(ttft), tpot)) = exact {
-            return Some((Times { ttft: *ttft, tpot: tpot.unwrap_or(Interval::exact(0.0)) }, EXACT));
+        let exact = self.exact(prompt, generated);
+        if let Some(ttft) = pooled(exact.iter().filter_map(|(_, ttft, _)| *ttft).collect()) {
+            let tpot = pooled(exact.iter().filter_map(|(_, _, tpot)| *tpot).collect());
+            return Some((Times { ttft, tpot: tpot.unwrap_or(Interval::exact(0.0)) }, EXACT));
         }
         let curve = |x: fn(&CaseRow) -> f64, y: fn(&Timed<'_>) -> Option<Interval>| {
             let mut curve: Vec<(f64, Interval)> =
@@ -164,8 +194,9 @@ impl Curves<'_> {
             Interval::new(time.value * ratio, time.lo * ratio / margin, time.hi * ratio * margin)
         };
         let ops = |tokens: f64| shape.prefill_ops(case.batch, tokens.max(1.0) as usize);
-        let bytes =
-            |context: f64| shape.decode_weight_bytes(case.quant).0 + shape.kv_bytes(case.batch, 1, 2).0 * context;
+        let bytes = |context: f64| {
+            shape.decode_weight_bytes(case.quant).0 + shape.cache_bytes(case.batch, 1, fit::GPU_CACHE).0 * context
+        };
         let prompt = prompt as f64;
         let near = |curve: &[(f64, Interval)], x: f64| {
             let ends = curve.first().zip(curve.last());
@@ -269,6 +300,8 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
     let Some(lengths) = wanted.lengths(&ok, generates) else {
         return Err("the run has no measured case: nothing can be ranked".to_string());
     };
+    let near =
+        if run.record.basis == Basis::Imported && ok.iter().any(|row| is_served(run, row)) { SAME_LOAD } else { 0.0 };
     let mut groups: BTreeMap<(Quant, usize), Curves<'_>> = BTreeMap::new();
     for row in &ok {
         let (ttft, tpot) = measured_times(row);
@@ -279,7 +312,7 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
         if ttft.is_some() || tpot.is_some() {
             let Case { quant, batch, .. } = row.key.case;
             let shape = run.record.model.as_ref().map(|model| &model.shape);
-            let curves = groups.entry((quant, batch)).or_insert(Curves { rows: Vec::new(), shape });
+            let curves = groups.entry((quant, batch)).or_insert(Curves { rows: Vec::new(), shape, near });
             curves.rows.push((row, ttft, tpot));
         }
     }
@@ -288,8 +321,9 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
         let Some((times, method)) = curves.mean(&lengths) else { continue };
         let mut point = point(*quant, *batch, curves, times, method, &lengths);
         if run.record.basis == Basis::Imported || run.record.traffic.is_some() {
-            point.requests_per_s = counted(curves, method);
+            point.requests_per_s = counted(curves, method, &point.case);
         }
+        point.served = curves.rows.iter().any(|(row, ..)| is_served(run, row));
         if run.record.traffic.is_some() && method == EXACT {
             point.method = UNDER_TRAFFIC;
         }
@@ -332,12 +366,29 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
 }
 
 /// The rate that was counted under a load of these lengths: of a search, with the rates that certainly hold and do not.
-fn counted(curves: &Curves<'_>, method: &'static str) -> Option<Interval> {
-    let (row, ..) = curves.rows.first().filter(|_| method == EXACT)?;
-    let rate = row.metrics.requests_per_s?;
-    let exact = at_least_so_wide(Interval::exact(rate.value.0));
-    let ends = (rate.lo.map_or(exact.lo, |lo| lo.0), rate.hi.map_or(exact.hi, |hi| hi.0));
-    Some(Interval::new(rate.value.0, ends.0, ends.1))
+fn counted(curves: &Curves<'_>, method: &'static str, case: &Case) -> Option<Interval> {
+    let at = if method == EXACT { curves.exact(case.prompt_tokens, case.gen_tokens) } else { Vec::new() };
+    let rates = at.iter().filter_map(|(row, ..)| row.metrics.requests_per_s).map(|rate| {
+        let exact = at_least_so_wide(Interval::exact(rate.value.0));
+        let ends = (rate.lo.map_or(exact.lo, |lo| lo.0), rate.hi.map_or(exact.hi, |hi| hi.0));
+        Interval::new(rate.value.0, ends.0, ends.1)
+    });
+    pooled(rates.collect())
+}
+
+/// Whether requests of a case came one by one, in whatever loop.
+fn is_served(run: &Run, row: &CaseRow) -> bool {
+    row.key.arrival.as_deref().unwrap_or(&run.record.arrival) != "closed_batch"
+}
+
+/// What speaks against a case, in words.
+fn doubt(row: &CaseRow, reason: InvalidReason) -> Arc<str> {
+    let said = row.notes.iter().find(|note| note.ends_with("requests failed"));
+    match (reason, said) {
+        (InvalidReason::FailedRequests, Some(note)) => note.as_str().into(),
+        (InvalidReason::FailedRequests, None) => "requests failed".into(),
+        (reason, _) => format!("the measurement is {reason}").into(),
+    }
 }
 
 fn tails(row: &CaseRow) -> [(Option<f64>, Option<f64>); 3] {
@@ -359,13 +410,11 @@ fn point(
         cache: curves.rows.first().and_then(|(row, ..)| row.key.case.cache),
         ..Case::new(quant, batch, prompt.max(1), generated.max(least))
     };
-    let same =
-        |row: &CaseRow| (row.key.case.prompt_tokens, row.key.case.gen_tokens) == (case.prompt_tokens, case.gen_tokens);
+    let same = |row: &CaseRow| curves.is_at(row, case.prompt_tokens, case.gen_tokens);
     let used: Vec<&CaseRow> =
         curves.rows.iter().map(|(row, ..)| *row).filter(|row| method != EXACT || same(row)).collect();
     let mut doubts: Vec<Arc<str>> = Vec::new();
-    for reason in used.iter().flat_map(|row| &row.invalid) {
-        let doubt: Arc<str> = format!("the measurement is {reason}").into();
+    for doubt in used.iter().flat_map(|row| row.invalid.iter().map(|reason| doubt(row, *reason))) {
         if !doubts.contains(&doubt) {
             doubts.push(doubt);
         }
@@ -390,6 +439,7 @@ fn point(
         joules_per_token,
         method,
         doubts,
+        served: false,
     }
 }
 

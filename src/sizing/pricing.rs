@@ -250,7 +250,7 @@ pub fn serverless_cost(
     let sum: f64 = rates.iter().sum();
     let mut all = Breakdown::default();
     for rate in rates.into_iter().filter(|rate| *rate > 0.0) {
-        let part = serverless::cost(terms, e2e, batch, Some(rate))?;
+        let part = serverless::cost(terms, e2e, batch, Some((rate, demand.headroom)))?;
         for (component, cost) in part.parts() {
             let share = cost.times(rate / sum);
             share.and_then(|share| all.add(component, share)).ok_or("the amount is beyond what can be computed")?;

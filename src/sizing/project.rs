@@ -7,24 +7,23 @@ use super::points::Point;
 use super::projection::laws::Memory;
 use super::projection::terms::Phase;
 use super::projection::{Card, Laws, Projection, Target, Tier, Work};
+use super::served;
 use crate::catalog::{Accelerator, Shape};
 use crate::record::environment::CpuRecord;
-use crate::record::{CaseRow, RunRecord};
+use crate::record::{Basis, CaseRow, RunRecord};
 use crate::units::{Bytes, Seconds};
-use crate::workload::{Case, ModelShape, Quant};
+use crate::workload::{CacheType, Case, ModelShape, Quant};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Bytes of a number of the cache on a GPU.
-const GPU_CACHE_ELEMENT: usize = 2;
-/// The same of the CPU engine, which computes in `f32`.
-const CPU_CACHE_ELEMENT: usize = 4;
 /// Between sizes of one CPU generation, times scale between not at all and with the cores; beyond this ratio of cores
 /// nothing is said.
 const MOST_CORE_RATIO: f64 = 8.0;
 /// Spread between instances of the same CPU and size (SpareCores sc-inspector-data: the median of max / min
 /// is 1.16).
 const SAME_CPU_FACTOR: f64 = 1.16;
+/// How far the wait for a first token may be from what arrivals at random say, where no measurement of its card does.
+const UNKNOWN_QUEUE: f64 = 2.0;
 
 /// Times of one case on one device.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,6 +87,8 @@ pub enum Refusal<'a> {
     },
     /// Another size of CPU than can be told from so many vCPUs.
     TooFar(f64),
+    /// So many threads of an engine, of nobody knows how many vCPUs.
+    Threads(usize),
 }
 
 impl std::fmt::Display for Refusal<'_> {
@@ -102,6 +103,11 @@ impl std::fmt::Display for Refusal<'_> {
             Self::DoesNotFit { needed, memory, place } => {
                 write!(f, "does not fit: {needed} with the reserve, {memory} in {place}")
             }
+            Self::Threads(threads) => write!(
+                f,
+                "its size cannot be held against the measured machine's: of how many vCPUs its {threads} threads were is \
+                 not known (--as provider:type says it)"
+            ),
             Self::TooFar(vcpus) => write!(
                 f,
                 "its number of vCPUs is too far from the {vcpus} that were measured (1 to {MOST_CORE_RATIO} times)"
@@ -119,8 +125,20 @@ pub struct Reference<'a> {
     measured: Times,
     decode: Work,
     prefill: Work,
-    /// Hardware threads that the measured cores have: what clouds sell as vCPUs.
-    vcpus: f64,
+    /// vCPUs of the machine that was measured: hardware threads, as clouds sell them. The error says how many threads the
+    /// engine used where nobody says of how many.
+    vcpus: Result<f64, usize>,
+    /// Of requests to a server: the card that it was measured on, where that is known.
+    served: Option<Option<Arc<Card>>>,
+}
+
+/// The machine that a run was on, as the catalog knows it.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    /// vCPUs of the instance.
+    pub vcpus: Option<f64>,
+    /// The card.
+    pub card: Option<Arc<Card>>,
 }
 
 /// A card as the laws and the fit see it.
@@ -160,8 +178,20 @@ pub struct Asker {
     pub memory: Memory,
 }
 
-/// The engine runs a thread on each core; where a core has two hardware threads, a cloud sells it as two vCPUs.
-fn vcpus(cpu: &CpuRecord) -> f64 {
+/// vCPUs that a run used. The engine here runs a thread on each core; where a core has two hardware threads, a cloud sells
+/// it as two vCPUs. Another tool's file says how many threads there were and not of how many: what the catalog has of the
+/// instance does, of which half as many threads may be all of its cores.
+fn vcpus(record: &RunRecord, of_instance: Option<f64>) -> Result<f64, usize> {
+    let threads = record.environment.cpu.engine_threads;
+    match (record.basis, of_instance) {
+        (Basis::Imported, Some(vcpus)) if threads > 0 => Ok(vcpus.min(2.0 * threads as f64)),
+        (Basis::Imported, Some(vcpus)) => Ok(vcpus),
+        (Basis::Imported, None) => Err(threads),
+        _ => Ok(vcpus_of(&record.environment.cpu)),
+    }
+}
+
+fn vcpus_of(cpu: &CpuRecord) -> f64 {
     let per_core = cpu.threads.max(1) as f64 / cpu.cores.max(1) as f64;
     (cpu.engine_threads.max(1) as f64 * per_core.max(1.0)).min(cpu.threads.max(cpu.engine_threads).max(1) as f64)
 }
@@ -175,18 +205,22 @@ pub fn measured_times(row: &CaseRow) -> (Option<Interval>, Option<Interval>) {
 }
 
 impl<'a> Reference<'a> {
-    /// A measured point of a run; the error says what the run lacks.
-    pub fn new(record: &'a RunRecord, point: &Point) -> Result<Self, String> {
+    /// A measured point of a run on `machine`; the error says what the run lacks.
+    pub fn new(record: &'a RunRecord, point: &Point, machine: &Measured) -> Result<Self, String> {
         let model = record.model.as_ref().ok_or("the shape of the run's model is not known")?;
         let (shape, case) = (&model.shape, point.case);
+        let served = point.served.then(|| machine.card.clone());
+        // Requests to a server are prefilled as they come, one by one.
+        let begun_together = if served.is_some() { 1 } else { case.batch };
         Ok(Self {
             shape,
             case,
             largest: Case { prompt_tokens: point.longest - case.gen_tokens.min(point.longest), ..case },
             measured: point.times,
             decode: Work::decode_of(shape, &case),
-            prefill: Work::prefill_of(shape, &case),
-            vcpus: vcpus(&record.environment.cpu),
+            prefill: Work::prefill_of(shape, &Case { batch: begun_together, ..case }),
+            vcpus: vcpus(record, machine.vcpus),
+            served,
         })
     }
 
@@ -205,18 +239,13 @@ impl<'a> Reference<'a> {
         }
         let accelerator = place.accelerator;
         let memory = accelerator.memory().ok_or(Refusal::Unknown("memory"))? * place.share;
-        self.check_fit(memory, GPU_CACHE_ELEMENT, fit::GPU_RESERVE, &accelerator.name)?;
+        self.check_fit(memory, fit::GPU_CACHE, fit::GPU_RESERVE, &accelerator.name)?;
         let quant = self.case.quant;
         accelerator.arithmetic(quant).ok_or(Refusal::NoRate(quant))?;
-        let target = Target { card: &place.card, engine: &asker.engine, host: None, model: &asker.model, quant };
-        let mut project = |phase, work| {
-            let projected = asker.laws.project(phase, &target, work, &mut asker.memory);
-            projected.ok_or_else(|| match place.card.tdp_w {
-                None => Refusal::Unknown("board power"),
-                Some(_) => Refusal::NoLaw(quant),
-            })
-        };
-        let (prefill, decode) = (project(Phase::Prefill, &self.prefill)?, project(Phase::Decode, &self.decode)?);
+        let [prefill, decode] = self.by_law(&place.card, asker).ok_or(match place.card.tdp_w {
+            None => Refusal::Unknown("board power"),
+            Some(_) => Refusal::NoLaw(quant),
+        })?;
         let ground = Ground {
             tier: prefill.tier.max(decode.tier),
             calibration_cards: decode.cards,
@@ -231,7 +260,37 @@ impl<'a> Reference<'a> {
             let time = projected.time;
             Interval::new(time.value / place.share, time.lo, time.hi / place.share)
         };
-        Ok((Times { ttft: of(&prefill), tpot: of(&decode) }, ground))
+        let by_law = Times { ttft: of(&prefill), tpot: of(&decode) };
+        let times = match &self.served {
+            None => by_law,
+            Some(source) => self.served_on(by_law, source.as_ref(), (prefill.roofline_s, decode.roofline_s), asker),
+        };
+        Ok((times, ground))
+    }
+
+    /// The prefill and the decode step on a whole card, by the laws.
+    fn by_law(&self, card: &Arc<Card>, asker: &mut Asker) -> Option<[Projection; 2]> {
+        let target = Target { card, engine: &asker.engine, host: None, model: &asker.model, quant: self.case.quant };
+        let mut project = |phase, work| asker.laws.project(phase, &target, work, &mut asker.memory);
+        Some([project(Phase::Prefill, &self.prefill)?, project(Phase::Decode, &self.decode)?])
+    }
+
+    /// Times of a request that a server takes in beside others: what was measured, by what the laws say of that card and of
+    /// this one; where that card is not known, what they say of this one, in a range as wide as a guess.
+    fn served_on(&self, by_law: Times, source: Option<&Arc<Card>>, roof: (f64, f64), asker: &mut Asker) -> Times {
+        let (in_flight, generated) = (self.case.batch as f64, self.case.gen_tokens as f64);
+        let first = |prefill: f64, step: f64| served::first_token_s(prefill, step, in_flight, generated);
+        let Times { ttft, tpot } = by_law;
+        let here = Interval::new(first(ttft.value, tpot.value), first(ttft.lo, tpot.lo), first(ttft.hi, tpot.hi));
+        let Some([prefill, step]) = source.and_then(|card| self.by_law(card, asker)) else {
+            return Times { ttft: Interval::new(here.value, here.lo / UNKNOWN_QUEUE, here.hi * UNKNOWN_QUEUE), tpot };
+        };
+        let there = first(prefill.time.value, step.time.value);
+        let above = |time: Interval, roof: f64| time.map(|t| t.max(roof));
+        Times {
+            ttft: above(served::carried(self.measured.ttft, here, there), roof.0),
+            tpot: above(served::carried(self.measured.tpot, tpot, step.time.value), roof.1),
+        }
     }
 
     /// Times on an instance of the same CPU generation; the error says why none can be given.
@@ -239,10 +298,11 @@ impl<'a> Reference<'a> {
         let (Some(vcpus), Some(memory)) = (shape.vcpus, shape.memory) else {
             return Err(Refusal::Unknown("size"));
         };
-        self.check_fit(memory, CPU_CACHE_ELEMENT, fit::HOST_RESERVE, "the host")?;
-        let ratio = vcpus / self.vcpus;
+        self.check_fit(memory, CacheType::usual(self.case.quant), fit::HOST_RESERVE, "the host")?;
+        let measured = self.vcpus.map_err(Refusal::Threads)?;
+        let ratio = vcpus / measured;
         if !(1.0..=MOST_CORE_RATIO).contains(&ratio) {
-            return Err(Refusal::TooFar(self.vcpus));
+            return Err(Refusal::TooFar(measured));
         }
         let scaled = |time: Interval| {
             Interval::new(time.value / ratio.sqrt(), time.lo / ratio / SAME_CPU_FACTOR, time.hi * SAME_CPU_FACTOR)
@@ -250,8 +310,8 @@ impl<'a> Reference<'a> {
         Ok(Times { ttft: scaled(self.measured.ttft), tpot: scaled(self.measured.tpot) })
     }
 
-    fn check_fit(&self, memory: Bytes, element: usize, reserve: Bytes, place: &'a str) -> Result<(), Refusal<'a>> {
-        let needed = fit::needed(self.shape, &self.largest, element, reserve);
+    fn check_fit(&self, memory: Bytes, cache: CacheType, reserve: Bytes, place: &'a str) -> Result<(), Refusal<'a>> {
+        let needed = fit::needed(self.shape, &self.largest, cache, reserve);
         if needed.0 <= memory.0 { Ok(()) } else { Err(Refusal::DoesNotFit { needed, memory, place }) }
     }
 }

@@ -10,7 +10,7 @@ use super::front::{self, Swap};
 use super::headline::headline;
 use super::lengths::Lengths;
 use super::listing::{listings, unusable};
-use super::machine::{hourly_of, instance_of, mismatch, same_engine_and_model, too_large};
+use super::machine::{self, hourly_of, instance_of, mismatch, same_engine_and_model, too_large};
 use super::points::{self, Point, Points, Wanted};
 use super::pricing::{Listing, Placed, Pricer};
 use super::projection;
@@ -66,7 +66,7 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     let [first, others @ ..] = runs else { return Err("there is no run to rank".to_string()) };
     filter::check_names(catalog, request)?;
     same_engine_and_model(first, others)?;
-    let (mut all, left_out) = chosen(runs, request)?;
+    let (mut all, left_out) = chosen(runs, catalog, request)?;
     let first = all[0].0;
     let mut ranker = Ranker::new(catalog, request, &all);
     ranker.excluded = left_out;
@@ -123,7 +123,8 @@ pub(super) type Chosen<'r> = (Vec<(&'r Run, Points)>, Vec<Excluded>);
 
 /// The points of each run at the same lengths and levels. Of many imported systems some were not measured at those: they
 /// are left out with the reason. A run that was measured here must have them.
-pub(super) fn chosen<'r>(runs: &[&'r Run], request: &RankRequest) -> Result<Chosen<'r>, String> {
+pub(super) fn chosen<'r>(runs: &[&'r Run], catalog: &Catalog, request: &RankRequest) -> Result<Chosen<'r>, String> {
+    machine::check(runs, catalog, request)?;
     let mut all: Vec<(&Run, Points)> = Vec::new();
     let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
     for run in runs {
@@ -192,6 +193,15 @@ impl<'a> Ranker<'a> {
         }
     }
 
+    /// Speeds that follow from points of a run.
+    fn speeds<'p>(&self, run: &'p Run, points: Vec<(usize, &'p Point)>) -> Speeds<'p>
+    where
+        'a: 'p,
+    {
+        let machine = machine::measured(run, self.catalog, self.request);
+        Speeds::new(run, self.catalog, self.request.slo, points, self.learnt.clone(), machine)
+    }
+
     /// Prompt and generated tokens, in the mean.
     fn lengths(&self) -> (f64, f64) {
         (self.prompt_tokens, self.gen_tokens)
@@ -208,9 +218,7 @@ impl<'a> Ranker<'a> {
         let instance = instance_of(run, self.request);
         let hardware = run.record.engine.hardware.clone().unwrap_or(environment.cpu.model.clone());
         let of_quant = of_quant(points, quant);
-        let Some(speed) =
-            Speeds::new(run, self.catalog, self.request.slo, of_quant, self.learnt.clone()).measured(&hardware)
-        else {
+        let Some(speed) = self.speeds(run, of_quant).measured(&hardware) else {
             let offer = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
             self.exclude(offer, quant, no_batch(self.request));
             return Ok(());
@@ -299,7 +307,7 @@ impl<'a> Ranker<'a> {
 
     /// Projects every other offer, and hardware of one's own, from the points of one level.
     fn add_offers(&mut self, run: &Run, points: &Points, quant: Quant) {
-        let mut speeds = Speeds::new(run, self.catalog, self.request.slo, of_quant(points, quant), self.learnt.clone());
+        let mut speeds = self.speeds(run, of_quant(points, quant));
         let mut places: HashMap<*const Shape, Result<Arc<Placed>, Arc<str>>> = HashMap::new();
         let mut left_out: HashSet<(*const Shape, Arc<str>)> = HashSet::new();
         let mut kept: Vec<(f64, Arc<Placed>, Listing<'a>)> = Vec::new();

@@ -4,7 +4,7 @@
 use super::cpu_sizes::CpuSizes;
 use super::interval::Interval;
 use super::points::Point;
-use super::project::{Asker, Ground, Place, Reference, Refusal, Times};
+use super::project::{Asker, Ground, Measured, Place, Reference, Refusal, Times};
 use super::projection::Laws;
 use super::projection::laws::Memory;
 use super::request::Slo;
@@ -114,8 +114,9 @@ impl<'a> Speeds<'a> {
         slo: Slo,
         points: Vec<(usize, &'a Point)>,
         learnt: Arc<Learnt>,
+        machine: Measured,
     ) -> Self {
-        let references = points.iter().map(|(_, point)| Reference::new(&run.record, point)).collect();
+        let references = points.iter().map(|(_, point)| Reference::new(&run.record, point, &machine)).collect();
         let cpu = catalog.cpu_of(&run.record.environment.cpu).map(|cpu| cpu.id.clone());
         let model = run.cases.first().map_or("", |row| &row.key.model);
         let asker = Asker {
@@ -131,7 +132,7 @@ impl<'a> Speeds<'a> {
     pub fn measured(&self, hardware: &str) -> Option<Speed> {
         let all = self.points.iter().enumerate().map(|(place, (_, point))| (place, (point.times, None)));
         let all = all.filter(|(place, _)| self.keeps_tails(self.points[*place].1));
-        let (place, (times, _)) = self.best(all)?;
+        let (place, (times, _)) = self.best(all, |point| point.requests_per_s)?;
         let point = self.points[place].1;
         let speed = self.speed(place, times, hardware.into(), point.method, None);
         Some(Speed { requests_per_s: point.requests_per_s.unwrap_or(speed.requests_per_s), ..speed })
@@ -160,7 +161,7 @@ impl<'a> Speeds<'a> {
 
     fn project(&mut self, shape: &Shape) -> Result<Speed, String> {
         let (candidates, refusal, hardware, method, board_w) = self.candidates(shape)?;
-        match self.best(candidates.into_iter()) {
+        match self.best(candidates.into_iter(), |_| None) {
             Some((place, (times, ground))) => {
                 let speed = self.speed(place, times, hardware, method, board_w);
                 Ok(Speed { ground, ..speed })
@@ -217,7 +218,7 @@ impl<'a> Speeds<'a> {
             false => "same CPU generation",
         };
         let times = |reference: &Reference<'a>| match (reference.on_same_cpu(shape), sized(reference)) {
-            (Ok(_) | Err(Refusal::TooFar(_)), Some(times)) => Ok((times, None)),
+            (Ok(_) | Err(Refusal::TooFar(_) | Refusal::Threads(_)), Some(times)) => Ok((times, None)),
             (scaled, _) => scaled.map(|times| (times, None)),
         };
         self.carried(times, hardware.into(), method, None)
@@ -257,8 +258,12 @@ impl<'a> Speeds<'a> {
             .all(|(limits, (p90, p99))| within(limits.p90, p90) && within(limits.p99, p99))
     }
 
-    /// The one with the most requests per second among those that keep the limits.
-    fn best(&self, candidates: impl Iterator<Item = (usize, Found)>) -> Option<(usize, Found)> {
+    /// The one with the most requests per second among those that keep the limits: as counted, else as its times say.
+    fn best(
+        &self,
+        candidates: impl Iterator<Item = (usize, Found)>,
+        counted: fn(&Point) -> Option<Interval>,
+    ) -> Option<(usize, Found)> {
         let within = |limit: Option<Seconds>, time: f64| limit.is_none_or(|limit| time <= limit.0);
         let mut best: Option<(f64, usize, Found)> = None;
         for (place, (times, ground)) in candidates {
@@ -267,7 +272,7 @@ impl<'a> Speeds<'a> {
             let keeps = within(self.slo.ttft, times.ttft.value)
                 && within(self.slo.tpot, times.tpot.value)
                 && within(self.slo.e2e, e2e);
-            let rate = point.case.batch as f64 / e2e;
+            let rate = counted(point).map_or(point.case.batch as f64 / e2e, |rate| rate.value);
             if keeps && best.as_ref().is_none_or(|(most, ..)| rate > *most) {
                 best = Some((rate, place, (times, ground)));
             }

@@ -1,5 +1,6 @@
 //! Precision of a key-value cache.
 
+use super::quant::Quant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -28,6 +29,11 @@ impl CacheType {
             Self::F16 => "f16",
             Self::Int8 => "int8",
         }
+    }
+
+    /// What engines keep where nobody names one: 16 bits, and 32 beside weights in 32.
+    pub fn usual(quant: Quant) -> Self {
+        if quant == Quant::F32 { Self::F32 } else { Self::F16 }
     }
 
     /// Bytes of one number, scales not counted.

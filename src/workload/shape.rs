@@ -310,16 +310,7 @@ impl ModelShape {
         Bytes(blocks + head + 4.0 * self.vector_weights())
     }
 
-    /// Bytes of key and value cache for `tokens` positions of `batch` sequences at `element_bytes` a number.
-    pub fn kv_bytes(&self, batch: usize, tokens: usize, element_bytes: usize) -> Bytes {
-        if self.is_encoder() {
-            return Bytes(0.0);
-        }
-        let per_token = 2.0 * self.layers as f64 * self.kv_width() as f64 * element_bytes as f64;
-        Bytes(per_token * batch as f64 * tokens as f64)
-    }
-
-    /// The same for a cache of one precision, its scales included.
+    /// Bytes of key and value cache for `tokens` positions of `batch` sequences in one precision, its scales included.
     pub fn cache_bytes(&self, batch: usize, tokens: usize, kind: CacheType) -> Bytes {
         if self.is_encoder() {
             return Bytes(0.0);
@@ -406,7 +397,7 @@ mod tests {
         let shape = tiny();
         // 5 x (64x64 + 2 x 32x64 + 64x64 + 3 x 172x64 + 2 x 64) + 512x64 + 64
         assert_eq!(shape.parameters(), 260_032.0);
-        assert_eq!(shape.kv_bytes(2, 10, 4), Bytes((2 * 5 * 32 * 4 * 2 * 10) as f64));
+        assert_eq!(shape.cache_bytes(2, 10, CacheType::F32), Bytes((2 * 5 * 32 * 4 * 2 * 10) as f64));
         assert_eq!(shape.weight_bytes(Quant::F32), Bytes(4.0 * 260_032.0));
         assert_eq!(shape.encodings(Quant::Int4), vec![(Encoding::Q4_0, 31), (Encoding::F16, 5)]);
     }

@@ -28,7 +28,13 @@ pub fn measured(quant: Quant, batch: usize, ttft: f64, tpot: f64) -> CaseRow {
         })
     };
     CaseRow {
-        key: CaseKey { engine: "candle".into(), model: "smollm2-135m".into(), device: "cpu".into(), case },
+        key: CaseKey {
+            engine: "candle".into(),
+            model: "smollm2-135m".into(),
+            device: "cpu".into(),
+            case,
+            arrival: None,
+        },
         outcome: Outcome::Ok,
         reason: None,
         message: String::new(),

@@ -73,6 +73,7 @@ pub(super) fn cases(
         model: model.to_string(),
         device: record.engine.device.clone(),
         case,
+        arrival: None,
     };
     let mut row = CaseRow::unmeasured(key, FailureKind::EngineError, step.messages.join("; "));
     if step.e2e_s.p50.is_none() {

@@ -179,8 +179,7 @@ impl CandleEngine {
     /// The precision of the key-value cache where a case names none: 16 bits, but for weights in 32.
     fn cache_type(&self, quant: Quant) -> CacheType {
         match (self.kernels, self.compute(quant).dtype) {
-            (Kernels::Own, _) if quant == Quant::F32 => CacheType::F32,
-            (Kernels::Own, _) => CacheType::F16,
+            (Kernels::Own, _) => CacheType::usual(quant),
             (Kernels::Candle, DType::F32) => CacheType::F32,
             (Kernels::Candle, _) => CacheType::F16,
         }

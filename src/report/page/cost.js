@@ -268,9 +268,9 @@ window.sizewell = window.sizewell || {};
    * `C = p_s (t_exec / b + P_cold t_cold + t_idle)` with requests that come at random (a Poisson process of rate `l` on
    * one worker): after one, the next comes later than the keep-warm time `k` in `e^(-l k)` of cases and finds the worker
    * cold; `(1 - e^(-l k)) / l` seconds of waiting are paid. Where that comes to more than a worker that is always up, it
-   * is the latter. `rate` null is a worker that is always busy. A string is what is not known.
+   * is the latter. Workers are loaded to `headroom`, as kept instances are; `rate` null is one that is always busy. A string is what is not known.
    */
-  function serverlessAt(terms, usdPerS, time, batch, rate) {
+  function serverlessAt(terms, usdPerS, time, batch, rate, headroom) {
     const parts = breakdown();
     const pay = (component, seconds) => add(parts, component, seconds.map((s) => usdPerS * s));
     if (!terms) return "how it is billed is not known";
@@ -279,7 +279,7 @@ window.sizewell = window.sizewell || {};
       return parts;
     }
     // Workers that one needs at least, each with its share of the requests; only what overlaps can share a batch.
-    const workers = Math.ceil(Math.max((rate * time[0]) / batch, 1));
+    const workers = Math.ceil(Math.max((rate * time[0]) / (batch * headroom), 1) - 1e-9);
     const each = rate / workers;
     const together = Math.min(Math.max(each * time[0], 1), batch);
     pay(COMPUTE, map(time, (s) => s / together));
@@ -312,12 +312,12 @@ window.sizewell = window.sizewell || {};
     const usdPerS = usdPerH * (1 / 3600);
     // Only requests that overlap share a batch, so that a step takes no longer than with the whole of it.
     const batch = Math.max(Math.round(requestsPerS[0] * time[0]), 1);
-    if (usage.share !== undefined) return serverlessAt(terms, usdPerS, time, batch, null);
+    if (usage.share !== undefined) return serverlessAt(terms, usdPerS, time, batch, null, 1);
     const rates = ratesOf(usage, time[0]);
     const sum = rates.reduce((all, rate) => all + rate, 0);
     const parts = breakdown();
     for (const rate of rates.filter((r) => r > 0)) {
-      const one = serverlessAt(terms, usdPerS, time, batch, rate);
+      const one = serverlessAt(terms, usdPerS, time, batch, rate, usage.headroom);
       if (typeof one === "string") return one;
       one.forEach((cost, component) => cost && add(parts, component, times(cost, rate / sum)));
     }

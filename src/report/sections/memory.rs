@@ -6,13 +6,11 @@ use crate::report::plot::Plot;
 use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::report::plot::curves::{lines, measured};
 use crate::report::table::Table;
-use crate::sizing::fit::{GPU_RESERVE, needed};
+use crate::sizing::fit::{GPU_CACHE, GPU_RESERVE, needed};
 use crate::units::{Bytes, Quantity};
 use crate::workload::{Case, ModelShape, Quant};
 
 const GIB: f64 = (1u64 << 30) as f64;
-/// Bytes of a number of the cache on a card.
-const CACHE_ELEMENT: usize = 2;
 
 pub(super) fn section(report: &Report<'_>) -> Section {
     let mut section = Section::new("memory", "Memory");
@@ -71,7 +69,7 @@ fn needed_memory(report: &Report<'_>, shape: &ModelShape) -> Option<Plot> {
             .map(|power| 1usize << power)
             .map(|batch| {
                 let case = Case::new(quant, batch, prompt_tokens, gen_tokens);
-                Dot::exact(batch as f64, needed(shape, &case, CACHE_ELEMENT, GPU_RESERVE).0 / GIB)
+                Dot::exact(batch as f64, needed(shape, &case, GPU_CACHE, GPU_RESERVE).0 / GIB)
             })
             .collect(),
         joined: true,
@@ -113,7 +111,7 @@ fn table(report: &Report<'_>, shape: &ModelShape) -> Table {
     for (memory, names) in sizes {
         let fits = |quant: Quant, batch: usize| {
             let case = Case::new(quant, batch, prompt_tokens, gen_tokens);
-            needed(shape, &case, CACHE_ELEMENT, GPU_RESERVE).0 <= memory
+            needed(shape, &case, GPU_CACHE, GPU_RESERVE).0 <= memory
         };
         let greatest =
             |quant: Quant| (0..16).map(|power| 1usize << power).take_while(|batch| fits(quant, *batch)).last();

@@ -32,12 +32,14 @@ pub fn billed(seconds: f64, increment_s: f64) -> f64 {
 }
 
 /// What a request costs that takes `exec_s` on a worker which runs `batch` at a time, at `requests_per_s` in all; `None`
-/// for the rate is a worker that is always busy. The error says what is not known.
+/// for the rate is a worker that is always busy. With a rate comes the share of its sustained rate that a worker is loaded
+/// to, the same as that of kept instances: one that is full all the time keeps nobody's limit either. The error says what is
+/// not known.
 pub fn cost(
     terms: &ServerlessTerms,
     exec_s: Interval,
     batch: usize,
-    requests_per_s: Option<f64>,
+    requests_per_s: Option<(f64, f64)>,
 ) -> Result<Breakdown, String> {
     let too_much = || "the amount is beyond what can be computed".to_string();
     let price = CostInterval::exact(terms.usd_per_s);
@@ -46,12 +48,12 @@ pub fn cost(
         let cost = price.times_interval(seconds).ok_or_else(too_much)?;
         breakdown.add(component, cost).ok_or_else(too_much)
     };
-    let Some(rate) = requests_per_s else {
+    let Some((rate, headroom)) = requests_per_s else {
         add(Component::Compute, exec_s.map(|s| s / batch as f64))?;
         return Ok(breakdown);
     };
     // Workers that one needs at least, each with its share of the requests; only what overlaps can share a batch.
-    let workers = (rate * exec_s.value / batch as f64).max(1.0).ceil();
+    let workers = ((rate * exec_s.value / (batch as f64 * headroom)).max(1.0) - 1e-9).ceil();
     let each = rate / workers;
     let together = (each * exec_s.value).clamp(1.0, batch as f64);
     add(Component::Compute, exec_s.map(|s| s / together))?;
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn rare_requests_pay_a_start_each_and_the_whole_keep_warm_time() {
-        let cost = cost(&terms(20.0), Interval::exact(2.0), 8, Some(1e-6)).unwrap();
+        let cost = cost(&terms(20.0), Interval::exact(2.0), 8, Some((1e-6, 1.0))).unwrap();
         let seconds = cost.total().unwrap().value.to_f64() / 0.00116;
         assert!((seconds - 27.0).abs() < 0.01, "{seconds}");
     }
@@ -123,15 +125,19 @@ mod tests {
         // A request every ten seconds and no keep-warm time: starts of 20 s would be more than all the time.
         let never_warm = ServerlessTerms { keep_warm_s: Some(0.0), ..terms(20.0) };
         let seconds =
-            cost(&never_warm, Interval::exact(2.0), 1, Some(0.1)).unwrap().total().unwrap().value.to_f64() / 0.00116;
+            cost(&never_warm, Interval::exact(2.0), 1, Some((0.1, 1.0))).unwrap().total().unwrap().value.to_f64()
+                / 0.00116;
         assert!((seconds - 10.0).abs() < 1e-6, "{seconds}");
     }
 
     #[test]
     fn what_is_not_known_is_said() {
         let unknown = ServerlessTerms { cold_s: None, ..terms(0.0) };
-        assert!(cost(&unknown, Interval::exact(2.0), 1, Some(1e-3)).unwrap_err().contains("--cold-start"));
-        assert!(cost(&unknown, Interval::exact(2.0), 1, Some(100.0)).is_ok(), "a worker that is never left waiting");
+        assert!(cost(&unknown, Interval::exact(2.0), 1, Some((1e-3, 1.0))).unwrap_err().contains("--cold-start"));
+        assert!(
+            cost(&unknown, Interval::exact(2.0), 1, Some((100.0, 1.0))).is_ok(),
+            "a worker that is never left waiting"
+        );
         assert!(cost(&unknown, Interval::exact(2.0), 1, None).is_ok());
     }
 
@@ -140,14 +146,26 @@ mod tests {
         assert_eq!((billed(0.2, 1.0), billed(1.0, 1.0), billed(1.2, 1.0), billed(0.3, 0.0)), (1.0, 1.0, 2.0, 0.3));
     }
 
+    #[test]
+    fn workers_are_loaded_like_kept_instances() {
+        // 100 requests/s of 1 s, eight at a time: 12.5 full workers are 13, and 17.9 at 70 % are 18.
+        let busy = ServerlessTerms { always_on: true, ..terms(0.0) };
+        let seconds = |headroom: f64| {
+            let cost = cost(&busy, Interval::exact(1.0), 8, Some((100.0, headroom))).unwrap();
+            cost.total().unwrap().value.to_f64() / 0.00116 * 100.0
+        };
+        assert!((seconds(1.0) - 13.0).abs() < 1e-6, "{}", seconds(1.0));
+        assert!((seconds(0.7) - 18.0).abs() < 1e-6, "{}", seconds(0.7));
+    }
+
     proptest! {
         #[test]
         fn no_range_is_inverted_and_starts_never_make_it_cheaper(
             rate in 1e-4f64..1e3, exec in 1e-2f64..60.0, batch in 1usize..64, cold in 0.0f64..300.0,
         ) {
             let exec = Interval::new(exec, exec * 0.5, exec * 2.0);
-            let with = cost(&terms(cold), exec, batch, Some(rate)).unwrap().total().unwrap();
-            let without = cost(&terms(0.0), exec, batch, Some(rate)).unwrap().total().unwrap();
+            let with = cost(&terms(cold), exec, batch, Some((rate, 1.0))).unwrap().total().unwrap();
+            let without = cost(&terms(0.0), exec, batch, Some((rate, 1.0))).unwrap().total().unwrap();
             prop_assert!(with.lo <= with.value && with.value <= with.hi);
             prop_assert!(with.value >= without.value);
         }

@@ -1,9 +1,9 @@
 //! What a step has to do, whatever it does it on.
 
-use crate::workload::{Case, ModelShape, Quant};
+use crate::workload::{CacheType, Case, ModelShape, Quant};
 
-/// Bytes of a number of the key-value cache on a GPU.
-const CACHE_ELEMENT: usize = 2;
+/// The key-value cache on a GPU.
+const CACHE: CacheType = CacheType::F16;
 
 /// Counts of one decode step or one prefill of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -43,7 +43,7 @@ impl Work {
             layers: shape.layers as f64,
             vocabulary: shape.vocab_size as f64,
             weight_bytes,
-            cache_bytes: shape.kv_bytes(batch, 1, CACHE_ELEMENT).0 * context,
+            cache_bytes: shape.cache_bytes(batch, 1, CACHE).0 * context,
             ops: b * blocks,
             attention_ops: b * attention,
             activation_bytes: b * activations(shape),

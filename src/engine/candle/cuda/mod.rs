@@ -14,13 +14,13 @@ use super::source::OpenedModel;
 use crate::device::cuda::{Card, CudaError};
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::{Bytes, Seconds};
-use crate::workload::{Case, Quant};
+use crate::workload::{CacheType, Case, Quant};
 use generate::Replay;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Bytes of one number of the key-value cache.
-const CACHE_ELEMENT_BYTES: usize = 2;
+const CACHE: CacheType = CacheType::F16;
 
 /// The engine, with at most one level of weights on the card.
 pub struct CudaEngine {
@@ -119,8 +119,8 @@ impl Engine for CudaEngine {
             loaded,
             weight_bytes: Bytes(decoder.matrix_bytes() as f64),
             decode_weight_bytes: Bytes(decoder.decode_matrix_bytes() as f64),
-            cache_bytes: shape.kv_bytes(case.batch, case.context() - 1, CACHE_ELEMENT_BYTES),
-            cache_token_bytes: shape.kv_bytes(1, 1, CACHE_ELEMENT_BYTES),
+            cache_bytes: shape.cache_bytes(case.batch, case.context() - 1, CACHE),
+            cache_token_bytes: shape.cache_bytes(1, 1, CACHE),
             notes: super::encoding_notes(case.quant, &decoder.encodings),
         })
     }
