@@ -14,16 +14,11 @@ fn identity(run: &Run) -> String {
     let record = &run.record;
     let (environment, engine) = (&record.environment, &record.engine);
     let cpu = &environment.cpu;
-    let host = (
-        (
-            &environment.hostname,
-            &environment.machine,
-            &environment.instance.provider,
-            &environment.instance.instance_type,
-        ),
-        (&cpu.model, &cpu.signature, cpu.threads, cpu.engine_threads, &cpu.pinned_to),
-        record.accelerators,
-    );
+    // Machines of one type of instance are one kind; of others nobody knows whether they are.
+    let instance = environment.instance.provider.as_ref().zip(environment.instance.instance_type.as_ref());
+    let machine = instance.is_none().then_some((&environment.hostname, &environment.machine));
+    let cpu = (&cpu.model, &cpu.signature, cpu.threads, cpu.engine_threads, &cpu.pinned_to);
+    let host = (instance, machine, cpu, record.accelerators);
     let model = record.model.as_ref().map(|model| (&model.name, &model.hash, &model.shape));
     let named = run.cases.first().map(|row| &row.key.model);
     let build = (&environment.sizewell_version, &environment.git_revision);

@@ -46,11 +46,11 @@ fn offers_of<'c>(catalog: &'c Catalog, provider: &str, name: &str) -> impl Itera
     catalog.offers.iter().filter(move |offer| *offer.shape.provider == *provider && *offer.shape.instance_type == *name)
 }
 
-/// What tells one machine from another, whatever ran on it.
-fn host(run: &Run) -> impl PartialEq + '_ {
+/// What tells one kind of machine from another, whatever ran on it.
+fn kind(run: &Run) -> impl PartialEq + '_ {
     let environment = &run.record.environment;
-    let known = (&environment.hostname, &environment.machine, &environment.cpu.model);
-    (known, &environment.instance.instance_type, &run.record.engine.hardware, run.record.accelerators)
+    let cpu = (&environment.cpu.model, environment.cpu.threads);
+    (cpu, &environment.instance.instance_type, &run.record.engine.hardware, run.record.accelerators)
 }
 
 /// Whether what the user says of the measured machine can be true of it: it is one machine, and it has what was measured.
@@ -60,7 +60,7 @@ pub(super) fn check(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> 
     let said =
         [request.machine.instance.as_ref().map(|_| "--as"), request.machine.usd_per_h.map(|_| "--price-per-hour")];
     let Some(flag) = said.into_iter().flatten().next() else { return Ok(()) };
-    if let Some(other) = others.iter().find(|other| host(other) != host(first)) {
+    if let Some(other) = others.iter().find(|other| kind(other) != kind(first)) {
         return Err(format!(
             "{flag} says what one machine is, and the folders hold several ({}, {}): `sizewell import` and `sizewell \
              profile` take --as for each, or rank them apart",
