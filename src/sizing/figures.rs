@@ -104,7 +104,7 @@ impl Figures<'_> {
         match self.basis {
             Basis::Measured | Basis::Imported => point.joules_per_token,
             Basis::Projected => Some(energy::projected(
-                speed.board_w?,
+                speed.board?,
                 speed.times,
                 point.case.batch,
                 point.gen_tokens,

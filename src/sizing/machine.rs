@@ -84,6 +84,21 @@ fn name_of(run: &Run) -> String {
     }
 }
 
+/// What runs the model, for a row: with the settings in which it differs from another system on the same hardware.
+pub(super) fn row_name(run: &Run, all: &[&Run]) -> String {
+    let hardware = |run: &Run| run.record.engine.hardware.clone().unwrap_or(run.record.environment.cpu.model.clone());
+    let settings = &run.record.engine.settings;
+    let differs = |key: &str| {
+        let alike = all.iter().filter(|other| hardware(other) == hardware(run));
+        alike.into_iter().any(|other| other.record.engine.settings.get(key) != settings.get(key))
+    };
+    let told: Vec<&str> = settings.iter().filter(|(key, _)| differs(key)).map(|(_, value)| value.as_str()).collect();
+    match told.is_empty() {
+        true => hardware(run),
+        false => format!("{} ({})", hardware(run), told.join(", ")),
+    }
+}
+
 /// Why a run cannot have been on a type.
 fn contradiction(run: &Run, offer: &Offer, catalog: &Catalog) -> Option<String> {
     let record = &run.record;

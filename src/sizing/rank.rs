@@ -163,6 +163,8 @@ struct Ranker<'a> {
     gen_tokens: f64,
     prompt_tokens: f64,
     learnt: Arc<Learnt>,
+    /// All systems that were measured.
+    systems: Vec<&'a Run>,
     /// Types that were measured: they are not projected.
     measured: HashSet<(String, String)>,
     rows: Vec<RankRow>,
@@ -170,7 +172,7 @@ struct Ranker<'a> {
 }
 
 impl<'a> Ranker<'a> {
-    fn new(catalog: &'a Catalog, request: &'a RankRequest, all: &[(&Run, Points)]) -> Self {
+    fn new(catalog: &'a Catalog, request: &'a RankRequest, all: &[(&'a Run, Points)]) -> Self {
         let (run, points) = &all[0];
         let quant = points.quants.first().copied().unwrap_or(Quant::F16);
         let weights = run.record.model.as_ref().map_or(0.0, |model| model.shape.weight_bytes(quant).0);
@@ -187,6 +189,7 @@ impl<'a> Ranker<'a> {
                 laws: projection::carried::laws(&known, catalog),
                 cpus: CpuSizes::new(&known, catalog),
             }),
+            systems: all.iter().map(|(run, _)| *run).collect(),
             measured: all.iter().filter_map(|(run, _)| instance_of(run, request)).collect(),
             rows: Vec::new(),
             excluded: Vec::new(),
@@ -216,7 +219,7 @@ impl<'a> Ranker<'a> {
         let environment = &run.record.environment;
         let hourly = hourly_of(run, self.request);
         let instance = instance_of(run, self.request);
-        let hardware = run.record.engine.hardware.clone().unwrap_or(environment.cpu.model.clone());
+        let hardware = machine::row_name(run, &self.systems);
         let of_quant = of_quant(points, quant);
         let Some(speed) = self.speeds(run, of_quant).measured(&hardware) else {
             let offer = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));

@@ -2,6 +2,7 @@
 //! hardware however many offers have it.
 
 use super::cpu_sizes::CpuSizes;
+use super::energy::Board;
 use super::interval::Interval;
 use super::points::Point;
 use super::project::{Asker, Ground, Measured, Place, Reference, Refusal, Times};
@@ -30,8 +31,8 @@ pub struct Speed {
     pub hardware: Arc<str>,
     /// How the figures came about.
     pub method: &'static str,
-    /// Power of the board of one accelerator.
-    pub board_w: Option<f64>,
+    /// The board of one accelerator.
+    pub board: Option<Board>,
     /// What stands behind a projection to a card.
     pub ground: Option<Ground>,
 }
@@ -70,7 +71,7 @@ pub struct Learnt {
 pub type Found = (Times, Option<Ground>);
 
 /// Candidates by their place among the points, why the first that is none is not, and what they run on.
-type Candidates = (Vec<(usize, Found)>, Option<String>, Arc<str>, &'static str, Option<f64>);
+type Candidates = (Vec<(usize, Found)>, Option<String>, Arc<str>, &'static str, Option<Board>);
 
 /// What hardware does at every point of a level.
 #[derive(Debug, Clone)]
@@ -160,10 +161,10 @@ impl<'a> Speeds<'a> {
     }
 
     fn project(&mut self, shape: &Shape) -> Result<Speed, String> {
-        let (candidates, refusal, hardware, method, board_w) = self.candidates(shape)?;
+        let (candidates, refusal, hardware, method, board) = self.candidates(shape)?;
         match self.best(candidates.into_iter(), |_| None) {
             Some((place, (times, ground))) => {
-                let speed = self.speed(place, times, hardware, method, board_w);
+                let speed = self.speed(place, times, hardware, method, board);
                 Ok(Speed { ground, ..speed })
             }
             None => Err(refusal.unwrap_or("no batch keeps the limits".to_string())),
@@ -196,7 +197,7 @@ impl<'a> Speeds<'a> {
                 |reference| reference.on_accelerator(&place, &mut asker).map(|(times, ground)| (times, Some(ground))),
                 accelerator.name.as_str().into(),
                 "terms and relatives",
-                accelerator.tdp_w,
+                accelerator.tdp_w.map(|w| Board::new(w, &accelerator.architecture)),
             );
             self.asker = asker;
             return found;
@@ -229,7 +230,7 @@ impl<'a> Speeds<'a> {
         mut times: impl FnMut(&Reference<'a>) -> Result<Found, Refusal<'a>>,
         hardware: Arc<str>,
         method: &'static str,
-        board_w: Option<f64>,
+        board: Option<Board>,
     ) -> Result<Candidates, String> {
         let mut refusal: Option<Refusal<'a>> = None;
         let mut candidates = Vec::with_capacity(self.points.len());
@@ -243,7 +244,7 @@ impl<'a> Speeds<'a> {
         }
         // The words are made only where they are needed: rankings ask for thousands.
         let words = refusal.filter(|_| candidates.is_empty() || self.slo != Slo::default()).map(|why| why.to_string());
-        Ok((candidates, words, hardware, method, board_w))
+        Ok((candidates, words, hardware, method, board))
     }
 
     /// Whether the measured percentiles of a point keep their limits; one that was not measured does not.
@@ -286,7 +287,7 @@ impl<'a> Speeds<'a> {
         times: Times,
         hardware: Arc<str>,
         method: &'static str,
-        board_w: Option<f64>,
+        board: Option<Board>,
     ) -> Speed {
         let (index, point) = self.points[place];
         let e2e = times.e2e(point.gen_tokens);
@@ -297,7 +298,7 @@ impl<'a> Speeds<'a> {
             requests_per_s: e2e.under(point.case.batch as f64),
             hardware,
             method,
-            board_w,
+            board,
             ground: None,
         }
     }
