@@ -37,6 +37,7 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("device", format!("{} {}", engine.device, engine.hardware.as_deref().unwrap_or(&cpu.model))),
         ("kernels", engine.kernels.clone()),
         ("computes in", engine.compute_type.clone()),
+        ("engine settings", engine.settings_in_words()),
         ("host", env.hostname.clone()),
         ("machine", or_none(env.machine.clone())),
         ("instance", or_none(instance.map(|(provider, name)| format!("{provider}:{name}")))),

@@ -109,6 +109,13 @@ pub struct EngineRecord {
     pub settings: BTreeMap<String, String>,
 }
 
+impl EngineRecord {
+    /// Its settings in one line: `backend=Vulkan, cache_k=q8_0`; empty where there are none.
+    pub fn settings_in_words(&self) -> String {
+        self.settings.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// The model under test.
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ModelRecord {

@@ -8,6 +8,21 @@ use super::run::RunRecord;
 use super::{Basis, CaseKey, CaseRow, FileRecord, SkippedRecord};
 use std::collections::{BTreeMap, HashMap};
 
+impl Run {
+    /// How the requests of one of its cases came.
+    pub fn arrival_of<'r>(&'r self, row: &'r CaseRow) -> &'r str {
+        row.key.arrival.as_deref().unwrap_or(&self.record.arrival)
+    }
+
+    /// How requests came, in words: every way that a case has.
+    pub fn arrivals(&self) -> String {
+        let mut all: Vec<&str> = self.cases.iter().map(|row| self.arrival_of(row)).collect();
+        all.sort_unstable();
+        all.dedup();
+        if all.is_empty() { self.record.arrival.clone() } else { all.join(", ") }
+    }
+}
+
 /// What tells a system from every other: engine, device, host, model and whose definitions its times follow. How requests
 /// came is no part of it but for whether they were batches: the rates and users of one sweep are points of one curve.
 fn identity(run: &Run) -> String {
@@ -71,10 +86,8 @@ fn joined(runs: Vec<Run>) -> Option<Run> {
             kept.push(run);
         }
     }
-    let mut arrivals: Vec<String> = kept
-        .iter()
-        .flat_map(|run| run.cases.iter().map(|row| row.key.arrival.clone().unwrap_or(run.record.arrival.clone())))
-        .collect();
+    let mut arrivals: Vec<String> =
+        kept.iter().flat_map(|run| run.cases.iter().map(|row| run.arrival_of(row).to_string())).collect();
     arrivals.sort();
     arrivals.dedup();
     let mut rows: Vec<CaseRow> = Vec::new();

@@ -378,7 +378,7 @@ fn counted(curves: &Curves<'_>, method: &'static str, case: &Case) -> Option<Int
 
 /// Whether requests of a case came one by one, in whatever loop.
 fn is_served(run: &Run, row: &CaseRow) -> bool {
-    row.key.arrival.as_deref().unwrap_or(&run.record.arrival) != "closed_batch"
+    run.arrival_of(row) != "closed_batch"
 }
 
 /// What speaks against a case, in words.

@@ -41,6 +41,9 @@ pub fn environment(run: &Run) -> Table {
     }
     let engine = &record.engine;
     line("engine", format!("{} {} on {}, {}", engine.name, engine.version, engine.device, engine.kernels));
+    if !engine.settings.is_empty() {
+        line("engine settings", engine.settings_in_words());
+    }
     line("computes in", engine.compute_type.clone());
     let pinned = env.cpu.pinned_to.as_ref().map_or(String::new(), |cpus| format!(", pinned to {cpus}"));
     line("threads", format!("{}{pinned}", env.cpu.engine_threads));
@@ -59,7 +62,7 @@ pub fn environment(run: &Run) -> Table {
     let named = instance.provider.clone().zip(instance.instance_type.clone());
     line("instance", named.map_or(instance.known_from.clone(), |(p, t)| format!("{p}:{t} ({})", instance.known_from)));
     line("seed", record.seed.to_string());
-    line("requests arrive", record.arrival.clone());
+    line("requests arrive", run.arrivals());
     line("definitions", record.metric_definitions.clone());
     let power = &record.power;
     line("power", power.reason.clone().unwrap_or_else(|| format!("{}: {}", power.source, power.zones.join(", "))));

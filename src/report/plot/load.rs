@@ -45,12 +45,11 @@ pub fn plot(run: &Run) -> Option<Plot> {
     if all.iter().all(|line| line.dots.len() < 2) {
         return None;
     }
-    let arrival = &run.record.arrival;
-    let closed = arrival.starts_with("closed");
-    let kind = if closed {
+    let arrivals = run.arrivals();
+    let kind = if run.record.arrival.starts_with("closed") {
         "a closed loop: the next request waits for the last, so that tails are not those of users"
     } else {
-        arrival
+        &arrivals
     };
     let tails = if measured(run).any(|row| row.metrics.e2e.is_some_and(|e2e| e2e.p90.is_some())) {
         ""

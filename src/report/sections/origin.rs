@@ -29,7 +29,7 @@ pub(super) fn sections(report: &Report<'_>) -> Vec<Section> {
 fn method_in_words(report: &Report<'_>) -> Vec<String> {
     let record = &report.run().record;
     let mut lines = vec![
-        format!("Requests arrive: {}. Definitions: {}.", record.arrival, record.metric_definitions),
+        format!("Requests arrive: {}. Definitions: {}.", report.run().arrivals(), record.metric_definitions),
         "Values are medians of the measured iterations after warm-up, with 95 % intervals by bootstrap; p90 and p99 are given \
          from 46 and 473 iterations on. Costs are price over throughput and use, each component apart; intervals of times and \
          rates go into them. A figure is measured (here), imported (by another tool) or projected (to hardware that was not \

@@ -116,8 +116,8 @@ impl Reader<'_> {
         }
         let shape =
             &record.model.as_ref().ok_or("the shape of its model is not known (--model PRESET gives it one)")?.shape;
-        if !is_steady(&record.arrival) {
-            return Err(format!("requests came `{}`: prefills and decoding are mixed in its times", record.arrival));
+        if !run.cases.is_empty() && !run.cases.iter().any(|row| is_steady(run.arrival_of(row))) {
+            return Err(format!("requests came `{}`: prefills and decoding are mixed in its times", run.arrivals()));
         }
         let card = self.card(run)?;
         let host = Some(record.environment.cpu.model.as_str()).filter(|cpu| !cpu.is_empty()).map(str::to_string);
@@ -127,7 +127,9 @@ impl Reader<'_> {
         let instance = instance.map(|(provider, name)| (self.text(&provider), self.text(&name)));
         let engine = self.text(&record.engine.name);
         let mut all = Vec::new();
-        for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok && usable(row, record.basis)) {
+        let counts =
+            |row: &&CaseRow| row.outcome == Outcome::Ok && usable(row, record.basis) && is_steady(run.arrival_of(row));
+        for row in run.cases.iter().filter(counts) {
             let case = row.key.case;
             let stored = row.metrics.weights.map_or(shape.weight_bytes(case.quant).0, |weights| weights.0);
             let bytes = read_bytes(shape, case.quant, stored);
@@ -155,7 +157,7 @@ impl Reader<'_> {
                 push(Phase::Decode, Work::decode(shape, bytes, case.batch, middle), tpot);
             }
             // A request that arrives while others run waits for them: its first token tells nothing of the card alone.
-            let alone = case.batch == 1 || record.arrival == "closed_batch";
+            let alone = case.batch == 1 || run.arrival_of(row) == "closed_batch";
             if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens > 0 && alone) {
                 push(Phase::Prefill, Work::prefill(shape, bytes, case.batch, case.prompt_tokens as f64), ttft);
             }
