@@ -230,11 +230,16 @@ impl<'a> Pricer<'a> {
     fn serverless(&self, listing: &Listing<'_>, placed: &Placed) -> Result<Breakdown, String> {
         let hourly = listing.usd_per_h().ok_or("its price is not one of a time")?;
         let terms = serverless_terms(self.catalog, self.service, listing.offer, hourly)?;
-        // Only requests that overlap share a batch, so that a step takes no longer than with the whole of it.
         let speed = &placed.speed;
-        let batch = (speed.requests_per_s.value * speed.e2e.value).round().max(1.0) as usize;
+        let batch = in_flight(speed.requests_per_s.value, speed.e2e.value);
         serverless_cost(&terms, &self.service.usage, speed.e2e, batch)
     }
+}
+
+/// Requests that a worker has in flight at its sustained rate (Little's law), so that only those that overlap share a batch
+/// and a step takes no longer than with the whole of it.
+pub fn in_flight(requests_per_s: f64, e2e_s: f64) -> usize {
+    (requests_per_s * e2e_s).round().max(1.0) as usize
 }
 
 /// What a request costs serverless in the mean of the day's requests: each part of the day has its own rate, and with it

@@ -6,7 +6,7 @@ use crate::record::Run;
 use crate::sizing::cost::serverless::{self, ServerlessTerms};
 use crate::sizing::cost::{Component, HOURS_PER_MONTH};
 use crate::sizing::demand::Usage;
-use crate::sizing::pricing::{serverless_cost, serverless_terms};
+use crate::sizing::pricing::{in_flight, serverless_cost, serverless_terms};
 use crate::sizing::rank::rank_runs;
 use crate::sizing::request::{RankRequest, Service};
 use crate::sizing::row::RankRow;
@@ -103,7 +103,8 @@ pub enum Crossing {
 /// What a month of the demand costs serverless, with its traffic.
 fn month(terms: &ServerlessTerms, row: &RankRow, usage: &Usage) -> Result<f64, String> {
     let too_much = "the amount is beyond what can be computed";
-    let total = serverless_cost(terms, usage, row.e2e_s, row.batch)?.total().ok_or(too_much)?;
+    let batch = in_flight(row.requests_per_s.value / row.replicas.max(1) as f64, row.e2e_s.value);
+    let total = serverless_cost(terms, usage, row.e2e_s, batch)?.total().ok_or(too_much)?;
     let egress = row.components.map_or(0.0, |parts| parts.of(Component::Egress).value.to_f64());
     let rate = usage.mean_rate(row.e2e_s.value).ok_or(too_much)?;
     Ok((total.value.to_f64() + egress) * rate * SECONDS_PER_MONTH)
