@@ -6,14 +6,19 @@
 
 mod aiperf;
 mod bundled;
+mod device;
 mod gather;
 mod guidellm;
+mod in_flight;
 mod inferencex;
+mod level;
 mod llama_bench;
+mod llama_device;
 mod mlperf;
 mod model;
 mod observed;
 mod optimum;
+mod settings;
 mod source;
 mod sparecores;
 mod value;
@@ -195,7 +200,7 @@ fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> 
         match observed.quant {
             Some(_) if !observed.case().is_possible() => found.skip("of a batch and lengths that cannot be"),
             Some(_) => found.observed.push(observed),
-            None => found.skip("whose precision is not named or has no level here (--quant says it)"),
+            None => found.skip("whose precision is not named (--quant says it)"),
         }
     }
     if found.observed.is_empty() {
@@ -206,5 +211,13 @@ fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> 
     let skipped =
         found.skipped.iter().map(|(reason, records)| SkippedRecord { reason: reason.clone(), records: *records });
     let skipped = skipped.collect();
-    Ok((gather::runs(source, importer.name(), importer.tool(), overrides.model.as_deref(), found), skipped))
+    Ok((gather::runs(source, importer.name(), importer.tool(), model::asked(overrides).as_ref(), found), skipped))
+}
+
+/// Remarks on where the user's word outweighs what a file says, each once.
+pub fn contradictions(runs: &[Run]) -> Vec<String> {
+    let notes = runs.iter().flat_map(|run| &run.cases).flat_map(|row| &row.notes);
+    let said: std::collections::BTreeSet<&String> =
+        notes.filter(|note| note.starts_with("--") && note.contains(observed::OUTWEIGHS)).collect();
+    said.into_iter().cloned().collect()
 }
