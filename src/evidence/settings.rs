@@ -49,16 +49,10 @@ pub const DECODE_CONTEXT_PARALLEL: &str = "decode_context_parallel";
 pub const PREFILL_CONTEXT_PARALLEL: &str = "prefill_context_parallel";
 /// Cards that the layers are spread over one behind the other.
 pub const PIPELINE_PARALLEL: &str = "pipeline_parallel";
-/// Cards that each matrix is spread over, where another way of spreading is used beside it.
-pub const TENSOR_PARALLEL: &str = "tensor_parallel";
 /// Several machines serve one model.
 pub const MULTINODE: &str = "multinode";
-/// Prefills and decoding run on different cards.
-pub const DISAGGREGATED: &str = "disaggregated";
 /// The cluster that the cards stand in, where a file names it.
 pub const CLUSTER: &str = "cluster";
-/// Prefixes that were seen are kept.
-pub const PREFIX_CACHE: &str = "prefix_cache";
 /// Most sequences that a server runs together.
 pub const MAX_SEQUENCES: &str = "max_sequences";
 /// Most tokens of a step of a server.
@@ -69,8 +63,6 @@ pub const EAGER: &str = "eager";
 pub const COMPILER: &str = "compiler";
 /// Implementation of attention, where one was asked for.
 pub const ATTENTION: &str = "attention";
-/// How the weights are quantized beyond the level: a group size, a second quantization.
-pub const SCHEME: &str = "scheme";
 
 /// The settings of one record.
 #[derive(Debug, Default)]

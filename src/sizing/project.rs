@@ -288,7 +288,8 @@ impl<'a> Reference<'a> {
     fn by_law(&self, card: &Arc<Card>, asker: &mut Asker) -> Option<[Projection; 2]> {
         let target = Target { card, engine: &asker.engine, host: None, model: &asker.model, quant: self.case.quant };
         let cost = card.operation_cost(self.case.quant)?;
-        let mut project = |phase, work: Work| asker.laws.project(phase, &target, &work.costing(cost), &mut asker.memory);
+        let mut project =
+            |phase, work: Work| asker.laws.project(phase, &target, &work.costing(cost), &mut asker.memory);
         Some([project(Phase::Prefill, self.prefill)?, project(Phase::Decode, self.decode)?])
     }
 
