@@ -169,8 +169,8 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
     };
     let cards = record.cards();
     let metrics = record.metrics(cards);
-    if metrics.ttft.is_none() && metrics.tpot.is_none() {
-        return Err("without a median time above 0");
+    if metrics == Metrics::default() && record.tput_per_gpu.is_none() {
+        return Err("with neither a rate nor a median time above 0");
     }
     if !(record.conc.is_finite() && record.conc > 0.0) {
         return Err("whose number of users is not above 0");

@@ -214,6 +214,7 @@ fn vllm(row: &VllmRow, prompt_tokens: usize, gen_tokens: usize) -> Result<Observ
     let on_cpu = row.mode == "cpu";
     // The mean over time, as GuideLLM counts it.
     let load = Load {
+        users: (row.strategy == "synchronous").then_some(1.0),
         counted: row.concurrency,
         requests_per_s: row.request_throughput,
         gen_tokens: Some(gen_tokens as f64),
