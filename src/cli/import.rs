@@ -39,6 +39,12 @@ pub struct Args {
     /// Accelerators that the model was spread over.
     #[arg(long, value_name = "N")]
     accelerators: Option<usize>,
+    /// Tokens of a prompt in the mean, where the files do not say how long theirs were (MLPerf, AIPerf).
+    #[arg(long, value_name = "N")]
+    prompt: Option<usize>,
+    /// Generated tokens of a request in the mean, likewise.
+    #[arg(long, value_name = "N")]
+    gen_tokens: Option<usize>,
 }
 
 /// Reads result files into a run folder.
@@ -53,6 +59,8 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         shape,
         engine: args.engine,
         accelerators: args.accelerators,
+        prompt_tokens: args.prompt,
+        gen_tokens: args.gen_tokens,
     };
     let known = evidence::formats();
     let format = Some(args.format.as_str()).filter(|format| *format != "auto");

@@ -1,7 +1,7 @@
 //! NVIDIA AIPerf: `profile_export_aiperf.json`. Its inter-token latency is one value a request, the project's TPOT.
 
 use super::in_flight::Load;
-use super::observed::{Assumed, Observed, estimate, finite, milliseconds, whole};
+use super::observed::{Assumed, NO_PROMPT, Observed, estimate, finite, milliseconds, whole};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer, device, level, value};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
@@ -236,7 +236,7 @@ fn observed(record: &Value) -> Result<Observed, String> {
     let cards = cards(record);
     let mut notes = Vec::new();
     if prompt.is_none() {
-        notes.push("the file does not say how long the prompts were".to_string());
+        notes.push(NO_PROMPT.to_string());
     }
     if record.get("was_cancelled").and_then(Value::as_bool) == Some(true) {
         notes.push("it was cancelled before its end".to_string());
@@ -245,7 +245,7 @@ fn observed(record: &Value) -> Result<Observed, String> {
         engine: "unknown".to_string(),
         device: cards.as_ref().map_or("cuda", |(name, _)| device::of_card(name)),
         hardware: cards.as_ref().map(|(name, _)| name.clone()),
-        assumed: Assumed { accelerators: cards.is_none(), ..Assumed::ENDPOINT },
+        assumed: Assumed { accelerators: cards.is_none(), prompt: prompt.is_none(), ..Assumed::ENDPOINT },
         host: HostRecord { accelerators: cards.map_or(1, |(_, count)| count), ..HostRecord::default() },
         quant: level::within(&model),
         model,

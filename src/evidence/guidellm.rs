@@ -2,7 +2,7 @@
 //! its `inter_token_latency_ms` is `(last - first) / (n - 1)`, which is, but weighted by tokens where it is summed up.
 
 use super::in_flight::Load;
-use super::observed::{Assumed, Observed, estimate, finite, milliseconds, whole};
+use super::observed::{Assumed, NO_PROMPT, Observed, estimate, finite, milliseconds, whole};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer, level, value};
 use crate::record::{Distribution, HostRecord, Metrics};
@@ -161,7 +161,8 @@ fn metrics(numbers: &Numbers<'_>, gen_tokens: usize) -> Result<Metrics, String> 
 
 fn observed(report: &Value, benchmark: &Value) -> Result<Observed, String> {
     let numbers = Numbers(benchmark.get("metrics").ok_or("without `metrics`")?);
-    let tokens = |tag: &str| whole(numbers.mean(tag)).ok_or("whose lengths are not given");
+    let tokens = |tag: &str| whole(numbers.mean(tag)).filter(|tokens| *tokens > 0);
+    let prompt_tokens = tokens("prompt_token_count");
     let model = model(report, benchmark)
         .ok_or("whose model is not named (`config.backend.model` or `worker.backend_model`)")?;
     let strategy = strategy(benchmark);
@@ -188,22 +189,23 @@ fn observed(report: &Value, benchmark: &Value) -> Result<Observed, String> {
     };
     let batch = load.batch().ok_or("whose requests in flight cannot be told")?;
     let cut = totals.incomplete.saturating_sub(failed.saturating_sub(totals.errored));
+    let cut = (cut > 0).then(|| format!("{cut} requests were cut off by the end of the time"));
     Ok(Observed {
         engine: "unknown".to_string(),
         device: "cuda",
-        assumed: Assumed::ENDPOINT,
+        assumed: Assumed { prompt: prompt_tokens.is_none(), answer: gen_tokens == 0, ..Assumed::ENDPOINT },
         host: HostRecord { accelerators: 1, ..HostRecord::default() },
         quant: level::within(&model),
         model,
         batch,
-        prompt_tokens: tokens("prompt_token_count").unwrap_or(0),
+        prompt_tokens: prompt_tokens.unwrap_or(0),
         gen_tokens,
         arrival: arrival(&kind, users.unwrap_or(batch as f64)),
         definitions: DEFINITIONS,
         samples: totals.completed,
         metrics,
         absent: vec![("itl_s".to_string(), "GuideLLM does not keep gaps apart".to_string())],
-        notes: (cut > 0).then(|| format!("{cut} requests were cut off by the end of the time")).into_iter().collect(),
+        notes: cut.into_iter().chain(prompt_tokens.is_none().then(|| NO_PROMPT.to_string())).collect(),
         failed,
         ..Observed::default()
     })

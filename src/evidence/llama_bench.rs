@@ -214,7 +214,7 @@ impl Importer for LlamaBench {
 
 fn metrics(record: &Record, samples: usize) -> Result<(Metrics, usize, usize), String> {
     let speed = record.avg_ts.and_then(|mean| rate(mean, record.stddev_ts, samples));
-    let speed = speed.ok_or("whose rate is not above 0")?;
+    let speed = speed.ok_or("whose rate cannot be")?;
     let depth = whole(record.n_depth).unwrap_or(0);
     let (Some(prompt), Some(generated)) = (whole(Some(record.n_prompt)), whole(Some(record.n_gen))) else {
         return Err("whose lengths are not given".to_string());

@@ -1,7 +1,7 @@
 //! MLPerf Inference: `mlperf_log_summary.txt` of LoadGen. The file names neither model nor hardware: the user does.
 
 use super::in_flight::Load;
-use super::observed::{Assumed, Observed, estimate, finite, whole};
+use super::observed::{Assumed, NO_PROMPT, Observed, estimate, finite, whole};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer};
 use crate::record::{Distribution, HostRecord, Metrics};
@@ -110,7 +110,7 @@ fn observed(lines: &Lines<'_>, scenario: &str) -> Result<Observed, String> {
     Ok(Observed {
         engine: "unknown".to_string(),
         device: "cuda",
-        assumed: Assumed::ENDPOINT,
+        assumed: Assumed { prompt: true, answer: generated.is_none(), ..Assumed::ENDPOINT },
         host: HostRecord { accelerators: 1, ..HostRecord::default() },
         model: lines.get("SUT name").map_or("unknown", |name| name).to_string(),
         batch: whole(each).or(load.batch()).unwrap_or(1).max(1),
@@ -118,7 +118,7 @@ fn observed(lines: &Lines<'_>, scenario: &str) -> Result<Observed, String> {
         arrival: arrival.to_string(),
         definitions: "mlperf: percentiles are order statistics",
         metrics,
-        notes: vec!["the file does not say how long the prompts were".to_string()],
+        notes: vec![NO_PROMPT.to_string()],
         ..Observed::default()
     })
 }

@@ -24,6 +24,10 @@ pub struct Overrides {
     pub engine: Option<String>,
     /// Accelerators that the model was spread over.
     pub accelerators: Option<usize>,
+    /// Tokens of a prompt, of files that do not say how long theirs were.
+    pub prompt_tokens: Option<usize>,
+    /// Tokens of an answer, likewise.
+    pub gen_tokens: Option<usize>,
 }
 
 /// One measurement of another tool.
@@ -84,12 +88,19 @@ pub struct Assumed {
     pub accelerators: bool,
     /// That it ran on an accelerator.
     pub device: bool,
+    /// How long the prompts were.
+    pub prompt: bool,
+    /// How long the answers were.
+    pub answer: bool,
 }
 
 impl Assumed {
     /// A server behind an address: only its answers are known.
-    pub const ENDPOINT: Self = Self { engine: true, accelerators: true, device: true };
+    pub const ENDPOINT: Self = Self { engine: true, accelerators: true, device: true, prompt: false, answer: false };
 }
+
+/// What is said of a file that has no lengths of prompts.
+pub const NO_PROMPT: &str = "the file does not say how long the prompts were: `sizewell import --prompt N` does";
 
 /// The word by which a remark says that the user contradicts a file.
 pub const OUTWEIGHS: &str = "outweighs";
@@ -147,6 +158,11 @@ impl Observed {
             }
             self.host.accelerators = count;
         }
+        if let Some(tokens) = overrides.prompt_tokens.filter(|_| self.assumed.prompt) {
+            self.prompt_tokens = tokens;
+            self.notes.retain(|note| note != NO_PROMPT);
+        }
+        self.gen_tokens = overrides.gen_tokens.filter(|_| self.assumed.answer).unwrap_or(self.gen_tokens);
         contradictions.extend(model::contradiction(&self.model, self.parameters, overrides));
         self.notes.extend(contradictions);
     }
@@ -188,15 +204,19 @@ pub fn estimate<U>(value: Option<f64>, unit: fn(f64) -> U) -> Option<Estimate<U>
     finite(value).filter(|value| *value > 0.0).map(|value| Estimate { value: unit(value), lo: None, hi: None })
 }
 
+/// What a time in milliseconds or a rate of tokens can be: neither an overflow nor what is left of an underflow.
+const POSSIBLE: std::ops::RangeInclusive<f64> = 1e-9..=1e12;
+
 /// A time in milliseconds with its percentiles.
 pub fn milliseconds(median: Option<f64>, p90: Option<f64>, p99: Option<f64>) -> Option<Distribution<Seconds>> {
-    let ms = |value: Option<f64>| value.filter(|v| v.is_finite() && *v > 0.0).map(|v| Seconds(v * 1e-3));
+    let ms = |value: Option<f64>| value.filter(|v| POSSIBLE.contains(v)).map(|v| Seconds(v * 1e-3));
     Some(Distribution { median: ms(median)?, p90: ms(p90), p99: ms(p99), lo: None, hi: None })
 }
 
-/// A rate with the 95 % interval that a mean of `samples` with this standard deviation has; `None` where it is not above 0.
+/// A rate with the 95 % interval that a mean of `samples` with this standard deviation has; `None` where it is not above 0
+/// or cannot be.
 pub fn rate(mean: f64, deviation: Option<f64>, samples: usize) -> Option<Estimate<TokensPerSecond>> {
-    if !(mean.is_finite() && mean > 0.0) {
+    if !POSSIBLE.contains(&mean) {
         return None;
     }
     // Student's quantile at 97.5 %, for the few repetitions that benchmarks make.

@@ -95,7 +95,7 @@ impl Importer for Llama {
 
 fn llama(row: &LlamaRow) -> Result<Observed, String> {
     let samples = row.samples.unwrap_or(1);
-    let speed = rate(row.tokens_per_s, row.stddev, samples).ok_or("whose rate is not above 0")?;
+    let speed = rate(row.tokens_per_s, row.stddev, samples).ok_or("whose rate cannot be")?;
     let tokens = |kind: &str| row.test.strip_prefix(kind).and_then(|n| n.parse::<usize>().ok());
     let mut metrics = Metrics { weights: bytes(Some(row.model_bytes)), ..Metrics::default() };
     let (prompt_tokens, gen_tokens) = match (tokens("pp"), tokens("tg")) {
