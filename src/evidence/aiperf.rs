@@ -25,11 +25,11 @@ impl Importer for Aiperf {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for (index, record) in value::json_records(source)?.into_iter().enumerate() {
-            let name = format!("record {}", index + 1);
-            found.tool_version = record["aiperf_version"].as_str().map(str::to_string).or(found.tool_version);
-            found.observed.push(observed(&record).map_err(|why| source.error(Some(name), why))?);
-        }
+        value::read_each(source, &mut found, |record: Value, found| {
+            found.tool_version = record["aiperf_version"].as_str().map(str::to_string).or(found.tool_version.take());
+            found.observed.push(observed(&record)?);
+            Ok(())
+        })?;
         Ok(found)
     }
 }

@@ -30,19 +30,26 @@ impl Importer for Guidellm {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for report in value::json_records(source)? {
+        value::read_each(source, &mut found, |report: Value, found| {
             let version = report["metadata"]["guidellm_version"].as_str().or(report["metadata"]["version"].as_str());
-            found.tool_version = version.map(str::to_string).or(found.tool_version);
-            let benchmarks = report.get("benchmarks").and_then(Value::as_array);
-            let benchmarks = benchmarks.ok_or_else(|| source.error(None, "`benchmarks` is missing"))?;
+            found.tool_version = version.map(str::to_string).or(found.tool_version.take());
+            let benchmarks = report.get("benchmarks").and_then(Value::as_array).ok_or("`benchmarks` is missing")?;
+            let (before, mut first) = (found.observed.len(), None);
             for (index, benchmark) in benchmarks.iter().enumerate() {
-                let name = Some(format!("benchmark {}", index + 1));
-                match observed(&report, benchmark).map_err(|why| source.error(name, why))? {
-                    Some(observed) => found.observed.push(observed),
-                    None => found.skip("in which no request was completed"),
+                match observed(&report, benchmark) {
+                    Ok(Some(observed)) => found.observed.push(observed),
+                    Ok(None) => found.skip("in which no request was completed"),
+                    Err(why) => {
+                        found.skip(format!("that cannot be read: {why}"));
+                        first.get_or_insert(format!("benchmark {}: {why}", index + 1));
+                    }
                 }
             }
-        }
+            match first {
+                Some(why) if found.observed.len() == before => Err(why),
+                _ => Ok(()),
+            }
+        })?;
         Ok(found)
     }
 }

@@ -63,8 +63,7 @@ impl Importer for InferenceX {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for (index, record) in value::records(source)?.into_iter().enumerate() {
-            let record: Record = value::parse(source, "record", index, record)?;
+        for record in value::parse_each::<Record>(source, &mut found)? {
             let apart = record.prefill_tp.as_ref().or(record.decode_tp.as_ref()).is_some_and(|v| !v.is_null());
             match record.disagg.unwrap_or(false) || apart {
                 true => found.skip("with prefill and decoding on different cards"),

@@ -70,8 +70,7 @@ impl Importer for LlamaBench {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for (index, record) in value::records(source)?.into_iter().enumerate() {
-            let record: Record = value::parse(source, "record", index, record)?;
+        for record in value::parse_each::<Record>(source, &mut found)? {
             found.tool_version = record.build().or(found.tool_version);
             match observed(&record) {
                 Ok(observed) => found.observed.push(observed),

@@ -9,6 +9,7 @@ mod bundled;
 mod gather;
 mod guidellm;
 mod inferencex;
+mod json;
 mod llama_bench;
 mod mlperf;
 mod model;
@@ -57,7 +58,11 @@ struct Found {
 
 impl Found {
     fn skip(&mut self, reason: impl Into<String>) {
-        *self.skipped.entry(reason.into()).or_default() += 1;
+        self.skip_many(reason, 1);
+    }
+
+    fn skip_many(&mut self, reason: impl Into<String>, records: usize) {
+        *self.skipped.entry(reason.into()).or_default() += records;
     }
 }
 

@@ -27,12 +27,12 @@ impl Importer for Optimum {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for (index, record) in value::json_records(source)?.into_iter().enumerate() {
-            let name = Some(format!("record {}", index + 1));
+        value::read_each(source, &mut found, |record: Value, found| {
             let version = record["config"]["environment"]["optimum_benchmark_version"].as_str();
-            found.tool_version = version.map(str::to_string).or(found.tool_version);
-            found.observed.push(observed(&record).map_err(|why| source.error(name, why))?);
-        }
+            found.tool_version = version.map(str::to_string).or(found.tool_version.take());
+            found.observed.push(observed(&record)?);
+            Ok(())
+        })?;
         Ok(found)
     }
 }

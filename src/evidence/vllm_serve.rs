@@ -57,17 +57,16 @@ impl Importer for VllmServe {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for (index, record) in value::json_records(source)?.into_iter().enumerate() {
-            let record: Record = value::parse(source, "record", index, record)?;
+        value::read_each(source, &mut found, |record: Record, found| {
             match observed(&record) {
                 Some(observed) if observed.metrics.ttft.is_none() || observed.metrics.tpot.is_none() => {
-                    let message = "`median_ttft_ms` or `median_tpot_ms` is missing or not above 0";
-                    return Err(source.error(Some(format!("record {}", index + 1)), message));
+                    return Err("`median_ttft_ms` or `median_tpot_ms` is missing or not above 0".to_string());
                 }
                 Some(observed) => found.observed.push(observed),
                 None => found.skip("in which no request was completed"),
             }
-        }
+            Ok(())
+        })?;
         Ok(found)
     }
 }
