@@ -32,12 +32,14 @@ pub enum Item<'a> {
 /// A fault of the file as a whole: the line, and what is wrong.
 pub type Fault = (usize, String);
 
-/// Whether JSON records begin here: an object, or a list of objects. A log's `[2026-01-01 ...` and `{'a': 1}` are not that.
+/// Whether JSON records begin here: an object, or a list of objects. A log's `[2026-01-01 ...` and `{'a': 1}` are not that;
+/// a bracket that has its line to itself opens a list, even if the next line is one of the log.
 pub fn begins(text: &str) -> bool {
     let mut rest = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
     match (rest.next(), rest.next()) {
         (Some(b'{'), second) => matches!(second, Some(b'"' | b'}') | None),
-        (Some(b'['), second) => matches!(second, Some(b'{' | b']') | None),
+        (Some(b'['), Some(b'{' | b']') | None) => true,
+        (Some(b'['), Some(_)) => text.lines().next().is_some_and(|line| line.trim() == "["),
         _ => false,
     }
 }
