@@ -311,15 +311,17 @@ fn scalar_end(bytes: &[u8], start: usize) -> Option<usize> {
     (known && closed).then_some(end)
 }
 
-/// The value of a record's text; the error says what is wrong with it and on which of its lines.
-pub fn parse(text: &str) -> Result<Value, Fault> {
+/// The value of a record's text, and about how many bytes of memory it takes; the error says what is wrong with it and on
+/// which of its lines.
+pub fn parse(text: &str) -> Result<(Value, usize), Fault> {
     let left = Cell::new(MOST_OF_A_RECORD);
     let mut reader = serde_json::Deserializer::from_str(text);
-    Node(&left).deserialize(&mut reader).map_err(|error| {
+    let value = Node(&left).deserialize(&mut reader).map_err(|error| {
         let said = error.to_string();
         let said = said.split(" at line ").next().unwrap_or(&said);
         (error.line().max(1), said.to_string())
-    })
+    })?;
+    Ok((value, MOST_OF_A_RECORD - left.get()))
 }
 
 /// A value whose keys stand once each and that does not take more memory than is left.
@@ -505,7 +507,7 @@ mod tests {
 
     #[test]
     fn what_a_record_says_twice_is_refused_unless_it_says_the_same() {
-        assert_eq!(parse("{\"a\":1,\n\"a\":1}").unwrap(), serde_json::json!({"a": 1}));
+        assert_eq!(parse("{\"a\":1,\n\"a\":1}").unwrap().0, serde_json::json!({"a": 1}));
         let (line, why) = parse("{\"b\":{\"a\":1,\n\"a\":2}}").unwrap_err();
         assert_eq!((line, why.as_str()), (2, "`a` stands in it twice, with different values"));
         assert_eq!(parse("{\n\"a\":1,\n}").unwrap_err(), (3, "trailing comma".to_string()));

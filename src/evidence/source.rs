@@ -65,6 +65,12 @@ impl Source {
         Self { path, text, file, start, json: records.is_some() }
     }
 
+    /// The same file with its records in another tool's words.
+    pub fn derived(&self, records: &[serde_json::Value]) -> Self {
+        let text = serde_json::Value::from(records).to_string();
+        Self::of(self.path.clone(), text, self.file.clone())
+    }
+
     /// Whether its records are JSON.
     pub fn is_json(&self) -> bool {
         self.json

@@ -10,10 +10,12 @@ use std::collections::BTreeMap;
 
 /// Most records of a file; all that is published of any format is less.
 const MOST_RECORDS: usize = 500_000;
+/// Most bytes of memory that the records of a file take together.
+const MOST_OF_A_FILE: usize = 1 << 30;
 
 /// A text of a CSV file as the number, the truth value or the text that it is; an empty one is nothing, and so is a number
 /// that is none.
-fn typed(text: &str) -> Value {
+pub fn typed(text: &str) -> Value {
     match text {
         "" | "NaN" | "nan" | "inf" | "-inf" | "Infinity" | "-Infinity" => Value::Null,
         "true" | "True" => Value::Bool(true),
@@ -126,6 +128,7 @@ fn json_records(
     tally: &mut Tally,
     each: &mut dyn FnMut(&mut Tally, Value),
 ) -> Result<(), EvidenceError> {
+    let mut taken = 0;
     let walked = Walk::all(&source.text, |line, item| {
         match item {
             Item::Prose(text) => tally.prose(text),
@@ -136,18 +139,24 @@ fn json_records(
             Item::Record(text) => {
                 tally.records += 1;
                 match json::parse(&text) {
-                    Ok(value) => each(tally, value),
+                    Ok((value, bytes)) => {
+                        taken += bytes;
+                        each(tally, value);
+                    }
                     Err((within, why)) => tally.bad(format!("line {}", line + within - 1), &why),
                 }
             }
         }
-        if tally.records > MOST_RECORDS { Err((line, too_many())) } else { Ok(()) }
+        match tally.records > MOST_RECORDS || taken > MOST_OF_A_FILE {
+            true => Err((line, too_many())),
+            false => Ok(()),
+        }
     });
     walked.map_err(|(line, why)| source.error(Some(format!("line {line}")), why))
 }
 
 fn too_many() -> String {
-    format!("there are more than {MOST_RECORDS} records in it: split it")
+    format!("there are more than {MOST_RECORDS} records in it, or more than fit into 1 GiB of memory: split it")
 }
 
 /// The character between the fields of a header.
