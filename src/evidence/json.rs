@@ -99,6 +99,8 @@ fn text_end(bytes: &[u8], start: usize) -> Result<usize, Extent> {
         match byte {
             b'"' => return Ok(at),
             b'\\' => at += 1,
+            // The last line may end in the middle of a text too.
+            b'\n' if bytes[at..].trim_ascii_start().is_empty() => break,
             b'\n' => return Err(Extent::Broken(at, "a text in it is not closed on its line")),
             _ => {}
         }
