@@ -5,7 +5,7 @@
 //! `n_batch` is the length of a chunk of a prompt, not a number of requests: there is always one sequence.
 
 use super::llama_device::{Asked, Placed, place};
-use super::observed::{Observed, bytes, parse, rate, time_of, whole};
+use super::observed::{Observed, bytes, rate, time_of, whole};
 use super::settings::{self, Settings};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer, level, value};
@@ -200,14 +200,11 @@ impl Importer for LlamaBench {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for record in value::records(source)? {
-            let Some(record) = parse::<Record>(record, &mut found) else { continue };
-            found.tool_version = record.build().or(found.tool_version);
-            match observed(&record) {
-                Ok(observed) => found.observed.push(observed),
-                Err(why) => found.skip(why),
-            }
-        }
+        value::read_each(source, &mut found, |record: Record, found| {
+            found.tool_version = record.build().or(found.tool_version.take());
+            found.add(observed(&record));
+            Ok(())
+        })?;
         Ok(found)
     }
 }

@@ -1,7 +1,7 @@
 //! `vllm bench serve`: times of requests to a server. Their definitions are the project's own.
 
 use super::in_flight::Load;
-use super::observed::{Assumed, Observed, estimate, finite, milliseconds, parse, whole};
+use super::observed::{Assumed, Observed, estimate, finite, milliseconds, whole};
 use super::settings::{self, Settings};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer, level, value};
@@ -66,13 +66,10 @@ impl Importer for VllmServe {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for record in value::json_records(source)? {
-            let Some(record) = parse::<Record>(record, &mut found) else { continue };
-            match observed(&record) {
-                Ok(observed) => found.observed.push(observed),
-                Err(why) => found.skip(why),
-            }
-        }
+        value::read_each(source, &mut found, |record: Record, found| {
+            found.add(observed(&record));
+            Ok(())
+        })?;
         Ok(found)
     }
 }
@@ -209,7 +206,7 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
         assumed: Assumed {
             engine: engine.as_deref().is_none_or(|name| name == "vllm"),
             accelerators: cards.iter().all(Option::is_none),
-            device: true,
+            ..Assumed::ENDPOINT
         },
         engine: engine.unwrap_or("vllm".to_string()),
         device: "cuda",
