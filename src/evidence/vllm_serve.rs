@@ -209,7 +209,7 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
         assumed: Assumed {
             engine: engine.as_deref().is_none_or(|name| name == "vllm"),
             accelerators: cards.iter().all(Option::is_none),
-            device: true,
+            ..Assumed::ENDPOINT
         },
         engine: engine.unwrap_or("vllm".to_string()),
         device: "cuda",
