@@ -25,7 +25,8 @@ pub struct Load {
 
 impl Load {
     /// The batch: users where they wait for their answers; else what was counted; else by Little's law, the rate times the
-    /// mean time of a request (a median would leave out the queue's tail). Never more than what the load can have in flight.
+    /// mean time of a request (a median would leave out the queue's tail). Neither more users nor more by that law than the
+    /// load can have in flight.
     /// `None` where the file does not say enough.
     pub fn batch(&self) -> Option<usize> {
         let is = |value: Option<f64>| value.filter(|value| value.is_finite() && *value > 0.0);
@@ -35,10 +36,15 @@ impl Load {
             Some(is(self.ttft_s)? + further)
         };
         let by_law = || Some(is(self.requests_per_s)? * is(self.e2e_s).or_else(by_parts)?);
-        let mean = is(self.users).or(is(self.counted)).or_else(by_law)?;
         let most = [self.cap, self.sent].into_iter().filter_map(is).fold(f64::INFINITY, f64::min);
+        // What was counted is so; what follows from other figures stays within what can be.
+        let (users, counted) = (is(self.users), is(self.counted));
+        let mean = match (users, counted) {
+            (None, Some(counted)) => counted,
+            (users, _) => users.or_else(by_law)?.min(most),
+        };
         // A float of this size fits; what is absurd is left out by the case's own limits.
-        Some(mean.min(most).round().clamp(1.0, 1e15) as usize)
+        Some(mean.round().clamp(1.0, 1e15) as usize)
     }
 }
 

@@ -117,6 +117,7 @@ impl Record {
             cpu: self.cpu_info.as_deref().unwrap_or(""),
             is_old: self.backends.is_none()
                 || text(&self.build_number).and_then(|n| n.parse::<f64>().ok()).is_some_and(|n| n < REGISTRY_BUILD),
+            has_cards: false,
             layers_on_device: self.n_gpu_layers,
             layers: model.map(|model| model.shape.layers),
             devices: text(&self.devices).as_deref(),

@@ -15,6 +15,8 @@ pub struct Asked<'a> {
     pub cpu: &'a str,
     /// A build that lists the cards of CUDA alone.
     pub is_old: bool,
+    /// There are cards, whether they are named or not.
+    pub has_cards: bool,
     /// Layers that were put on the device; below 0 all of them.
     pub layers_on_device: Option<f64>,
     /// Layers that the model has.
@@ -101,7 +103,7 @@ pub fn place(asked: &Asked<'_>) -> Result<Placed, String> {
     let Some((backend, kind)) = accelerator(asked, devices.as_deref(), &found)? else {
         return Ok(on_cpu(None));
     };
-    let names_unknown = asked.is_old && kind != "cuda";
+    let names_unknown = asked.has_cards || (asked.is_old && kind != "cuda");
     if found.is_empty() && !names_unknown {
         return Ok(on_cpu(Some(&format!("the {backend} build found no card"))));
     }

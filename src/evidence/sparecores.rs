@@ -3,7 +3,7 @@
 
 use super::in_flight::Load;
 use super::llama_bench;
-use super::llama_device::{Asked, place};
+use super::llama_device::{Asked, Placed, place};
 use super::observed::{Observed, bytes, estimate, milliseconds, rate, time_of};
 use super::settings::{BACKEND, Settings};
 use super::source::Source;
@@ -93,6 +93,20 @@ impl Importer for Llama {
     }
 }
 
+/// Where the layers were.
+fn placed(row: &LlamaRow) -> Result<Placed, String> {
+    let card = row.gpu_model.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    place(&Asked {
+        backends: Some(&row.backend),
+        // The table names one of them.
+        cards: card.unwrap_or(""),
+        has_cards: row.n_gpu.is_some_and(|cards| cards > 0),
+        layers_on_device: row.ngl.map(|layers| layers as f64),
+        offloads_products: true,
+        ..Asked::default()
+    })
+}
+
 fn llama(row: &LlamaRow) -> Result<Observed, String> {
     let samples = row.samples.unwrap_or(1);
     let speed = rate(row.tokens_per_s, row.stddev, samples).ok_or("whose rate cannot be")?;
@@ -111,18 +125,7 @@ fn llama(row: &LlamaRow) -> Result<Observed, String> {
         }
         _ => return Err("of a test that is neither pp nor tg".to_string()),
     };
-    let cards = row.n_gpu.unwrap_or(0);
-    let card = row.gpu_model.as_deref().map(str::trim).filter(|name| !name.is_empty());
-    let placed = place(&Asked {
-        backends: Some(&row.backend),
-        // The table names one of them.
-        cards: card.unwrap_or(""),
-        // It may leave the name out where there is a card.
-        is_old: card.is_none() && cards > 0,
-        layers_on_device: row.ngl.map(|layers| layers as f64),
-        offloads_products: true,
-        ..Asked::default()
-    })?;
+    let placed = placed(row)?;
     let device = placed.device;
     let mut settings = Settings::default();
     settings.put(BACKEND, placed.backend.filter(|name| name != "CUDA"));
@@ -141,7 +144,7 @@ fn llama(row: &LlamaRow) -> Result<Observed, String> {
             instance_type: Some(row.instance.clone()),
             cpu: row.cpu.clone(),
             threads: row.n_threads,
-            accelerators: if device == "cpu" { 0 } else { cards.max(1) },
+            accelerators: if device == "cpu" { 0 } else { row.n_gpu.unwrap_or(0).max(1) },
         },
         model: row.model.clone(),
         parameters: Some(row.n_params),

@@ -113,6 +113,31 @@ impl Record {
             .or_else(|| level::within(&self.said(&["dtype", "torch_dtype", "precision"])?))
     }
 
+    /// Requests that were sent: early releases do not count those that failed.
+    fn sent(&self) -> usize {
+        let ended = self.completed as usize + whole(self.failed).unwrap_or(0);
+        whole(self.num_prompts).unwrap_or(0).max(ended)
+    }
+
+    /// How requests were sent and what they took, for the number in flight. Every release writes the means; where one is
+    /// broken, the median is nearest to it.
+    fn load(&self, sent: usize, gen_tokens: Option<f64>) -> Load {
+        let seconds = |mean: Option<f64>, median: Option<f64>| {
+            finite(mean).filter(|ms| *ms > 0.0).or(finite(median)).map(|ms| ms * 1e-3)
+        };
+        Load {
+            users: self.max_concurrency.filter(|_| self.rate().is_none()),
+            cap: self.max_concurrency,
+            sent: Some(sent as f64),
+            counted: None,
+            requests_per_s: finite(self.request_throughput).or(Some(self.completed / self.duration)),
+            e2e_s: finite(self.mean_e2el_ms).map(|ms| ms * 1e-3),
+            ttft_s: seconds(self.mean_ttft_ms, self.median_ttft_ms),
+            tpot_s: seconds(self.mean_tpot_ms, self.median_tpot_ms),
+            gen_tokens,
+        }
+    }
+
     /// What the user said of the server, where that changes its speed, and whether it guesses tokens.
     fn settings(&self) -> Settings {
         let mut settings = Settings::default();
@@ -158,6 +183,13 @@ fn metrics(record: &Record) -> Metrics {
     }
 }
 
+/// What is to be said where tokens came several at a time.
+fn chunks(metrics: &Metrics) -> Option<String> {
+    let (gap, token) = (metrics.itl?.median.0, metrics.tpot?.median.0);
+    let tokens = gap / token;
+    (tokens > CHUNKED).then(|| format!("about {tokens:.1} tokens came at once: the gaps are between chunks"))
+}
+
 fn observed(record: &Record) -> Result<Observed, &'static str> {
     if !(record.completed >= 1.0 && record.duration > 0.0) {
         return Err("in which no request was completed");
@@ -176,30 +208,8 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
         (_, None, _) => return Err("without a median time per output token above 0"),
         _ => {}
     }
-    let ms = |mean: Option<f64>, median: Option<f64>| finite(mean).filter(|v| *v > 0.0).or(median).map(|ms| ms * 1e-3);
-    let failed = whole(record.failed).unwrap_or(0);
-    let completed = record.completed as usize;
-    let sent = whole(record.num_prompts).unwrap_or(0).max(completed + failed);
-    let open = record.rate().is_some();
-    let load = Load {
-        users: record.max_concurrency.filter(|_| !open),
-        cap: record.max_concurrency,
-        sent: Some(sent as f64),
-        counted: None,
-        requests_per_s: record.request_throughput.or(Some(record.completed / record.duration)),
-        e2e_s: finite(record.mean_e2el_ms).map(|ms| ms * 1e-3),
-        ttft_s: ms(record.mean_ttft_ms, record.median_ttft_ms),
-        tpot_s: ms(record.mean_tpot_ms, record.median_tpot_ms),
-        gen_tokens: generated,
-    };
-    let batch = load.batch().ok_or("whose requests in flight cannot be told")?;
-    let mut notes = Vec::new();
-    if let (Some(gap), Some(token)) = (metrics.itl, metrics.tpot)
-        && gap.median.0 > CHUNKED * token.median.0
-    {
-        let tokens = gap.median.0 / token.median.0;
-        notes.push(format!("about {tokens:.1} tokens came at once: the gaps are between chunks"));
-    }
+    let (completed, sent) = (record.completed as usize, record.sent());
+    let batch = record.load(sent, generated).batch().ok_or("whose requests in flight cannot be told")?;
     let engine = record.backend.clone().or(record.endpoint_type.clone()).filter(|name| !name.starts_with("openai"));
     let cards = [&TENSOR_PARALLEL[..], &PIPELINE_PARALLEL, &DATA_PARALLEL].map(|names| record.count(names));
     Ok(Observed {
@@ -223,9 +233,9 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
         arrival: record.arrival(),
         definitions: "vllm",
         samples: completed,
+        notes: chunks(&metrics).into_iter().collect(),
         metrics,
-        notes,
-        failed: failed.max(sent - completed),
+        failed: sent - completed,
         ..Observed::default()
     })
 }
