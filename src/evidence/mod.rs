@@ -16,6 +16,7 @@ mod inference_perf;
 mod inferencex;
 mod inferencex_rows;
 mod json;
+mod json_value;
 mod known;
 mod llama_bench;
 mod llama_text;
