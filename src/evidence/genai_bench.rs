@@ -40,9 +40,10 @@ impl Importer for GenaiBench {
 
 /// The model in `D100_100_text-to-text_owner_name_num_concurrency_1_time_120s.json`; its slash became an underscore.
 fn named(file: &str) -> Option<String> {
-    let (_, rest) = file.split_once("text-to-text_")?;
+    let (_, rest) = file.split_once("text-to-text")?;
     let end = ["_num_concurrency_", "_concurrency_", "_request_rate_"].iter().find_map(|word| rest.find(word))?;
-    Some(rest[..end].replacen('_', "/", 1)).filter(|name| !name.is_empty())
+    let name = rest[..end].strip_prefix('_')?;
+    Some(name.replacen('_', "/", 1)).filter(|name| !name.is_empty())
 }
 
 fn served(report: &Value, model: &str) -> Result<Served, String> {

@@ -17,6 +17,7 @@ mod inference_perf;
 mod inferencex;
 mod inferencex_rows;
 mod json;
+mod json_value;
 mod known;
 mod level;
 mod llama_bench;

@@ -1,7 +1,8 @@
 //! Records of JSON and CSV files as the same kind of value. A record that cannot be read never costs its file: it is left
 //! out, counted, and named by what is wrong with it and where the first such one stands.
 
-use super::json::{self, Item, Walk};
+use super::json::{Item, Walk};
+use super::json_value;
 use super::source::Source;
 use super::{EvidenceError, Found};
 use serde::de::DeserializeOwned;
@@ -138,7 +139,7 @@ fn json_records(
             }
             Item::Record(text) => {
                 tally.records += 1;
-                match json::parse(&text) {
+                match json_value::parse(&text) {
                     Ok((value, bytes)) => {
                         taken += bytes;
                         each(tally, value);

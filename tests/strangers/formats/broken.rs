@@ -202,3 +202,31 @@ fn what_swells_in_memory_is_stopped() {
     assert!(code == 1 && said.contains("more than fit into 1 GiB"), "{said}");
     assert!(mib < 400, "{mib} MiB: records are let go one by one");
 }
+
+#[test]
+fn a_list_in_a_zip_that_unpacks_to_gigabytes_is_stopped() {
+    use crate::support::http::{Answer, Server};
+    use sizewell::catalog::tables::Tables;
+    use sizewell::catalog::update::{List, Request, update};
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    writer.start_file("lambdalabs.csv", zip::write::SimpleFileOptions::default()).unwrap();
+    writer.write_all(b"instance_name,location,price,cpu,memory,gpu_count,gpu_name,gpu_memory,spot\n").unwrap();
+    let part = vec![b'a'; 1 << 20];
+    (0..300).for_each(|_| writer.write_all(&part).unwrap());
+    let bomb = writer.finish().unwrap().into_inner();
+    let server = Server::start(move |request, _| match request.path.ends_with("/version") {
+        true => Answer::new(200, "20261120-42\n"),
+        false => Answer::new(200, bomb.clone()),
+    });
+    let (mut tables, _) = Tables::read("", &sizewell::catalog::load::embedded_files());
+    let request = Request {
+        lists: vec![List::Gpuhunt],
+        providers: vec!["lambda".to_string()],
+        regions: Vec::new(),
+        endpoints: std::collections::BTreeMap::from([(List::Gpuhunt, server.address.clone())]),
+        timeout: std::time::Duration::from_secs(20),
+        today: jiff::civil::date(2026, 11, 24),
+    };
+    let why = update(&mut tables, &request, |_| {}).remove(0).error.unwrap();
+    assert!(why.contains("lambdalabs.csv: it unpacks to more than 25") && why.contains("times its size"), "{why}");
+}
