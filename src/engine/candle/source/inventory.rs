@@ -110,26 +110,19 @@ pub(in crate::engine::candle) fn check(
     if let Some(name) = unused.iter().find(|name| QUANTIZED.iter().any(|end| name.ends_with(end))) {
         return Err(quantized_already(&format!("tensor `{name}`")));
     }
-    match (missing.first(), unused.first()) {
+    let unused = unused.first().map(|name| match unused.len() - 1 {
+        0 => format!("tensor `{name}` is not used"),
+        others => format!("tensor `{name}` and {others} more are not used"),
+    });
+    let missing = missing.first().map(|name| match missing.len() - 1 {
+        0 => format!("tensor `{name}` is missing"),
+        others => format!("tensor `{name}` is missing, as are {others} more"),
+    });
+    match (missing, unused) {
         (None, None) => Ok(()),
-        (Some(name), None) => Err(format!("tensor `{name}` is missing{}", more(missing.len()))),
-        (Some(name), Some(other)) => Err(format!(
-            "tensor `{name}` is missing{}, and tensor `{other}` is not used{}",
-            more(missing.len()),
-            more(unused.len())
-        )),
-        (None, Some(name)) => Err(format!(
-            "tensor `{name}` is not used{}: the engine would run another network than the file has",
-            more(unused.len())
-        )),
-    }
-}
-
-fn more(count: usize) -> String {
-    match count {
-        0 | 1 => String::new(),
-        2 => ", nor is another".to_string(),
-        _ => format!(", nor are {} others", count - 1),
+        (Some(missing), None) => Err(missing),
+        (Some(missing), Some(unused)) => Err(format!("{missing}; {unused}")),
+        (None, Some(unused)) => Err(format!("{unused}: the engine would run another network than the file has")),
     }
 }
 
@@ -148,7 +141,7 @@ mod tests {
         assert_eq!(held(&["a", "b"], &["a", "b", "zero.bias", "model.embeddings.position_ids", "cls.x"]), Ok(()));
         assert_eq!(held(&["a", "b"], &["a"]), Err("tensor `b` is missing".to_string()));
         let message = held(&["a"], &["a", "o.bias", "p.bias", "q.bias"]).unwrap_err();
-        assert!(message.starts_with("tensor `o.bias` is not used, nor are 2 others"), "{message}");
+        assert!(message.starts_with("tensor `o.bias` and 2 more are not used"), "{message}");
         let message = held(&["a.weight"], &["a.weight.copy"]).unwrap_err();
         assert!(
             message.contains("`a.weight` is missing") && message.contains("`a.weight.copy` is not used"),
