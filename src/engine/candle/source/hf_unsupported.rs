@@ -6,7 +6,7 @@ use crate::workload::{Architecture, ModelShape};
 use serde_json::Value;
 
 /// Keys that must be absent, false, 0 or empty.
-const MUST_BE_NOTHING: [&str; 33] = [
+const MUST_BE_NOTHING: [&str; 34] = [
     // Biases that the decoder does not add, and norms that it does not have.
     "mlp_bias",
     "attention_out_bias",
@@ -26,6 +26,7 @@ const MUST_BE_NOTHING: [&str; 33] = [
     "use_alibi",
     "use_logn_attn",
     "use_dynamic_ntk",
+    "rope_scaling_type",
     "rope_interleaved",
     "rope_interleave",
     "attn_temperature_tuning",
@@ -125,6 +126,7 @@ fn numbers(keys: &Keys<'_>, shape: &ModelShape) -> Result<(), String> {
         ("rotary_pct", 1.0),
         ("rope_pct", 1.0),
         ("rope_ratio", 1.0),
+        ("rope_scaling_factor", 1.0),
         ("rotary_dim", head),
         ("rotary_emb_base", shape.rope_theta),
         ("v_head_dim", head),

@@ -171,9 +171,8 @@ impl Tensors {
         // Some checkpoints keep a copy of a tied output matrix, and some say nothing of one that they lack.
         let output = TensorName::Output.hugging_face();
         match (config.tied, self.entries.contains_key(&output)) {
-            (Some(false), false) => Err(format!(
-                "`tie_word_embeddings` is false, but tensor `{output}` is missing: if it is the token embedding, say true"
-            )),
+            // It is missed with the other tensors.
+            (Some(false), false) => Ok(shape),
             (_, false) => Ok(ModelShape { tied_embeddings: true, ..shape }),
             (Some(true), true) if !self.are_alike(&output, &TensorName::TokenEmbedding.hugging_face()) => Err(format!(
                 "`tie_word_embeddings` is true, but tensor `{output}` is not the token embedding: one of them is wrong"
@@ -202,10 +201,20 @@ impl Tensors {
     fn check_decoder(&self, shape: &ModelShape) -> Result<(), ModelError> {
         let needed = inventory::needed(shape, TensorName::hugging_face);
         let output = TensorName::Output.hugging_face();
-        self.check(&needed, inventory::BESIDE_DECODERS, &mut |name| {
+        let checked = self.check(&needed, inventory::BESIDE_DECODERS, &mut |name| {
             // That it is a copy has been seen.
             (shape.tied_embeddings && name == output)
                 || name.ends_with("rotary_emb.inv_freq") && self.are_frequencies(name, shape)
+        });
+        checked.map_err(|error| match error.message.starts_with(&format!("tensor `{output}` is missing")) {
+            true => ModelError {
+                message: format!(
+                    "{}; if it is the token embedding, `tie_word_embeddings` in config.json must be true",
+                    error.message
+                ),
+                ..error
+            },
+            false => error,
         })
     }
 

@@ -70,14 +70,6 @@ pub(super) fn shard_files(folder: &Path) -> Result<Found, ModelError> {
         let text = std::fs::read_to_string(&index).map_err(|e| ModelError::new(&index, e))?;
         let parsed: Index = serde_json::from_str(&text).map_err(|e| ModelError::new(&index, e))?;
         let names: BTreeSet<String> = parsed.weight_map.values().cloned().collect();
-        if !names.contains(WHOLE) && folder.join(WHOLE).is_file() {
-            return Err(ModelError::new(
-                &index,
-                format!(
-                    "the folder holds {WHOLE} too, which the index does not name: remove the one that is not the model"
-                ),
-            ));
-        }
         let file = |name: String| match Path::new(&name).file_name() {
             Some(file) if file.to_str() == Some(&name) => Ok(folder.join(name)),
             _ => Err(ModelError::new(&index, format!("`{name}` is not the name of a file in the folder"))),
@@ -109,6 +101,14 @@ impl Found {
         file_of: &dyn Fn(&str) -> Option<&'a Path>,
     ) -> Result<(), ModelError> {
         let Some((path, map)) = &self.index else { return Ok(()) };
+        if !map.values().any(|file| file == WHOLE) && path.with_file_name(WHOLE).is_file() {
+            return Err(ModelError::new(
+                path,
+                format!(
+                    "the folder holds {WHOLE} too, which the index does not name: remove the one that is not the model"
+                ),
+            ));
+        }
         let wrong = |message: String| Err(ModelError::new(path, format!("{message}: the index is not of these files")));
         for (name, file) in map {
             let has = file_of(name).and_then(Path::file_name);
