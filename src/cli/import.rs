@@ -62,7 +62,8 @@ fn formats() -> String {
 
 /// Reads result files into a run folder.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    let shape = args.model.as_deref().map(shape::read).transpose().or_else(usage)?;
+    let shape =
+        args.model.as_deref().map(|model| shape::read(model, talk.shows_progress())).transpose().or_else(usage)?;
     let instance = args.instance.as_deref().map(MachinePrice::parse_instance).transpose().or_else(usage)?;
     let overrides = Overrides {
         hardware: args.hardware,
