@@ -1,6 +1,6 @@
 //! What one record of a result file comes to, in the project's words and units.
 
-use super::{Found, device, model};
+use super::{device, model};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use crate::workload::{Case, ModelShape, Quant};
