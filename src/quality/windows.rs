@@ -1,6 +1,7 @@
 //! A text as windows of tokens, a few at a time.
 
-use super::data::{Blocks, DataError, DataSet};
+use super::data::{DataError, DataSet};
+use super::lines::Blocks;
 use std::collections::VecDeque;
 use tokenizers::Tokenizer;
 
