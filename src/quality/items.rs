@@ -284,7 +284,12 @@ pub(super) fn keys(line: &str) -> Result<Vec<String>, String> {
 /// An error of a text that is one line: serde_json would call it line 1.
 fn in_line(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let said = text.split(" at line ").next().unwrap_or(&text);
+    let said = match text.split(" at line ").next().unwrap_or(&text) {
+        escape if escape.contains("hex escape") => {
+            "half of a character: a surrogate such as \\ud83d without its other half"
+        }
+        said => said,
+    };
     format!("{said} (column {})", error.column())
 }
 

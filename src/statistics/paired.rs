@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(p_value(0.1, 0.0, 5), 0.0625, "the sign test of five");
         assert_eq!(p_value(0.1, 1e-17, 11), 0.5f64.powi(10));
         assert!(p_value(0.1, 0.01, 11) < 1e-5, "Student's");
-        assert_eq!((half_width_without_spread(0.1, 30), half_width_without_spread(0.0, 30)), (Some(0.01), None));
+        assert_eq!((half_width_without_spread(0.5, 30), half_width_without_spread(0.0, 30)), (Some(0.05), None));
     }
 
     #[test]
