@@ -213,9 +213,7 @@ impl Pass {
             for found in found.by_ref().take(window.counted()) {
                 self.count(found, &mut row)?;
             }
-            // With a stride, what a window has in common with the one before is not new.
-            let new = self.plan.stride.map_or(0, |_| window.first);
-            self.folded.push(row, &window.tokens[new..]);
+            self.folded.push(row, &window.new_tokens(self.plan));
         }
         Ok(())
     }

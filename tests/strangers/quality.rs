@@ -134,7 +134,7 @@ fn a_text_put_behind_itself_has_no_further_items() {
     assert!((perplexity(&twice) / perplexity(&once) - 1.0).abs() < 0.01, "the figure is of the whole text");
     let sentence =
         evaluated(&set("t.txt", "On Monday the quiet smith of Corsby sold 2 small spades. ".repeat(200)), 64);
-    assert!(sentence.items.len() <= 3 && sentence.repeats > 40, "{} {}", sentence.items.len(), sentence.repeats);
+    assert!(sentence.items.len() <= 3 && sentence.repeats > 30, "{} {}", sentence.items.len(), sentence.repeats);
 }
 
 fn sizewell(folder: &Path, arguments: &[&str]) -> Output {
@@ -339,16 +339,17 @@ fn the_same_day_three_times_is_no_alarm_and_three_days_are() {
         let length = sizewell::record::drift::streaks(&windows)["choice: length"];
         assert_eq!(length, [1, 1, 1, 1, 1, 2, 3][window], "{window} {data}");
     }
-    // The set has 24 different questions.
-    assert_eq!(read_history(&history).unwrap()[0].sets[0].items, 24);
+    // The hundred lines ask 23 different questions.
+    assert_eq!(read_history(&history).unwrap()[0].sets[0].items, 23);
 }
 
-/// A model of two layers with random weights none of whose rows blocks of 32 divide, with the tokenizer of the reference.
-fn undivided(folder: &Path) {
+/// A model of two layers with random weights and the tokenizer of the reference. Rows are of 48 weights, which blocks of 32
+/// do not divide, and those of two matrices of `inner`.
+fn undivided(folder: &Path, inner: usize) {
     let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/reference");
     fs::create_dir(folder).unwrap();
     fs::copy(reference.join("tokenizer.json"), folder.join("tokenizer.json")).unwrap();
-    let (hidden, inner, vocab) = (48usize, 80usize, 681usize);
+    let (hidden, vocab) = (48usize, 681usize);
     let config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner,
         "num_hidden_layers": 2, "num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 16, "vocab_size": vocab,
@@ -392,7 +393,8 @@ fn undivided(folder: &Path) {
 #[test]
 fn a_level_that_no_weight_is_stored_at_is_not_tested() {
     let folder = tempfile::tempdir().unwrap();
-    undivided(&folder.path().join("odd"));
+    undivided(&folder.path().join("odd"), 80);
+    undivided(&folder.path().join("partly"), 96);
     write(folder.path(), "t.txt", &read("nobom.txt")[..3000]);
     let arguments = ["quality", "--model", "odd", "--data", "t.txt", "--context", "32", "--no-speed", "-o", "run"];
     let done = sizewell(folder.path(), &[&arguments[..], &["--quant", "f16,int8,int4,q2_k"]].concat());
@@ -410,7 +412,18 @@ fn a_level_that_no_weight_is_stored_at_is_not_tested() {
         shown.contains("int4: none of its weights are stored at int4") && shown.contains("100 % of the weights as F16"),
         "{shown}"
     );
-    assert!(!shown.contains("no detected change\n") && shown.contains("nothing was tested"), "{shown}");
+    assert!(!shown.contains("no detected change ") && shown.contains("nothing was tested"), "{shown}");
+
+    let arguments = ["quality", "--model", "partly", "--data", "t.txt", "--context", "32", "--no-speed", "-o", "part"];
+    let done = sizewell(folder.path(), &[&arguments[..], &["--quant", "f16,int8,q2_k"]].concat());
+    assert!(done.status.success(), "{}", said(&done));
+    let record = Run::read(&folder.path().join("part")).unwrap().record.quality.unwrap();
+    let shares: Vec<f64> = record.variants.iter().map(|variant| variant.at_level.unwrap()).collect();
+    // Two matrices of 48 rows of 96, of 78,768 weights in all; of q2_k they are in blocks of another kind (Q4_0).
+    assert!(shares[0] == 1.0 && (shares[1] - 9216.0 / 78_768.0).abs() < 1e-12 && shares[2] == 0.0, "{shares:?}");
+    let shown = String::from_utf8_lossy(&done.stdout);
+    assert!(shown.contains("int8: 11.7 % of its weights are stored at int8"), "{shown}");
+    assert!(shown.contains("q2_k: none of its weights are stored at q2_k") && shown.contains("Q4_0"), "{shown}");
 }
 
 #[test]
@@ -433,10 +446,9 @@ fn how_much_of_the_weights_is_at_a_level_is_recorded() {
     assert!(done.status.success(), "{}", said(&done));
     let record = Run::read(&folder.path().join("run")).unwrap().record.quality.unwrap();
     let shares: Vec<f64> = record.variants.iter().map(|variant| variant.at_level.unwrap()).collect();
-    // The embedding of a pruned model stays as it is: 681 x 256 of 1,940,992 weights or so.
-    assert_eq!(shares[..3], [1.0, 1.0, 1.0]);
-    assert!((0.85..0.95).contains(&shares[3]), "{shares:?}");
-    assert!(said(&done).contains("of its weights are stored at int8"), "{}", said(&done));
+    // The blocks of q2_k are of 256 weights, which divide every row of this model.
+    assert_eq!(shares, [1.0, 1.0, 1.0, 1.0]);
+    assert!(!said(&done).contains("of its weights are stored"), "{}", said(&done));
 }
 
 const KEPT: [&str; 10] =
