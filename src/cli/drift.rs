@@ -10,7 +10,7 @@ use crate::quality::data::Kind;
 use crate::quality::drift::{ALPHA, Compared, Testing, compare};
 use crate::record::drift::{CONFIRMING, append_history, read_history, streaks};
 use crate::record::{BaselineRecord, DataRecord, DriftWindow, ItemRow, QualityRecord, Run, RunFolder, RunRecord};
-use crate::report::content::drift as tables;
+use crate::report::content::{drift as tables, quality};
 use crate::report::plot::history;
 use jiff::Timestamp;
 use std::fs::OpenOptions;
@@ -110,12 +110,13 @@ impl Baseline {
         folder: &RunFolder,
     ) -> anyhow::Result<Vec<DriftWindow>> {
         let mut sets = Vec::new();
-        for (set, today) in job.sets.iter().zip(&rows.data) {
+        for ((set, today), sketch) in job.sets.iter().zip(&rows.data).zip(&rows.sketches) {
             let before = &self.data(set.kind)?.name;
             sets.push(Compared {
                 data: set.name.clone(),
                 kind: set.kind,
                 hash: today.hash.clone(),
+                sketch: sketch.clone(),
                 before: self.items.iter().filter(|item| item.data == *before).collect(),
                 after: rows.items.iter().filter(|item| item.data == set.name).collect(),
             });
@@ -184,7 +185,9 @@ pub(super) fn show(args: &Args, run: &Run, windows: &[DriftWindow], talk: &Talk)
             "run": run.path, "window": windows.len(), "drift": last, "streaks": streaks(windows), "plots": plots,
         }))?;
     } else {
-        output::table(&tables::window(windows))?;
+        let mut table = tables::window(windows);
+        table.notes.extend(run.record.quality.iter().flat_map(quality::of_data));
+        output::table(&table)?;
         if args.details {
             output::table(&tables::tests(last))?;
         }

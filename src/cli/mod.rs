@@ -10,6 +10,7 @@ mod drift;
 mod evaluating;
 mod gate;
 mod import;
+mod keeping;
 mod load;
 mod measure_args;
 mod measuring;

@@ -3,6 +3,7 @@
 use super::catalog::load_catalog;
 use super::drift::{self, Baseline};
 use super::evaluating::{Rows, evaluate};
+use super::keeping::{self, Keeping};
 use super::measure_args::{KernelsArg, MeasureArgs};
 use super::measuring;
 use super::progress::stop_on_signal;
@@ -18,7 +19,10 @@ use crate::quality::data::DataSet;
 use crate::quality::variant::AskedPruning;
 use crate::quality::windows::{Plan, Windows, bos_of};
 use crate::quality::{QualityError, Variant};
-use crate::record::{CalibrationRecord, ItemRow, QualityRecord, QualityRow, Run, RunFolder, RunStatus, VariantRecord};
+use crate::record::{
+    CalibrationRecord, ItemRow, ModelRecord, QualityRecord, QualityRow, Run, RunFolder, RunRecord, RunStatus,
+    VariantRecord,
+};
 use crate::report::content;
 use crate::sizing::MachinePrice;
 use crate::units::Usd;
@@ -28,7 +32,7 @@ use jiff::Timestamp;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rust_decimal::Decimal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Sequences that Wanda weighs activations on, as many as its authors use.
 const CALIBRATION_WINDOWS: usize = 128;
@@ -37,11 +41,34 @@ const CONTEXT: usize = 512;
 /// Prompt and tokens of the case that the speed of each level is measured by.
 const SPEED_CASE: (usize, usize) = (128, 32);
 
+/// What a run is begun with, and goes on with.
+const BEGUN_WITH: [&str; 19] = [
+    "model",
+    "reference",
+    "data",
+    "context",
+    "stride",
+    "quant",
+    "prune",
+    "calibration",
+    "margin",
+    "device",
+    "kernels",
+    "threads",
+    "seed",
+    "no_speed",
+    "baseline",
+    "watch",
+    "instance",
+    "price_per_hour",
+    "output",
+];
+
 /// Arguments of `quality`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// GGUF file, folder with config.json and safetensors, hub id, or `reference`, the small model in this program.
-    #[arg(long, short, value_name = "MODEL")]
+    #[arg(long, short, value_name = "MODEL", default_value = "", hide_default_value = true)]
     pub(super) model: String,
     /// Another model to hold it against, such as the f16 file that a quantized one was made of.
     #[arg(long, value_name = "MODEL")]
@@ -78,7 +105,7 @@ pub struct Args {
     pub(super) kernels: KernelsArg,
     /// Threads of the engine; one for each physical core by default.
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    pub(super) threads: Option<usize>,
     /// Seed of resampling.
     #[arg(long, default_value_t = 42)]
     pub(super) seed: u64,
@@ -99,7 +126,10 @@ pub struct Args {
     price_per_hour: Option<Decimal>,
     /// Folder for the run; results/DATE-HOST-MODEL-quality by default.
     #[arg(long, short, value_name = "DIR")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
+    /// Continue the run in this folder behind the variants that are finished; it says what is compared with what.
+    #[arg(long, value_name = "DIR", conflicts_with_all = BEGUN_WITH)]
+    resume: Option<PathBuf>,
     /// Show every figure with its interval, and what could have been found, as quality.csv has them.
     #[arg(long)]
     pub(super) details: bool,
@@ -116,12 +146,22 @@ pub(super) struct Job {
     pub(super) stride: Option<usize>,
     pub(super) bos: Option<u32>,
     pub(super) calibration: Vec<Vec<u32>>,
+    pub(super) calibration_set: Option<DataSet>,
     pub(super) baseline: Option<Baseline>,
+    /// Of the model's weights.
+    pub(super) model_hash: Option<String>,
     calibration_record: Option<CalibrationRecord>,
 }
 
 /// Evaluates every variant, measures how fast it is, and shows one table.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(mut args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+    let resumed = args.resume.take();
+    if let Some(folder) = &resumed {
+        args = keeping::asked_by(folder, &args)?;
+    }
+    if args.model.is_empty() {
+        return usage("--model is missing: a GGUF file, a folder, a hub id, or `reference`");
+    }
     if !(args.margin > 0.0 && args.margin < 1.0) {
         return usage("--margin must be between 0 and 1");
     }
@@ -137,40 +177,109 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         same_vocabulary(&model, other)?;
     }
     let mut job = job(&args, &model, other.as_ref())?;
+    job.sets.iter().flat_map(|set| set.survey.notes().into_iter().map(move |note| (set, note))).for_each(
+        |(set, note)| {
+            talk.warn(format!("{}: {note}", set.location));
+        },
+    );
     stop_on_signal();
-    let measure = measure_args(&args, &job, &model)?;
-    let folder = if args.no_speed || job.baseline.is_some() {
-        new_folder(&measure, &model, engine_threads)?
-    } else {
-        measured(&measure, engine_threads, talk)?
-    };
+    let folder = begun_or_continued(resumed.as_deref(), &args, &job, &model, engine_threads, talk)?;
     let (folder, mut record) = RunFolder::resume(&folder)?;
     let reference_record = other.as_ref().map(About::of).map(model_record).transpose()?;
+    let keeping = Keeping::new(&folder, &job, &record, reference_record.as_ref())?;
+    // The speed of the levels may be known by now, and their quality is not.
+    (record.status, record.finished_at) = (RunStatus::Running, None);
+    folder.write_record(&record)?;
     let mut rows = Rows::default();
-    evaluate(&args, &job, model, other, &folder, &mut rows, talk)?;
+    let reference_model = reference_record.as_ref();
+    let mut so_far = |rows: &Rows| publish(&folder, &mut record, rows, (&args, &job), reference_model);
+    if let Err(error) = evaluate(&args, &job, model, other, &keeping, &mut rows, &mut so_far, talk) {
+        return Err(stopped(error, &folder, &mut record, job.variants.len()));
+    }
     let windows = match job.baseline.take() {
         Some(baseline) => baseline.window(&args, &job, &rows, &record, &folder)?,
         None => Vec::new(),
     };
-    record.quality = Some(QualityRecord {
-        reference: job.variants[0].quant,
-        reference_model: reference_record,
-        margin: args.margin,
-        data: std::mem::take(&mut rows.data),
-        variants: std::mem::take(&mut rows.variants),
-        calibration: job.calibration_record.clone(),
-        drift: windows.last().cloned(),
-    });
-    compare::judge(&mut rows.figures);
-    folder.write_csv("quality.csv", &QualityRow::HEADER, rows.figures.iter().map(QualityRow::fields))?;
-    folder.write_csv(ItemRow::FILE, &ItemRow::HEADER, rows.items.iter().map(ItemRow::fields))?;
-    record.status = RunStatus::Complete;
-    record.finished_at = Some(Timestamp::now());
+    let figures = publish(&folder, &mut record, &rows, (&args, &job), reference_model)?;
+    if let Some(quality) = &mut record.quality {
+        quality.drift = windows.last().cloned();
+    }
+    (record.status, record.finished_at) = (RunStatus::Complete, Some(Timestamp::now()));
     folder.write_record(&record)?;
+    keeping.forget();
     let path = folder.path().to_path_buf();
     drop(folder);
     let run = Run::read(&path)?;
-    if windows.is_empty() { show(&args, &run, &rows.figures, talk) } else { drift::show(&args, &run, &windows, talk) }
+    if windows.is_empty() { show(&args, &run, &figures, talk) } else { drift::show(&args, &run, &windows, talk) }
+}
+
+/// The folder of the run: a new one, with the speed of the levels where that is asked for, or one that goes on.
+fn begun_or_continued(
+    resumed: Option<&Path>,
+    args: &Args,
+    job: &Job,
+    model: &OpenedModel,
+    engine_threads: usize,
+    talk: &Talk,
+) -> anyhow::Result<PathBuf> {
+    match resumed {
+        Some(path) => {
+            if let Some(left) = keeping::speed_left(path, args)? {
+                measured(&left, engine_threads, talk)?;
+            }
+            talk.say(format!("continuing {}: {} variants are finished", path.display(), keeping::finished(path)));
+            Ok(path.to_path_buf())
+        }
+        None => {
+            let measure = measure_args(args, job, model)?;
+            match args.no_speed || job.baseline.is_some() {
+                true => new_folder(&measure, model, engine_threads),
+                false => measured(&measure, engine_threads, talk),
+            }
+        }
+    }
+}
+
+/// Writes what is known so far, judged: the files of a run that is killed hold the variants that are finished.
+fn publish(
+    folder: &RunFolder,
+    record: &mut RunRecord,
+    rows: &Rows,
+    (args, job): (&Args, &Job),
+    reference_model: Option<&ModelRecord>,
+) -> anyhow::Result<Vec<QualityRow>> {
+    let mut figures = rows.figures.clone();
+    compare::judge(&mut figures);
+    record.quality = Some(QualityRecord {
+        reference: job.variants[0].quant,
+        reference_model: reference_model.cloned(),
+        margin: args.margin,
+        data: rows.data.clone(),
+        variants: rows.variants.clone(),
+        calibration: job.calibration_record.clone(),
+        drift: None,
+    });
+    folder.write_csv("quality.csv", &QualityRow::HEADER, figures.iter().map(QualityRow::fields))?;
+    folder.write_csv(ItemRow::FILE, &ItemRow::HEADER, rows.items.iter().map(ItemRow::fields))?;
+    folder.write_record(record)?;
+    Ok(figures)
+}
+
+/// The error with what is kept and how to go on, where the user stopped it.
+fn stopped(error: anyhow::Error, folder: &RunFolder, record: &mut RunRecord, variants: usize) -> anyhow::Error {
+    if !matches!(error.downcast_ref(), Some(QualityError::Stopped)) {
+        return error;
+    }
+    record.status = RunStatus::Interrupted;
+    if let Err(error) = folder.write_record(record) {
+        return error.into();
+    }
+    let path = folder.path();
+    let kept = keeping::finished(path);
+    anyhow::anyhow!(
+        "stopped: {kept} of {variants} variants are finished and kept; go on with: sizewell quality --resume {}",
+        path.display()
+    )
 }
 
 fn show(args: &Args, run: &Run, figures: &[QualityRow], talk: &Talk) -> anyhow::Result<Exit> {
@@ -260,9 +369,23 @@ fn job(args: &Args, model: &OpenedModel, other: Option<&OpenedModel>) -> anyhow:
         return usage(format!("--stride must be between 1 and {}", context - 1));
     }
     let wanda = args.prune.iter().any(|asked| asked.pruning.method == Method::Wanda);
-    let (calibration, calibration_record) =
-        if wanda { calibration(args, model, context, bos)? } else { (Vec::new(), None) };
-    Ok(Job { variants, sets, context, stride, bos, calibration, baseline, calibration_record })
+    let (calibration, calibration_record, calibration_set) = match wanda {
+        true => calibration(args, model, &sets, context, bos)?,
+        false => (Vec::new(), None, None),
+    };
+    let model_hash = About::of(model).origin.hash().ok();
+    Ok(Job {
+        variants,
+        sets,
+        context,
+        stride,
+        bos,
+        calibration,
+        calibration_set,
+        baseline,
+        model_hash,
+        calibration_record,
+    })
 }
 
 /// Every kind of data must be one that the baseline has, and its text must have been cut in the same way.
@@ -346,17 +469,18 @@ fn sets(args: &Args) -> anyhow::Result<Vec<DataSet>> {
     Ok(sets)
 }
 
+/// Windows of text, what a record says of it, and where it is from.
+type Calibration = (Vec<Vec<u32>>, Option<CalibrationRecord>, Option<DataSet>);
+
 /// Windows of text that no evaluation sees.
 fn calibration(
     args: &Args,
     model: &OpenedModel,
+    sets: &[DataSet],
     context: usize,
     bos: Option<u32>,
-) -> anyhow::Result<(Vec<Vec<u32>>, Option<CalibrationRecord>)> {
+) -> anyhow::Result<Calibration> {
     let set = match &args.calibration {
-        Some(path) if args.data.contains(path) => {
-            return usage("--calibration is one of the data sets: Wanda would be judged on what it was fitted to");
-        }
         Some(path) => DataSet::open(path)?,
         None if args.model == REFERENCE => {
             let text = chronicle::text(1 << 20, &mut Xoshiro256PlusPlus::seed_from_u64(args.seed.wrapping_add(3)));
@@ -366,6 +490,13 @@ fn calibration(
             return usage("Wanda needs --calibration FILE: text like the model's use, and not that of the evaluation");
         }
     };
+    let hash = set.hash()?;
+    for other in sets {
+        // By what is in it: a copy, or another way to the same file, is the same text.
+        if other.hash()? == hash {
+            return usage("--calibration is one of the data sets: Wanda would be judged on what it was fitted to");
+        }
+    }
     let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
     let windows = Windows::new(&set, tokenizer, Plan { context, stride: None, bos })?;
     let windows: Vec<Vec<u32>> =
@@ -374,7 +505,7 @@ fn calibration(
         anyhow::bail!("{} does not fill a window of {context} tokens", set.location);
     }
     let record = CalibrationRecord { location: set.location.clone(), windows: windows.len(), context };
-    Ok((windows, Some(record)))
+    Ok((windows, Some(record), Some(set)))
 }
 
 /// How the speed of the levels is measured: batch 1, a short prompt.
@@ -417,7 +548,11 @@ fn measured(measure: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow
     let series = measuring::measure_configured(measure, None, engine_threads, talk)?;
     match series.measured.first() {
         Some(measured) if measured.complete => Ok(measured.run.path.clone()),
-        _ => anyhow::bail!("stopped before quality was measured"),
+        Some(measured) => anyhow::bail!(
+            "stopped before quality was measured; go on with: sizewell quality --resume {}",
+            measured.run.path.display()
+        ),
+        None => anyhow::bail!("stopped before anything was measured"),
     }
 }
 

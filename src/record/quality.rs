@@ -204,7 +204,8 @@ impl ItemRow {
         ]
     }
 
-    fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
+    /// Reads a row from fields by name; the error names the column.
+    pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
         let optional = |name: &str| match fields.get(name).map(|text| text.trim()) {
             None | Some("") => Ok(None),
             Some(text) => number(name, text).map(Some),
