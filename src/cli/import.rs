@@ -60,7 +60,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         return usage(format!("`{name}` is not a format that can be imported; there are auto, {}", names.join(", ")));
     }
     let runs = evidence::read(&args.files, format, &overrides)?;
-    evidence::write(&args.output, &runs, std::env::args().collect(), jiff::Timestamp::now())?;
+    evidence::write(&args.output, &runs, super::argv(), jiff::Timestamp::now())?;
     let cases: usize = runs.iter().map(|run| run.cases.len()).sum();
     let shapeless = runs.iter().filter(|run| run.record.model.is_none()).count();
     talk.say(format!("{cases} measurements of {} systems in {}", runs.len(), args.output.display()));

@@ -23,6 +23,7 @@ mod quality;
 mod rank;
 mod rank_args;
 mod report;
+mod resume;
 mod run;
 mod setup;
 pub mod talk;
@@ -185,6 +186,11 @@ impl Cli {
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The command line for a record: what is no text is written as near to it as can be.
+fn argv() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// The day that ages of prices are counted to.

@@ -395,14 +395,14 @@ fn measure_args(args: &Args, job: &Job, model: &OpenedModel) -> anyhow::Result<M
     };
     Ok(MeasureArgs {
         model: Some(args.model.clone()),
-        device: args.device.to_string(),
+        device: Some(args.device.to_string()),
         kernels: args.kernels,
         quant,
         batch: vec![1],
         prompt: vec![prompt.min(model.shape.max_context / 2)],
         gen_tokens: vec![tokens.min(model.shape.max_context / 4).max(2)],
         threads: args.threads,
-        seed: args.seed,
+        seed: Some(args.seed),
         no_ceilings: true,
         quick: true,
         instance: args.instance.clone(),

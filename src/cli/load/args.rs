@@ -303,7 +303,7 @@ impl Args {
         MeasureArgs {
             model: self.target.model.clone(),
             threads: self.target.threads,
-            seed: self.seed,
+            seed: Some(self.seed),
             instance: self.instance.clone(),
             price_per_hour: self.price_per_hour,
             output: self.output.clone(),
