@@ -21,6 +21,7 @@ pub mod run;
 pub mod sample;
 pub mod schema;
 pub mod traffic;
+pub mod whole;
 
 pub use case_row::{CaseKey, CaseRow};
 pub use ceiling::{Ceiling, CeilingKind};

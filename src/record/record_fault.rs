@@ -152,6 +152,11 @@ fn line_of(text: &str, path: &str, value: Option<&str>) -> usize {
         let rest = line.split_once(&quoted).map(|(_, rest)| rest.trim_start().trim_start_matches(':').trim_start());
         rest.is_some_and(|rest| value.is_none_or(|value| rest.starts_with(value)))
     };
-    let line = text.lines().position(holds).or_else(|| text.lines().position(|line| line.contains(&quoted)));
-    line.map_or(0, |line| line + 1)
+    if let Some(line) = text.lines().position(holds) {
+        return line + 1;
+    }
+    let Some(begins) = text.lines().position(|line| line.contains(&quoted)) else { return 0 };
+    // A list stands on the lines behind its key.
+    let of_list = |line: &str| value.is_some_and(|value| line.trim().trim_end_matches(',') == value);
+    begins + 1 + text.lines().skip(begins).position(of_list).unwrap_or(0)
 }
