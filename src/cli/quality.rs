@@ -177,7 +177,7 @@ fn show(args: &Args, run: &Run, figures: &[QualityRow], talk: &Talk) -> anyhow::
     let usd_per_h = usd_per_h(args)?;
     if args.json {
         output::json(&serde_json::json!({
-            "run": run.path, "quality": run.record.quality, "figures": figures, "cases": run.cases.iter().map(|row| row.fields()).collect::<Vec<_>>(),
+            "run": run.path.display().to_string(), "quality": run.record.quality, "figures": figures, "cases": run.cases.iter().map(|row| row.fields()).collect::<Vec<_>>(),
         }))?;
     } else {
         output::table(&content::quality::variants(run, figures, usd_per_h))?;

@@ -165,7 +165,7 @@ pub(super) fn show(args: &Args, run: &Run, talk: &Talk) -> anyhow::Result<Exit> 
     let Some(traffic) = &run.record.traffic else { return Ok(Exit::Failed) };
     if args.json {
         output::json(&serde_json::json!({
-            "run": run.path, "target": traffic.target, "slo": traffic.slo, "steps": traffic.steps,
+            "run": run.path.display().to_string(), "target": traffic.target, "slo": traffic.slo, "steps": traffic.steps,
             "limit": traffic.limit, "recovery": traffic.recovery, "notes": traffic.notes,
         }))?;
     } else {
