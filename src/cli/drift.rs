@@ -182,7 +182,7 @@ pub(super) fn show(args: &Args, run: &Run, windows: &[DriftWindow], talk: &Talk)
     };
     if args.json {
         output::json(&serde_json::json!({
-            "run": run.path, "window": windows.len(), "drift": last, "streaks": streaks(windows), "plots": plots,
+            "run": run.path.display().to_string(), "window": windows.len(), "drift": last, "streaks": streaks(windows), "plots": plots.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         }))?;
     } else {
         let mut table = tables::window(windows);
@@ -213,7 +213,7 @@ fn draw(file: &Path, windows: &[DriftWindow]) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for plot in history::plots(windows) {
         let path = file.with_file_name(format!("{stem}-{}.svg", plot.name));
-        std::fs::write(&path, plot.svg).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+        output::file(&path, plot.svg.as_bytes())?;
         paths.push(path);
     }
     Ok(paths)

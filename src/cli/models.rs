@@ -58,6 +58,7 @@ pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
                 let task = preset.shape.architecture.task().name();
                 return usage(format!("{model} is for {task}: GGUF files are written of models that generate text"));
             }
+            output::check_files(&[&output], &[])?;
             if output.exists() {
                 return usage(format!("{} exists: remove it, or choose another name", output.display()));
             }

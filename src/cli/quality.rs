@@ -286,7 +286,7 @@ fn show(args: &Args, run: &Run, figures: &[QualityRow], talk: &Talk) -> anyhow::
     let usd_per_h = usd_per_h(args)?;
     if args.json {
         output::json(&serde_json::json!({
-            "run": run.path, "quality": run.record.quality, "figures": figures, "cases": run.cases.iter().map(|row| row.fields()).collect::<Vec<_>>(),
+            "run": run.path.display().to_string(), "quality": run.record.quality, "figures": figures, "cases": run.cases.iter().map(|row| row.fields()).collect::<Vec<_>>(),
         }))?;
     } else {
         output::table(&content::quality::variants(run, figures, usd_per_h))?;
@@ -526,14 +526,14 @@ fn measure_args(args: &Args, job: &Job, model: &OpenedModel) -> anyhow::Result<M
     };
     Ok(MeasureArgs {
         model: Some(args.model.clone()),
-        device: args.device.to_string(),
+        device: Some(args.device.to_string()),
         kernels: args.kernels,
         quant,
         batch: vec![1],
         prompt: vec![prompt.min(model.shape.max_context / 2)],
         gen_tokens: vec![tokens.min(model.shape.max_context / 4).max(2)],
         threads: args.threads,
-        seed: args.seed,
+        seed: Some(args.seed),
         no_ceilings: true,
         quick: true,
         instance: args.instance.clone(),

@@ -1,5 +1,6 @@
 //! What a model, or its data, has become since a recorded run: a window of a watch, in run.json and in history files.
 
+use super::plausible::within;
 use super::reader::ReadError;
 use crate::workload::Quant;
 use jiff::Timestamp;
@@ -141,6 +142,28 @@ impl DriftWindow {
         self.sets.iter().any(|set| !set.flagged().is_empty())
     }
 
+    /// What of it cannot be: chances beyond 0 to 1, a figure outside of its interval, a date of another age.
+    fn fault(&self) -> Option<String> {
+        let chance = |what: &str, p: f64| {
+            (!(0.0..=1.0).contains(&p)).then(|| format!("`{what}` is {p}, which is no chance from 0 to 1"))
+        };
+        if !(1970..2200).contains(&jiff::tz::Offset::UTC.to_datetime(self.at).year()) {
+            return Some(format!("`at` is {}, which is no date of a measurement", self.at));
+        }
+        let of_set = |set: &DriftSet| {
+            if !within(set.value, set.lo, set.hi) {
+                return Some(format!("`value` of {} does not lie within its interval", set.data));
+            }
+            if !within(set.delta, set.delta_lo, set.delta_hi) {
+                return Some(format!("`delta` of {} does not lie within its interval", set.data));
+            }
+            let of_test =
+                |test: &DriftTest| chance("p_value", test.p_value).or(chance("p_corrected", test.p_corrected));
+            set.tests.iter().find_map(of_test)
+        };
+        chance("alpha", self.alpha).or_else(|| self.sets.iter().find_map(of_set))
+    }
+
     /// Anything was tested.
     pub fn is_tested(&self) -> bool {
         self.sets.iter().any(|set| !set.tests.is_empty())
@@ -247,7 +270,7 @@ pub fn read_history(path: &Path) -> Result<Vec<DriftWindow>, ReadError> {
         // Kinds become parts of the names of files.
         match window.sets.iter().find(|set| !set.kind.chars().all(|c| c.is_ascii_lowercase())) {
             Some(set) => Err(fail(format!("`{}` is no kind of data", set.kind))),
-            None => Ok(window),
+            None => window.fault().map_or(Ok(window), |why| Err(fail(why))),
         }
     };
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()

@@ -11,6 +11,9 @@ pub struct Environment {
     pub sizewell_version: String,
     /// Git revision that it was built from, or `unknown`.
     pub git_revision: String,
+    /// What tells this build from another of the same revision: profile, target, compiler, and a hash of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
     /// The command line.
     pub argv: Vec<String>,
     /// Name of the host.

@@ -46,6 +46,9 @@ const BURST: f64 = 2.0;
 /// Runs the load test.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let asked = args.asked()?;
+    if let Some(trace) = &asked.trace {
+        talk.say(trace);
+    }
     let threads = args.target.threads.unwrap_or_else(cpu::default_threads);
     // SAFETY: nothing has started a thread yet, and candle has not run.
     unsafe { candle_threads::configure(threads, None) };
@@ -121,6 +124,7 @@ impl Test {
             scheduler: opened.scheduler,
             notes: opened.notes,
         };
+        traffic.notes.extend(asked.trace.clone());
         if let Some(count) = opened.prompts.repeats_after() {
             traffic.notes.push(format!(
                 "the {count} prompts of the file come again after the last: a cache of prefixes may help"
