@@ -1,5 +1,8 @@
 //! Prices: what an instance costs, where, in which market, as observed when.
 
+use super::tables::Fault;
+use super::text;
+use crate::units::Usd;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -189,6 +192,29 @@ impl PriceRow {
     /// The key of the row within its provider.
     pub fn key(&self) -> PriceKey<'_> {
         (&self.instance_type, &self.region, &self.zone, self.market, self.unit, &self.tenancy, &self.os)
+    }
+
+    /// What is wrong with the names and numbers of the row.
+    pub fn fault(&self) -> Option<Fault> {
+        for name in [&self.instance_type, &self.region, &self.zone] {
+            if let Some(why) = text::fault(name) {
+                return Some(("bad_name", format!("`{}` {why}", text::shown(name))));
+            }
+        }
+        for (name, value) in [("billing_increment_s", self.billing_increment_s), ("min_charge_s", self.min_charge_s)] {
+            if let Some(value) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+                return Some(("negative_amount", format!("{name} is {value}; it must not be below 0")));
+            }
+        }
+        let usd = self.usd?;
+        if usd <= Decimal::ZERO {
+            return Some(("non_positive_price", format!("usd is {usd}: nothing is sold for that")));
+        }
+        let Some(per_hour) = self.unit.per_hour() else { return None };
+        let hourly = usd.checked_mul(Decimal::from(per_hour)).unwrap_or(Decimal::MAX);
+        Usd(hourly)
+            .hourly_fault()
+            .map(|why| ("implausible_price", format!("usd is {usd} a {}, {why}", self.unit.name())))
     }
 
     /// Price of an hour; `None` where there is no price or it is not of a time.

@@ -10,8 +10,10 @@ pub(super) fn check(file: &str, rows: &[Row<PriceRow>], today: Date) -> Vec<Find
     let mut stale: BTreeMap<(Market, Option<Date>), (usize, usize)> = BTreeMap::new();
     let mut findings = Vec::new();
     for row in rows {
-        if let Some(seen) = row.value.observed_at.filter(|seen| *seen > today) {
-            findings.push(super::adders::from_the_future((file, row.line), seen));
+        let impossible =
+            row.value.observed_at.and_then(|seen| super::adders::impossible_day((file, row.line), seen, today));
+        if let Some(finding) = impossible {
+            findings.push(finding);
             continue;
         }
         let age = row.value.observed_at.map(|seen| i64::from((today - seen).get_days()));
