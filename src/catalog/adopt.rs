@@ -107,11 +107,10 @@ pub fn adopt(tables: &mut Tables, provider: &str, fetched: Fetched, today: Date)
         Ok(Merged { new, rows, flagged }) => {
             *tables = new;
             if !flagged.is_empty() {
-                notes.push(format!(
-                    "{} out of line with others like it: flagged, not ranked: {}",
-                    flagged.len(),
-                    some(&flagged)
-                ));
+                let prices =
+                    if flagged.len() == 1 { "1 price is".to_string() } else { format!("{} prices are", flagged.len()) };
+                notes.push(format!("{prices} out of line with others like it: flagged, not ranked"));
+                notes.push(format!("  {}", some(&flagged)));
             }
             let flagged = flagged.len();
             Outcome { provider: provider.into(), list, rows, flagged, skipped, notes, error: None, on: Some(today) }
@@ -120,9 +119,11 @@ pub fn adopt(tables: &mut Tables, provider: &str, fetched: Fetched, today: Date)
     }
 }
 
+/// Most names that are listed; a list of a thousand is read by nobody.
+const SHOWN: usize = 8;
+
 /// The first few of some names, and how many more there are.
 fn some(names: &[String]) -> String {
-    const SHOWN: usize = 4;
     let first: Vec<String> = names.iter().take(SHOWN).map(|name| shown(name)).collect();
     match names.len().saturating_sub(SHOWN) {
         0 => first.join(", "),
@@ -130,25 +131,38 @@ fn some(names: &[String]) -> String {
     }
 }
 
-/// Cards of a list that the catalog does not know, and those that are one of several.
+/// Cards of a list that the catalog does not know, and those that are one of several: a line for each.
 fn cards(tables: &Tables, fetched: &Fetched) -> Vec<String> {
     let known: BTreeSet<&str> = tables.accelerators.iter().map(|row| row.value.id.as_str()).collect();
-    let with_card = || fetched.shapes.iter().filter(|shape| !shape.accelerator.is_empty());
-    let unknown: BTreeSet<&str> =
-        with_card().map(|shape| shape.accelerator.as_str()).filter(|name| !known.contains(name)).collect();
-    let assumed: BTreeSet<String> = with_card()
-        .filter(|shape| shape.flags.split(';').any(|flag| flag == "form_factor_assumed"))
-        .map(|shape| format!("{} ({})", shape.accelerator, shape.instance_type))
-        .collect();
-    let names = |names: Vec<String>| some(&names);
+    let (mut unknown, mut assumed): (BTreeMap<&str, Vec<String>>, BTreeMap<&str, Vec<String>>) = Default::default();
+    for shape in fetched.shapes.iter().filter(|shape| !shape.accelerator.is_empty()) {
+        let types = match known.contains(shape.accelerator.as_str()) {
+            false => unknown.entry(&shape.accelerator).or_default(),
+            true if shape.flags.split(';').any(|flag| flag == "form_factor_assumed") => {
+                assumed.entry(&shape.accelerator).or_default()
+            }
+            true => continue,
+        };
+        types.push(shape.instance_type.clone());
+    }
+    let listed = |cards: BTreeMap<&str, Vec<String>>| {
+        let more = cards.len().saturating_sub(SHOWN);
+        let first: Vec<(&str, Vec<String>)> = cards.into_iter().take(SHOWN).collect();
+        let lines = first.into_iter().map(|(card, types)| match types.as_slice() {
+            [only] => format!("  {} ({})", shown(card), shown(only)),
+            several => format!("  {} ({} types)", shown(card), several.len()),
+        });
+        lines.chain((more > 0).then(|| format!("  and {more} more"))).collect::<Vec<_>>()
+    };
     let mut notes = Vec::new();
     if !unknown.is_empty() {
-        let all = names(unknown.iter().map(|name| name.to_string()).collect());
-        notes.push(format!("unknown cards, listed and not ranked: {all}"));
-        notes.push("  (accelerators.csv of the catalog says which are known, and their other names)".to_string());
+        let cards = if unknown.len() == 1 { "1 card is".to_string() } else { format!("{} cards are", unknown.len()) };
+        notes.push(format!("{cards} not in accelerators.csv: listed, not ranked"));
+        notes.extend(listed(unknown));
     }
     if !assumed.is_empty() {
-        notes.push(format!("which card of several is not said; taken for {}", names(assumed.into_iter().collect())));
+        notes.push("not said which of several cards; taken for".to_string());
+        notes.extend(listed(assumed));
     }
     notes
 }
@@ -230,7 +244,8 @@ fn merged(
     let mine = |file: &str| file.ends_with(&format!("/{provider}.csv"));
     let findings = check::check("new", &files, today);
     match findings.into_iter().find(|f| f.severity == Severity::Error && mine(&f.file)) {
-        Some(finding) => Err(finding.to_string()),
+        // The lines are those of the file that was not written.
+        Some(finding) => Err(format!("{}; {}", finding.message, finding.remedy)),
         None => Ok(Merged { new, rows, flagged }),
     }
 }

@@ -5,7 +5,8 @@ use super::text;
 use crate::units::Usd;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How an offer is bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -143,7 +144,7 @@ pub struct PriceRow {
     /// How it is bought.
     pub market: Market,
     /// Price in USD, exact; empty where it is not known.
-    #[serde(with = "rust_decimal::serde::str_option")]
+    #[serde(serialize_with = "rust_decimal::serde::str_option::serialize", deserialize_with = "usd")]
     pub usd: Option<Decimal>,
     /// What the price is of.
     pub unit: Unit,
@@ -163,6 +164,16 @@ pub struct PriceRow {
     pub interruption_band: Option<InterruptionBand>,
     /// See instance-catalog/README.md; separated by semicolons.
     pub flags: String,
+}
+
+/// A price that is a number, or nothing; the error shows the text.
+fn usd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
+    match Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(number) => decimal(&number)
+            .map(Some)
+            .ok_or_else(|| Error::custom(format!("usd: `{}` is no price", text::shown(&number)))),
+    }
 }
 
 /// What identifies a price: all but one price of a key are duplicates.

@@ -45,7 +45,7 @@ fn next(old: Option<Header>, outcomes: &[Outcome]) -> Header {
         providers.insert(outcome.provider.clone(), State { last: outcome.clone(), last_ok });
     }
     Header {
-        generated_at: Timestamp::now(),
+        generated_at: crate::record::clock::now(),
         generated_by: concat!("sizewell ", env!("CARGO_PKG_VERSION")).to_string(),
         providers,
     }

@@ -6,7 +6,7 @@ use super::facts::{Adder, CarbonRow, Provider, Source};
 use super::finding::Finding;
 use super::price::PriceRow;
 use super::shape::ShapeRow;
-use super::text::{is_control, shown};
+use super::text::{LineCounter, is_control, shown};
 use crate::data_file;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -186,11 +186,12 @@ fn rows<T: DeserializeOwned>(
     };
     let mut read = Vec::new();
     let mut record = csv::StringRecord::new();
+    let mut lines = LineCounter::new(text);
     loop {
         match reader.read_record(&mut record) {
             Ok(false) => return read,
             Ok(true) => {
-                let line = record.position().map_or(0, |p| p.line() as usize);
+                let line = lines.line_of(&record);
                 let found = control(&record, &headers).map(|why| ("control_character", why));
                 let row = match found {
                     Some(found) => Err(found),

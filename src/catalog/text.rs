@@ -27,6 +27,32 @@ pub fn shown(text: &str) -> String {
     if text.chars().count() > MOST { format!("{plain}...") } else { plain }
 }
 
+/// On which line of a text its rows begin. The reader of rows counts empty lines to the row below them.
+pub struct LineCounter<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: usize,
+}
+
+impl<'a> LineCounter<'a> {
+    /// For the rows of a text, asked for in their order.
+    pub fn new(text: &'a str) -> Self {
+        Self { text: text.as_bytes(), at: 0, line: 1 }
+    }
+
+    /// The line that a row begins on, from 1.
+    pub fn line_of(&mut self, record: &csv::StringRecord) -> usize {
+        let start = record.position().map_or(0, |p| p.byte() as usize).min(self.text.len());
+        let empty = self.text[start..].iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+        let start = start + empty;
+        if start > self.at {
+            self.line += self.text[self.at..start].iter().filter(|byte| **byte == b'\n').count();
+            self.at = start;
+        }
+        self.line
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -190,9 +190,7 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// The day that ages of prices are counted to.
 pub fn today() -> jiff::civil::Date {
-    // A clock beyond what a calendar holds is as far ahead as can be said.
-    let now = jiff::Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(jiff::Timestamp::MAX);
-    now.to_zoned_datetime(jiff::tz::TimeZone::system()).date()
+    crate::record::clock::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date()
 }
 
 #[cfg(test)]

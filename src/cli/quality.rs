@@ -24,7 +24,6 @@ use crate::sizing::MachinePrice;
 use crate::units::Usd;
 use crate::workload::pruning::Method;
 use crate::workload::{Quant, chronicle, preset};
-use jiff::Timestamp;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rust_decimal::Decimal;
@@ -165,7 +164,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     folder.write_csv("quality.csv", &QualityRow::HEADER, rows.figures.iter().map(QualityRow::fields))?;
     folder.write_csv(ItemRow::FILE, &ItemRow::HEADER, rows.items.iter().map(ItemRow::fields))?;
     record.status = RunStatus::Complete;
-    record.finished_at = Some(Timestamp::now());
+    record.finished_at = Some(crate::record::clock::now());
     folder.write_record(&record)?;
     let path = folder.path().to_path_buf();
     drop(folder);

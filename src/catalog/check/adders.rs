@@ -89,7 +89,7 @@ pub(super) fn check_carbon(prefix: &str, tables: &Tables) -> Vec<Finding> {
 pub(super) fn impossible_day(at: (&str, usize), seen: Date, today: Date) -> Option<Finding> {
     let why = day_fault(seen, today)?;
     let kind = if seen > today { "from_the_future" } else { "impossible_day" };
-    Some(Finding::error(kind, at, format!("observed_at is {seen}: it {why}"), "correct the date"))
+    Some(Finding::error(kind, at, format!("observed_at is {seen}: it {why}"), "correct the date, or the clock"))
 }
 
 fn names(tables: &Tables) -> (BTreeSet<&str>, BTreeSet<&str>) {

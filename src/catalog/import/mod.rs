@@ -46,6 +46,12 @@ pub fn read(mapping: &Mapping, list: &str, tables: &Tables, today: Date) -> Resu
         )?;
         rows.add_price(price, line.line)?;
     }
+    if rows.prices.iter().all(|(_, price)| price.usd.is_none()) {
+        let (count, zero) = (rows.prices.len(), rows.zero);
+        return Err(format!(
+            "there is no price in it ({count} rows, {zero} of them with 0); is `price` the right column?"
+        ));
+    }
     let notes = rows.notes(&figures);
     Ok(Fetched {
         prices: rows.prices.into_iter().map(|(_, price)| price).collect(),

@@ -1,7 +1,7 @@
 //! The bytes of a list as rows: how letters are written, what stands between fields, where a row begins.
 
 use super::mapping::{Encoding, Mapping};
-use crate::catalog::text;
+use crate::catalog::text::{self, LineCounter};
 use std::collections::BTreeMap;
 
 /// Characters of the bytes 0x80 to 0x9f in windows-1252; the others are those of Latin-1.
@@ -93,9 +93,10 @@ impl Sheet {
         };
         let at = columns(&header, mapping, delimiter)?;
         let mut rows = Vec::new();
+        let mut lines = LineCounter::new(text);
         for record in records {
             let record = record.map_err(|e| e.to_string())?;
-            let line = above + record.position().map_or(0, |p| p.line() as usize);
+            let line = above + lines.line_of(&record);
             if record.iter().all(|field| field.trim().is_empty()) {
                 continue;
             }

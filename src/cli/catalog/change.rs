@@ -153,6 +153,10 @@ fn write(folder: &Path, tables: &Tables, outcomes: &[Outcome], talk: &Talk) -> a
         return Ok(());
     }
     snapshot::write(folder, tables, outcomes).context("the snapshot cannot be written; the old one is as it was")?;
-    talk.say(format!("wrote {}; rankings use it from now on", folder.display()));
+    let name = folder.display();
+    match place::fetched().and_then(|used| used.canonicalize().ok()).is_some_and(|used| used == folder) {
+        true => talk.say(format!("wrote {name}\nrankings use it from now on")),
+        false => talk.say(format!("wrote {name}\n`--catalog {name}` ranks with it; other rankings do not use it")),
+    }
     Ok(())
 }
