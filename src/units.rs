@@ -160,6 +160,20 @@ impl Usd {
         self.0.checked_mul(factor).map(Usd)
     }
 
+    /// Why this cannot be what an hour of a machine costs; `None` where it can be. The bounds are far beyond every list:
+    /// what is outside of them is another unit, a lost decimal mark or no price.
+    pub fn hourly_fault(self) -> Option<String> {
+        // 100,000 USD, a few hundred times the dearest machine; 0.0001 USD, a tenth of the cheapest.
+        let (most, least) = (Decimal::from(100_000), Decimal::new(1, 4));
+        let usd = self.0.normalize();
+        match self.0 {
+            usd_per_h if usd_per_h <= Decimal::ZERO => Some(format!("{usd} USD an hour: a price must be above 0")),
+            usd_per_h if usd_per_h > most => Some(format!("{usd} USD an hour: no machine costs more than {most}")),
+            usd_per_h if usd_per_h < least => Some(format!("{usd} USD an hour: no machine costs less than {least}")),
+            _ => None,
+        }
+    }
+
     /// The amount as a float, for plots.
     pub fn to_f64(self) -> f64 {
         use rust_decimal::prelude::ToPrimitive;
@@ -263,6 +277,7 @@ mod tests {
         assert_eq!(Seconds(0.0).human(), "0 s");
         assert_eq!(Seconds(1e-12).human(), "0.00100 ns");
         assert_eq!(Bytes(1536.0).human(), "1.50 KiB");
+        assert_eq!((Bytes(0.0).human(), Watts(0.0).human()), ("0 B".to_string(), "0 W".to_string()));
         assert_eq!(BytesPerSecond(3.35e12).human(), "3.35 TB/s");
         assert_eq!(Fraction(0.4567).human(), "45.7 %");
         assert_eq!(digits(9.996), "10.0");
@@ -311,6 +326,11 @@ mod tests {
         assert_eq!(Usd(Decimal::new(1234567, 3)).to_string(), "$1234.57");
         assert_eq!(Usd(Decimal::new(123, 6)).to_string(), "$0.000123");
         assert_eq!(Usd(Decimal::ONE).times(f64::NAN), None);
+        for (usd, part) in [("0", "above 0"), ("-5", "above 0"), ("1e9", "more than"), ("0.00005", "less than")] {
+            let usd = Usd(Decimal::from_scientific(usd).or(usd.parse()).unwrap());
+            assert!(usd.hourly_fault().is_some_and(|why| why.contains(part)), "{usd}");
+        }
+        assert_eq!((Usd(Decimal::new(12, 2)).hourly_fault(), Usd(Decimal::from(1020)).hourly_fault()), (None, None));
     }
 
     #[test]

@@ -19,7 +19,6 @@ use crate::report::content;
 use crate::units::Seconds;
 use crate::workload::{Case, Quant};
 use anyhow::Context;
-use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -147,7 +146,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     }
     let rows = rows?;
     record.status = if rows.len() == 2 * repeat { RunStatus::Complete } else { RunStatus::Interrupted };
-    record.finished_at = Some(Timestamp::now());
+    record.finished_at = Some(crate::record::clock::now());
     run.write_record(&record)?;
     match json {
         true => output::json(&rows)?,

@@ -12,7 +12,6 @@ use crate::record::drift::{CONFIRMING, append_history, read_history, streaks};
 use crate::record::{BaselineRecord, DataRecord, DriftWindow, ItemRow, QualityRecord, Run, RunFolder, RunRecord};
 use crate::report::content::{drift as tables, quality};
 use crate::report::plot::history;
-use jiff::Timestamp;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
@@ -124,7 +123,7 @@ impl Baseline {
         let sets = compare(&sets, Testing { alpha: ALPHA, seed: args.seed, critical_values: true });
         let model = run.model.as_ref();
         self.history.push(DriftWindow {
-            at: Timestamp::now(),
+            at: crate::record::clock::now(),
             baseline: self.record,
             run: folder.path().display().to_string(),
             model: model.map_or(String::new(), |model| model.name.clone()),

@@ -83,7 +83,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         return usage(format!("`{name}` is not a format that can be imported; there are auto, {}", names.join(", ")));
     }
     let reading = evidence::read_files(&args.files, format, &overrides)?;
-    evidence::write(&args.output, &reading, super::argv(), jiff::Timestamp::now())?;
+    evidence::write(&args.output, &reading, super::argv(), crate::record::clock::now())?;
     let runs = &reading.runs;
     let cases: usize = runs.iter().map(|run| run.cases.len()).sum();
     let shapeless = runs.iter().filter(|run| run.record.model.is_none()).count();

@@ -215,7 +215,7 @@ fn argv() -> Vec<String> {
 
 /// The day that ages of prices are counted to.
 pub fn today() -> jiff::civil::Date {
-    jiff::ZonedDateTime::now().date()
+    crate::record::clock::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date()
 }
 
 #[cfg(test)]

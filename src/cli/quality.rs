@@ -28,7 +28,6 @@ use crate::sizing::MachinePrice;
 use crate::units::Usd;
 use crate::workload::pruning::Method;
 use crate::workload::{Quant, chronicle, preset};
-use jiff::Timestamp;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rust_decimal::Decimal;
@@ -204,7 +203,7 @@ pub fn run(mut args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if let Some(quality) = &mut record.quality {
         quality.drift = windows.last().cloned();
     }
-    (record.status, record.finished_at) = (RunStatus::Complete, Some(Timestamp::now()));
+    (record.status, record.finished_at) = (RunStatus::Complete, Some(crate::record::clock::now()));
     folder.write_record(&record)?;
     keeping.forget();
     let path = folder.path().to_path_buf();

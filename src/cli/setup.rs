@@ -18,7 +18,6 @@ use crate::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION}
 use crate::record::{RunFolder, RunRecord, RunStatus};
 use crate::units::Watts;
 use crate::workload::Sweep;
-use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -214,7 +213,7 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         accelerators: 0,
         schema_version: SCHEMA_VERSION,
         status: RunStatus::Running,
-        started_at: Timestamp::now(),
+        started_at: crate::record::clock::now(),
         finished_at: None,
         environment,
         engine: cpu_engine(),

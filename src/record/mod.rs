@@ -3,6 +3,7 @@
 
 pub mod case_row;
 pub mod ceiling;
+pub mod clock;
 pub mod coldstart;
 pub mod comparable;
 pub mod device;

@@ -126,7 +126,7 @@ mod tests {
 
     fn row() -> CaseRow {
         let case = Case::new(Quant::Int8, 4, 128, 32);
-        let key = CaseKey { engine: "candle".into(), model: "m".into(), device: "cpu".into(), case };
+        let key = CaseKey { engine: "candle".into(), model: "m".into(), device: "cpu".into(), case, arrival: None };
         let mut row = CaseRow::unmeasured(key, FailureKind::TimedOut, String::new());
         (row.outcome, row.reason) = (Outcome::Ok, None);
         let time = |median: f64| Distribution {

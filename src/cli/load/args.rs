@@ -211,7 +211,7 @@ fn above_zero(what: &str, value: f64) -> anyhow::Result<()> {
 
 /// A number of this run's own.
 fn nonce() -> u64 {
-    let now = jiff::Timestamp::now().as_nanosecond();
+    let now = crate::record::clock::now().as_nanosecond();
     let hash = blake3::hash(format!("{now} {}", std::process::id()).as_bytes());
     hash.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | *byte as u64)
 }

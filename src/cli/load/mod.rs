@@ -25,7 +25,6 @@ use crate::record::{
 use crate::units::{RequestsPerSecond, Seconds, digits};
 use crate::workload::traffic::{Arrivals, Schedule};
 use args::Asked;
-use jiff::Timestamp;
 use std::time::Duration;
 use target::Opened;
 use view::View;
@@ -289,7 +288,7 @@ impl Test {
     fn end(mut self, args: &Args, outcome: anyhow::Result<()>) -> anyhow::Result<Run> {
         self.view.finish()?;
         self.record.traffic = Some(self.traffic.clone());
-        self.record.finished_at = Some(Timestamp::now());
+        self.record.finished_at = Some(crate::record::clock::now());
         self.record.status = match stop_was_asked() || outcome.is_err() {
             true => RunStatus::Interrupted,
             false => RunStatus::Complete,
