@@ -1,5 +1,7 @@
 //! Reading the project's data files: an error names the file, the line and the nearest known key.
 
+pub mod bounded;
+
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 

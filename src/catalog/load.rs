@@ -9,6 +9,7 @@ use super::join;
 use super::offer::Offer;
 use super::price::Market;
 use super::tables::{Files, Row, Tables};
+use crate::data_file::bounded;
 use crate::record::RunRecord;
 use crate::record::environment::CpuRecord;
 use include_dir::{Dir, include_dir};
@@ -80,7 +81,8 @@ pub fn folder_files(folder: &Path) -> Result<Files, CatalogError> {
             if path.is_file() && path.extension().is_some_and(|e| e == "csv") {
                 let file = entry.file_name().to_string_lossy().into_owned();
                 let name = if place.is_empty() { file } else { format!("{place}/{file}") };
-                let text = std::fs::read_to_string(&path).map_err(|e| fail(&path, e))?;
+                let text = bounded::text(&path, bounded::MOST_TEXT);
+                let text = text.map_err(|e| fail(&path, std::io::Error::other(e)))?;
                 files.insert(name, Cow::Owned(text));
             }
         }

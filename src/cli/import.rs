@@ -9,9 +9,10 @@ use std::path::PathBuf;
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = formats())]
 pub struct Args {
-    /// The format, or `auto`: llama-bench, vllm-serve, aiperf, guidellm, mlperf, inferencex, optimum-benchmark,
-    /// sparecores-llama, sparecores-vllm.
+    /// The format, or `auto`, which recognises a file by its keys; the list stands below.
+    #[arg(value_name = "FORMAT")]
     format: String,
     /// Result files; through gzip where a name ends in .gz.
     #[arg(value_name = "FILE", required = true)]
@@ -45,6 +46,18 @@ pub struct Args {
     /// Generated tokens of a request in the mean, likewise.
     #[arg(long, value_name = "N")]
     gen_tokens: Option<usize>,
+}
+
+/// The formats by name, each with the tool that writes it.
+fn formats() -> String {
+    let known = evidence::formats();
+    let width = known.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = known.iter().map(|(name, tool)| format!("  {name:width$}  {tool}\n"));
+    format!(
+        "Formats:\n{}Files of further tools are recognised and answered with what to do instead. Records that cannot be \
+         read are left out, counted and named.",
+        lines.collect::<String>()
+    )
 }
 
 /// Reads result files into a run folder.

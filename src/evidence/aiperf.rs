@@ -26,13 +26,11 @@ impl Importer for Aiperf {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for record in value::json_records(source)? {
-            found.tool_version = record["aiperf_version"].as_str().map(str::to_string).or(found.tool_version);
-            match observed(&record) {
-                Ok(observed) => found.observed.push(observed),
-                Err(why) => found.skip(why),
-            }
-        }
+        value::read_each(source, &mut found, |record: Value, found| {
+            found.tool_version = record["aiperf_version"].as_str().map(str::to_string).or(found.tool_version.take());
+            found.add(observed(&record));
+            Ok(())
+        })?;
         Ok(found)
     }
 }

@@ -31,20 +31,15 @@ impl Importer for Guidellm {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for report in value::json_records(source)? {
+        value::read_each(source, &mut found, |report: Value, found| {
             let version = report["metadata"]["guidellm_version"].as_str().or(report["metadata"]["version"].as_str());
-            found.tool_version = version.map(str::to_string).or(found.tool_version);
-            let Some(benchmarks) = report.get("benchmarks").and_then(Value::as_array) else {
-                found.skip("without `benchmarks`");
-                continue;
-            };
+            found.tool_version = version.map(str::to_string).or(found.tool_version.take());
+            let benchmarks = report.get("benchmarks").and_then(Value::as_array).ok_or("`benchmarks` is missing")?;
             for benchmark in benchmarks {
-                match observed(&report, benchmark) {
-                    Ok(observed) => found.observed.push(observed),
-                    Err(why) => found.skip(why),
-                }
+                found.add(observed(&report, benchmark));
             }
-        }
+            Ok(())
+        })?;
         Ok(found)
     }
 }

@@ -1,6 +1,6 @@
 //! SemiAnalysis InferenceX: aggregated rows, times in seconds, rates of one GPU. Its load is a closed loop.
 
-use super::observed::{Observed, estimate, finite, parse, whole};
+use super::observed::{Observed, estimate, finite, whole};
 use super::settings::{self, Settings};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer, device, level, value};
@@ -70,12 +70,8 @@ impl Importer for InferenceX {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for record in value::records(source)? {
-            let Some(record) = parse::<Record>(record, &mut found) else { continue };
-            match observed(&record) {
-                Ok(observed) => found.observed.push(observed),
-                Err(why) => found.skip(why),
-            }
+        for record in value::parse_each::<Record>(source, &mut found)? {
+            found.add(observed(&record));
         }
         Ok(found)
     }

@@ -5,22 +5,37 @@
 //! are kept, so that what cannot be compared is not.
 
 mod aiperf;
+mod batched_bench;
 mod bundled;
 mod device;
 mod gather;
+mod genai_bench;
 mod guidellm;
 mod in_flight;
+mod inference_benchmarker;
+mod inference_perf;
 mod inferencex;
+mod inferencex_rows;
+mod json;
+mod json_value;
+mod known;
 mod level;
 mod llama_bench;
 mod llama_device;
+mod llama_text;
+mod llmd;
+mod llmperf;
+mod ml_energy;
 mod mlperf;
 mod model;
 mod observed;
 mod optimum;
+mod served;
 mod settings;
+mod sglang;
 mod source;
 mod sparecores;
+mod trtllm;
 mod value;
 mod vllm_serve;
 mod write;
@@ -62,7 +77,29 @@ struct Found {
 
 impl Found {
     fn skip(&mut self, reason: impl Into<String>) {
-        *self.skipped.entry(reason.into()).or_default() += 1;
+        self.skip_many(reason, 1);
+    }
+
+    /// Adds a measurement, or counts why it is left out.
+    fn add(&mut self, observed: Result<Observed, impl Into<String>>) {
+        match observed {
+            Ok(observed) => self.observed.push(observed),
+            Err(why) => self.skip(why),
+        }
+    }
+
+    /// Adds what was found in the same file by other words.
+    fn take(&mut self, other: Self) {
+        self.tool_version = other.tool_version.or(self.tool_version.take());
+        self.licence = self.licence.take().or(other.licence);
+        self.observed.extend(other.observed);
+        for (reason, records) in other.skipped {
+            self.skip_many(reason, records);
+        }
+    }
+
+    fn skip_many(&mut self, reason: impl Into<String>, records: usize) {
+        *self.skipped.entry(reason.into()).or_default() += records;
     }
 }
 
@@ -79,14 +116,26 @@ trait Importer: Sync {
 }
 
 /// All formats, the more particular ones first.
-static IMPORTERS: [&dyn Importer; 9] = [
+static IMPORTERS: [&dyn Importer; 21] = [
     &sparecores::Llama,
     &sparecores::Vllm,
+    &llama_text::Sql,
     &llama_bench::LlamaBench,
+    &llama_text::Markdown,
+    &batched_bench::BatchedBench,
+    &ml_energy::MlEnergy,
+    &sglang::Sglang,
     &vllm_serve::VllmServe,
     &aiperf::Aiperf,
     &guidellm::Guidellm,
+    &inference_benchmarker::InferenceBenchmarker,
+    &genai_bench::GenaiBench,
+    &trtllm::Trtllm,
+    &llmperf::Llmperf,
+    &inference_perf::InferencePerf,
+    &llmd::LlmD,
     &inferencex::InferenceX,
+    &inferencex_rows::InferenceXRows,
     &optimum::Optimum,
     &mlperf::Mlperf,
 ];
@@ -182,22 +231,33 @@ fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> 
         Some(name) => IMPORTERS.iter().find(|importer| importer.name() == name).ok_or_else(|| {
             source.error(None, format!("`{name}` is not a format that can be imported; there are {}", known()))
         })?,
-        None => IMPORTERS.iter().find(|importer| importer.recognises(source)).ok_or_else(|| EvidenceError {
-            unrecognised: true,
-            ..source.error(
-                None,
+        None => IMPORTERS.iter().find(|importer| importer.recognises(source)).ok_or_else(|| {
+            let not_known = || {
                 format!(
                     "it is not recognised as a result of any of {} (`sizewell import` takes the format's name)",
                     known()
-                ),
-            )
+                )
+            };
+            let message = known::named(source).unwrap_or_else(not_known);
+            EvidenceError { unrecognised: true, ..source.error(None, message) }
         })?,
     };
     let mut found = importer.read(source)?;
     let named = std::mem::take(&mut found.observed);
     for mut observed in named {
+        // Of a tool that does not say what it ran on.
+        if observed.device.is_empty() && overrides.hardware.is_some() {
+            observed.device = "cuda";
+        }
         observed.apply(overrides);
+        if let Some(model) = overrides.model.as_ref().filter(|_| observed.model.is_empty()) {
+            observed.model = model.clone();
+        }
         match observed.quant {
+            _ if observed.model.is_empty() => found.skip("whose model the file does not name (--model says it)"),
+            _ if observed.device.is_empty() => {
+                found.skip("whose device the file does not name (--hardware says it: a card's name, or cpu)");
+            }
             Some(_) if !observed.case().is_possible() => found.skip("of a batch and lengths that cannot be"),
             Some(_) => found.observed.push(observed),
             None => found.skip("whose precision is not named (--quant says it)"),

@@ -1,10 +1,9 @@
 //! What one record of a result file comes to, in the project's words and units.
 
-use super::{Found, device, model};
+use super::{device, model};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use crate::workload::{Case, ModelShape, Quant};
-use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 /// What the user says where a file does not, or says it wrong.
@@ -180,12 +179,6 @@ impl Observed {
         self.hardware = Some(hardware.to_string());
         self.host.accelerators = self.host.accelerators.max(1);
     }
-}
-
-/// A record as what it should be; one that is not is left out and counted under what is wrong with it.
-pub fn parse<T: DeserializeOwned>(value: serde_json::Value, found: &mut Found) -> Option<T> {
-    let parsed = serde_json::from_value(value);
-    parsed.map_err(|why| found.skip(format!("that cannot be read: {why}"))).ok()
 }
 
 /// A number that may be anything else in a broken record.

@@ -1,14 +1,24 @@
-//! Records of JSON and CSV files as the same kind of value, and what is wrong with one.
+//! Records of JSON and CSV files as the same kind of value. A record that cannot be read never costs its file: it is left
+//! out, counted, and named by what is wrong with it and where the first such one stands.
 
-use super::EvidenceError;
+use super::json::{Item, Walk};
+use super::json_value;
 use super::source::Source;
+use super::{EvidenceError, Found};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
-/// A text of a CSV file as the number, the truth value or the text that it is; an empty one is nothing.
-fn typed(text: &str) -> Value {
+/// Most records of a file; all that is published of any format is less.
+const MOST_RECORDS: usize = 500_000;
+/// Most bytes of memory that the records of a file take together.
+const MOST_OF_A_FILE: usize = 1 << 30;
+
+/// A text of a CSV file as the number, the truth value or the text that it is; an empty one is nothing, and so is a number
+/// that is none.
+pub fn typed(text: &str) -> Value {
     match text {
-        "" => Value::Null,
+        "" | "NaN" | "nan" | "inf" | "-inf" | "Infinity" | "-Infinity" => Value::Null,
         "true" | "True" => Value::Bool(true),
         "false" | "False" => Value::Bool(false),
         _ => match (text.parse::<i64>(), text.parse::<f64>()) {
@@ -19,48 +29,185 @@ fn typed(text: &str) -> Value {
     }
 }
 
-/// The records of a text that is JSON or CSV.
-pub fn records(source: &Source) -> Result<Vec<Value>, EvidenceError> {
-    let is_json = source.text.trim_start().starts_with(['[', '{']);
-    if is_json { json_records(source) } else { csv_rows(source) }
+/// Most reasons that are told apart.
+const MOST_REASONS: usize = 20;
+/// Most characters of a file that are repeated in a message.
+const MOST_SAID: usize = 160;
+
+/// What could not be read of a file, by reason.
+#[derive(Default)]
+struct Tally {
+    records: usize,
+    good: usize,
+    /// How many, and where the first one stands.
+    bad: BTreeMap<String, (usize, String)>,
+    first: Option<(String, String)>,
+    prose: usize,
+    first_prose: String,
+}
+
+impl Tally {
+    fn bad(&mut self, place: String, why: &str) {
+        let why = shown(why);
+        self.first.get_or_insert_with(|| (place.clone(), why.clone()));
+        let why = match self.bad.len() >= MOST_REASONS && !self.bad.contains_key(&why) {
+            true => "another reason".to_string(),
+            false => why,
+        };
+        self.bad.entry(why).or_insert((0, place)).0 += 1;
+    }
+
+    fn prose(&mut self, line: &str) {
+        if self.prose == 0 {
+            self.first_prose = shown(line);
+        }
+        self.prose += 1;
+    }
+
+    /// Says what was left out, or that nothing could be read.
+    fn close(self, source: &Source, found: &mut Found) -> Result<(), EvidenceError> {
+        match self.first {
+            Some((place, why)) if self.good == 0 => return Err(source.error(Some(place), why)),
+            None if self.records == 0 && self.prose > 0 => {
+                let hint = if self.first_prose.starts_with("{'") { ", and Python's own print is not JSON" } else { "" };
+                let message = format!("there is no JSON record in it, its first line is `{}`{hint}", self.first_prose);
+                return Err(source.error(None, message));
+            }
+            _ => {}
+        }
+        for (why, (count, place)) in self.bad {
+            found.skip_many(format!("that cannot be read: {why} (the first: {place})"), count);
+        }
+        if self.prose > 0 {
+            found.skip_many(format!("lines that are not JSON, such as `{}`", self.first_prose), self.prose);
+        }
+        Ok(())
+    }
+}
+
+/// A text of a file as a message may repeat it.
+fn shown(text: &str) -> String {
+    let shown: String = text.chars().take(MOST_SAID).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if shown.len() < text.len() { format!("{shown}...") } else { shown }
+}
+
+/// Hands each record of a JSON or CSV file on, as what it should be. One that is not, and one of which the receiver says
+/// what is wrong, is left out, counted and named in `found`; an error where no record is left, or the file is broken.
+pub fn read_each<T: DeserializeOwned>(
+    source: &Source,
+    found: &mut Found,
+    mut receive: impl FnMut(T, &mut Found) -> Result<(), String>,
+) -> Result<(), EvidenceError> {
+    let mut tally = Tally::default();
+    let mut each = |tally: &mut Tally, value: Value| {
+        let place = format!("record {}", tally.records);
+        let read = serde_json::from_value(value).map_err(|e| e.to_string()).and_then(|record| receive(record, found));
+        match read {
+            Ok(()) => tally.good += 1,
+            Err(why) => tally.bad(place, &why),
+        }
+    };
+    match source.is_json() {
+        true => json_records(source, &mut tally, &mut each)?,
+        false => csv_rows(source, &mut tally, &mut each)?,
+    }
+    tally.close(source, found)
+}
+
+/// The records of a JSON or CSV file as what they should be; those that are not are left out, counted and named in `found`.
+pub fn parse_each<T: DeserializeOwned>(source: &Source, found: &mut Found) -> Result<Vec<T>, EvidenceError> {
+    let mut records = Vec::new();
+    read_each(source, found, |record, _| {
+        records.push(record);
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+fn json_records(
+    source: &Source,
+    tally: &mut Tally,
+    each: &mut dyn FnMut(&mut Tally, Value),
+) -> Result<(), EvidenceError> {
+    let mut taken = 0;
+    let walked = Walk::all(&source.text, |line, item| {
+        match item {
+            Item::Prose(text) => tally.prose(text),
+            Item::Bad(why) => {
+                tally.records += 1;
+                tally.bad(format!("line {line}"), &why);
+            }
+            Item::Record(text) => {
+                tally.records += 1;
+                match json_value::parse(&text) {
+                    Ok((value, bytes)) => {
+                        taken += bytes;
+                        each(tally, value);
+                    }
+                    Err((within, why)) => tally.bad(format!("line {}", line + within - 1), &why),
+                }
+            }
+        }
+        match tally.records > MOST_RECORDS || taken > MOST_OF_A_FILE {
+            true => Err((line, too_many())),
+            false => Ok(()),
+        }
+    });
+    walked.map_err(|(line, why)| source.error(Some(format!("line {line}")), why))
+}
+
+fn too_many() -> String {
+    format!("there are more than {MOST_RECORDS} records in it, or more than fit into 1 GiB of memory: split it")
+}
+
+/// The character between the fields of a header.
+fn delimiter(header: &str) -> u8 {
+    let count = |wanted: char| header.chars().filter(|c| *c == wanted).count();
+    [';', '\t'].into_iter().find(|c| count(*c) > count(',')).map_or(b',', |c| c as u8)
 }
 
 /// The rows of a CSV text as objects.
-fn csv_rows(source: &Source) -> Result<Vec<Value>, EvidenceError> {
-    let mut reader = csv::Reader::from_reader(source.text.as_bytes());
+fn csv_rows(source: &Source, tally: &mut Tally, each: &mut dyn FnMut(&mut Tally, Value)) -> Result<(), EvidenceError> {
+    let text = source.records_text();
+    source.text[..source.text.len() - text.len()].lines().filter(|l| !l.trim().is_empty()).for_each(|l| tally.prose(l));
+    let delimiter = delimiter(text.lines().next().unwrap_or(""));
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|e| source.error(None, e))?.clone();
-    let mut rows = Vec::new();
     for record in reader.records() {
-        let record = record.map_err(|e| source.error(None, e))?;
-        let row: Map<String, Value> =
-            header.iter().zip(&record).map(|(key, text)| (key.to_string(), typed(text))).collect();
-        rows.push(Value::Object(row));
+        tally.records += 1;
+        if tally.records > MOST_RECORDS {
+            return Err(source.error(None, too_many()));
+        }
+        let place = format!("record {}", tally.records);
+        match record {
+            Err(error) => {
+                let why = match error.kind() {
+                    csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                        format!("{len} fields where the header has {expected_len}")
+                    }
+                    _ => error.to_string(),
+                };
+                tally.bad(place, &why);
+            }
+            Ok(record) if delimiter == b';' && record.iter().any(has_decimal_comma) => {
+                tally.bad(place, "a number with a comma in it: write it with a decimal point");
+            }
+            Ok(record) => {
+                let row: Map<String, Value> = header
+                    .iter()
+                    .zip(&record)
+                    .map(|(key, text)| (key.trim().to_string(), typed(text.trim())))
+                    .collect();
+                each(tally, Value::Object(row));
+            }
+        }
     }
-    Ok(rows)
+    Ok(())
 }
 
-/// A JSON array, a single JSON object, or one object a line.
-pub fn json_records(source: &Source) -> Result<Vec<Value>, EvidenceError> {
-    let fail = |e: serde_json::Error| source.error(Some(format!("line {}", e.line())), e);
-    match serde_json::from_str::<Value>(&source.text) {
-        Ok(Value::Array(records)) => Ok(records),
-        Ok(record @ Value::Object(_)) => Ok(vec![record]),
-        Ok(_) => Err(source.error(None, "it is neither an object nor an array of objects")),
-        // One object a line is the usual form of a log of results; an error then names its line.
-        Err(whole) if source.text.lines().filter(|line| line.trim_start().starts_with('{')).count() < 2 => {
-            Err(fail(whole))
-        }
-        Err(_) => {
-            let lines = source.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-            let parsed = lines.map(|(index, line)| {
-                serde_json::from_str(line).map_err(|e| source.error(Some(format!("line {}", index + 1)), e))
-            });
-            parsed.collect()
-        }
-    }
-}
-
-/// A record as what it should be; an error names the record and the key.
-pub fn parse<T: DeserializeOwned>(source: &Source, what: &str, index: usize, value: Value) -> Result<T, EvidenceError> {
-    serde_json::from_value(value).map_err(|e| source.error(Some(format!("{what} {}", index + 1)), e))
+/// `0,12`, which is no text and might be twelve hundredths or more.
+fn has_decimal_comma(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let text = text.trim().trim_start_matches('-');
+    text.split_once(',').is_some_and(|(whole, part)| digits(whole) && digits(part))
 }

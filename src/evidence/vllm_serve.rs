@@ -1,7 +1,7 @@
 //! `vllm bench serve`: times of requests to a server. Their definitions are the project's own.
 
 use super::in_flight::Load;
-use super::observed::{Assumed, Observed, estimate, finite, milliseconds, parse, whole};
+use super::observed::{Assumed, Observed, estimate, finite, milliseconds, whole};
 use super::settings::{self, Settings};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer, level, value};
@@ -66,12 +66,8 @@ impl Importer for VllmServe {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        for record in value::json_records(source)? {
-            let Some(record) = parse::<Record>(record, &mut found) else { continue };
-            match observed(&record) {
-                Ok(observed) => found.observed.push(observed),
-                Err(why) => found.skip(why),
-            }
+        for record in value::parse_each::<Record>(source, &mut found)? {
+            found.add(observed(&record));
         }
         Ok(found)
     }

@@ -2,7 +2,7 @@
 //! some.
 
 use super::gauge::Gauge;
-use crate::data_file::parse_toml;
+use crate::data_file::{bounded, parse_toml};
 use crate::record::InvalidReason;
 use crate::workload::{Case, Quant};
 use serde::{Deserialize, Deserializer};
@@ -131,7 +131,7 @@ impl Policy {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, String> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
+        let text = bounded::text(path, bounded::MOST_TEXT).map_err(|e| format!("{name}: {e}"))?;
         Self::parse(&name, &text)
     }
 

@@ -6,7 +6,7 @@ use super::interval::Interval;
 use super::pricing::Placed;
 use crate::catalog::shape::CountUnit;
 use crate::catalog::{Catalog, Market, Shape};
-use crate::data_file::parse_toml;
+use crate::data_file::{bounded, parse_toml};
 use crate::record::Run;
 use crate::units::Bytes;
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::path::Path;
 /// Reads a file such as instance-catalog/own/8xh100.toml.
 pub fn read(path: &Path) -> Result<Own, String> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
+    let text = bounded::text(path, bounded::MOST_TEXT).map_err(|e| format!("{name}: {e}"))?;
     let own: Own = parse_toml(&name, &text).map_err(|e| e.to_string())?;
     match own.fault() {
         None => Ok(own),

@@ -5,14 +5,14 @@ use crate::catalog::adopt::Fetched;
 use crate::catalog::facts::Source;
 use crate::catalog::price::{Market, PriceRow, decimal};
 use crate::catalog::shape::ShapeRow;
+use crate::data_file::bounded;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 
-/// Most bytes of the zip, and of a file in it.
-const MOST_ZIP: u64 = 256 << 20;
-const MOST_FILE: u64 = 1 << 30;
+/// Most bytes of the zip; a file in it may be a text of any kind.
+const MOST_ZIP: u64 = 64 << 20;
 
 /// Providers of the catalog and what gpuhunt calls them, older names behind newer ones.
 pub const FILES: [(&str, &[&str]); 11] = [
@@ -63,8 +63,7 @@ fn newest(context: &Context<'_>, names: &[&str]) -> Result<(String, Vec<u8>), St
             return Err(format!("{base}/version: `{}` is not a version", version.escape_default()));
         }
         let url = format!("{base}/{version}/catalog.zip");
-        let mut bytes = Vec::new();
-        context.http.get(&url, MOST_ZIP)?.read_to_end(&mut bytes).map_err(|e| format!("{url}: {e}"))?;
+        let bytes = bounded::all(context.http.get(&url, MOST_ZIP)?, MOST_ZIP).map_err(|e| format!("{url}: {e}"))?;
         return Ok((version, bytes));
     }
     Err(failure)
@@ -83,9 +82,10 @@ pub(super) fn fetch(context: &Context<'_>) -> Result<Fetched, String> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes.as_slice())).map_err(|e| what(e.to_string()))?;
     let file = names.iter().map(|name| format!("{name}.csv")).find(|name| archive.index_for_name(name).is_some());
     let file = file.ok_or_else(|| what(format!("there is no list of {} in it", context.provider)))?;
-    let mut text = String::new();
     let entry = archive.by_name(&file).map_err(|e| what(e.to_string()))?;
-    entry.take(MOST_FILE).read_to_string(&mut text).map_err(|e| what(format!("{file}: {e}")))?;
+    let packed = entry.compressed_size();
+    let text = bounded::unpacked(entry, bounded::MOST_TEXT, packed).and_then(bounded::utf8);
+    let text = text.map_err(|e| what(format!("{file}: {e}")))?;
     let seen = day(&version).filter(|day| *day <= context.today).unwrap_or(context.today);
     read(&text, context, &version, seen).map_err(|why| what(format!("{file}: {why}")))
 }

@@ -2,6 +2,7 @@
 //! asked for and nothing else, so that a prefix cache helps no more than it would in service.
 
 use super::lengths::LengthDistribution;
+use crate::data_file::bounded;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -132,7 +133,7 @@ impl PromptSource {
         seed: u64,
     ) -> Result<Self, String> {
         let name = path.display();
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
+        let text = bounded::text(path, bounded::MOST_TEXT).map_err(|e| format!("{name}: {e}"))?;
         let mut prompts = Vec::new();
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let prompt = match line.trim_start().starts_with('{') {

@@ -4,6 +4,7 @@
 //! (`TIMESTAMP,ContextTokens,GeneratedTokens`), BurstGPT (`Timestamp,..,Request tokens,Response tokens`) and Mooncake
 //! (`timestamp` in milliseconds, `input_length`, `output_length`); `timestamp` beside other names is in seconds.
 
+use crate::data_file::bounded;
 use jiff::civil::DateTime;
 use serde_json::Value;
 use std::path::Path;
@@ -40,7 +41,7 @@ impl Trace {
     /// Reads a file; the error names file, line and what is wrong.
     pub fn read(path: &Path) -> Result<Self, String> {
         let name = path.display();
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
+        let text = bounded::text(path, bounded::MOST_TEXT).map_err(|e| format!("{name}: {e}"))?;
         let rows = match text.trim_start().starts_with('{') {
             true => json_lines(&text),
             false => csv_rows(&text),
