@@ -1,7 +1,7 @@
 //! llama.cpp's `llama-batched-bench` as one JSON object a line: `pl` sequences that begin together, their prefill and their
 //! decoding timed apart. It names neither model nor device: the user does.
 
-use super::observed::Observed;
+use super::observed::{Assumed, Observed};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer, value};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
@@ -83,6 +83,7 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
             .unwrap_or_default(),
         // Layers on a card that is not there are named all the same: the user says what it ran on.
         device: "",
+        assumed: Assumed { engine: false, ..Assumed::ENDPOINT },
         host: HostRecord { threads: record.n_threads, accelerators: 1, ..HostRecord::default() },
         batch: record.pl,
         prompt_tokens: record.pp,

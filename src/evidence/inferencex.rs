@@ -70,10 +70,9 @@ impl Importer for InferenceX {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        value::read_each(source, &mut found, |record: Record, found| {
+        for record in value::parse_each::<Record>(source, &mut found)? {
             found.add(observed(&record));
-            Ok(())
-        })?;
+        }
         Ok(found)
     }
 }

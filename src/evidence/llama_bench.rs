@@ -10,7 +10,7 @@ use super::settings::{self, Settings};
 use super::source::Source;
 use super::{EvidenceError, Found, Importer, level, value};
 use crate::record::{HostRecord, Metrics};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The format.
@@ -24,7 +24,9 @@ struct Record {
     build_commit: Option<Value>,
     build_number: Option<Value>,
     cpu_info: Option<String>,
-    gpu_info: Option<String>,
+    /// Nothing where the record does not speak of cards at all, as a table on the screen.
+    #[serde(default, deserialize_with = "said")]
+    gpu_info: Option<Option<String>>,
     #[serde(alias = "backend")]
     backends: Option<String>,
     /// Until 2024 each backend was a yes or no of its own.
@@ -62,6 +64,11 @@ struct Record {
     avg_ts: Option<f64>,
     stddev_ts: Option<f64>,
     samples_ts: Option<Vec<Value>>,
+}
+
+/// Whether something stands under a key, were it nothing.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// A truth value as any of its builds writes it.
@@ -113,11 +120,11 @@ impl Record {
         let model = super::model::record(&self.model_filename, self.model_n_params, None);
         place(&Asked {
             backends: self.backends().as_deref(),
-            cards: self.gpu_info.as_deref().unwrap_or(""),
+            cards: self.gpu_info.as_ref().and_then(Option::as_deref).unwrap_or(""),
             cpu: self.cpu_info.as_deref().unwrap_or(""),
             is_old: self.backends.is_none()
                 || text(&self.build_number).and_then(|n| n.parse::<f64>().ok()).is_some_and(|n| n < REGISTRY_BUILD),
-            has_cards: false,
+            has_cards: self.gpu_info.is_none(),
             layers_on_device: self.n_gpu_layers,
             layers: model.map(|model| model.shape.layers),
             devices: text(&self.devices).as_deref(),
@@ -201,11 +208,10 @@ impl Importer for LlamaBench {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        value::read_each(source, &mut found, |record: Record, found| {
-            found.tool_version = record.build().or(found.tool_version.take());
+        for record in value::parse_each::<Record>(source, &mut found)? {
+            found.tool_version = record.build().or(found.tool_version);
             found.add(observed(&record));
-            Ok(())
-        })?;
+        }
         Ok(found)
     }
 }

@@ -2,10 +2,9 @@
 //! Its rows for the leaderboard have no times to the first token and are recognised by name alone.
 
 use super::in_flight::Load;
-use super::level;
 use super::served::{Served, Times, number, text};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, Found, Importer, level, value};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -80,7 +80,7 @@ impl Found {
         self.skip_many(reason, 1);
     }
 
-    /// Adds a measurement, or leaves it out with the reason.
+    /// Adds a measurement, or counts why it is left out.
     fn add(&mut self, observed: Result<Observed, impl Into<String>>) {
         match observed {
             Ok(observed) => self.observed.push(observed),

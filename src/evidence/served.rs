@@ -1,8 +1,8 @@
 //! What load generators report of one run, whatever they call it, as a measurement.
 
 use super::in_flight::Load;
-use super::level;
 use super::observed::{Assumed, Observed, estimate, whole};
+use super::{device, level};
 use crate::record::{Distribution, HostRecord, Metrics};
 use crate::units::{JoulesPerToken, RequestsPerSecond, Seconds, TokensPerSecond};
 use crate::workload::Quant;
@@ -119,10 +119,15 @@ impl Served {
             self.notes.insert(0, format!("{failed} of {} requests failed", completed + failed));
         }
         Ok(Observed {
-            assumed: Assumed { engine: self.engine.is_none(), accelerators: self.cards.is_none(), ..Assumed::ENDPOINT },
+            assumed: Assumed {
+                engine: self.engine.is_none(),
+                accelerators: self.cards.is_none(),
+                device: self.hardware.is_none(),
+                ..Assumed::ENDPOINT
+            },
             engine: self.engine.unwrap_or("unknown".to_string()),
             engine_version: self.engine_version.unwrap_or_default(),
-            device: "cuda",
+            device: self.hardware.as_deref().map_or("cuda", device::of_card),
             hardware: self.hardware,
             host: HostRecord { accelerators: self.cards.unwrap_or(1).max(1), ..HostRecord::default() },
             quant: self.quant.or_else(|| level::within(&self.model)),

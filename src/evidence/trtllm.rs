@@ -1,10 +1,9 @@
 //! TensorRT-LLM's `trtllm-bench ... --report_json`. Its time per output token is that of a request without its first token.
 
 use super::in_flight::Load;
-use super::level;
 use super::served::{Served, Times, at, number, text};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, Found, Importer, level, value};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
