@@ -1,7 +1,8 @@
 //! `sizewell quality --baseline`: what has changed since a recorded run, and the history that a daily job keeps.
 
 use super::evaluating::Rows;
-use super::quality::{Args, Job};
+use super::job::Job;
+use super::quality::Args;
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::engine::candle::source::OpenedModel;

@@ -1,8 +1,9 @@
 //! Carrying an evaluation out: every variant on every data set, the reference first.
 
+use super::job::Job;
 use super::keeping::Keeping;
 use super::progress::stop_was_asked;
-use super::quality::{Args, Job};
+use super::quality::Args;
 use super::setup::open_card;
 use super::talk::Talk;
 use super::usage;

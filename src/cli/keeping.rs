@@ -1,7 +1,8 @@
 //! What `quality` keeps of each variant that is finished, and how a run that was stopped or killed goes on behind it.
 
+use super::job::Job;
 use super::measure_args::MeasureArgs;
-use super::quality::{Args, Job};
+use super::quality::Args;
 use super::{Cli, Command, usage};
 use crate::measure::profile::case_keys;
 use crate::quality::kept::{Begun, Finished, file_name};

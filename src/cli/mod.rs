@@ -10,6 +10,7 @@ mod drift;
 mod evaluating;
 mod gate;
 mod import;
+mod job;
 mod keeping;
 mod load;
 mod measure_args;

@@ -170,9 +170,10 @@ impl DriftWindow {
     }
 }
 
-/// With more of its data than this in windows that counted already, a window confirms nothing: what was extreme by chance
-/// is so again.
+/// With more of its data than this in one window that counted already, or half of it in several, a window confirms nothing:
+/// what was extreme by chance is so again.
 const MOST_IN_COMMON: f64 = 1.0 / 3.0;
+const MOST_IN_SEVERAL: f64 = 0.5;
 /// Fewest hashes that a share of common data is told from.
 const FEWEST_HASHES: usize = 10;
 
@@ -228,7 +229,8 @@ fn counted(windows: &[DriftWindow]) -> BTreeMap<String, Vec<Counted<'_>>> {
 fn is_new(window: &DriftWindow, set: &DriftSet, feature: &str, before: &[Counted<'_>]) -> bool {
     let of_model = |other: &DriftWindow| (&other.model_hash, other.quant) == (&window.model_hash, window.quant);
     let same = before.iter().filter(|(other, _)| !OF_THE_MODEL.contains(&feature) || of_model(other));
-    same.map(|(_, other)| set.in_common(other)).sum::<f64>() <= MOST_IN_COMMON
+    let shares: Vec<f64> = same.map(|(_, other)| set.in_common(other)).collect();
+    shares.iter().all(|share| *share <= MOST_IN_COMMON) && shares.iter().sum::<f64>() <= MOST_IN_SEVERAL
 }
 
 /// In how many windows in succession, up to the last, each feature of each kind of data is flagged. The same data once more
