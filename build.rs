@@ -1,15 +1,64 @@
-//! Tells the program its git revision and the version of candle that it was built with.
+//! Tells the program its git revision, the version of candle that it was built with, and what tells this build from
+//! another of the same revision.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
     for folder in ["models", "workloads", "instance-catalog"] {
         println!("cargo:rerun-if-changed={folder}");
     }
-    println!("cargo:rerun-if-changed=Cargo.lock");
+    for file in SOURCES {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    println!("cargo:rustc-env=SIZEWELL_BUILD={}", build());
     println!("cargo:rustc-env=SIZEWELL_CANDLE_VERSION={}", candle_version().unwrap_or("unknown".into()));
     println!("cargo:rustc-env=SIZEWELL_GIT_REVISION={}", git_revision().unwrap_or("unknown".into()));
+}
+
+/// What a build is made of.
+const SOURCES: [&str; 5] = ["src", "kernels", "Cargo.toml", "Cargo.lock", "build.rs"];
+
+/// How it is built and of what, in words: measurements of two builds do not belong into one run, though both be of one
+/// revision (a debug build, other flags, changes that are not committed).
+fn build() -> String {
+    let of = |name: &str| std::env::var(name).unwrap_or_default();
+    let compiler = Command::new(of("RUSTC")).arg("--version").output().ok();
+    let compiler = compiler.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    let compiler: Vec<&str> = compiler.split_whitespace().take(2).collect();
+    let mut features: Vec<String> =
+        std::env::vars().filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase())).collect();
+    features.sort();
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut add = |bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    // Flags may hold paths of this machine: they count, and are not named.
+    add(of("CARGO_ENCODED_RUSTFLAGS").as_bytes());
+    add(of("CARGO_CFG_TARGET_FEATURE").as_bytes());
+    for file in SOURCES.iter().flat_map(|name| files(Path::new(name))) {
+        add(file.to_string_lossy().as_bytes());
+        add(&std::fs::read(&file).unwrap_or_default());
+    }
+    format!(
+        "{} (optimisation {}) for {}, {}{}{}, source {hash:016x}",
+        of("PROFILE"),
+        of("OPT_LEVEL"),
+        of("TARGET"),
+        compiler.join(" "),
+        if features.is_empty() { "" } else { ", with " },
+        features.join(" ")
+    )
+}
+
+/// A file, or all files of a folder in the order of their names.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else { return vec![path.to_path_buf()] };
+    let mut within: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    within.sort();
+    within.iter().flat_map(|path| files(path)).collect()
 }
 
 /// The version that Cargo.lock holds for candle-core.

@@ -79,6 +79,7 @@ fn tested(kind: Kind, before: &[ItemRow], after: &[ItemRow], seed: u64) -> Vec<D
         data: "d".into(),
         kind,
         hash: String::new(),
+        sketch: Vec::new(),
         before: before.iter().collect(),
         after: after.iter().collect(),
     };

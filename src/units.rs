@@ -99,15 +99,15 @@ quantity!(
 );
 quantity!(
     /// Tokens per second.
-    TokensPerSecond, "tokens_per_s", |v| format!("{} tok/s", digits(v))
+    TokensPerSecond, "tokens_per_s", |v| scaled(v, &[(1.0, "tok/s")])
 );
 quantity!(
     /// Requests per second; one sequence of a batch is one request.
-    RequestsPerSecond, "requests_per_s", |v| format!("{} req/s", digits(v))
+    RequestsPerSecond, "requests_per_s", |v| scaled(v, &[(1.0, "req/s")])
 );
 quantity!(
     /// Tokens per joule, which is also tokens per second per watt.
-    TokensPerJoule, "tokens_per_j", |v| format!("{} tok/J", digits(v))
+    TokensPerJoule, "tokens_per_j", |v| scaled(v, &[(1.0, "tok/J")])
 );
 quantity!(
     /// Joules per token.
@@ -115,7 +115,7 @@ quantity!(
 );
 quantity!(
     /// A share of a whole, 1 being all of it; shown in percent.
-    Fraction, "fraction", |v| format!("{} %", digits(v * 100.0))
+    Fraction, "fraction", |v| scaled(v, &[(0.01, "%")])
 );
 quantity!(
     /// Memory traffic in bytes per second; shown in powers of ten, as data sheets do.
@@ -160,6 +160,20 @@ impl Usd {
         self.0.checked_mul(factor).map(Usd)
     }
 
+    /// Why this cannot be what an hour of a machine costs; `None` where it can be. The bounds are far beyond every list:
+    /// what is outside of them is another unit, a lost decimal mark or no price.
+    pub fn hourly_fault(self) -> Option<String> {
+        // 100,000 USD, a few hundred times the dearest machine; 0.0001 USD, a tenth of the cheapest.
+        let (most, least) = (Decimal::from(100_000), Decimal::new(1, 4));
+        let usd = self.0.normalize();
+        match self.0 {
+            usd_per_h if usd_per_h <= Decimal::ZERO => Some(format!("{usd} USD an hour: a price must be above 0")),
+            usd_per_h if usd_per_h > most => Some(format!("{usd} USD an hour: no machine costs more than {most}")),
+            usd_per_h if usd_per_h < least => Some(format!("{usd} USD an hour: no machine costs less than {least}")),
+            _ => None,
+        }
+    }
+
     /// The amount as a float, for plots.
     pub fn to_f64(self) -> f64 {
         use rust_decimal::prelude::ToPrimitive;
@@ -184,13 +198,19 @@ fn money_digits(amount: Decimal) -> String {
     format!("{:.*}", places as usize, amount.round_dp(places))
 }
 
-/// A number at three significant digits without an exponent: `0.0123`, `12.3`, `12300`.
+/// Numbers from here on, and below the other, are written with an exponent: so many zeros nobody counts.
+const HUGE: f64 = 1e15;
+const TINY: f64 = 1e-9;
+
+/// A number at three significant digits, without an exponent where people read it without: `0.0123`, `12.3`, `12300`. What
+/// is no number is a dash.
 pub fn digits(value: f64) -> String {
-    if !value.is_finite() {
-        return value.to_string();
-    }
-    if value == 0.0 {
-        return "0".to_string();
+    match value.abs() {
+        _ if value.is_nan() => return "-".to_string(),
+        0.0 => return "0".to_string(),
+        f64::INFINITY => return value.to_string(),
+        size if !(TINY..HUGE).contains(&size) => return format!("{value:.2e}"),
+        _ => {}
     }
     let magnitude = value.abs().log10().floor();
     let decimals = (2.0 - magnitude).clamp(0.0, 9.0) as usize;
@@ -228,16 +248,23 @@ pub fn digits_plain(value: f64) -> String {
     }
 }
 
-/// `value` in the first unit that it reaches, units given from large to small.
+/// `value` in the first unit that it reaches when it is rounded, units given from large to small; nothing of it is nothing
+/// of the SI unit.
 fn scaled(value: f64, units: &[(f64, &str)]) -> String {
-    let (size, name) = units
-        .iter()
-        .copied()
-        .find(|(size, _)| value.abs() >= *size)
-        .or(units.last().copied().filter(|_| value != 0.0))
-        .unwrap_or(units[0]);
+    if value.is_nan() {
+        return digits(value);
+    }
+    let reached = |(size, _): &&(f64, &str)| match value {
+        0.0 => *size <= 1.0,
+        // 999.7 ms are 1000 at three digits, and that is a second.
+        value => value.abs() * (1.0 + HALF_A_DIGIT) >= *size,
+    };
+    let (size, name) = units.iter().find(reached).or(units.last()).copied().unwrap_or((1.0, ""));
     format!("{} {name}", digits(value / size))
 }
+
+/// By which a number may grow when it is rounded to three digits from just below a power of ten.
+const HALF_A_DIGIT: f64 = 0.0005;
 
 #[cfg(test)]
 mod tests {
@@ -250,11 +277,44 @@ mod tests {
         assert_eq!(Seconds(0.0).human(), "0 s");
         assert_eq!(Seconds(1e-12).human(), "0.00100 ns");
         assert_eq!(Bytes(1536.0).human(), "1.50 KiB");
+        assert_eq!((Bytes(0.0).human(), Watts(0.0).human()), ("0 B".to_string(), "0 W".to_string()));
         assert_eq!(BytesPerSecond(3.35e12).human(), "3.35 TB/s");
         assert_eq!(Fraction(0.4567).human(), "45.7 %");
         assert_eq!(digits(9.996), "10.0");
         assert_eq!(digits(12345.6), "12346");
         assert_eq!(digits(-0.5), "-0.500");
+    }
+
+    #[test]
+    fn nothing_is_nothing_of_the_unit_and_odd_values_are_readable() {
+        let nothing = [
+            Bytes(0.0).human(),
+            Bytes(-0.0).human(),
+            Joules(0.0).human(),
+            Watts(0.0).human(),
+            Seconds(0.0).human(),
+            JoulesPerToken(0.0).human(),
+            TokensPerSecond(0.0).human(),
+            Fraction(0.0).human(),
+        ];
+        assert_eq!(nothing, ["0 B", "0 B", "0 J", "0 W", "0 s", "0 J/tok", "0 tok/s", "0 %"]);
+        assert_eq!((BytesPerSecond(0.0).human(), OpsPerSecond(0.0).human()), ("0 MB/s".into(), "0 MOP/s".into()));
+        let bytes = |value: f64| Bytes(value).human();
+        assert_eq!([bytes(0.3), bytes(1.0), bytes(1023.0), bytes(1024.0)], ["0.300 B", "1.00 B", "1023 B", "1.00 KiB"]);
+        assert_eq!([bytes(-1536.0), bytes(-3.0 * 1024f64.powi(4))], ["-1.50 KiB", "-3.00 TiB"]);
+        assert_eq!([bytes(1024f64.powi(3) - 1.0), bytes(5e18)], ["1.00 GiB", "4547474 TiB"]);
+        assert_eq!([bytes(1e300), bytes(f64::INFINITY), bytes(f64::NAN)], ["9.09e287 TiB", "inf TiB", "-"]);
+        assert_eq!([Seconds(0.9997).human(), Seconds(0.9994).human()], ["1.00 s", "999 ms"]);
+        assert_eq!([Seconds(1e-21).human(), Seconds(-2e-3).human()], ["1.00e-12 ns", "-2.00 ms"]);
+        assert_eq!([Fraction(f64::NAN).human(), TokensPerSecond(f64::NAN).human()], ["-", "-"]);
+        assert_eq!([digits(1e-12), digits(-2.5e20), digits(f64::NEG_INFINITY)], ["1.00e-12", "-2.50e20", "-inf"]);
+    }
+
+    #[test]
+    fn rates_have_their_unit() {
+        assert_eq!(TokensPerSecond(12.34).human(), "12.3 tok/s");
+        assert_eq!(RequestsPerSecond(0.5).human(), "0.500 req/s");
+        assert_eq!(Fraction(1.0).human(), "100 %");
     }
 
     #[test]
@@ -266,6 +326,11 @@ mod tests {
         assert_eq!(Usd(Decimal::new(1234567, 3)).to_string(), "$1234.57");
         assert_eq!(Usd(Decimal::new(123, 6)).to_string(), "$0.000123");
         assert_eq!(Usd(Decimal::ONE).times(f64::NAN), None);
+        for (usd, part) in [("0", "above 0"), ("-5", "above 0"), ("1e9", "more than"), ("0.00005", "less than")] {
+            let usd = Usd(Decimal::from_scientific(usd).or(usd.parse()).unwrap());
+            assert!(usd.hourly_fault().is_some_and(|why| why.contains(part)), "{usd}");
+        }
+        assert_eq!((Usd(Decimal::new(12, 2)).hourly_fault(), Usd(Decimal::from(1020)).hourly_fault()), (None, None));
     }
 
     #[test]

@@ -200,6 +200,7 @@ source = "offer of ACME, 2026-11"
 observed_at = "2026-11-20"
 per = "month"
 usd_per_unit = 1.10
+decimal = "."
 region = "eu"
 [columns]
 instance_type = "SKU"

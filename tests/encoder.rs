@@ -404,7 +404,10 @@ fn errors_name_what_is_wrong() {
         tensors.remove(key);
         tensors.extend(tensor.map(|tensor| (key.to_string(), tensor)));
         write(path, &shape(Architecture::Bert), &tensors);
-        message(EncoderEngine::new(open(path), Kernels::Own).embed(Quant::Int8, &[vec![1]]))
+        match open_folder(path, "safetensors") {
+            Ok(opened) => message(EncoderEngine::new(opened, Kernels::Own).embed(Quant::Int8, &[vec![1]])),
+            Err(error) => error.to_string(),
+        }
     };
     let wrong = broken(Some(Tensor::zeros((96, 95), DType::F32, &Device::Cpu).unwrap()));
     assert!(wrong.contains(key) && wrong.contains("[96, 95]") && wrong.contains("[96, 96]"), "{wrong}");
@@ -412,6 +415,18 @@ fn errors_name_what_is_wrong() {
     assert!(whole.contains(key) && whole.contains("I64"), "{whole}");
     let missing = broken(None);
     assert!(missing.contains(key) && missing.contains("missing"), "{missing}");
+    // The heads of its training stand beside an encoder; a tensor that would change its embeddings is not passed over.
+    let beside = |name: &str| {
+        let extra = (name.to_string(), Tensor::ones(3, DType::F32, &Device::Cpu).unwrap());
+        write(path, &shape(Architecture::Bert), &tensors.clone().into_iter().chain([extra]).collect());
+        open_folder(path, "safetensors").err().map(|error| error.to_string())
+    };
+    assert_eq!(
+        ["pooler.dense.bias", "cls.predictions.bias", "bert.embeddings.position_ids"].map(beside),
+        [None, None, None]
+    );
+    let unused = beside("encoder.layer.9.output.dense.bias").unwrap();
+    assert!(unused.contains("`encoder.layer.9.output.dense.bias` is not used"), "{unused}");
     let config = config_json(&shape(Architecture::Bert)).to_string().replace("\"bert\"", "\"roberta\"");
     std::fs::write(path.join("config.json"), config).unwrap();
     let unknown = message(open_folder(path, "safetensors"));

@@ -4,6 +4,7 @@
 mod support;
 
 use candle_core::DType;
+use sha2::{Digest, Sha256};
 use sizewell::workload::Architecture;
 use std::collections::HashMap;
 use std::path::Path;
@@ -29,6 +30,8 @@ enum Fault {
     BareRedirect,
     /// Not JSON.
     Garbage,
+    /// Weights that are not those whose SHA-256 is published.
+    Corrupt,
 }
 
 fn hub(files: HashMap<String, Vec<u8>>, fault: Fault) -> Server {
@@ -56,8 +59,16 @@ fn answer(request: &Request, address: &str, files: &HashMap<String, Vec<u8>>, fa
     let Some(body) = files.get(name) else { return Answer::new(404, "none") };
     let etag = match fault {
         Fault::EvilTags => "../../../../evil".to_string(),
+        // The tag of a large file is its SHA-256.
+        _ if name.ends_with(".safetensors") || name.ends_with(".gguf") => {
+            Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+        }
         _ => format!("tag-{}", name.replace('.', "-")),
     };
+    let mut body = body.clone();
+    if fault == Fault::Corrupt && name.ends_with(".safetensors") {
+        *body.last_mut().unwrap() ^= 0x11;
+    }
     // Weights are served from elsewhere, as the real hub does.
     if name.ends_with(".safetensors") && !path.starts_with("/cdn/") {
         let elsewhere = format!("{}/cdn/{name}", address.replace("127.0.0.1", "localhost"));
@@ -190,6 +201,45 @@ fn wrong_answers_are_errors_that_name_the_model() {
         assert_eq!(out.status.code(), Some(1), "{fault:?}: {text}");
         assert!(text.contains(ID) && text.contains(part), "{fault:?}: {text}");
         assert!(!text.contains("hf_secret"), "{fault:?}: {text}");
+    }
+}
+
+#[test]
+fn bytes_that_do_not_have_the_published_hash_are_not_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let files = model_files();
+    let server = hub(files.clone(), Fault::Corrupt);
+    let out = profile(home.path(), &server.address, ID, &[]);
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    let published: String =
+        Sha256::digest(&files["model-00001-of-00002.safetensors"]).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(text.contains("model-00001-of-00002.safetensors") && text.contains(&published), "{text}");
+    let blobs = home.path().join("hf/hub/models--owner--tiny-model/blobs");
+    let kept: Vec<_> = std::fs::read_dir(&blobs).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(kept.iter().all(|name| name.to_string_lossy().starts_with("tag-")), "{kept:?}");
+    // From a hub that sends what it has published, the same command goes well.
+    let server = hub(files, Fault::None);
+    let out = profile(home.path(), &server.address, ID, &[]);
+    assert!(matches!(out.status.code(), Some(0 | 5)), "{}", stderr(&out));
+}
+
+#[test]
+fn all_parts_of_a_split_gguf_file_are_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    support::write_split_gguf(dir.path(), "m-Q8_0", &shape(Architecture::Llama));
+    let files = std::fs::read_dir(dir.path()).unwrap().flatten();
+    let files =
+        files.map(|f| (f.file_name().to_string_lossy().into_owned(), std::fs::read(f.path()).unwrap())).collect();
+    let server = hub(files, Fault::None);
+    let home = tempfile::tempdir().unwrap();
+    for (model, envs) in [
+        (ID.to_string(), [].as_slice()),
+        (format!("{ID}:m-Q8_0-00002-of-00002.gguf"), &[]),
+        (ID.to_string(), &[("HF_HUB_OFFLINE", "1")]),
+    ] {
+        let out = profile(home.path(), &server.address, &model, envs);
+        assert!(matches!(out.status.code(), Some(0 | 5)), "{model}: {}", stderr(&out));
     }
 }
 

@@ -17,7 +17,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("power", &["units", "record", "device"] as &[_]),
         ("measure", &["units", "statistics", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
         ("catalog", &["units", "data_file", "workload", "record"] as &[_]),
-        ("evidence", &["units", "data_file", "workload", "record"] as &[_]),
+        ("evidence", &["units", "statistics", "data_file", "workload", "record"] as &[_]),
         // It asks an engine; what judges (`compare`) is arithmetic on what was answered.
         ("quality", &["units", "statistics", "workload", "record", "engine"] as &[_]),
         ("sizing", &["units", "data_file", "workload", "record", "catalog", "evidence"] as &[_]),

@@ -5,18 +5,17 @@ Builds llama-perplexity and llama-quantize from the source that llama-cpp-python
 as GGUF, quantizes it, and prints both programs' figures with their ratios as a Markdown table.
 
     cargo build --release
-    python3 -m venv /tmp/peers && /tmp/peers/bin/pip install cmake ninja gguf safetensors numpy
+    python3 -m venv /tmp/peers && /tmp/peers/bin/pip install gguf safetensors numpy
     /tmp/peers/bin/python benches/peers/llama-quality.py /tmp/llama-quality
 """
 import json
-import os
 import re
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
-VERSION = "0.3.36"
+import llama_source
+
 LEVELS = ["Q8_0", "Q6_K", "Q5_K_S", "Q4_K_S", "Q4_0", "Q3_K_S", "Q2_K"]
 CONTEXT = "512"
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,20 +26,9 @@ def run(*command, **kwargs):
 
 
 def build(folder):
-    binaries = folder / f"llama_cpp_python-{VERSION}/vendor/llama.cpp/build/bin"
-    if (binaries / "llama-perplexity").exists():
-        return binaries
-    run(sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:",
-        f"llama-cpp-python=={VERSION}", cwd=folder)
-    with tarfile.open(folder / f"llama_cpp_python-{VERSION}.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    source = binaries.parents[1]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     options = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF",
                "-DLLAMA_BUILD_SERVER=OFF", "-DBUILD_SHARED_LIBS=OFF"]
-    run("cmake", "-B", "build", "-G", "Ninja", *options, cwd=source, env=environment)
-    run("ninja", "-C", "build", "llama-perplexity", "llama-quantize", cwd=source, env=environment)
-    return binaries
+    return llama_source.build(folder, "build", options, "llama-perplexity", "llama-quantize")
 
 
 def number(text, name):

@@ -16,11 +16,11 @@ import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
-VERSION = "0.3.36"
+import llama_source
+
 LEVELS = {"F16": "f16", "Q8_0": "int8", "Q4_K_M": "int4", "Q4_0": "q4_0"}
 PROMPT, GENERATED = 128, 64
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,23 +37,7 @@ def run(*command, **kwargs):
 
 
 def build(work):
-    source = work / f"llama_cpp_python-{VERSION}/vendor/llama.cpp"
-    binary = source / "build-server/bin/llama-bench"
-    if binary.exists():
-        return binary
-    tools = work / "tools"
-    if not tools.exists():
-        run(sys.executable, "-m", "venv", tools)
-        run(tools / "bin/pip", "install", "--quiet", "cmake", "ninja")
-    if not source.exists():
-        run(tools / "bin/pip", "download", "--no-deps", "--no-binary", "llama-cpp-python", "--no-build-isolation",
-            f"llama-cpp-python=={VERSION}", cwd=work)
-        with tarfile.open(work / f"llama_cpp_python-{VERSION}.tar.gz") as archive:
-            archive.extractall(work, filter="data")
-    environment = {**os.environ, "PATH": f"{tools}/bin:{os.environ['PATH']}"}
-    run("cmake", "-B", "build-server", "-G", "Ninja", *OPTIONS, cwd=source, env=environment)
-    run("ninja", "-C", "build-server", "llama-bench", cwd=source, env=environment)
-    return binary
+    return llama_source.build(work, "build-server", OPTIONS, "llama-bench") / "llama-bench"
 
 
 def theirs(binary, file, threads):
@@ -131,7 +115,7 @@ def main():
                  cell([each["batch16"] for each in own]), cell([each["load"] for each in own]),
                  cell([each["peak"] for each in own])]
         print("| " + " | ".join(cells) + " |")
-    print(f"\n{args.model}, random weights, {args.threads} threads; llama.cpp of llama-cpp-python {VERSION}; tokens/s, "
+    print(f"\n{args.model}, random weights, {args.threads} threads; llama.cpp of llama-cpp-python {llama_source.VERSION}; tokens/s, "
           f"{args.rounds} rounds in turn: median (lowest to highest).")
 
 

@@ -27,13 +27,14 @@ import socket
 import statistics
 import subprocess
 import sys
-import tarfile
 import time
 import urllib.request
 from importlib import metadata
 from pathlib import Path
 
-LLAMA, GUIDELLM, AIPERF = "0.3.36", "0.8.1", "0.13.0"
+import llama_source
+
+GUIDELLM, AIPERF = "0.8.1", "0.13.0"
 WARM_UP = 5  # seconds
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "models/reference"
@@ -87,26 +88,16 @@ def venv(folder, *packages):
     return python
 
 
-def build(work, tools):
-    source = work / f"llama_cpp_python-{LLAMA}/vendor/llama.cpp"
-    binary = source / "build-server/bin/llama-server"
-    if binary.exists():
-        return binary
-    run(tools, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", f"llama-cpp-python=={LLAMA}", cwd=work)
-    with tarfile.open(work / f"llama_cpp_python-{LLAMA}.tar.gz") as archive:
-        archive.extractall(work, filter="data")
-    environment = {**os.environ, "PATH": f"{tools.parent}:{os.environ['PATH']}"}
-    run("cmake", "-B", "build-server", "-G", "Ninja", *OPTIONS, cwd=source, env=environment)
-    run("ninja", "-j", os.cpu_count(), "-C", "build-server", "llama-server", cwd=source, env=environment)
-    return binary
+def build(work):
+    return llama_source.build(work, "build-server", OPTIONS, "llama-server") / "llama-server"
 
 
-def model(work, tools, layers):
+def model(work, writer, layers):
     """The reference with idle layers, as GGUF."""
     file = work / f"reference-{layers}.gguf"
     if not file.exists():
-        run(tools, "-c", DEEPEN, REFERENCE, work / f"reference-{layers}", layers)
-        run(tools, ROOT / "benches/peers/reference_to_gguf.py", work / f"reference-{layers}", file)
+        run(writer, "-c", DEEPEN, REFERENCE, work / f"reference-{layers}", layers)
+        run(writer, ROOT / "benches/peers/reference_to_gguf.py", work / f"reference-{layers}", file)
     return file
 
 
@@ -275,10 +266,8 @@ def main():
     args = parser.parse_args()
     args.work = args.work.resolve()
     args.work.mkdir(parents=True, exist_ok=True)
-    tools = args.work / "tools/bin/python"
-    if not tools.exists():
-        tools = venv(args.work / "tools", "cmake", "ninja", "gguf", "safetensors", "numpy")
-    binary, gguf = build(args.work, tools), model(args.work, tools, args.layers)
+    writer = venv(args.work / "writer", "gguf", "safetensors", "numpy")
+    binary, gguf = build(args.work), model(args.work, writer, args.layers)
     tokenizer(args.work)
     clients = [(guidellm, install_guidellm(args.work)), (aiperf, install_aiperf(args.work))]
     if not args.public_only:
@@ -307,7 +296,7 @@ def main():
     built = next(line.removeprefix("version: ") for line in (version.stdout + version.stderr).splitlines()
                  if line.startswith("version"))
     own = run(args.sizewell, "--version").strip()
-    print(f"\nllama-server of llama-cpp-python {LLAMA} ({built}), {args.threads} threads, {args.slots} slots; guidellm "
+    print(f"\nllama-server of llama-cpp-python {llama_source.VERSION} ({built}), {args.threads} threads, {args.slots} slots; guidellm "
           f"{GUIDELLM}; aiperf {AIPERF}; {own}; {args.layers} layers, {args.prompt} + {args.gen_tokens} tokens, "
           f"{args.requests} requests a run, {args.rounds} rounds: median (lowest-highest).")
 

@@ -1,5 +1,6 @@
 //! Accelerators: dense peaks, bandwidth, memory. Empty is not known, never zero.
 
+use super::tables::Fault;
 use crate::units::{Bytes, BytesPerSecond, OpsPerSecond};
 use crate::workload::{Arithmetic, Quant};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,33 @@ pub struct Accelerator {
 }
 
 impl Accelerator {
+    /// What is wrong with the numbers of the row: a figure that is not above 0 would make a card infinitely slow, or worth
+    /// nothing.
+    pub fn fault(&self) -> Option<Fault> {
+        let figures = [
+            ("memory_gb", self.memory_gb),
+            ("memory_mib", self.memory_mib),
+            ("memory_bandwidth_gb_per_s", self.memory_bandwidth_gb_per_s),
+            ("memory_bus_bits", self.memory_bus_bits),
+            ("memory_gbit_per_s_per_pin", self.memory_gbit_per_s_per_pin),
+            ("fp32_tflops", self.fp32_tflops),
+            ("fp16_tflops", self.fp16_tflops),
+            ("bf16_tflops", self.bf16_tflops),
+            ("fp8_tflops", self.fp8_tflops),
+            ("int8_tops", self.int8_tops),
+            ("int4_tops", self.int4_tops),
+            ("sm_count", self.sm_count.map(f64::from)),
+            ("max_sm_clock_mhz", self.max_sm_clock_mhz),
+            ("l2_mib", self.l2_mib),
+            ("tdp_w", self.tdp_w),
+        ];
+        let bad = figures.into_iter().find(|(_, value)| value.is_some_and(|v| !(v.is_finite() && v > 0.0)));
+        bad.map(|(name, value)| {
+            let message = format!("{name} is {}; leave it empty where it is not known", value.unwrap_or_default());
+            ("non_positive_figure", message)
+        })
+    }
+
     /// Memory that a model can use: what the driver reports, or a cautious share of the nominal size.
     pub fn memory(&self) -> Option<Bytes> {
         match (self.memory_mib, self.memory_gb) {

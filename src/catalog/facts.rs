@@ -1,5 +1,6 @@
 //! The smaller tables: providers, sources, what comes on top of an instance, and the carbon of regions.
 
+use super::tables::Fault;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,20 @@ pub enum ProviderClass {
     Managed,
     /// What the user brought.
     Own,
+}
+
+impl ProviderClass {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hyperscaler => "hyperscaler",
+            Self::GpuCloud => "gpu_cloud",
+            Self::Marketplace => "marketplace",
+            Self::Serverless => "serverless",
+            Self::Managed => "managed",
+            Self::Own => "own",
+        }
+    }
 }
 
 /// Whether the time after a request, while an instance waits for the next, is paid.
@@ -59,6 +74,23 @@ pub struct Provider {
     pub bills_idle: Option<IdleBilling>,
     /// What else to know.
     pub note: String,
+}
+
+/// The first of some figures that is not a number of at least 0.
+fn below_0(figures: &[(&str, Option<f64>)]) -> Option<String> {
+    let bad = figures.iter().find(|(_, value)| value.is_some_and(|v| !(v.is_finite() && v >= 0.0)));
+    bad.map(|(name, value)| format!("{name} is {}; it must not be below 0", value.unwrap_or_default()))
+}
+
+impl Provider {
+    /// What is wrong with the numbers of the row.
+    pub fn fault(&self) -> Option<Fault> {
+        if let Some(pue) = self.pue.filter(|pue| !(1.0..10.0).contains(pue)) {
+            return Some(("impossible_pue", format!("pue is {pue}; halls take 1 to 10 times what is in them")));
+        }
+        let times = [("billing_increment_s", self.billing_increment_s), ("min_charge_s", self.min_charge_s)];
+        below_0(&times).map(|why| ("negative_amount", why))
+    }
 }
 
 mod yes_no {
@@ -133,6 +165,22 @@ pub struct Adder {
     pub note: String,
 }
 
+impl Adder {
+    /// What is wrong with the numbers of the row.
+    pub fn fault(&self) -> Option<Fault> {
+        if self.usd.is_sign_negative() && !self.usd.is_zero() {
+            return Some(("negative_amount", format!("usd is {}: nobody is paid for taking it", self.usd)));
+        }
+        // Dollars a GB and month, or seconds: a thousand dollars, or ten days.
+        let most = if self.kind == AdderKind::IdleTimeout { 1_000_000 } else { 1_000 };
+        if self.usd > Decimal::from(most) {
+            return Some(("implausible_price", format!("usd is {}, beyond {most}: another unit", self.usd)));
+        }
+        let tiers = [("tier_from_gb", self.tier_from_gb), ("tier_to_gb", self.tier_to_gb)];
+        below_0(&tiers).map(|why| ("broken_tiers", why))
+    }
+}
+
 /// A row of carbon.csv.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,4 +197,13 @@ pub struct CarbonRow {
     pub observed_at: Option<Date>,
     /// Id in sources.csv.
     pub source: String,
+}
+
+impl CarbonRow {
+    /// What is wrong with the numbers of the row.
+    pub fn fault(&self) -> Option<Fault> {
+        let share = self.carbon_free_fraction.is_none_or(|share| (0.0..=1.0).contains(&share));
+        let grams = self.g_co2e_per_kwh.is_finite() && self.g_co2e_per_kwh >= 0.0;
+        (!(share && grams)).then(|| ("impossible_carbon", "grams are below 0, or the share is not one".to_string()))
+    }
 }

@@ -3,6 +3,7 @@
 pub mod accelerator;
 pub mod adopt;
 pub mod alias;
+mod carry;
 pub mod check;
 pub mod cpu;
 pub mod facts;
@@ -10,11 +11,13 @@ pub mod finding;
 pub mod import;
 mod join;
 pub mod load;
+pub mod lock;
 pub mod offer;
 pub mod price;
 pub mod shape;
 pub mod snapshot;
 pub mod tables;
+pub mod text;
 pub mod update;
 
 pub use accelerator::Accelerator;

@@ -107,9 +107,11 @@ impl Offer {
         self.flags.iter().any(|flag| STALE.contains(&&**flag))
     }
 
-    /// Days between the observation and `today`; `None` where the date is not known.
+    /// Days between the observation and `today`; `None` where the date is not known. A date after `today` is none: it or
+    /// the clock of the machine is wrong. That of a place where it is tomorrow already is of today.
     pub fn age_days(&self, today: Date) -> Option<i64> {
-        self.observed_at.map(|seen| (today - seen).get_days() as i64)
+        let days = i64::from((today - self.observed_at?).get_days());
+        (days >= -1).then_some(days.max(0))
     }
 
     /// Price of an hour; `None` where there is none, or it is not of a time.

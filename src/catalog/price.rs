@@ -1,8 +1,12 @@
 //! Prices: what an instance costs, where, in which market, as observed when.
 
+use super::tables::Fault;
+use super::text;
+use crate::units::Usd;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How an offer is bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -140,7 +144,7 @@ pub struct PriceRow {
     /// How it is bought.
     pub market: Market,
     /// Price in USD, exact; empty where it is not known.
-    #[serde(with = "rust_decimal::serde::str_option")]
+    #[serde(serialize_with = "rust_decimal::serde::str_option::serialize", deserialize_with = "usd")]
     pub usd: Option<Decimal>,
     /// What the price is of.
     pub unit: Unit,
@@ -160,6 +164,16 @@ pub struct PriceRow {
     pub interruption_band: Option<InterruptionBand>,
     /// See instance-catalog/README.md; separated by semicolons.
     pub flags: String,
+}
+
+/// A price that is a number, or nothing; the error shows the text.
+fn usd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
+    match Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(number) => decimal(&number)
+            .map(Some)
+            .ok_or_else(|| Error::custom(format!("usd: `{}` is no price", text::shown(&number)))),
+    }
 }
 
 /// What identifies a price: all but one price of a key are duplicates.
@@ -189,6 +203,29 @@ impl PriceRow {
     /// The key of the row within its provider.
     pub fn key(&self) -> PriceKey<'_> {
         (&self.instance_type, &self.region, &self.zone, self.market, self.unit, &self.tenancy, &self.os)
+    }
+
+    /// What is wrong with the names and numbers of the row.
+    pub fn fault(&self) -> Option<Fault> {
+        for name in [&self.instance_type, &self.region, &self.zone] {
+            if let Some(why) = text::fault(name) {
+                return Some(("bad_name", format!("`{}` {why}", text::shown(name))));
+            }
+        }
+        for (name, value) in [("billing_increment_s", self.billing_increment_s), ("min_charge_s", self.min_charge_s)] {
+            if let Some(value) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+                return Some(("negative_amount", format!("{name} is {value}; it must not be below 0")));
+            }
+        }
+        let usd = self.usd?;
+        if usd <= Decimal::ZERO {
+            return Some(("non_positive_price", format!("usd is {usd}: nothing is sold for that")));
+        }
+        let Some(per_hour) = self.unit.per_hour() else { return None };
+        let hourly = usd.checked_mul(Decimal::from(per_hour)).unwrap_or(Decimal::MAX);
+        Usd(hourly)
+            .hourly_fault()
+            .map(|why| ("implausible_price", format!("usd is {usd} a {}, {why}", self.unit.name())))
     }
 
     /// Price of an hour; `None` where there is no price or it is not of a time.

@@ -1,5 +1,7 @@
 //! Shapes: what an instance type is made of. Prices refer to them.
 
+use super::tables::Fault;
+use super::text;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
@@ -73,8 +75,17 @@ impl ShapeRow {
         }
     }
 
-    /// What is wrong with the numbers of the row.
-    pub fn fault(&self) -> Option<String> {
+    /// What is wrong with the names and numbers of the row.
+    pub fn fault(&self) -> Option<Fault> {
+        self.words().map(|why| ("bad_shape", why))
+    }
+
+    fn words(&self) -> Option<String> {
+        for name in [&self.instance_type, &self.accelerator] {
+            if let Some(why) = text::fault(name) {
+                return Some(format!("`{}` {why}", text::shown(name)));
+            }
+        }
         let sizes = [
             ("accelerator_count", self.accelerator_count),
             ("vcpus", self.vcpus),

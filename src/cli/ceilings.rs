@@ -75,7 +75,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         }
     }
     record.status = RunStatus::Complete;
-    record.finished_at = Some(jiff::Timestamp::now());
+    record.finished_at = Some(crate::record::clock::now());
     if let Some(folder) = folder {
         folder.write_record(&record)?;
         talk.say(format!("wrote {}", folder.path().display()));

@@ -14,13 +14,11 @@ use crate::engine::candle::threads;
 use crate::measure::clock::{Clock, SystemClock};
 use crate::measure::coldstart::{Phases, phases};
 use crate::record::coldstart::{ColdStartRow, PageCache};
-use crate::record::{RunFolder, RunStatus};
+use crate::record::{RunFolder, RunStatus, whole};
 use crate::report::content;
 use crate::units::Seconds;
 use crate::workload::{Case, Quant};
 use anyhow::Context;
-use jiff::Timestamp;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -136,7 +134,8 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         Origin::Seed(_) => {
             talk.say(format!("writing random weights in {quant} to start from"));
             gguf_writer::write(&written, &model.shape, model.weights.as_mut(), quant, &model.name)?;
-            what.model = written.display().to_string();
+            // By its name within the folder, which may have a name that is no text.
+            what.model = format!("./{WEIGHTS}");
             vec![written.clone()]
         }
     };
@@ -147,7 +146,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     }
     let rows = rows?;
     record.status = if rows.len() == 2 * repeat { RunStatus::Complete } else { RunStatus::Interrupted };
-    record.finished_at = Some(Timestamp::now());
+    record.finished_at = Some(crate::record::clock::now());
     run.write_record(&record)?;
     match json {
         true => output::json(&rows)?,
@@ -169,7 +168,7 @@ fn starts(
     talk: &Talk,
 ) -> anyhow::Result<Vec<ColdStartRow>> {
     let path = folder.join("coldstart.csv");
-    let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    let file = whole::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
     let mut writer = csv::Writer::from_writer(file.try_clone()?);
     let mut rows = Vec::new();
     for number in 1..=repeat {
@@ -177,7 +176,7 @@ fn starts(
             if stop_was_asked() {
                 return Ok(rows);
             }
-            let row = one(what, files, number, cache);
+            let row = one(what, files, folder, number, cache);
             if row.outcome != "ok" {
                 talk.warn(format!("start {number}: {}", row.outcome));
             }
@@ -190,7 +189,7 @@ fn starts(
     Ok(rows)
 }
 
-fn one(what: &What, files: &[PathBuf], repeat: usize, cache: PageCache) -> ColdStartRow {
+fn one(what: &What, files: &[PathBuf], folder: &Path, repeat: usize, cache: PageCache) -> ColdStartRow {
     let prepared = match cache {
         PageCache::Cold => page_cache::evict(files).map_err(|e| e.to_string()),
         PageCache::Warm => {
@@ -204,7 +203,7 @@ fn one(what: &What, files: &[PathBuf], repeat: usize, cache: PageCache) -> ColdS
             "the system kept {:.0} % of the weights in memory: the start is not cold",
             100.0 * cached.unwrap_or(0.0)
         )),
-        Ok(_) => spawn(what, files).map_err(|e| format!("{e:#}")),
+        Ok(_) => spawn(what, files, folder).map_err(|e| format!("{e:#}")),
     };
     let phases = started.as_ref().ok().copied();
     ColdStartRow {
@@ -224,14 +223,17 @@ fn one(what: &What, files: &[PathBuf], repeat: usize, cache: PageCache) -> ColdS
 }
 
 /// Starts the process and reads what it says.
-fn spawn(what: &What, files: &[PathBuf]) -> anyhow::Result<Phases> {
+fn spawn(what: &What, files: &[PathBuf], folder: &Path) -> anyhow::Result<Phases> {
     let mut command = Command::new(std::env::current_exe()?);
+    if what.model == format!("./{WEIGHTS}") {
+        command.current_dir(folder);
+    }
     command.arg(PROBE_VERB).args(["--model", &what.model, "--device", &what.device.to_string()]);
     command.args(["--prompt", &what.prompt.to_string()]);
     command.args(what.quant.iter().flat_map(|quant| ["--quant".to_string(), quant.to_string()]));
     command.args(what.threads.iter().flat_map(|threads| ["--threads".to_string(), threads.to_string()]));
     for path in files {
-        command.arg("--file").arg(path);
+        command.arg("--file").arg(std::path::absolute(path)?);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let begun = SystemClock.now();

@@ -1,7 +1,8 @@
 //! `sizewell quality --baseline`: what has changed since a recorded run, and the history that a daily job keeps.
 
 use super::evaluating::Rows;
-use super::quality::{Args, Job};
+use super::job::Job;
+use super::quality::Args;
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::engine::candle::source::OpenedModel;
@@ -10,9 +11,8 @@ use crate::quality::data::Kind;
 use crate::quality::drift::{ALPHA, Compared, Testing, compare};
 use crate::record::drift::{CONFIRMING, append_history, read_history, streaks};
 use crate::record::{BaselineRecord, DataRecord, DriftWindow, ItemRow, QualityRecord, Run, RunFolder, RunRecord};
-use crate::report::content::drift as tables;
+use crate::report::content::{drift as tables, quality};
 use crate::report::plot::history;
-use jiff::Timestamp;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
@@ -110,12 +110,13 @@ impl Baseline {
         folder: &RunFolder,
     ) -> anyhow::Result<Vec<DriftWindow>> {
         let mut sets = Vec::new();
-        for (set, today) in job.sets.iter().zip(&rows.data) {
+        for ((set, today), sketch) in job.sets.iter().zip(&rows.data).zip(&rows.sketches) {
             let before = &self.data(set.kind)?.name;
             sets.push(Compared {
                 data: set.name.clone(),
                 kind: set.kind,
                 hash: today.hash.clone(),
+                sketch: sketch.clone(),
                 before: self.items.iter().filter(|item| item.data == *before).collect(),
                 after: rows.items.iter().filter(|item| item.data == set.name).collect(),
             });
@@ -123,7 +124,7 @@ impl Baseline {
         let sets = compare(&sets, Testing { alpha: ALPHA, seed: args.seed, critical_values: true });
         let model = run.model.as_ref();
         self.history.push(DriftWindow {
-            at: Timestamp::now(),
+            at: crate::record::clock::now(),
             baseline: self.record,
             run: folder.path().display().to_string(),
             model: model.map_or(String::new(), |model| model.name.clone()),
@@ -181,10 +182,12 @@ pub(super) fn show(args: &Args, run: &Run, windows: &[DriftWindow], talk: &Talk)
     };
     if args.json {
         output::json(&serde_json::json!({
-            "run": run.path, "window": windows.len(), "drift": last, "streaks": streaks(windows), "plots": plots,
+            "run": run.path.display().to_string(), "window": windows.len(), "drift": last, "streaks": streaks(windows), "plots": plots.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         }))?;
     } else {
-        output::table(&tables::window(windows))?;
+        let mut table = tables::window(windows);
+        table.notes.extend(run.record.quality.iter().flat_map(quality::of_data));
+        output::table(&table)?;
         if args.details {
             output::table(&tables::tests(last))?;
         }
@@ -210,7 +213,7 @@ fn draw(file: &Path, windows: &[DriftWindow]) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for plot in history::plots(windows) {
         let path = file.with_file_name(format!("{stem}-{}.svg", plot.name));
-        std::fs::write(&path, plot.svg).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+        output::file(&path, plot.svg.as_bytes())?;
         paths.push(path);
     }
     Ok(paths)

@@ -52,6 +52,9 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if args.price_per_hour.is_some_and(|price| price <= Decimal::ZERO) {
         return usage("--price-per-hour must be above 0");
     }
+    let outputs: Vec<&Path> = [&args.junit, &args.markdown].into_iter().flatten().map(PathBuf::as_path).collect();
+    let read = args.runs.iter().chain(&args.baseline).chain(&args.policy).map(PathBuf::as_path);
+    output::check_files(&outputs, &read.collect::<Vec<_>>())?;
     let policy = match &args.policy {
         Some(path) => Policy::read(path).or_else(usage)?,
         None => Policy::of_a_baseline(),
@@ -66,11 +69,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         baseline: baseline.as_ref().map(|side| price(&args, &policy, side)).transpose()?.flatten(),
     };
     let judgement = judge(&candidate, baseline.as_ref(), &policy, prices).or_else(usage)?;
-    // Whoever stops reading the table does not turn a verdict into a pass.
-    match write(&args, &judgement) {
-        Err(error) if super::is_closed_pipe(&error) => {}
-        written => written?,
-    }
+    write(&args, &judgement)?;
     if judgement.verdict == Verdict::CannotTell {
         talk.warn("it cannot be told: see what it would take");
     }
@@ -85,11 +84,11 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
 fn write(args: &Args, judgement: &Judgement) -> anyhow::Result<()> {
     // Files first: whoever reads the screen may leave early.
     if let Some(path) = &args.junit {
-        put(path, &junit::export(judgement).map_err(anyhow::Error::msg)?)?;
+        output::file(path, junit::export(judgement).map_err(anyhow::Error::msg)?.as_bytes())?;
     }
     let summary = summary(judgement);
     if let Some(path) = &args.markdown {
-        put(path, &summary)?;
+        output::file(path, summary.as_bytes())?;
     }
     let in_github = std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
     if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|_| in_github) {
@@ -114,10 +113,6 @@ fn write(args: &Args, judgement: &Judgement) -> anyhow::Result<()> {
         output::text(&annotations::lines(judgement))?;
     }
     Ok(())
-}
-
-fn put(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// The verdicts as Markdown.

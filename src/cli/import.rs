@@ -62,7 +62,8 @@ fn formats() -> String {
 
 /// Reads result files into a run folder.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    let shape = args.model.as_deref().map(shape::read).transpose().or_else(usage)?;
+    let shape =
+        args.model.as_deref().map(|model| shape::read(model, talk.shows_progress())).transpose().or_else(usage)?;
     let instance = args.instance.as_deref().map(MachinePrice::parse_instance).transpose().or_else(usage)?;
     let overrides = Overrides {
         hardware: args.hardware,
@@ -82,7 +83,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         return usage(format!("`{name}` is not a format that can be imported; there are auto, {}", names.join(", ")));
     }
     let reading = evidence::read_files(&args.files, format, &overrides)?;
-    evidence::write(&args.output, &reading, std::env::args().collect(), jiff::Timestamp::now())?;
+    evidence::write(&args.output, &reading, super::argv(), crate::record::clock::now())?;
     let runs = &reading.runs;
     let cases: usize = runs.iter().map(|run| run.cases.len()).sum();
     let shapeless = runs.iter().filter(|run| run.record.model.is_none()).count();

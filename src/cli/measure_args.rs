@@ -11,6 +11,9 @@ use clap::ValueEnum;
 use rust_decimal::Decimal;
 use std::path::PathBuf;
 
+/// The seed where none is given.
+const SEED: u64 = 42;
+
 /// Kernels on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum KernelsArg {
@@ -34,9 +37,9 @@ pub struct MeasureArgs {
     #[arg(long, short, value_name = "MODEL")]
     pub model: Option<String>,
     /// Device to run on: `cpu`, `cuda:0` (`sizewell devices` lists them), `cuda` for every card, `all`, or several with
-    /// commas between. Each is measured alone, in a run of its own.
-    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
-    pub device: String,
+    /// commas between; the CPU by default. Each is measured alone, in a run of its own.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
     /// Whose kernels compute: this project's, or candle's own, one operation after the other (on cards in builds with
     /// --features cuda only).
     #[arg(long, value_enum, default_value = "own", conflicts_with = "resume")]
@@ -47,7 +50,7 @@ pub struct MeasureArgs {
     pub power_limit: Vec<PowerLimit>,
     /// Sweep and limits: quick, standard, thorough, or a .toml file.
     #[arg(long, short, value_name = "NAME|FILE", conflicts_with = "quick")]
-    pub workload: Option<String>,
+    pub workload: Option<PathBuf>,
     /// Short for --workload quick.
     #[arg(long)]
     pub quick: bool,
@@ -81,17 +84,17 @@ pub struct MeasureArgs {
     /// CPUs to pin the engine to, such as 0-3,8.
     #[arg(long, value_name = "LIST")]
     pub pin: Option<String>,
-    /// Seed of random weights, prompts and resampling.
-    #[arg(long, default_value_t = 42)]
-    pub seed: u64,
+    /// Seed of random weights, prompts and resampling; 42 by default.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Do not measure the ceilings of the machine (and do not project to other hardware).
     #[arg(long)]
     pub no_ceilings: bool,
     /// The instance that this machine is, such as aws:m7a.large, where it cannot be recognised.
-    #[arg(long = "as", value_name = "PROVIDER:TYPE")]
+    #[arg(long = "as", value_name = "PROVIDER:TYPE", conflicts_with = "resume")]
     pub instance: Option<String>,
     /// What an hour of this machine costs, in USD.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", conflicts_with = "resume")]
     pub price_per_hour: Option<Decimal>,
     /// Folder for the run; results/DATE-HOST-MODEL by default.
     #[arg(long, short, value_name = "DIR", conflicts_with = "resume")]
@@ -105,11 +108,11 @@ impl MeasureArgs {
     /// The sweep with what the command line changes in it.
     pub fn sweep(&self) -> anyhow::Result<Sweep> {
         let mut sweep = match self.workload.as_deref() {
-            Some(file) if file.ends_with(".toml") => {
-                let text = std::fs::read_to_string(file).map_err(|e| anyhow::anyhow!("{file}: {e}"))?;
-                Sweep::parse(file, &text)?
+            Some(file) if file.extension().is_some_and(|ending| ending == "toml") => {
+                let text = std::fs::read_to_string(file).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
+                Sweep::parse(&file.to_string_lossy(), &text)?
             }
-            Some(name) => Sweep::named(name).or_else(usage)?,
+            Some(name) => Sweep::named(&name.to_string_lossy()).or_else(usage)?,
             None => Sweep::named(if self.quick { "quick" } else { "standard" }).or_else(usage)?,
         };
         if !self.quant.is_empty() {
@@ -138,6 +141,16 @@ impl MeasureArgs {
         Ok(sweep)
     }
 
+    /// The devices that were asked for, as they were named.
+    pub fn device(&self) -> &str {
+        self.device.as_deref().unwrap_or("cpu")
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(SEED)
+    }
+
     /// The number of threads, checked.
     pub fn engine_threads(&self) -> anyhow::Result<usize> {
         match (self.threads, &self.pin) {
@@ -159,7 +172,7 @@ impl MeasureArgs {
 
     /// The devices, and why there are fewer than asked for.
     pub fn devices(&self) -> anyhow::Result<(Vec<DeviceId>, Option<String>)> {
-        let (devices, remark) = match DeviceId::list(&self.device) {
+        let (devices, remark) = match DeviceId::list(self.device()) {
             Err(error @ DeviceListError::Unknown(_)) => return usage(format!("--device {error}")),
             other => other?,
         };

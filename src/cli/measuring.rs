@@ -2,6 +2,7 @@
 
 use super::measure_args::MeasureArgs;
 use super::progress::{Progress, stop_on_signal, stop_was_asked};
+use super::resume;
 use super::setup::{self, Part, Place, Setup};
 use super::talk::Talk;
 use super::{Exit, usage};
@@ -104,7 +105,7 @@ pub fn measure_configured(
 ) -> anyhow::Result<Series> {
     stop_on_signal();
     if let Some(path) = &args.resume {
-        let measured = measure_one(setup::resume(path, args, engine_threads, talk)?, args, engine_threads, talk)?;
+        let measured = measure_one(resume::resume(path, args, engine_threads, talk)?, args, engine_threads, talk)?;
         return Ok(Series { measured: vec![measured], failed: false });
     }
     // Errors of the command line show before anything is changed or measured.

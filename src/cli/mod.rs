@@ -10,6 +10,8 @@ mod drift;
 mod evaluating;
 mod gate;
 mod import;
+mod job;
+mod keeping;
 mod load;
 mod measure_args;
 mod measuring;
@@ -23,6 +25,7 @@ mod quality;
 mod rank;
 mod rank_args;
 mod report;
+mod resume;
 mod run;
 mod setup;
 mod shape;
@@ -154,6 +157,30 @@ enum Command {
 }
 
 impl Cli {
+    /// Reads the command line. What is not to be run is said: an error, or the help that was asked for.
+    pub fn read() -> Result<Self, ExitCode> {
+        let error = match Self::try_parse() {
+            Ok(cli) => return Ok(cli),
+            Err(error) => error,
+        };
+        let is_plain = std::env::args_os().all(|word| word.to_str().is_some_and(|word| talk::printable(word) == word));
+        let printed = match (error.use_stderr(), is_plain) {
+            // Words of the command line are repeated in it.
+            (true, false) => {
+                talk::line(error.render().to_string().trim_end());
+                Ok(())
+            }
+            _ => error.print(),
+        };
+        match printed {
+            Err(why) if !error.use_stderr() && why.kind() != std::io::ErrorKind::BrokenPipe => {
+                talk::line(&format!("error: stdout cannot be written: {why}"));
+                Err(Exit::Failed.code())
+            }
+            _ => Err(ExitCode::from(error.exit_code() as u8)),
+        }
+    }
+
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<Exit> {
         let talk = Talk::new(self.quiet);
@@ -182,15 +209,14 @@ impl Cli {
     }
 }
 
-/// Whoever read our output has seen enough (`sizewell models list | head -1`).
-pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+/// The command line for a record: what is no text is written as near to it as can be.
+fn argv() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// The day that ages of prices are counted to.
 pub fn today() -> jiff::civil::Date {
-    jiff::ZonedDateTime::now().date()
+    crate::record::clock::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date()
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use super::talk::Talk;
 use super::{Exit, output, usage};
-use crate::engine::candle::source::{gguf_writer, synthetic};
+use crate::engine::candle::source::{gguf_writer, hub, model_shape, synthetic};
 use crate::report::table::{DASH, Table};
 use crate::units::{Quantity, digits};
 use crate::workload::{CacheType, ModelShape, Preset, Quant};
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 /// What to do with model presets.
 #[derive(Debug, clap::Subcommand)]
@@ -19,8 +20,9 @@ pub enum Verb {
     },
     /// Show the shape of one, and what it needs.
     Show {
-        /// Name of the preset.
-        name: String,
+        /// A preset, a file of one, a GGUF file, a folder with config.json, a config.json, or a hub id.
+        #[arg(value_name = "MODEL")]
+        name: OsString,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -49,13 +51,14 @@ const LISTED: [Quant; 3] = [Quant::F16, Quant::Int8, Quant::Int4];
 pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
     match verb {
         Verb::List { json } => list(json),
-        Verb::Show { name, json } => show(&name, json),
+        Verb::Show { name, json } => show(&name, json, talk),
         Verb::Synth { model, quant, seed, output } => {
-            let preset = Preset::named(&model).or_else(usage)?;
+            let preset = named(&model).or_else(usage)?;
             if preset.shape.is_encoder() {
                 let task = preset.shape.architecture.task().name();
                 return usage(format!("{model} is for {task}: GGUF files are written of models that generate text"));
             }
+            output::check_files(&[&output], &[])?;
             if output.exists() {
                 return usage(format!("{} exists: remove it, or choose another name", output.display()));
             }
@@ -64,6 +67,16 @@ pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
             talk.say(format!("wrote {}", output.display()));
             Ok(Exit::Done)
         }
+    }
+}
+
+/// A preset for random weights; of a model that exists as files, its weights are there already.
+fn named(model: &str) -> Result<Preset, String> {
+    match Path::new(model).exists() {
+        true => {
+            Err(format!("{model} is a file or folder: random weights are written of a preset, which --model names"))
+        }
+        false => Preset::named(model),
     }
 }
 
@@ -97,8 +110,29 @@ fn cache_of(shape: &ModelShape) -> String {
     }
 }
 
-fn show(name: &str, json: bool) -> anyhow::Result<Exit> {
-    let preset = Preset::named(name).or_else(usage)?;
+/// The preset called `name`, or one that says of a file, folder or hub id what a preset would.
+fn described(name: &OsStr, talk: &Talk) -> anyhow::Result<Preset> {
+    if let Some(name) = name.to_str().filter(|name| !Path::new(name).exists())
+        && let Ok(preset) = Preset::named(name)
+    {
+        return Ok(preset);
+    }
+    let exists = Path::new(name).exists() || name.to_str().is_some_and(hub::is_hub_id);
+    match model_shape(name, talk.shows_progress()) {
+        Ok(known) => Ok(Preset {
+            about: known.name.clone(),
+            name: known.name,
+            source: known.source,
+            parameters: None,
+            shape: known.shape,
+        }),
+        Err(error) if exists => Err(error.into()),
+        Err(error) => usage(error.to_string()),
+    }
+}
+
+fn show(name: &OsStr, json: bool, talk: &Talk) -> anyhow::Result<Exit> {
+    let preset = described(name, talk)?;
     if json {
         output::json(&preset)?;
         return Ok(Exit::Done);

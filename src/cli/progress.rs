@@ -1,6 +1,6 @@
 //! A progress bar with the current case and the time left; plain lines where there is no terminal.
 
-use super::talk::{Talk, line};
+use super::talk::{Talk, line, printable};
 use crate::measure::{Observer, Phase};
 use crate::record::{CaseKey, CaseRow, Outcome};
 use crate::units::Quantity;
@@ -71,7 +71,7 @@ impl Progress {
 
     fn message(&self, text: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{}: {text}{}", self.current, self.time_left()));
+            bar.set_message(printable(&format!("{}: {text}{}", self.current, self.time_left())).into_owned());
         }
     }
 

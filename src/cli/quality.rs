@@ -1,8 +1,10 @@
 //! `sizewell quality`: what a quantization or a pruning costs in answers.
 
 use super::catalog::load_catalog;
-use super::drift::{self, Baseline};
+use super::drift;
 use super::evaluating::{Rows, evaluate};
+use super::job::{Job, job, open, same_vocabulary};
+use super::keeping::{self, Keeping};
 use super::measure_args::{KernelsArg, MeasureArgs};
 use super::measuring;
 use super::progress::stop_on_signal;
@@ -11,51 +13,66 @@ use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::DeviceId;
 use crate::engine::candle::opened::About;
-use crate::engine::candle::source::{self, OpenedModel, REFERENCE};
+use crate::engine::candle::source::OpenedModel;
 use crate::engine::candle::threads;
+use crate::quality::QualityError;
 use crate::quality::compare;
-use crate::quality::data::DataSet;
 use crate::quality::variant::AskedPruning;
-use crate::quality::windows::{Plan, Windows, bos_of};
-use crate::quality::{QualityError, Variant};
-use crate::record::{CalibrationRecord, ItemRow, QualityRecord, QualityRow, Run, RunFolder, RunStatus, VariantRecord};
+use crate::record::{
+    ItemRow, ModelRecord, QualityRecord, QualityRow, Run, RunFolder, RunRecord, RunStatus, VariantRecord,
+};
 use crate::report::content;
 use crate::sizing::MachinePrice;
 use crate::units::Usd;
-use crate::workload::pruning::Method;
-use crate::workload::{Quant, chronicle, preset};
-use jiff::Timestamp;
-use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use crate::workload::Quant;
 use rust_decimal::Decimal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Sequences that Wanda weighs activations on, as many as its authors use.
-const CALIBRATION_WINDOWS: usize = 128;
-/// The longest window by default.
-const CONTEXT: usize = 512;
 /// Prompt and tokens of the case that the speed of each level is measured by.
 const SPEED_CASE: (usize, usize) = (128, 32);
+
+/// What a run is begun with, and goes on with.
+const BEGUN_WITH: [&str; 19] = [
+    "model",
+    "reference",
+    "data",
+    "context",
+    "stride",
+    "quant",
+    "prune",
+    "calibration",
+    "margin",
+    "device",
+    "kernels",
+    "threads",
+    "seed",
+    "no_speed",
+    "baseline",
+    "watch",
+    "instance",
+    "price_per_hour",
+    "output",
+];
 
 /// Arguments of `quality`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// GGUF file, folder with config.json and safetensors, hub id, or `reference`, the small model in this program.
-    #[arg(long, short, value_name = "MODEL")]
+    #[arg(long, short, value_name = "MODEL", default_value = "", hide_default_value = true)]
     pub(super) model: String,
     /// Another model to hold it against, such as the f16 file that a quantized one was made of.
     #[arg(long, value_name = "MODEL")]
     pub(super) reference: Option<String>,
     /// Data sets: plain text, or JSON lines (METHODOLOGY.md says which keys); those in this program for `reference`.
     #[arg(long, short, value_delimiter = ',', value_name = "FILE,...")]
-    data: Vec<PathBuf>,
+    pub(super) data: Vec<PathBuf>,
     /// Tokens of a window of text; 512 or what the model has by default.
     #[arg(long, value_name = "N")]
-    context: Option<usize>,
+    pub(super) context: Option<usize>,
     /// How far windows are apart, every token counted once; by default each stands alone and its second half counts, as
     /// with llama.cpp.
     #[arg(long, value_name = "N")]
-    stride: Option<usize>,
+    pub(super) stride: Option<usize>,
     /// Levels to compare, the reference first: f32, bf16, f16, int8, q6_k, q5_k, int4, q4_0, q3_k, q2_k. By default the
     /// file's own, int8 and int4.
     #[arg(long, value_parser = Quant::parse_runnable, value_delimiter = ',', value_name = "LEVEL,...")]
@@ -66,7 +83,7 @@ pub struct Args {
     pub(super) prune: Vec<AskedPruning>,
     /// Text that Wanda weighs activations by; not that of the evaluation.
     #[arg(long, value_name = "FILE")]
-    calibration: Option<PathBuf>,
+    pub(super) calibration: Option<PathBuf>,
     /// The change that sample sizes are counted for: a share of right answers, or of the perplexity.
     #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
     pub(super) margin: f64,
@@ -78,7 +95,7 @@ pub struct Args {
     pub(super) kernels: KernelsArg,
     /// Threads of the engine; one for each physical core by default.
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    pub(super) threads: Option<usize>,
     /// Seed of resampling.
     #[arg(long, default_value_t = 42)]
     pub(super) seed: u64,
@@ -99,7 +116,10 @@ pub struct Args {
     price_per_hour: Option<Decimal>,
     /// Folder for the run; results/DATE-HOST-MODEL-quality by default.
     #[arg(long, short, value_name = "DIR")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
+    /// Continue the run in this folder behind the variants that are finished; it says what is compared with what.
+    #[arg(long, value_name = "DIR", conflicts_with_all = BEGUN_WITH)]
+    resume: Option<PathBuf>,
     /// Show every figure with its interval, and what could have been found, as quality.csv has them.
     #[arg(long)]
     pub(super) details: bool,
@@ -108,20 +128,15 @@ pub struct Args {
     pub(super) json: bool,
 }
 
-/// What is asked for, checked.
-pub(super) struct Job {
-    pub(super) variants: Vec<Variant>,
-    pub(super) sets: Vec<DataSet>,
-    pub(super) context: usize,
-    pub(super) stride: Option<usize>,
-    pub(super) bos: Option<u32>,
-    pub(super) calibration: Vec<Vec<u32>>,
-    pub(super) baseline: Option<Baseline>,
-    calibration_record: Option<CalibrationRecord>,
-}
-
 /// Evaluates every variant, measures how fast it is, and shows one table.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(mut args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+    let resumed = args.resume.take();
+    if let Some(folder) = &resumed {
+        args = keeping::asked_by(folder, &args)?;
+    }
+    if args.model.is_empty() {
+        return usage("--model is missing: a GGUF file, a folder, a hub id, or `reference`");
+    }
     if !(args.margin > 0.0 && args.margin < 1.0) {
         return usage("--margin must be between 0 and 1");
     }
@@ -137,47 +152,116 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         same_vocabulary(&model, other)?;
     }
     let mut job = job(&args, &model, other.as_ref())?;
+    job.sets.iter().flat_map(|set| set.survey.notes().into_iter().map(move |note| (set, note))).for_each(
+        |(set, note)| {
+            talk.warn(format!("{}: {note}", set.location));
+        },
+    );
     stop_on_signal();
-    let measure = measure_args(&args, &job, &model)?;
-    let folder = if args.no_speed || job.baseline.is_some() {
-        new_folder(&measure, &model, engine_threads)?
-    } else {
-        measured(&measure, engine_threads, talk)?
-    };
+    let folder = begun_or_continued(resumed.as_deref(), &args, &job, &model, engine_threads, talk)?;
     let (folder, mut record) = RunFolder::resume(&folder)?;
     let reference_record = other.as_ref().map(About::of).map(model_record).transpose()?;
+    let keeping = Keeping::new(&folder, &job, &record, reference_record.as_ref())?;
+    // The speed of the levels may be known by now, and their quality is not.
+    (record.status, record.finished_at) = (RunStatus::Running, None);
+    folder.write_record(&record)?;
     let mut rows = Rows::default();
-    evaluate(&args, &job, model, other, &folder, &mut rows, talk)?;
+    let reference_model = reference_record.as_ref();
+    let mut so_far = |rows: &Rows| publish(&folder, &mut record, rows, (&args, &job), reference_model);
+    if let Err(error) = evaluate(&args, &job, model, other, &keeping, &mut rows, &mut so_far, talk) {
+        return Err(stopped(error, &folder, &mut record, job.variants.len()));
+    }
     let windows = match job.baseline.take() {
         Some(baseline) => baseline.window(&args, &job, &rows, &record, &folder)?,
         None => Vec::new(),
     };
-    record.quality = Some(QualityRecord {
-        reference: job.variants[0].quant,
-        reference_model: reference_record,
-        margin: args.margin,
-        data: std::mem::take(&mut rows.data),
-        variants: std::mem::take(&mut rows.variants),
-        calibration: job.calibration_record.clone(),
-        drift: windows.last().cloned(),
-    });
-    compare::judge(&mut rows.figures);
-    folder.write_csv("quality.csv", &QualityRow::HEADER, rows.figures.iter().map(QualityRow::fields))?;
-    folder.write_csv(ItemRow::FILE, &ItemRow::HEADER, rows.items.iter().map(ItemRow::fields))?;
-    record.status = RunStatus::Complete;
-    record.finished_at = Some(Timestamp::now());
+    let figures = publish(&folder, &mut record, &rows, (&args, &job), reference_model)?;
+    if let Some(quality) = &mut record.quality {
+        quality.drift = windows.last().cloned();
+    }
+    (record.status, record.finished_at) = (RunStatus::Complete, Some(crate::record::clock::now()));
     folder.write_record(&record)?;
+    keeping.forget();
     let path = folder.path().to_path_buf();
     drop(folder);
     let run = Run::read(&path)?;
-    if windows.is_empty() { show(&args, &run, &rows.figures, talk) } else { drift::show(&args, &run, &windows, talk) }
+    if windows.is_empty() { show(&args, &run, &figures, talk) } else { drift::show(&args, &run, &windows, talk) }
+}
+
+/// The folder of the run: a new one, with the speed of the levels where that is asked for, or one that goes on.
+fn begun_or_continued(
+    resumed: Option<&Path>,
+    args: &Args,
+    job: &Job,
+    model: &OpenedModel,
+    engine_threads: usize,
+    talk: &Talk,
+) -> anyhow::Result<PathBuf> {
+    match resumed {
+        Some(path) => {
+            if let Some(left) = keeping::speed_left(path, args)? {
+                measured(&left, engine_threads, talk)?;
+            }
+            talk.say(format!("continuing {}: {} variants are finished", path.display(), keeping::finished(path)));
+            Ok(path.to_path_buf())
+        }
+        None => {
+            let measure = measure_args(args, job, model)?;
+            match args.no_speed || job.baseline.is_some() {
+                true => new_folder(&measure, model, engine_threads),
+                false => measured(&measure, engine_threads, talk),
+            }
+        }
+    }
+}
+
+/// Writes what is known so far, judged: the files of a run that is killed hold the variants that are finished.
+fn publish(
+    folder: &RunFolder,
+    record: &mut RunRecord,
+    rows: &Rows,
+    (args, job): (&Args, &Job),
+    reference_model: Option<&ModelRecord>,
+) -> anyhow::Result<Vec<QualityRow>> {
+    let mut figures = rows.figures.clone();
+    compare::judge(&mut figures);
+    record.quality = Some(QualityRecord {
+        reference: job.variants[0].quant,
+        reference_model: reference_model.cloned(),
+        margin: args.margin,
+        data: rows.data.clone(),
+        variants: rows.variants.clone(),
+        calibration: job.calibration_record.clone(),
+        drift: None,
+    });
+    folder.write_csv("quality.csv", &QualityRow::HEADER, figures.iter().map(QualityRow::fields))?;
+    folder.write_csv(ItemRow::FILE, &ItemRow::HEADER, rows.items.iter().map(ItemRow::fields))?;
+    folder.write_record(record)?;
+    Ok(figures)
+}
+
+/// The error with what is kept and how to go on, where the user stopped it.
+fn stopped(error: anyhow::Error, folder: &RunFolder, record: &mut RunRecord, variants: usize) -> anyhow::Error {
+    if !matches!(error.downcast_ref(), Some(QualityError::Stopped)) {
+        return error;
+    }
+    record.status = RunStatus::Interrupted;
+    if let Err(error) = folder.write_record(record) {
+        return error.into();
+    }
+    let path = folder.path();
+    let kept = keeping::finished(path);
+    anyhow::anyhow!(
+        "stopped: {kept} of {variants} variants are finished and kept; go on with: sizewell quality --resume {}",
+        path.display()
+    )
 }
 
 fn show(args: &Args, run: &Run, figures: &[QualityRow], talk: &Talk) -> anyhow::Result<Exit> {
     let usd_per_h = usd_per_h(args)?;
     if args.json {
         output::json(&serde_json::json!({
-            "run": run.path, "quality": run.record.quality, "figures": figures, "cases": run.cases.iter().map(|row| row.fields()).collect::<Vec<_>>(),
+            "run": run.path.display().to_string(), "quality": run.record.quality, "figures": figures, "cases": run.cases.iter().map(|row| row.fields()).collect::<Vec<_>>(),
         }))?;
     } else {
         output::table(&content::quality::variants(run, figures, usd_per_h))?;
@@ -205,178 +289,6 @@ fn usd_per_h(args: &Args) -> anyhow::Result<Option<f64>> {
     Ok(load_catalog(None)?.on_demand_usd_per_h(&provider, &name))
 }
 
-fn open(name: &str, seed: u64, talk: &Talk) -> anyhow::Result<OpenedModel> {
-    let model = source::open(name, seed, talk.shows_progress())?;
-    if model.synthetic {
-        return usage(format!("{name} has random weights, whose answers say nothing: name a model with trained ones"));
-    }
-    let Some(tokenizer) = &model.tokenizer else {
-        anyhow::bail!(
-            "{name} has no tokenizer (tokenizer.json, or a vocabulary in the GGUF file): text cannot be read"
-        );
-    };
-    let most = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
-    if most as usize >= model.shape.vocab_size {
-        anyhow::bail!(
-            "{name}: its tokenizer has a token {most}, but the model has {} only: they do not belong together",
-            model.shape.vocab_size
-        );
-    }
-    Ok(model)
-}
-
-fn same_vocabulary(model: &OpenedModel, other: &OpenedModel) -> anyhow::Result<()> {
-    let vocabulary = |model: &OpenedModel| model.tokenizer.as_ref().map(|tokenizer| tokenizer.get_vocab(true));
-    if model.shape.vocab_size != other.shape.vocab_size || vocabulary(model) != vocabulary(other) {
-        return usage(format!(
-            "{} and {} have different vocabularies: their answers cannot be compared token by token",
-            model.name, other.name
-        ));
-    }
-    Ok(())
-}
-
-fn job(args: &Args, model: &OpenedModel, other: Option<&OpenedModel>) -> anyhow::Result<Job> {
-    let native = model.weights.native_quant().unwrap_or(Quant::F16);
-    let base = other.and_then(|other| other.weights.native_quant());
-    let baseline = Baseline::open(args, model)?;
-    let variants = match &baseline {
-        Some(baseline) => vec![baseline.variant],
-        None => variants(args, model, base, native)?,
-    };
-    let sets = sets(args)?;
-    let most = model.shape.max_context.min(other.map_or(usize::MAX, |other| other.shape.max_context));
-    let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
-    let bos = bos_of(tokenizer);
-    let asked = Plan { context: args.context.unwrap_or(most.min(CONTEXT)), stride: args.stride, bos };
-    let Plan { context, stride, .. } = match &baseline {
-        Some(baseline) => same_windows(args, baseline, &sets, asked)?,
-        None => asked,
-    };
-    if context < 8 || context > most {
-        return usage(format!("--context {context}: a window is of 8 to {most} tokens, which the model has"));
-    }
-    if stride.is_some_and(|stride| stride == 0 || stride >= context) {
-        return usage(format!("--stride must be between 1 and {}", context - 1));
-    }
-    let wanda = args.prune.iter().any(|asked| asked.pruning.method == Method::Wanda);
-    let (calibration, calibration_record) =
-        if wanda { calibration(args, model, context, bos)? } else { (Vec::new(), None) };
-    Ok(Job { variants, sets, context, stride, bos, calibration, baseline, calibration_record })
-}
-
-/// Every kind of data must be one that the baseline has, and its text must have been cut in the same way.
-fn same_windows(args: &Args, baseline: &Baseline, sets: &[DataSet], asked: Plan) -> anyhow::Result<Plan> {
-    let mut plan = asked;
-    for set in sets {
-        let data = baseline.data(set.kind)?;
-        if let Some(context) = data.context {
-            plan = Plan { context, stride: data.stride, bos: asked.bos };
-            let other = args.context.is_some_and(|asked| asked != context)
-                || (args.stride.is_some() && args.stride != data.stride);
-            if other || data.bos != asked.bos {
-                return usage(format!(
-                    "windows of the baseline have {context} tokens, stride {:?} and begin with {:?}: others cannot be \
-                     compared with them",
-                    data.stride, data.bos
-                ));
-            }
-        }
-    }
-    Ok(plan)
-}
-
-/// The reference first.
-fn variants(args: &Args, model: &OpenedModel, base: Option<Quant>, native: Quant) -> anyhow::Result<Vec<Variant>> {
-    let quants = match args.quant.as_slice() {
-        [] => {
-            // Against another model its level is not one to compare; a quantized file has its own level only.
-            let rest = [Quant::Int8, Quant::Int4].into_iter().filter(|quant| *quant != native);
-            let all = std::iter::once(native).chain(rest).filter(|quant| Some(*quant) != base);
-            all.filter(|quant| model.weights.check_quant(*quant).is_ok()).collect()
-        }
-        asked => asked.to_vec(),
-    };
-    for quant in &quants {
-        model.weights.check_quant(*quant).or_else(usage)?;
-    }
-    let Some(first) = base.or(quants.first().copied()) else {
-        return usage("no level of this model can be run: name one with --quant");
-    };
-    if base.is_some() && quants.contains(&first) {
-        return usage(format!("--reference is in {first} too: its figures could not be told from those of the model"));
-    }
-    let mut variants = vec![Variant::plain(first)];
-    variants.extend(quants.into_iter().skip(usize::from(base.is_none())).map(Variant::plain));
-    for asked in &args.prune {
-        let quant = asked.quant.unwrap_or(native);
-        model.weights.check_quant(quant).or_else(usage)?;
-        variants.push(Variant { quant, pruning: Some(asked.pruning) });
-    }
-    for (index, variant) in variants.iter().enumerate().skip(1) {
-        if variants[..index].contains(variant) {
-            return usage(format!("{variant} is named twice"));
-        }
-    }
-    Ok(variants)
-}
-
-fn sets(args: &Args) -> anyhow::Result<Vec<DataSet>> {
-    let sets: Vec<DataSet> = match (args.data.as_slice(), preset::reference_files()) {
-        ([], Some(files)) if args.model == REFERENCE => {
-            let mut sets = Vec::new();
-            for name in ["text.txt", "choice.jsonl", "generate.jsonl", "pairs.jsonl", "classify.jsonl"] {
-                let file = files.get_file(files.path().join(name));
-                sets.push(DataSet::embedded(name, file.map_or(&[], |file| file.contents()))?);
-            }
-            sets
-        }
-        ([], _) => return usage("--data is missing: a text, or JSON lines of questions (METHODOLOGY.md, section 8)"),
-        (paths, _) => paths.iter().map(|path| DataSet::open(path)).collect::<Result<_, _>>()?,
-    };
-    for (index, set) in sets.iter().enumerate() {
-        if sets[..index].iter().any(|other| other.name == set.name || other.kind == set.kind) {
-            return usage(format!(
-                "{} is of a kind ({}) or name that another set has: a run takes one set of each kind",
-                set.location,
-                set.kind.name()
-            ));
-        }
-    }
-    Ok(sets)
-}
-
-/// Windows of text that no evaluation sees.
-fn calibration(
-    args: &Args,
-    model: &OpenedModel,
-    context: usize,
-    bos: Option<u32>,
-) -> anyhow::Result<(Vec<Vec<u32>>, Option<CalibrationRecord>)> {
-    let set = match &args.calibration {
-        Some(path) if args.data.contains(path) => {
-            return usage("--calibration is one of the data sets: Wanda would be judged on what it was fitted to");
-        }
-        Some(path) => DataSet::open(path)?,
-        None if args.model == REFERENCE => {
-            let text = chronicle::text(1 << 20, &mut Xoshiro256PlusPlus::seed_from_u64(args.seed.wrapping_add(3)));
-            DataSet::embedded("chronicle.txt", text.into_bytes().leak())?
-        }
-        None => {
-            return usage("Wanda needs --calibration FILE: text like the model's use, and not that of the evaluation");
-        }
-    };
-    let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
-    let windows = Windows::new(&set, tokenizer, Plan { context, stride: None, bos })?;
-    let windows: Vec<Vec<u32>> =
-        windows.take(CALIBRATION_WINDOWS).map(|window| Ok(window?.tokens)).collect::<Result<_, QualityError>>()?;
-    if windows.is_empty() {
-        anyhow::bail!("{} does not fill a window of {context} tokens", set.location);
-    }
-    let record = CalibrationRecord { location: set.location.clone(), windows: windows.len(), context };
-    Ok((windows, Some(record)))
-}
-
 /// How the speed of the levels is measured: batch 1, a short prompt.
 fn measure_args(args: &Args, job: &Job, model: &OpenedModel) -> anyhow::Result<MeasureArgs> {
     let mut quant: Vec<Quant> = Vec::new();
@@ -395,14 +307,14 @@ fn measure_args(args: &Args, job: &Job, model: &OpenedModel) -> anyhow::Result<M
     };
     Ok(MeasureArgs {
         model: Some(args.model.clone()),
-        device: args.device.to_string(),
+        device: Some(args.device.to_string()),
         kernels: args.kernels,
         quant,
         batch: vec![1],
         prompt: vec![prompt.min(model.shape.max_context / 2)],
         gen_tokens: vec![tokens.min(model.shape.max_context / 4).max(2)],
         threads: args.threads,
-        seed: args.seed,
+        seed: Some(args.seed),
         no_ceilings: true,
         quick: true,
         instance: args.instance.clone(),
@@ -417,7 +329,11 @@ fn measured(measure: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow
     let series = measuring::measure_configured(measure, None, engine_threads, talk)?;
     match series.measured.first() {
         Some(measured) if measured.complete => Ok(measured.run.path.clone()),
-        _ => anyhow::bail!("stopped before quality was measured"),
+        Some(measured) => anyhow::bail!(
+            "stopped before quality was measured; go on with: sizewell quality --resume {}",
+            measured.run.path.display()
+        ),
+        None => anyhow::bail!("stopped before anything was measured"),
     }
 }
 

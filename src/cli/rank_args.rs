@@ -15,7 +15,7 @@ use crate::units::{Bytes, Seconds, Usd, parse_seconds};
 use crate::workload::Quant;
 use clap::ValueEnum;
 use rust_decimal::Decimal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Markets on the command line.
@@ -428,6 +428,12 @@ impl RankArgs {
             return usage(format!("the folders hold several {what}s: --{what} says which ({})", known.join(", ")));
         }
         Ok(())
+    }
+
+    /// Files that are read.
+    pub fn files(&self) -> Vec<&Path> {
+        let one = [&self.lengths, &self.demand.day].into_iter().flatten();
+        self.runs.iter().chain(&self.evidence).chain(&self.own).chain(one).map(PathBuf::as_path).collect()
     }
 
     /// Whether a demand was given.

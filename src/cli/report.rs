@@ -3,7 +3,7 @@
 use super::catalog::load_catalog;
 use super::rank_args::RankArgs;
 use super::talk::Talk;
-use super::{Exit, usage};
+use super::{Exit, output, usage};
 use crate::catalog::Catalog;
 use crate::record::coldstart::{self, ColdStartRow};
 use crate::record::drift::read_history;
@@ -34,7 +34,8 @@ enum Target {
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     // The names first: a slip in the last should not cost the work for the others.
     let targets: Vec<Target> = args.output.iter().map(|path| target(path)).collect::<anyhow::Result<_>>()?;
-    not_the_record(&args.what.runs, &args.output)?;
+    let outputs: Vec<&Path> = args.output.iter().map(PathBuf::as_path).filter(|path| !path.is_dir()).collect();
+    output::check_files(&outputs, &args.what.files())?;
     // What is wrong with the settings is said before any folder is read.
     args.what.request(None)?;
     let (runs, cold) = match args.what.runs.as_slice() {
@@ -65,33 +66,6 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Done)
-}
-
-/// Files of a run that no report may take the place of.
-const RECORD: [&str; 9] = [
-    "run.json",
-    "cases.csv",
-    "samples.csv",
-    "power.csv",
-    "quality.csv",
-    "quality_items.csv",
-    "coldstart.csv",
-    "requests.csv",
-    "run.lock",
-];
-
-fn not_the_record(runs: &[PathBuf], outputs: &[PathBuf]) -> anyhow::Result<()> {
-    let whole = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    for (index, output) in outputs.iter().enumerate() {
-        let record = runs.iter().flat_map(|run| RECORD.map(|name| run.join(name)));
-        if record.into_iter().any(|file| whole(&file) == whole(output)) {
-            return usage(format!("{} is a part of the run: choose another name", output.display()));
-        }
-        if outputs[..index].iter().any(|other| whole(other) == whole(output)) {
-            return usage(format!("{} is named twice", output.display()));
-        }
-    }
-    Ok(())
 }
 
 fn target(path: &Path) -> anyhow::Result<Target> {
@@ -141,27 +115,18 @@ pub fn of_run<'a>(runs: &'a [&'a Run], catalog: &'a Catalog, request: &'a RankRe
 /// Writes a report in one form.
 pub fn write(report: &Report<'_>, exporter: &dyn Exporter, path: &Path, talk: &Talk) -> anyhow::Result<()> {
     let bytes = exporter.export(report)?;
-    put(path, &bytes)?;
+    output::file(path, &bytes)?;
     talk.say(format!("wrote {}", path.display()));
     Ok(())
-}
-
-fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let written = std::fs::write(path, bytes);
-    if written.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::StorageFull) {
-        // Half a report is worse than none: it would be taken for a whole one.
-        let _ = std::fs::remove_file(path);
-    }
-    written.with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Writes every plot into a folder: SVG, and PNG where asked for.
 pub fn write_plots(report: &Report<'_>, folder: &Path, png: bool) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     for plot in report.plots() {
-        put(&folder.join(format!("{}.svg", plot.name)), plot.svg.as_bytes())?;
+        output::file(&folder.join(format!("{}.svg", plot.name)), plot.svg.as_bytes())?;
         if png {
-            put(&folder.join(format!("{}.png", plot.name)), &picture::png(&plot)?)?;
+            output::file(&folder.join(format!("{}.png", plot.name)), &picture::png(&plot)?)?;
         }
     }
     Ok(())

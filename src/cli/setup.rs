@@ -18,7 +18,6 @@ use crate::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION}
 use crate::record::{RunFolder, RunRecord, RunStatus};
 use crate::units::Watts;
 use crate::workload::Sweep;
-use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,7 +85,7 @@ pub fn start(
     talk: &Talk,
 ) -> anyhow::Result<Setup> {
     let sweep = args.sweep()?;
-    let model = Opened::open(model, args.seed, talk.shows_progress())?;
+    let model = Opened::open(model, args.seed(), talk.shows_progress())?;
     let sweep = with_native_levels(sweep, args, &model).for_model(model.about().shape).or_else(usage)?;
     let mut record = new_record(args, engine_threads);
     let card = open_card(part.device)?;
@@ -109,7 +108,7 @@ pub fn start(
     let hardware = record.engine.hardware.as_ref().unwrap_or(&record.environment.cpu.model);
     let limit = part.limit.map_or(String::new(), |(_, watts)| format!(" at {watts}"));
     talk.say(format!("{name} on {hardware}{limit}, into {}", path.display()));
-    if args.device == "cpu" && cuda::count().is_ok_and(|cards| cards > 0) {
+    if args.device() == "cpu" && cuda::count().is_ok_and(|cards| cards > 0) {
         talk.say("this machine has an NVIDIA card, which --device cuda:0 would use");
     }
     if let Some(overhead) = record.overhead {
@@ -137,7 +136,7 @@ pub(super) fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError
 }
 
 /// The name of the engine that computes by candle's own kernels: what it measures is not mixed with the other's.
-const CANDLE_OPS: &str = "candle-ops";
+pub(super) const CANDLE_OPS: &str = "candle-ops";
 
 /// The engine record of candle's own kernels, from that of the project's.
 pub(super) fn by_candle(own: EngineRecord) -> EngineRecord {
@@ -182,9 +181,24 @@ fn with_native_levels(mut sweep: Sweep, args: &MeasureArgs, model: &Opened) -> S
     sweep
 }
 
+/// What computes on the CPU.
+pub(super) fn cpu_engine() -> EngineRecord {
+    EngineRecord {
+        name: "candle".to_string(),
+        version: CANDLE_VERSION.to_string(),
+        device: "cpu".to_string(),
+        hardware: None,
+        kernels: Level::best().name().to_string(),
+        compute_type:
+            "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)"
+                .to_string(),
+        ..EngineRecord::default()
+    }
+}
+
 /// A record of this machine and program, with nothing measured yet.
 pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
-    let mut environment = inventory::environment(std::env::args().collect(), engine_threads, args.pin.clone());
+    let mut environment = inventory::environment(super::argv(), engine_threads, args.pin.clone());
     if let Ok(machine) = args.machine() {
         if let Some((provider, instance_type)) = machine.instance {
             environment.instance.provider = Some(provider);
@@ -199,23 +213,13 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         accelerators: 0,
         schema_version: SCHEMA_VERSION,
         status: RunStatus::Running,
-        started_at: Timestamp::now(),
+        started_at: crate::record::clock::now(),
         finished_at: None,
         environment,
-        engine: EngineRecord {
-            name: "candle".to_string(),
-            version: CANDLE_VERSION.to_string(),
-            device: "cpu".to_string(),
-            hardware: None,
-            kernels: Level::best().name().to_string(),
-            compute_type:
-                "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)"
-                    .to_string(),
-            ..EngineRecord::default()
-        },
+        engine: cpu_engine(),
         model: None,
         workload: None,
-        seed: args.seed,
+        seed: args.seed(),
         arrival: "closed_batch".to_string(),
         metric_definitions: "vLLM and MLPerf: TPOT = (E2E - TTFT) / (n - 1), ITL = pooled gaps (METHODOLOGY.md)"
             .to_string(),
@@ -227,66 +231,6 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         quality: None,
         traffic: None,
     }
-}
-
-/// Continues the run in a folder.
-pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow::Result<Setup> {
-    let asked =
-        !args.quant.is_empty() || !args.batch.is_empty() || !args.prompt.is_empty() || !args.gen_tokens.is_empty();
-    let asked = asked || !args.kv_cache.is_empty() || !args.image_size.is_empty();
-    let limits = args.max_time.is_some() || args.precision.is_some();
-    if asked || limits || args.workload.is_some() || args.quick || args.model.is_some() {
-        return usage("--resume continues what the folder says: leave out --model, --workload, axes and limits");
-    }
-    let (folder, mut record) = RunFolder::resume(path)?;
-    for warning in &folder.warnings {
-        talk.warn(warning);
-    }
-    if record.traffic.is_some() {
-        return usage(format!(
-            "{} is a load test, which is not continued: `sizewell load` starts another",
-            path.display()
-        ));
-    }
-    let Some(known) = &record.model else { return usage(format!("{} holds ceilings only", path.display())) };
-    let here = inventory::environment(Vec::new(), engine_threads, args.pin.clone());
-    let there = &record.environment;
-    if (&here.cpu.model, here.cpu.engine_threads) != (&there.cpu.model, there.cpu.engine_threads) {
-        anyhow::bail!(
-            "{} was begun on {} with {} threads; here it is {} with {}: cases of both cannot stand in one run",
-            path.display(),
-            there.cpu.model,
-            there.cpu.engine_threads,
-            here.cpu.model,
-            here.cpu.engine_threads
-        );
-    }
-    let name = known.location.clone().unwrap_or(known.name.clone());
-    let model = Opened::open(&name, record.seed, talk.shows_progress())?;
-    if model.about().origin.hash()? != known.hash {
-        anyhow::bail!("{name} is not the model that the run was begun with (its hash differs)");
-    }
-    talk.say(format!("continuing {}: {} cases are done", path.display(), folder.done.len()));
-    record.status = RunStatus::Running;
-    let device: DeviceId = record.engine.device.parse()?;
-    let limit = match (record.power.limit_w, device.card()) {
-        (Some(watts), Some(index)) => {
-            let mut guard = LimitGuard::start(&std::env::current_exe()?, index)?;
-            guard.set(watts)?;
-            Some(guard)
-        }
-        _ => None,
-    };
-    let card = open_card(device)?;
-    let hardware = card.as_ref().map(|card| card.facts.name.clone());
-    if hardware != record.engine.hardware {
-        let names = [&hardware, &record.engine.hardware].map(|name| name.as_deref().unwrap_or("the CPU").to_string());
-        anyhow::bail!("{} was begun on {}; {} is {} here", path.display(), names[1], record.engine.device, names[0]);
-    }
-    let (power, _) = power::open(Path::new("/"), device);
-    let kernels = if record.engine.name == CANDLE_OPS { Kernels::Candle } else { Kernels::Own };
-    let engine = model.engine(card, kernels)?;
-    Ok(Setup { folder, record, device, engine, power, limit })
 }
 
 /// `results/DATE-HOST-MODEL`, with a number behind it where that is taken.

@@ -1,10 +1,12 @@
 //! Results go to stdout, talk goes to stderr.
 
+pub use crate::report::terminal::{printable, printable_lines};
 use std::io::{IsTerminal, Write};
 
-/// Writes a line to stderr. Whoever closed it does not want to know: that is no reason to stop measuring.
+/// Writes a line to stderr, what is said in it by others made harmless. Whoever closed it does not want to know: that is no
+/// reason to stop measuring.
 pub fn line(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable_lines(text));
 }
 
 /// Speaks to the person at the terminal.

@@ -17,6 +17,7 @@ pub fn environment(argv: Vec<String>, engine_threads: usize, pinned_to: Option<S
     Environment {
         sizewell_version: env!("CARGO_PKG_VERSION").to_string(),
         git_revision: env!("SIZEWELL_GIT_REVISION").to_string(),
+        build: Some(env!("SIZEWELL_BUILD").to_string()),
         argv,
         hostname: text(uname.nodename()),
         machine: machine(root),

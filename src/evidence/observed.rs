@@ -2,6 +2,7 @@
 
 use super::{device, model};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
+use crate::statistics::LEAST_SPREAD;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use crate::workload::{Case, ModelShape, Quant};
 use std::collections::BTreeMap;
@@ -214,11 +215,20 @@ pub fn rate(mean: f64, deviation: Option<f64>, samples: usize) -> Option<Estimat
     }
     // Student's quantile at 97.5 %, for the few repetitions that benchmarks make.
     const T: [f64; 9] = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26];
-    let half = deviation
-        .filter(|_| samples > 1)
-        .map(|deviation| T.get(samples - 2).copied().unwrap_or(2.0) * deviation / (samples as f64).sqrt());
+    // Equal samples say how finely they were written down, and not that the next would be the same.
+    let half = deviation.filter(|_| samples > 1).map(|deviation| {
+        let t = T.get(samples - 2).copied().unwrap_or(2.0);
+        let spread = deviation.max(LEAST_SPREAD * mean);
+        (t * spread / (samples as f64).sqrt()).max(last_digit(mean) / 2.0)
+    });
     let end = |sign: f64| half.map(|half| TokensPerSecond((mean + sign * half).max(mean * 1e-3)));
     Some(Estimate { value: TokensPerSecond(mean), lo: end(-1.0), hi: end(1.0) })
+}
+
+/// What the last digit of a number stands for as it is written: 0.1 of 218.5, 1 of 230.
+fn last_digit(value: f64) -> f64 {
+    let decimals = value.to_string().split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    10f64.powi(-(decimals.min(300) as i32))
 }
 
 /// The time that `tokens` take at a rate, with its interval.
@@ -230,4 +240,24 @@ pub fn time_of(tokens: f64, rate: Estimate<TokensPerSecond>) -> Distribution<Sec
 /// A number of bytes above 0.
 pub fn bytes(value: Option<f64>) -> Option<Bytes> {
     value.filter(|v| v.is_finite() && *v > 0.0).map(Bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_samples_are_not_certain() {
+        let interval = |mean: f64, deviation: f64, samples: usize| {
+            let rate = rate(mean, Some(deviation), samples).unwrap();
+            rate.lo.zip(rate.hi).map(|(lo, hi)| (lo.0, hi.0))
+        };
+        assert_eq!(interval(230.0, 0.0, 1), None, "one sample has no spread");
+        // 4.30 x 0.0005 x 8000 / sqrt(3), and half of what the last digit of 23 is.
+        let (lo, hi) = interval(8000.0, 0.0, 3).unwrap();
+        assert!((hi - 8009.93).abs() < 0.01 && (lo - 7990.07).abs() < 0.01, "{lo} {hi}");
+        assert_eq!(interval(23.0, 0.0, 5), Some((22.5, 23.5)));
+        let (lo, hi) = interval(230.0, 10.0, 3).unwrap();
+        assert!((hi - lo - 2.0 * 24.83).abs() < 0.02, "a spread is as it was: {lo} {hi}");
+    }
 }

@@ -30,7 +30,7 @@ impl Importer for Optimum {
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
         value::read_each(source, &mut found, |record: Value, found| {
-            let version = record["config"]["environment"]["optimum_benchmark_version"].as_str();
+            let version = at(&record, &["config", "environment", "optimum_benchmark_version"]).and_then(Value::as_str);
             found.tool_version = version.map(str::to_string).or(found.tool_version.take());
             found.add(observed(&record));
             Ok(())

@@ -42,7 +42,7 @@ pub fn write(folder: &Path, reading: &Reading, argv: Vec<String>, now: jiff::Tim
     record.environment.instance.provider = None;
     record.environment.instance.instance_type = None;
     record.model = None;
-    RunFolder::create(folder, &record)?.append_rows(&rows)
+    RunFolder::write_at_once(folder, &record, &rows)
 }
 
 fn system(id: String, record: &RunRecord, several: bool) -> SystemRecord {

@@ -6,6 +6,7 @@ use super::side::{Side, Taken};
 use crate::data_file::nearest;
 use crate::record::metric::{self, Better, Metric};
 use crate::record::{CaseRow, Outcome, SampleRow};
+use crate::statistics::LEAST_SPREAD;
 use crate::statistics::change::{self, Change, Statistic};
 use crate::statistics::percentile::{percentile_interval, samples_needed};
 use crate::workload::Case;
@@ -324,7 +325,9 @@ fn mean_of_runs(runs: &[Reading]) -> (f64, f64, f64) {
     let between = change::student(0.95, count - 1.0) * (variance / count).sqrt();
     let half = |run: &Reading| run.lo.zip(run.hi).map_or(0.0, |(lo, hi)| (hi - lo) / 2.0);
     let within = (runs.iter().map(|run| half(run).powi(2)).sum::<f64>() / count / count).sqrt();
-    let margin = between.max(within);
+    // Runs that are equal are not certain to be.
+    let least = mean.abs() * change::student(0.95, count - 1.0) * LEAST_SPREAD / count.sqrt();
+    let margin = between.max(within).max(least);
     (mean, mean - margin, mean + margin)
 }
 

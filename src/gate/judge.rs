@@ -99,9 +99,7 @@ pub fn judge(candidate: &Side, baseline: Option<&Side>, policy: &Policy, prices:
         None => noise_floor(baseline, candidate),
     });
     let mut judged = Vec::new();
-    let relative = policy.rules.iter().filter(|rule| rule.max_regression.is_some());
-    let comparisons =
-        relative.map(|rule| candidate.cases().into_iter().filter(|case| rule.holds_for(*case)).count()).sum();
+    let comparisons = comparisons(candidate, baseline, policy, &sides)?;
     for rule in &policy.rules {
         let gauge = Gauge::named(&rule.metric, &sides)?;
         rule.check_unit(&gauge)?;
@@ -115,6 +113,7 @@ pub fn judge(candidate: &Side, baseline: Option<&Side>, policy: &Policy, prices:
         let court = Court { candidate, baseline, policy, prices, floor, comparisons };
         judged.extend(court.rule(rule, &gauge));
     }
+    judged.extend(unjudged(candidate, policy, &judged));
     if judged.is_empty() {
         let message = "no rule had anything to judge: every one is optional, and no case has its metric".to_string();
         judged.push(Judged::blank("all rules", "-", "no case", message));
@@ -130,6 +129,47 @@ pub fn judge(candidate: &Side, baseline: Option<&Side>, policy: &Policy, prices:
         confidence: policy.confidence,
         judged,
     })
+}
+
+/// How many comparisons the rules come to.
+fn comparisons(candidate: &Side, baseline: Option<&Side>, policy: &Policy, sides: &[&Side]) -> Result<usize, String> {
+    let mut count = 0;
+    for rule in policy.rules.iter().filter(|rule| rule.max_regression.is_some()) {
+        let gauge = Gauge::named(&rule.metric, sides)?;
+        let is_about = |case: &Case| rule.holds_for(*case) && is_of_kind(rule, &gauge, candidate, baseline, *case);
+        count += candidate.cases().iter().filter(|case| is_about(case)).count();
+    }
+    Ok(count)
+}
+
+/// Whether a rule has anything to say of a case of this kind.
+fn is_of_kind(rule: &Rule, gauge: &Gauge, candidate: &Side, baseline: Option<&Side>, case: Case) -> bool {
+    if !rule.by_kind {
+        return true;
+    }
+    let sides: Vec<&Side> = std::iter::once(candidate).chain(baseline).collect();
+    let ran = |side: &&Side| side.rows(case).next().is_some() && side.rows(case).all(|row| row.outcome == Outcome::Ok);
+    let has = |gauge: &Gauge| sides.iter().any(|side| gauge.read(side, case, None).is_ok());
+    let others = || rule.in_place_of.iter().filter_map(|tag| Gauge::named(tag, &sides).ok());
+    match sides.iter().all(ran) {
+        // What broke or was lost is not passed over by the rules that are of every kind.
+        false => rule.in_place_of.is_empty(),
+        true => has(gauge) && !others().any(|other| has(&other)),
+    }
+}
+
+/// Cases that ran and of which no rule by kind had anything to judge: nothing of them is known to be as good as before.
+fn unjudged(candidate: &Side, policy: &Policy, judged: &[Judged]) -> Vec<Judged> {
+    if !policy.rules.iter().any(|rule| rule.by_kind) {
+        return Vec::new();
+    }
+    let missed = candidate.cases().into_iter().map(|case| case.to_string());
+    let missed = missed.filter(|case| !judged.iter().any(|judged| judged.case == *case));
+    let blank = |case: String| {
+        let message = "neither side has a time, a rate, memory or energy of this case: there is nothing to compare";
+        Judged::blank("all rules", "-", &case, message.to_string())
+    };
+    missed.map(blank).collect()
 }
 
 struct Court<'a> {
@@ -172,6 +212,9 @@ impl Court<'_> {
 
     /// `None` where an optional rule has nothing to judge.
     fn case(&self, rule: &Rule, gauge: &Gauge, case: Case) -> Option<Judged> {
+        if !is_of_kind(rule, gauge, self.candidate, self.baseline, case) {
+            return None;
+        }
         let mut judged = self.blank(rule, gauge, case.to_string(), Verdict::Invalid, String::new());
         if let Some(message) = self.failure(case) {
             (judged.verdict, judged.message) = (Verdict::Fail, message);

@@ -90,6 +90,13 @@ pub struct Rule {
     /// Cases without the metric are passed over; otherwise they are invalid.
     #[serde(default)]
     pub optional: bool,
+    /// Cases that ran on both sides and have the metric on neither, as it is none of their kind, are passed over; no policy
+    /// of a file has such rules.
+    #[serde(skip)]
+    pub by_kind: bool,
+    /// It is about cases that have none of these metrics on any side.
+    #[serde(skip)]
+    pub in_place_of: &'static [&'static str],
 }
 
 impl Rule {
@@ -126,6 +133,9 @@ impl Rule {
         }
     }
 }
+
+/// The times of a case; rates that stand beside them say the same once more.
+const TIMES: [&str; 3] = ["ttft_s", "tpot_s", "e2e_s"];
 
 impl Policy {
     /// Reads a file.
@@ -164,14 +174,18 @@ impl Policy {
     }
 
     /// What holds where only a baseline is given: times, memory and energy of every case must not be worse than it by more
-    /// than the noise.
+    /// than the noise. A prefill alone has no TPOT, and other tools report rates where they have no times: what neither
+    /// side has by its kind is no rule, and what stands in place of it is one.
     pub fn of_a_baseline() -> Self {
         let rule = |metric: &str, optional: bool| Rule {
             metric: metric.to_string(),
             max_regression: Some(0.0),
             optional,
+            by_kind: !optional,
             ..Rule::default()
         };
+        let in_place_of =
+            |metrics: &'static [&'static str], metric: &str| Rule { in_place_of: metrics, ..rule(metric, false) };
         Self {
             confidence: usual_confidence(),
             noise_floor: None,
@@ -183,6 +197,10 @@ impl Policy {
             rules: vec![
                 rule("ttft_s", false),
                 rule("tpot_s", false),
+                in_place_of(&TIMES[..2], "e2e_s"),
+                in_place_of(&TIMES, "requests_per_s"),
+                in_place_of(&TIMES, "decode_tokens_per_s"),
+                in_place_of(&TIMES, "prefill_tokens_per_s"),
                 rule("peak_device_bytes", true),
                 rule("energy_per_token_j", true),
             ],

@@ -5,7 +5,6 @@ use super::runner::{Bench, run_case};
 use crate::engine::Engine;
 use crate::record::folder::FolderError;
 use crate::record::{CaseKey, RunFolder, RunRecord, RunStatus};
-use jiff::Timestamp;
 
 /// Runs the cases of the record's workload into `folder`. Returns whether all of them have a row now; `false` means
 /// that the user stopped it.
@@ -42,7 +41,7 @@ pub fn profile(
 
 fn finish(folder: &RunFolder, record: &mut RunRecord, status: RunStatus) -> Result<bool, FolderError> {
     record.status = status;
-    record.finished_at = Some(Timestamp::now());
+    record.finished_at = Some(crate::record::clock::now());
     folder.write_record(record)?;
     Ok(status == RunStatus::Complete)
 }

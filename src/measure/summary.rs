@@ -50,8 +50,9 @@ impl Summary {
             median: Seconds(middle),
             p90: tail(0.90, "p90"),
             p99: tail(0.99, "p99"),
-            lo: interval.map(|(low, _)| Seconds(low)),
-            hi: interval.map(|(_, high)| Seconds(high)),
+            // Of resampled clusters, the interval can miss the median of all by a hair.
+            lo: interval.map(|(low, _)| Seconds(low.min(middle))),
+            hi: interval.map(|(_, high)| Seconds(high.max(middle))),
         })
     }
 }
@@ -171,7 +172,11 @@ mod tests {
         assert!((metrics.requests_per_s.unwrap().value.0 - 4.0 / 1.5).abs() < 1e-12);
         assert_eq!(metrics.itl.unwrap().median, Seconds(0.25));
         let ttft = metrics.ttft.unwrap();
-        assert_eq!((ttft.lo, ttft.hi, ttft.p90), (Some(Seconds(1.0)), Some(Seconds(1.0)), None));
+        let (lo, hi) = (ttft.lo.unwrap().0, ttft.hi.unwrap().0);
+        assert!(
+            lo < 0.9999 && hi > 1.0001 && hi - lo < 1e-3 && ttft.p90.is_none(),
+            "equal, and yet not certain: {ttft:?}"
+        );
         let why = summary.absent.iter().find(|(tag, _)| tag == "ttft_s_p90").unwrap();
         assert_eq!(why.1, "10 samples of the 46 needed");
     }

@@ -5,8 +5,8 @@ use super::variant::Variant;
 use crate::record::QualityRow;
 use crate::record::quality::{DEGRADED, IMPROVED, NOT_TESTED, REFERENCE, UNCHANGED};
 use crate::statistics::paired::{
-    ALPHA, Share, detectable_errors, detectable_share, drawn_ratio, holm, items_needed, mcnemar, p_value, ratio,
-    resample, wilson,
+    ALPHA, FEWEST, Resampled, Share, detectable_errors, detectable_share, drawn_ratio, half_width_without_spread,
+    has_no_spread, holm, items_needed, mcnemar, p_value, ratio, resample, wilson,
 };
 use crate::statistics::rank_correlation::{drawn_correlation, ranked};
 
@@ -76,7 +76,7 @@ impl Comparing<'_> {
             }
         }
         for single in &own.singles {
-            rows.push(self.row(single.metric, single.higher_is_better, single.value, own.samples));
+            rows.push(self.row(&single.metric, single.higher_is_better, single.value, own.samples));
         }
         rows.extend(self.agreement(reference, own));
         rows.extend(self.correlation(own, Some(reference)));
@@ -86,16 +86,24 @@ impl Comparing<'_> {
     fn figure(&self, series: &Series, samples: usize) -> QualityRow {
         let parts = &series.parts;
         let value = series.summary.of(ratio(parts));
-        let mut row = self.row(series.metric, series.higher_is_better, value, samples);
+        let mut row = self.row(&series.metric, series.higher_is_better, value, samples);
         (row.lo, row.hi) = match series.summary {
             Summary::Binary => {
                 let (lo, hi) = wilson(parts.iter().filter(|part| part.0 > 0.0).count(), parts.len());
                 (Some(lo), Some(hi))
             }
-            summary => match resample(parts.len(), self.seed, |times| summary.of(drawn_ratio(parts, times))) {
-                Some(found) => (Some(found.lo.min(value)), Some(found.hi.max(value))),
-                None => (None, None),
-            },
+            summary => {
+                let found = resample(parts.len(), self.seed, |times| summary.of(drawn_ratio(parts, times)));
+                match found.filter(|found| found.hi > found.lo) {
+                    Some(found) => (Some(found.lo.min(value)), Some(found.hi.max(value))),
+                    // Items that all agree, or all do not, bound how many others may do otherwise.
+                    None if series.from_reference && series.higher_is_better && parts.len() >= FEWEST => {
+                        let (lo, hi) = wilson((value * parts.len() as f64).round() as usize, parts.len());
+                        (Some(lo), Some(hi))
+                    }
+                    None => (None, None),
+                }
+            }
         };
         row
     }
@@ -113,7 +121,7 @@ impl Comparing<'_> {
             return;
         };
         let delta = row.value - before;
-        (row.delta_lo, row.delta_hi) = (Some(found.lo.min(delta)), Some(found.hi.max(delta)));
+        (row.delta_lo, row.delta_hi) = ends(delta, &found, items);
         match summary {
             Summary::Binary => {
                 let discordant = |first: f64, second: f64| {
@@ -131,11 +139,18 @@ impl Comparing<'_> {
             }
             Summary::Mean | Summary::Exponential => {
                 row.p_value = Some(p_value(delta, found.error, items));
-                row.detectable = Some(detectable_errors() * found.error);
                 let margin = if summary == Summary::Exponential { before * self.margin } else { self.margin };
-                row.samples_needed =
-                    Some((samples as f64 * (detectable_errors() * found.error / margin).powi(2)).ceil());
+                self.planned(row, &found, samples, margin);
             }
+        }
+    }
+
+    /// What so many samples find, and how many the margin needs; unknown where nothing differs at all, which says nothing
+    /// of how much it may.
+    fn planned(&self, row: &mut QualityRow, found: &Resampled, samples: usize, margin: f64) {
+        if !has_no_spread(row.delta.unwrap_or(0.0), found.error) {
+            row.detectable = Some(detectable_errors() * found.error);
+            row.samples_needed = Some((samples as f64 * (detectable_errors() * found.error / margin).powi(2)).ceil());
         }
     }
 
@@ -145,7 +160,12 @@ impl Comparing<'_> {
         let value = ratio(&differences).exp();
         let mut row = self.row("perplexity_ratio", false, value, samples);
         if let Some(found) = resample(differences.len(), self.seed, |times| drawn_ratio(&differences, times).exp()) {
-            (row.lo, row.hi) = (Some(found.lo.min(value)), Some(found.hi.max(value)));
+            let (lo, hi) = ends(value - 1.0, &found, differences.len());
+            // Of a ratio the difference from one; the drawn ends are of the ratio itself.
+            (row.lo, row.hi) = match has_no_spread(value - 1.0, found.error) {
+                true => (lo.map(|lo| lo + 1.0), hi.map(|hi| hi + 1.0)),
+                false => (Some(found.lo.min(value)), Some(found.hi.max(value))),
+            };
         }
         row
     }
@@ -197,14 +217,29 @@ impl Comparing<'_> {
         }) {
             None => row.verdict = NOT_TESTED.to_string(),
             Some(found) => {
-                (row.delta_lo, row.delta_hi) = (Some(found.lo.min(delta)), Some(found.hi.max(delta)));
+                (row.delta_lo, row.delta_hi) = ends(delta, &found, ours.len());
                 row.p_value = Some(p_value(delta, found.error, ours.len()));
-                row.detectable = Some(detectable_errors() * found.error);
-                let more = (detectable_errors() * found.error / self.margin).powi(2);
-                row.samples_needed = Some((ours.len() as f64 * more).ceil());
+                self.planned(&mut row, &found, ours.len(), self.margin);
             }
         }
         Some(row)
+    }
+}
+
+/// The ends of the interval of a difference. Where every item has the same one, that is no certainty of others.
+fn ends(difference: f64, found: &Resampled, items: usize) -> (Option<f64>, Option<f64>) {
+    if !has_no_spread(difference, found.error) {
+        return (Some(found.lo.min(difference)), Some(found.hi.max(difference)));
+    }
+    let half = half_width_without_spread(difference, items);
+    (half.map(|half| difference - half), half.map(|half| difference + half))
+}
+
+/// Takes the tests back of a variant that is no other than it would be without its level.
+pub fn take_back(rows: &mut [QualityRow]) {
+    for row in rows {
+        (row.p_value, row.detectable, row.samples_needed) = (None, None, None);
+        row.verdict = NOT_TESTED.to_string();
     }
 }
 
@@ -248,7 +283,7 @@ mod tests {
     fn answers(right: &[bool]) -> Evaluation {
         let part = |right: &bool| (f64::from(u8::from(*right)), 1.0);
         let series = Series {
-            metric: "choice_accuracy",
+            metric: "choice_accuracy".into(),
             higher_is_better: true,
             summary: Summary::Binary,
             from_reference: false,
@@ -286,6 +321,32 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_the_same_everywhere_bounds_nothing() {
+        let series = |metric: &'static str, from_reference: bool, part: Share| Series {
+            metric: metric.into(),
+            higher_is_better: from_reference,
+            summary: if from_reference { Summary::Mean } else { Summary::Exponential },
+            from_reference,
+            parts: vec![part; 20],
+        };
+        let text = |nats: f64| Evaluation {
+            series: vec![series("perplexity", false, (nats, 100.0)), series("top1_agreement", true, (100.0, 100.0))],
+            samples: 2000,
+            ..Evaluation::new(Kind::Text)
+        };
+        let mut rows = comparing(Quant::Int8).variant(&text(50.0), &text(50.0));
+        judge(&mut rows);
+        let [whole, ratio, agreed] = [&rows[0], &rows[1], &rows[2]];
+        assert_eq!((whole.lo, whole.delta, whole.delta_lo, whole.detectable), (None, Some(0.0), None, None));
+        assert_eq!((whole.verdict.as_str(), ratio.lo), (UNCHANGED, None));
+        assert!(agreed.hi == Some(1.0) && (agreed.lo.unwrap() - 0.8389).abs() < 1e-4, "{agreed:?}");
+        let mut rows = comparing(Quant::Int4).variant(&text(50.0), &text(51.0));
+        judge(&mut rows);
+        let (delta, half) = (rows[0].delta.unwrap(), rows[0].delta_hi.unwrap() - rows[0].delta.unwrap());
+        assert!((half / delta - 0.15).abs() < 1e-9 && rows[0].verdict == DEGRADED, "{:?}", rows[0]);
+    }
+
+    #[test]
     fn too_few_items_are_not_tested() {
         let mut rows = comparing(Quant::Int8).variant(&answers(&[true; 3]), &answers(&[false; 3]));
         judge(&mut rows);
@@ -297,7 +358,7 @@ mod tests {
         let text = |more: f64| {
             let parts = (0..40).map(|i| (100.0 * (1.0 + 0.1 * f64::from(i % 5) + more), 100.0)).collect();
             let series = Series {
-                metric: "perplexity",
+                metric: "perplexity".into(),
                 higher_is_better: false,
                 summary: Summary::Exponential,
                 from_reference: false,

@@ -1,5 +1,5 @@
 //! Data sets on the user's disk: plain text, or JSON lines of one of four kinds. They are read a line (or a block of
-//! text) at a time, so that their length does not matter; a bad line is named.
+//! text) at a time, so that their length does not matter; a bad line is named before anything is asked.
 //!
 //! | kind | keys of a line |
 //! |---|---|
@@ -7,18 +7,20 @@
 //! | generation | `prompt`, `answer`, optionally `stop` (texts that end an answer), `max_tokens` |
 //! | pairs | `a`, `b`, `score` (how alike they are, in any unit) |
 //! | classification | `text`, `labels` (two or more), `label` (index of the right one, from 0) |
+//!
+//! Other keys are passed over.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use super::items::{self, Asked, Items};
+use super::lines::{Blocks, Lines};
+use super::survey::Survey;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::{BufRead, BufReader, Cursor};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Bytes of a line; a file that is not of lines is noticed by this.
-const MOST_LINE: u64 = 16 << 20;
-/// Bytes of text that are tokenized at once.
-const BLOCK: usize = 1 << 20;
+pub use super::items::{Choice, Generation, Labelled, Pair};
 
 /// A data set that cannot be read.
 #[derive(Debug, Error)]
@@ -33,7 +35,8 @@ pub struct DataError {
 }
 
 /// What a data set asks of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// How probable is this text?
     Text,
@@ -63,62 +66,6 @@ impl Kind {
     }
 }
 
-/// A question with its possible continuations.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Choice {
-    /// What comes before.
-    pub context: String,
-    /// What may follow.
-    pub choices: Vec<String>,
-    /// Which does.
-    pub answer: usize,
-}
-
-/// A prompt with the one right continuation.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Generation {
-    /// What comes before.
-    pub prompt: String,
-    /// What has to follow, apart from spaces around it.
-    pub answer: String,
-    /// Texts that end an answer.
-    #[serde(default)]
-    pub stop: Vec<String>,
-    /// Most tokens of an answer.
-    #[serde(default = "default_max_tokens")]
-    pub max_tokens: usize,
-}
-
-fn default_max_tokens() -> usize {
-    16
-}
-
-/// Two sentences.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pair {
-    /// One.
-    pub a: String,
-    /// The other.
-    pub b: String,
-    /// How alike people find them.
-    pub score: f64,
-}
-
-/// A text with its label.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Labelled {
-    /// What comes before the label.
-    pub text: String,
-    /// All labels, as they would follow the text.
-    pub labels: Vec<String>,
-    /// The right one.
-    pub label: usize,
-}
-
 enum Source {
     File(PathBuf),
     Embedded(&'static [u8]),
@@ -132,11 +79,14 @@ pub struct DataSet {
     pub location: String,
     /// What it asks.
     pub kind: Kind,
+    /// What was found when it was read through; nothing of a text.
+    pub survey: Survey,
     source: Source,
 }
 
 impl DataSet {
-    /// The file at `path`. JSON lines are told by the ending `.jsonl` (or `.json`), their kind by the keys of the first.
+    /// The file at `path`, read through once. JSON lines are told by the ending `.jsonl` (or `.json`), their kind by the
+    /// keys of the first.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         Self::new(&path.display().to_string(), Source::File(path.to_path_buf()))
     }
@@ -149,16 +99,31 @@ impl DataSet {
     fn new(location: &str, source: Source) -> Result<Self, DataError> {
         let path = Path::new(location);
         let name = path.file_stem().map_or("data".to_string(), |stem| stem.to_string_lossy().into_owned());
-        let mut set = Self { name, location: location.to_string(), kind: Kind::Text, source };
+        let mut set =
+            Self { name, location: location.to_string(), kind: Kind::Text, survey: Survey::default(), source };
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("jsonl" | "json" | "ndjson") => set.kind = set.kind_by_keys()?,
-            // A file that cannot be opened is noticed now.
-            _ => drop(set.reader()?),
+            // What cannot be read is noticed now, and not after hours.
+            _ => set.blocks()?.try_for_each(|block| block.map(drop))?,
         }
+        set.survey = match set.kind {
+            Kind::Text => Survey::default(),
+            Kind::Choice => Survey::of::<Choice>(&set)?,
+            Kind::Generation => Survey::of::<Generation>(&set)?,
+            Kind::Pairs => Survey::of::<Pair>(&set)?,
+            Kind::Classification => Survey::of::<Labelled>(&set)?,
+        };
         Ok(set)
     }
 
-    fn fail(&self, line: usize, message: impl ToString) -> DataError {
+    /// A text that nobody has looked at.
+    #[cfg(test)]
+    pub(super) fn unread(name: &str, bytes: &'static [u8]) -> Self {
+        let (name, location) = (name.to_string(), name.to_string());
+        Self { name, location, kind: Kind::Text, survey: Survey::default(), source: Source::Embedded(bytes) }
+    }
+
+    pub(super) fn fail(&self, line: usize, message: impl ToString) -> DataError {
         DataError { file: self.location.clone(), line, message: message.to_string() }
     }
 
@@ -170,6 +135,10 @@ impl DataSet {
         }
     }
 
+    pub(super) fn lines(&self) -> Result<Lines<'_>, DataError> {
+        Ok(Lines { set: self, reader: self.reader()?, line: 0 })
+    }
+
     /// BLAKE3 of the file.
     pub fn hash(&self) -> Result<String, DataError> {
         let mut hasher = blake3::Hasher::new();
@@ -178,173 +147,21 @@ impl DataSet {
     }
 
     fn kind_by_keys(&self) -> Result<Kind, DataError> {
-        let mut lines = Lines { set: self, reader: self.reader()?, line: 0 };
+        let mut lines = self.lines()?;
         let Some(first) = lines.next_line()? else { return Err(self.fail(0, "is empty")) };
-        let value: serde_json::Value = serde_json::from_str(&first).map_err(|e| self.fail(lines.line, e))?;
-        let has = |key: &str| value.get(key).is_some();
-        match () {
-            () if has("choices") => Ok(Kind::Choice),
-            () if has("labels") => Ok(Kind::Classification),
-            () if has("prompt") => Ok(Kind::Generation),
-            () if has("a") && has("b") => Ok(Kind::Pairs),
-            () => {
-                let message = "a line has the keys context, choices, answer; or prompt, answer; or a, b, score; or text, \
-                               labels, label (METHODOLOGY.md)";
-                Err(self.fail(lines.line, message))
-            }
-        }
+        let keys = items::keys(&first).map_err(|why| self.fail(lines.line, why))?;
+        items::kind_of(&keys).map_err(|why| self.fail(lines.line, why))
     }
 
-    /// The items of a set of JSON lines.
-    pub fn items<T: DeserializeOwned + Check>(&self) -> Result<Items<'_, T>, DataError> {
-        Ok(Items { lines: Lines { set: self, reader: self.reader()?, line: 0 }, of: std::marker::PhantomData })
+    /// The different items of a set of JSON lines: what asks the same again is passed over.
+    pub fn items<T: Asked>(&self) -> Result<Items<'_, T>, DataError> {
+        Ok(Items { lines: self.lines()?, asked: HashSet::new(), of: std::marker::PhantomData })
     }
 
     /// The text in blocks of about a mebibyte, each cut behind a line where there is one.
     pub fn blocks(&self) -> Result<Blocks<'_>, DataError> {
-        Ok(Blocks { set: self, reader: self.reader()?, rest: Vec::new(), ended: false })
+        Ok(Blocks::new(self, self.reader()?))
     }
-}
-
-/// Checks what a type alone does not.
-pub trait Check {
-    /// What is wrong with the item.
-    fn check(&self) -> Result<(), String>;
-}
-
-fn check_index(what: &str, index: usize, options: &[String]) -> Result<(), String> {
-    match options.len() {
-        0 | 1 => Err(format!("there are {} options; at least two are needed", options.len())),
-        count if index >= count => Err(format!("`{what}` is {index}, but options are counted from 0 to {}", count - 1)),
-        _ if options.iter().any(String::is_empty) => Err("an option is empty".to_string()),
-        _ => Ok(()),
-    }
-}
-
-impl Check for Choice {
-    fn check(&self) -> Result<(), String> {
-        check_index("answer", self.answer, &self.choices)
-    }
-}
-
-impl Check for Labelled {
-    fn check(&self) -> Result<(), String> {
-        check_index("label", self.label, &self.labels)
-    }
-}
-
-impl Check for Generation {
-    fn check(&self) -> Result<(), String> {
-        match (self.prompt.is_empty(), self.answer.trim().is_empty(), self.max_tokens) {
-            (true, ..) => Err("`prompt` is empty".to_string()),
-            (_, true, _) => Err("`answer` is empty".to_string()),
-            (.., 1..=4096) => Ok(()),
-            (.., other) => Err(format!("`max_tokens` is {other}; it must be between 1 and 4096")),
-        }
-    }
-}
-
-impl Check for Pair {
-    fn check(&self) -> Result<(), String> {
-        match (self.a.is_empty() || self.b.is_empty(), self.score.is_finite()) {
-            (true, _) => Err("a sentence is empty".to_string()),
-            (_, false) => Err("`score` is not a number".to_string()),
-            _ => Ok(()),
-        }
-    }
-}
-
-struct Lines<'a> {
-    set: &'a DataSet,
-    reader: Box<dyn BufRead + Send>,
-    line: usize,
-}
-
-impl Lines<'_> {
-    /// The next line that is not blank; `None` at the end.
-    fn next_line(&mut self) -> Result<Option<String>, DataError> {
-        loop {
-            let mut bytes = Vec::new();
-            self.line += 1;
-            let mut limited = self.reader.by_ref().take(MOST_LINE);
-            let read = limited.read_until(b'\n', &mut bytes).map_err(|e| self.set.fail(self.line, e))?;
-            if read == 0 {
-                return Ok(None);
-            }
-            if read as u64 == MOST_LINE && bytes.last() != Some(&b'\n') {
-                return Err(self.set.fail(self.line, "the line is longer than 16 MiB"));
-            }
-            let text = String::from_utf8(bytes).map_err(|_| self.set.fail(self.line, "the line is not UTF-8"))?;
-            let text = text.trim_start_matches('\u{feff}').trim();
-            if !text.is_empty() {
-                return Ok(Some(text.to_string()));
-            }
-        }
-    }
-}
-
-/// Items, one after the other.
-pub struct Items<'a, T> {
-    lines: Lines<'a>,
-    of: std::marker::PhantomData<T>,
-}
-
-impl<T: DeserializeOwned + Check> Iterator for Items<'_, T> {
-    type Item = Result<T, DataError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let text = match self.lines.next_line() {
-            Ok(text) => text?,
-            Err(error) => return Some(Err(error)),
-        };
-        let fail = |message: String| self.lines.set.fail(self.lines.line, message);
-        let item: Result<T, DataError> = serde_json::from_str(&text).map_err(|e| fail(e.to_string()));
-        Some(item.and_then(|item| item.check().map_err(fail).map(|()| item)))
-    }
-}
-
-/// Blocks of text, one after the other.
-pub struct Blocks<'a> {
-    set: &'a DataSet,
-    reader: Box<dyn BufRead + Send>,
-    /// What was read behind the last cut.
-    rest: Vec<u8>,
-    ended: bool,
-}
-
-impl Iterator for Blocks<'_> {
-    type Item = Result<String, DataError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let mut bytes = std::mem::take(&mut self.rest);
-        let more = (BLOCK - bytes.len().min(BLOCK)) as u64;
-        match self.reader.by_ref().take(more).read_to_end(&mut bytes) {
-            Err(error) => {
-                self.ended = true;
-                return Some(Err(self.set.fail(0, error)));
-            }
-            Ok(read) if (read as u64) < more => self.ended = true,
-            Ok(_) => self.rest = bytes.split_off(cut(&bytes)),
-        }
-        if bytes.is_empty() {
-            return None;
-        }
-        Some(String::from_utf8(bytes).map_err(|error| {
-            self.ended = true;
-            self.set.fail(0, format!("is not UTF-8 text ({error})"))
-        }))
-    }
-}
-
-/// Where a full block is cut: behind its last line, or before its last space, or before a character that is not whole.
-fn cut(bytes: &[u8]) -> usize {
-    let behind_line = bytes.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
-    let before_space = || bytes.iter().rposition(|byte| *byte == b' ').filter(|at| *at > 0);
-    let before_character = || bytes.iter().rposition(|byte| *byte & 0xC0 != 0x80).filter(|at| *at > 0);
-    behind_line.or_else(before_space).or_else(before_character).unwrap_or(bytes.len())
 }
 
 #[cfg(test)]
@@ -355,58 +172,79 @@ mod tests {
         DataSet::embedded(name, text.as_bytes())
     }
 
+    fn said(text: &str) -> String {
+        set("x.jsonl", text.to_string().leak()).err().map_or(String::new(), |error| error.to_string())
+    }
+
+    const GOOD: &str = r#"{"context":"a","choices":["b","c"],"answer":1}"#;
+
     #[test]
-    fn kinds_are_told_by_keys_and_bad_lines_are_named() {
-        let good = r#"{"context":"a","choices":["b","c"],"answer":1}"#;
-        assert_eq!(set("x.jsonl", r#"{"a":"x","b":"y","score":1}"#).unwrap().kind, Kind::Pairs);
+    fn kinds_are_told_by_keys() {
+        let kind = |text: &str| set("x.jsonl", text.to_string().leak()).map(|set| set.kind).map_err(|e| e.to_string());
         assert_eq!(set("x.txt", r#"{"a":"x","b":"y","score":1}"#).unwrap().kind, Kind::Text);
-        assert!(
-            set("x.jsonl", "{\"question\":1}").err().unwrap().to_string().contains("x.jsonl:1: a line has the keys")
-        );
-        assert!(set("x.jsonl", "\n\n").err().unwrap().to_string().contains("is empty"));
-        for (bad, said) in [
+        for (text, is) in [
+            (r#"{"a":"x","b":"y","score":1}"#, Kind::Pairs),
+            (r#"{"id":7,"prompt":"x","answer":"y","stop":null,"max_tokens":null,"meta":{"a":[1]}}"#, Kind::Generation),
+            // Columns of tables are keys of other kinds now and then: options make a question of choice of it.
+            (r#"{"prompt":"x","a":"1","b":"2","context":"c","choices":["1","2"],"answer":0}"#, Kind::Choice),
+            (
+                r#"{"idx":0,"text":"t","labels":["x","y"],"label":1.0,"split":"test","source":"s"}"#,
+                Kind::Classification,
+            ),
+        ] {
+            assert_eq!(kind(text), Ok(is), "{text}");
+        }
+        assert!(said(r#"{"prompt":"x","answer":"y","a":"1","b":"2","score":1}"#).contains("generation and pairs"));
+        assert!(said("{\"question\":1}").contains("x.jsonl:1: a line has the keys"));
+        assert!(said("\n\n").contains("is empty"));
+        assert!(said(&format!("[{GOOD}]")).contains("x.jsonl:1: begins an array"), "{}", said(&format!("[{GOOD}]")));
+        assert!(said("\n{\n\"context\": 1}").contains("x.jsonl:2: is no whole object"));
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        for (bad, why) in [
             (r#"{"context":"a","choices":["b"],"answer":0}"#, "at least two"),
             (r#"{"context":"a","choices":["b","c"],"answer":2}"#, "from 0 to 1"),
-            (r#"{"context":"a","choices":["b","c"],"answer":-1}"#, "invalid value"),
+            (r#"{"context":"a","choices":["b","c"],"answer":-1}"#, "-1 is not the place"),
+            (r#"{"context":"a","choices":["b","c"],"answer":"A"}"#, "\"A\" is not the place"),
+            (r#"{"context":"a","choices":["b","c"],"answer":"0"}"#, "\"0\" is not the place"),
+            (r#"{"context":"a","choices":["b","c"],"answer":true}"#, "true is not the place"),
+            (r#"{"context":"a","choices":["b","c"],"answer":null}"#, "null is not the place"),
             (r#"{"context":"a","choices":["b",""],"answer":0}"#, "empty"),
-            (r#"{"context":"a","choices":["b","c"],"anser":0}"#, "anser"),
-            (r#"{"context":"a""#, "EOF"),
+            (
+                r#"{"context":"a","choices":["b","c"],"anser":0}"#,
+                "missing field `answer`; is it what `anser` is to be?",
+            ),
+            (r#"{"context":"a","choices":["b","c"],"answer":0,"answer":1}"#, "duplicate field `answer`"),
+            (r#"{"context":"a""#, "is no whole object"),
+            (r#"{"context":"a \ud83d b","choices":["b","c"],"answer":0}"#, "surrogate"),
+            ("7", "is no object"),
+            ("\0\0", "NUL byte"),
         ] {
-            let text: &'static str = format!("{good}\n\n{bad}\n").leak();
-            let set = set("x.jsonl", text).unwrap();
-            let mut items = set.items::<Choice>().unwrap();
-            assert!(items.next().unwrap().is_ok());
-            let error = items.next().unwrap().unwrap_err().to_string();
-            assert!(error.starts_with("x.jsonl:3: ") && error.contains(said), "{error}");
+            let error = said(&format!("{GOOD}\n\n{bad}\n"));
+            assert!(error.starts_with("x.jsonl:3: ") && error.contains(why), "{error}");
         }
-    }
-
-    #[test]
-    fn blocks_are_the_whole_text() {
-        for text in ["", "short", &"a line of it\n".repeat(200_000), &"word ".repeat(400_000), &"é".repeat(1_100_000)]
-        {
-            let set = set("x.txt", text.to_string().leak()).unwrap();
-            let blocks: Vec<String> = set.blocks().unwrap().map(Result::unwrap).collect();
-            assert_eq!(blocks.concat(), text);
-            assert!(blocks.iter().all(|block| !block.is_empty() && block.len() <= BLOCK));
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_are_an_error() {
-        let set = DataSet::embedded("x.txt", b"abc\xff\xfe").unwrap();
-        let blocks: Vec<_> = set.blocks().unwrap().collect();
-        assert!(blocks[0].as_ref().unwrap_err().to_string().contains("not UTF-8") && blocks.len() == 1);
-        let set = DataSet::embedded("x.jsonl", b"{\"a\":\"x\",\"b\":\"y\",\"score\":1}\n\xff\n").unwrap();
-        assert!(
-            set.items::<Pair>()
-                .unwrap()
-                .nth(1)
-                .unwrap()
-                .unwrap_err()
-                .to_string()
-                .contains("x.jsonl:2: the line is not UTF-8")
-        );
         assert!(DataSet::open(Path::new("/nowhere/x.txt")).is_err());
+        let latin = b"{\"a\":\"x\",\"b\":\"y\",\"score\":1}\n\xff\n";
+        let error = DataSet::embedded("x.jsonl", latin).err().unwrap().to_string();
+        assert!(error.contains("x.jsonl:2: the line is not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_is_nearly_one_of_ours_is_an_error_and_others_are_passed_over() {
+        let line = |more: &str| format!(r#"{{"prompt":"a","answer":"b",{more}}}"#);
+        for (more, why) in [
+            (r#""max_token":3"#, "`max_token` is not read; `max_tokens` is"),
+            (r#""maxTokens":3"#, "`maxTokens` is not read; `max_tokens` is"),
+            (r#""max_new_tokens":3"#, "`max_new_tokens` is not read; `max_tokens` is"),
+            (r#""until":["x"]"#, "`until` is not read; `stop` is"),
+            (r#""stops":["x"]"#, "`stops` is not read; `stop` is"),
+        ] {
+            assert!(said(&line(more)).contains(why), "{more}: {}", said(&line(more)));
+        }
+        for more in [r#""id":1,"split":"x","topic":"y","answers":["b"]"#, r#""stop":["x"],"stops":1,"max_tokens":2"#] {
+            assert_eq!(said(&line(more)), "", "{more}");
+        }
     }
 }

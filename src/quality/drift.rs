@@ -9,7 +9,7 @@ use crate::record::{DriftSet, DriftTest, ItemRow};
 use crate::statistics::paired::{POWER, errors_to_find, holm};
 use crate::statistics::shift;
 use crate::statistics::unpaired::detectable_change;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The share of unchanged windows that may be flagged.
 pub const ALPHA: f64 = 0.01;
@@ -29,6 +29,8 @@ pub struct Compared<'a> {
     pub kind: Kind,
     /// BLAKE3 of today's file.
     pub hash: String,
+    /// What tells today's data from other data ([`super::repeats::sketch`]).
+    pub sketch: Vec<u64>,
     /// The baseline's items.
     pub before: Vec<&'a ItemRow>,
     /// Today's.
@@ -72,6 +74,7 @@ struct Prepared {
 
 /// Tests every set of a window.
 pub fn compare(sets: &[Compared<'_>], testing: Testing) -> Vec<DriftSet> {
+    let sets: Vec<Compared<'_>> = sets.iter().map(different).collect();
     let prepared: Vec<Prepared> = sets.iter().map(|set| prepare(set, testing.seed)).collect();
     let of = |set: &Prepared| {
         usize::from(set.outcome.as_ref().is_some_and(|outcome| outcome.p_value.is_some()))
@@ -83,6 +86,18 @@ pub fn compare(sets: &[Compared<'_>], testing: Testing) -> Vec<DriftSet> {
         sets.iter().zip(prepared).map(|(set, prepared)| tested(set, prepared, share, testing)).collect();
     judge(&mut found, testing.alpha);
     found
+}
+
+/// The set with each question once: runs of earlier versions have what was asked twice twice.
+fn different<'a>(set: &Compared<'a>) -> Compared<'a> {
+    let once = |items: &[&'a ItemRow]| {
+        let mut known = HashSet::new();
+        items.iter().copied().filter(|item| known.insert(item.hash.as_str())).collect()
+    };
+    match set.kind {
+        Kind::Text => set.clone(),
+        _ => Compared { before: once(&set.before), after: once(&set.after), ..set.clone() },
+    }
 }
 
 fn prepare(set: &Compared<'_>, seed: u64) -> Prepared {
@@ -202,6 +217,7 @@ fn tested(set: &Compared<'_>, prepared: Prepared, share: f64, testing: Testing) 
         tests,
         untested: prepared.untested,
         verdict: String::new(),
+        sketch: set.sketch.iter().map(|hash| format!("{hash:016x}")).collect(),
     }
 }
 
@@ -311,6 +327,7 @@ mod tests {
             data: "d".into(),
             kind: Kind::Choice,
             hash: String::new(),
+            sketch: Vec::new(),
             before: before.iter().collect(),
             after: after.iter().collect(),
         };
@@ -373,6 +390,7 @@ mod tests {
             data: "d".into(),
             kind: Kind::Text,
             hash: String::new(),
+            sketch: Vec::new(),
             before: before.iter().collect(),
             after: after.iter().collect(),
         };

@@ -3,7 +3,10 @@
 
 use super::data::Kind;
 use crate::record::ItemRow;
-use crate::statistics::paired::{FEWEST, Resampled, Share, mcnemar, p_value, ratio, resample, student_point, wilson};
+use crate::statistics::paired::{
+    FEWEST, Resampled, Share, half_width_without_spread, has_no_spread, mcnemar, p_value, ratio, resample,
+    student_point, wilson,
+};
 use crate::statistics::rank_correlation::{drawn_correlation, ranked};
 use crate::statistics::unpaired::{fisher, newcombe, paired_ratio_error, ratio_error};
 
@@ -133,16 +136,20 @@ fn perplexity(before: &[Share], after: &[Share], paired: bool) -> Outcome {
         true => paired_ratio_error(before, after),
         false => ratio_error(before).hypot(ratio_error(after)),
     };
-    let (change, wide) = (ratio(after) - ratio(before), student_point(fewer) * error);
+    let change = ratio(after) - ratio(before);
+    let wide = match has_no_spread(change, error) {
+        true => half_width_without_spread(change, fewer),
+        false => Some(student_point(fewer) * error),
+    };
     Outcome {
         before: first,
         value,
-        interval: Some((value * (-half).exp(), value * half.exp())),
+        interval: (half > 0.0).then(|| (value * (-half).exp(), value * half.exp())),
         delta: value - first,
-        delta_interval: Some((first * ((change - wide).exp() - 1.0), first * ((change + wide).exp() - 1.0))),
+        delta_interval: wide.map(|wide| (first * ((change - wide).exp() - 1.0), first * ((change + wide).exp() - 1.0))),
         test: "student",
         p_value: Some(p_value(change, error, fewer)),
-        error: (error > 0.0).then_some(first * error),
+        error: (!has_no_spread(change, error)).then_some(first * error),
         on_logarithm: true,
         shares: None,
     }
@@ -163,21 +170,26 @@ fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64)
     let (error, ends) = if paired {
         let both = |times: &[u32]| drawn_correlation(&ours, times) - drawn_correlation(&theirs, times);
         let Resampled { lo, hi, error } = resample(ours.len(), seed, both).ok_or_else(too_few)?;
-        (error, (lo.min(delta), hi.max(delta)))
+        let half = half_width_without_spread(delta, ours.len());
+        let spread = !has_no_spread(delta, error);
+        (
+            error,
+            if spread { Some((lo.min(delta), hi.max(delta))) } else { half.map(|half| (delta - half, delta + half)) },
+        )
     } else {
         let error = own.error.hypot(alone(&theirs, seed.wrapping_add(1)).ok_or_else(too_few)?.error);
         let half = student_point(fewer) * error;
-        (error, (delta - half, delta + half))
+        (error, Some((delta - half, delta + half)))
     };
     Ok(Outcome {
         before: first,
         value,
         interval: Some((own.lo.min(value), own.hi.max(value))),
         delta,
-        delta_interval: Some(ends),
+        delta_interval: ends,
         test: "student",
         p_value: Some(p_value(delta, error, fewer)),
-        error: (error > 0.0).then_some(error),
+        error: (!has_no_spread(delta, error)).then_some(error),
         on_logarithm: false,
         shares: None,
     })
@@ -202,7 +214,9 @@ mod tests {
         let paired = perplexity(&before, &after, true);
         assert!((paired.value / paired.before - 0.1f64.exp()).abs() < 1e-9);
         let (lo, hi) = paired.delta_interval.unwrap();
-        assert!(hi - lo < 1e-9 && paired.p_value.unwrap() < 1e-6, "{paired:?}");
+        // Every window has the same change: the rule of three bounds it.
+        let wide = paired.before * 0.1f64.exp() * 2.0 * 0.1 * 3.0 / 40.0;
+        assert!(((hi - lo) / wide - 1.0).abs() < 1e-3 && paired.p_value.unwrap() < 1e-6, "{paired:?}");
         let apart = perplexity(&before, &after, false);
         let (lo, hi) = apart.delta_interval.unwrap();
         assert!(lo < paired.delta && paired.delta < hi && hi - lo > 0.1, "{apart:?}");

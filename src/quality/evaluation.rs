@@ -1,32 +1,41 @@
 //! What a variant made of a data set: one entry for each item, and the figures that sum them up.
 
 use super::data::Kind;
+use super::kept::bits;
 use crate::statistics::paired::Share;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// A question, a prompt, a pair; of a text, a window or several that follow each other.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Item {
     /// The first 16 digits of a hash of what the model was given.
     pub hash: u64,
     /// Tokens that were given.
+    #[serde(with = "bits")]
     pub length: f64,
     /// The main figure's part: minus the log-likelihood of a text's tokens, 1 for a right answer, the cosine of a pair.
+    #[serde(with = "bits")]
     pub outcome: f64,
     /// What `outcome` is divided by: the tokens of a text that count, else 1.
+    #[serde(with = "bits")]
     pub weight: f64,
     /// How sure the model was: log-likelihood a token of a text, how far the first answer is above the second, the
     /// log-likelihood of the most probable answer, the cosine.
+    #[serde(with = "bits")]
     pub score: f64,
     /// What was answered, to be compared with the reference's answer.
     pub answer: u64,
     /// What people say of a pair.
+    #[serde(with = "bits::or_none")]
     pub target: Option<f64>,
     /// How rare the tokens are that were given ([`super::inputs`]).
+    #[serde(with = "bits::or_none")]
     pub surprise: Option<f64>,
 }
 
 /// How a series is summed up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Summary {
     /// Sum over sum.
     Mean,
@@ -44,10 +53,10 @@ impl Summary {
 }
 
 /// A figure with its part from each item.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// What it is called in quality.csv.
-    pub metric: &'static str,
+    pub metric: Cow<'static, str>,
     /// More is better.
     pub higher_is_better: bool,
     /// How parts become the figure.
@@ -55,22 +64,24 @@ pub struct Series {
     /// The figure is a distance from the reference, which has none from itself.
     pub from_reference: bool,
     /// Item by item.
+    #[serde(with = "bits::pairs")]
     pub parts: Vec<Share>,
 }
 
 /// A figure that is not a mean of parts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Single {
     /// What it is called.
-    pub metric: &'static str,
+    pub metric: Cow<'static, str>,
     /// More is better.
     pub higher_is_better: bool,
     /// The figure.
+    #[serde(with = "bits")]
     pub value: f64,
 }
 
 /// What a variant made of a data set.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// What the set asks.
     pub kind: Kind,
@@ -81,6 +92,7 @@ pub struct Evaluation {
     /// Figures without parts.
     pub singles: Vec<Single>,
     /// The model's and the people's similarity of each pair.
+    #[serde(with = "bits::pairs")]
     pub pairs: Vec<(f64, f64)>,
     /// Nearest neighbour of each sentence among the first ones.
     pub neighbours: Vec<u64>,
@@ -91,7 +103,12 @@ pub struct Evaluation {
     /// Hash of all tokens of a text.
     pub token_hash: Option<String>,
     /// What the kept tokens of the reference left over, on average.
+    #[serde(with = "bits::or_none")]
     pub tail: Option<f64>,
+    /// Lines, or windows of a text, that repeat earlier ones and are no items of their own.
+    pub repeats: usize,
+    /// What tells this data from other data, however both are ordered ([`super::repeats::sketch`]).
+    pub sketch: Vec<u64>,
 }
 
 impl Evaluation {
@@ -108,6 +125,8 @@ impl Evaluation {
             tokens: None,
             token_hash: None,
             tail: None,
+            repeats: 0,
+            sketch: Vec::new(),
         }
     }
 }

@@ -3,62 +3,14 @@
 //! and later items of the same kind are alike; items that were counted themselves would seem too common.
 
 use super::QualityError;
-use super::data::{Check, Choice, DataError, DataSet, Generation, Kind, Labelled, Pair};
+use super::data::{Choice, DataError, DataSet, Generation, Kind, Labelled, Pair};
 use super::evaluation::hash_of;
+use super::items::Asked;
 use super::windows::{Plan, Windows, encode};
-use serde::de::DeserializeOwned;
 use tokenizers::Tokenizer;
 
 /// What stands for a token that was never counted.
 const UNSEEN: f64 = 0.5;
-
-/// An item of a data set.
-pub trait Asked: DeserializeOwned + Check {
-    /// Of all that makes it what it is.
-    fn hash(&self) -> u64;
-    /// The texts that a model is given.
-    fn given(&self) -> Vec<&str>;
-}
-
-impl Asked for Choice {
-    fn hash(&self) -> u64 {
-        hash_of(&[self.context.as_bytes(), self.choices.join("\0").as_bytes()])
-    }
-
-    fn given(&self) -> Vec<&str> {
-        vec![&self.context]
-    }
-}
-
-impl Asked for Labelled {
-    fn hash(&self) -> u64 {
-        hash_of(&[self.text.as_bytes(), self.labels.join("\0").as_bytes()])
-    }
-
-    fn given(&self) -> Vec<&str> {
-        vec![&self.text]
-    }
-}
-
-impl Asked for Generation {
-    fn hash(&self) -> u64 {
-        hash_of(&[self.prompt.as_bytes(), self.answer.as_bytes()])
-    }
-
-    fn given(&self) -> Vec<&str> {
-        vec![&self.prompt]
-    }
-}
-
-impl Asked for Pair {
-    fn hash(&self) -> u64 {
-        hash_of(&[self.a.as_bytes(), self.b.as_bytes()])
-    }
-
-    fn given(&self) -> Vec<&str> {
-        vec![&self.a, &self.b]
-    }
-}
 
 /// Of a window of a text.
 pub fn hash_of_tokens(tokens: &[u32]) -> u64 {

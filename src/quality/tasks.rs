@@ -2,13 +2,14 @@
 
 use super::QualityError;
 use super::continuation::{Request, log_likelihoods};
-use super::data::{Choice, DataError, DataSet, Generation, Items, Kind, Labelled, Pair};
+use super::data::{Choice, DataError, DataSet, Generation, Kind, Labelled, Pair};
 use super::evaluation::{Evaluation, Item, Series, Summary, hash_of};
-use super::inputs::{Asked, Inputs};
+use super::inputs::Inputs;
+use super::items::{Asked, Items};
 use super::text::Told;
 use super::windows::{bos_of, encode};
 use crate::engine::language::LanguageModel;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use tokenizers::Tokenizer;
 
 /// Items that are read and run together.
@@ -34,6 +35,8 @@ pub fn evaluate(
         Kind::Text => return Err(QualityError::Other("a text has no questions".to_string())),
     }
     evaluation.samples = evaluation.items.len();
+    evaluation.repeats = set.survey.repeats;
+    evaluation.sketch = set.survey.sketch.clone();
     Ok(evaluation)
 }
 
@@ -55,7 +58,7 @@ fn go_on(told: Told<'_>, done: usize) -> Result<(), QualityError> {
 
 fn binary(metric: &'static str, right: Vec<bool>) -> Series {
     let parts = right.into_iter().map(|right| (f64::from(u8::from(right)), 1.0)).collect();
-    Series { metric, higher_is_better: true, summary: Summary::Binary, from_reference: false, parts }
+    Series { metric: metric.into(), higher_is_better: true, summary: Summary::Binary, from_reference: false, parts }
 }
 
 /// Index of the largest, the first where several are equal, and how far the next is below.
@@ -237,7 +240,8 @@ fn pairs(
 ) -> Result<(), QualityError> {
     let Asking { model, tokenizer, inputs } = asking;
     let bos = bos_of(tokenizer);
-    let mut sentences: Vec<Vec<f32>> = Vec::new();
+    // A sentence that comes in several pairs is its own nearest neighbour, whatever the model: it counts once.
+    let (mut sentences, mut known): (Vec<Vec<f32>>, HashSet<u64>) = (Vec::new(), HashSet::new());
     loop {
         let batch = some(&mut items)?;
         if batch.is_empty() {
@@ -273,8 +277,12 @@ fn pairs(
                 surprise,
             });
         }
-        let room = MOST_SENTENCES.saturating_sub(sentences.len());
-        sentences.extend(vectors.into_iter().take(room));
+        let texts = batch.iter().flat_map(|item| [&item.a, &item.b]);
+        for (vector, text) in vectors.into_iter().zip(texts) {
+            if sentences.len() < MOST_SENTENCES && known.insert(hash_of(&[text.as_bytes()])) {
+                sentences.push(vector);
+            }
+        }
         go_on(told, evaluation.items.len())?;
     }
     evaluation.neighbours = neighbours(&sentences);

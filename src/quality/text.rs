@@ -5,6 +5,7 @@ use super::data::{DataSet, Kind};
 use super::evaluation::{Evaluation, Item, Series, Single, Summary};
 use super::inputs::{Inputs, hash_of_tokens};
 use super::reference::{Distribution, Reader, Writer, log_sum_exp};
+use super::repeats::Repeats;
 use super::windows::{Plan, Window, Windows};
 use crate::engine::language::{LanguageModel, Place};
 use hdrhistogram::Histogram;
@@ -33,11 +34,14 @@ pub enum Against<'a> {
 pub type Told<'a> = &'a mut dyn FnMut(usize) -> bool;
 
 /// Sums over windows that follow each other; twice as many to an entry each time that there would be too many entries.
-#[derive(Default)]
+/// A window that repeats an earlier one is added to that one's entry, as it is nothing that could have come out otherwise.
 pub struct Folded {
     per_item: usize,
     open: usize,
     rows: Vec<Row>,
+    repeats: Repeats,
+    /// Windows that repeat an earlier one.
+    repeated: usize,
 }
 
 /// Sums of one entry.
@@ -55,12 +59,25 @@ pub struct Row {
 }
 
 impl Folded {
-    fn push(&mut self, row: Row) {
-        self.per_item = self.per_item.max(1);
+    /// Of windows that each bring so many tokens.
+    fn new(tokens: usize) -> Self {
+        Self { per_item: 1, open: 0, rows: Vec::new(), repeats: Repeats::new(tokens), repeated: 0 }
+    }
+
+    /// Adds a window whose new tokens are `tokens`.
+    fn push(&mut self, row: Row, tokens: &[u32]) {
+        let next = if self.open == 0 { self.rows.len() } else { self.rows.len() - 1 };
+        let known = self.repeats.read(tokens, next);
+        if let Some(known) = known.and_then(|known| self.rows.get_mut(known)) {
+            *known = Row { hash: known.hash, ..known.with(&row) };
+            self.repeated += 1;
+            return;
+        }
         if self.open == 0 {
             if self.rows.len() == MOST_ITEMS {
                 self.rows = self.rows.chunks(2).map(|pair| pair.iter().fold(Row::default(), Row::with)).collect();
                 self.per_item *= 2;
+                self.repeats.halve();
             }
             self.rows.push(Row::default());
         }
@@ -102,7 +119,7 @@ pub fn evaluate(
     against: Against<'_>,
     told: Told<'_>,
 ) -> Result<Evaluation, QualityError> {
-    let mut pass = Pass::new(model.vocab_size(), against)?;
+    let mut pass = Pass::new(model.vocab_size(), plan, against)?;
     let mut windows = Windows::new(set, tokenizer, plan)?;
     let at_once = (TOKENS_AT_ONCE / plan.context).max(1);
     loop {
@@ -132,6 +149,7 @@ struct Pass {
     reader: Option<Reader>,
     file: String,
     folded: Folded,
+    plan: Plan,
     /// Divergences, in billionths of a nat.
     divergences: Histogram<u64>,
     tail: f64,
@@ -139,7 +157,7 @@ struct Pass {
 }
 
 impl Pass {
-    fn new(vocab: usize, against: Against<'_>) -> Result<Self, QualityError> {
+    fn new(vocab: usize, plan: Plan, against: Against<'_>) -> Result<Self, QualityError> {
         let file = match &against {
             Against::Writing(path) | Against::Reading(path) => path.display().to_string(),
             Against::Alone => String::new(),
@@ -152,7 +170,8 @@ impl Pass {
         };
         let divergences = Histogram::new_with_bounds(1, (1000.0 * NANO) as u64, 3)
             .map_err(|error| QualityError::Other(error.to_string()))?;
-        Ok(Self { vocab, writer, reader, file, folded: Folded::default(), divergences, tail: 0.0, counted: 0 })
+        let folded = Folded::new(plan.stride.unwrap_or(plan.context));
+        Ok(Self { vocab, writer, reader, file, folded, plan, divergences, tail: 0.0, counted: 0 })
     }
 
     fn batch(&mut self, model: &mut dyn LanguageModel, batch: &[Window], inputs: &Inputs) -> Result<(), QualityError> {
@@ -194,7 +213,7 @@ impl Pass {
             for found in found.by_ref().take(window.counted()) {
                 self.count(found, &mut row)?;
             }
-            self.folded.push(row);
+            self.folded.push(row, &window.new_tokens(self.plan));
         }
         Ok(())
     }
@@ -231,8 +250,8 @@ impl Pass {
     fn finish(self) -> Result<Evaluation, QualityError> {
         let rows = &self.folded.rows;
         let parts = |of: fn(&Row) -> f64| rows.iter().map(|row| (of(row), row.counted)).collect();
-        let series = |metric, higher_is_better, summary, from_reference, of| Series {
-            metric,
+        let series = |metric: &'static str, higher_is_better, summary, from_reference, of| Series {
+            metric: metric.into(),
             higher_is_better,
             summary,
             from_reference,
@@ -256,6 +275,8 @@ impl Pass {
                 series("top1_agreement", true, Summary::Mean, true, |row| row.agreed),
             ],
             samples: self.counted,
+            repeats: self.folded.repeated,
+            sketch: self.folded.repeats.sketch(),
             ..Evaluation::new(Kind::Text)
         };
         let alone = self.reader.is_none();
@@ -266,7 +287,7 @@ impl Pass {
                 writer.finish().map_err(|e| QualityError::Io(self.file, e))?;
             }
             None => evaluation.singles.push(Single {
-                metric: "kl_divergence_p999",
+                metric: "kl_divergence_p999".into(),
                 higher_is_better: false,
                 value: self.divergences.value_at_quantile(0.999) as f64 / NANO,
             }),
@@ -293,9 +314,9 @@ mod tests {
 
     #[test]
     fn windows_are_folded_so_that_memory_is_bounded() {
-        let mut folded = Folded::default();
+        let mut folded = Folded::new(1);
         for index in 0..20_000 {
-            folded.push(Row { counted: 1.0, nats: index as f64, ..Row::default() });
+            folded.push(Row { counted: 1.0, nats: f64::from(index), ..Row::default() }, &[index]);
         }
         assert!(folded.rows.len() <= MOST_ITEMS && folded.rows.len() > MOST_ITEMS / 4, "{}", folded.rows.len());
         assert_eq!(folded.rows.iter().map(|row| row.counted).sum::<f64>(), 20_000.0);

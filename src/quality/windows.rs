@@ -1,6 +1,7 @@
 //! A text as windows of tokens, a few at a time.
 
-use super::data::{Blocks, DataError, DataSet};
+use super::data::{DataError, DataSet};
+use super::lines::Blocks;
 use std::collections::VecDeque;
 use tokenizers::Tokenizer;
 
@@ -24,12 +25,23 @@ pub struct Window {
     pub tokens: Vec<u32>,
     /// The first token that counts; never 0, as nothing says how probable that is.
     pub first: usize,
+    /// The token of the text that what the window begins with stands in place of.
+    pub replaced: Option<u32>,
 }
 
 impl Window {
     /// The positions whose logits say how probable the tokens that count are.
     pub fn positions(&self) -> std::ops::Range<usize> {
         self.first - 1..self.tokens.len() - 1
+    }
+
+    /// The tokens of the text that no window before had.
+    pub fn new_tokens(&self, plan: Plan) -> Vec<u32> {
+        match (plan.stride, self.replaced) {
+            (Some(_), _) => self.tokens[self.first..].to_vec(),
+            (None, Some(replaced)) => std::iter::once(replaced).chain(self.tokens[1..].iter().copied()).collect(),
+            (None, None) => self.tokens.clone(),
+        }
     }
 
     /// Tokens that count.
@@ -116,10 +128,8 @@ impl<'a> Windows<'a> {
                     return None;
                 }
                 let mut tokens: Vec<u32> = self.waiting.drain(..context).collect();
-                if let Some(bos) = bos {
-                    tokens[0] = bos;
-                }
-                Some(Window { tokens, first: context / 2 + 1 })
+                let replaced = bos.map(|bos| std::mem::replace(&mut tokens[0], bos));
+                Some(Window { tokens, first: context / 2 + 1, replaced })
             }
             Some(stride) => {
                 let len = self.waiting.len().min(context);
@@ -131,7 +141,7 @@ impl<'a> Windows<'a> {
                 let tokens: Vec<u32> = self.waiting.iter().take(len).copied().collect();
                 self.waiting.drain(..stride.min(len));
                 self.seen = len - stride.min(len);
-                Some(Window { tokens, first })
+                Some(Window { tokens, first, replaced: None })
             }
         }
     }

@@ -1,7 +1,8 @@
 //! A row of cases.csv.
 
-use super::metric::{self, Metrics};
+use super::metric::{self, METRICS, Metrics};
 use super::outcome::{FailureKind, InvalidReason, Outcome, StopReason};
+use super::plausible;
 use crate::workload::Case;
 use std::collections::HashMap;
 
@@ -190,28 +191,12 @@ impl CaseRow {
             case,
             arrival: Some(later("arrival").to_string()).filter(|arrival| !arrival.is_empty()),
         };
-        let mut metrics = Metrics::default();
-        for metric in metric::all() {
-            let Some(field) = fields.get(metric.tag).filter(|f| !f.is_empty()) else { continue };
-            let value: f64 = parsed(metric.tag, field)?;
-            if !value.is_finite() {
-                return Err(format!("column `{}`: {value} is not a finite number", metric.tag));
-            }
-            // No request takes no time, and nothing comes at no rate; nothing at all is below 0.
-            let must_be_more = metric.tag.starts_with("ttft_s") || metric.tag.starts_with("e2e_s");
-            let must_be_more =
-                must_be_more || metric.tag.contains("tokens_per_s") || metric.tag.contains("requests_per_s");
-            let negative = value < 0.0 && !metric.tag.starts_with("net_");
-            if negative || (must_be_more && value == 0.0) {
-                return Err(format!("column `{}`: {value} cannot be", metric.tag));
-            }
-            (metric.set)(&mut metrics, value);
-        }
+        let metrics = read_metrics(fields)?;
         let pair = |part: &str| {
             let (tag, why) = part.split_once('=').unwrap_or((part, ""));
             (tag.to_string(), why.to_string())
         };
-        Ok(Self {
+        let row = Self {
             key,
             outcome: parsed("outcome", text("outcome")?)?,
             reason: optional("reason", text("reason")?)?,
@@ -225,8 +210,37 @@ impl CaseRow {
             metrics,
             absent: split(text("absent")?).map(pair).collect(),
             notes: split(text("notes")?).map(str::to_string).collect(),
-        })
+        };
+        if later("valid") == "true" && !row.invalid.is_empty() {
+            return Err("column `valid`: true, although `invalid_reasons` names some".to_string());
+        }
+        match plausible::fault(&row) {
+            Some(why) => Err(why),
+            None => Ok(row),
+        }
     }
+}
+
+/// The metrics of a row. An end of an interval or a percentile without the value that it is of would read as one of that
+/// value's, which is 0.
+fn read_metrics(fields: &HashMap<String, String>) -> Result<Metrics, String> {
+    let mut metrics = Metrics::default();
+    let field = |tag: &str| fields.get(tag).filter(|text| !text.is_empty());
+    for group in METRICS {
+        let main = group.first().map_or("", |metric| metric.tag);
+        for metric in *group {
+            let Some(text) = field(metric.tag) else { continue };
+            if field(main).is_none() {
+                return Err(format!("column `{main}` is empty, but `{}` is {text}: a bound of no value", metric.tag));
+            }
+            let value: f64 = text.parse().map_err(|e| format!("column `{}`: {e}", metric.tag))?;
+            if !value.is_finite() {
+                return Err(format!("column `{}`: {value} is not a finite number", metric.tag));
+            }
+            (metric.set)(&mut metrics, value);
+        }
+    }
+    Ok(metrics)
 }
 
 #[cfg(test)]

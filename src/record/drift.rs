@@ -1,5 +1,6 @@
 //! What a model, or its data, has become since a recorded run: a window of a watch, in run.json and in history files.
 
+use super::plausible::within;
 use super::reader::ReadError;
 use crate::workload::Quant;
 use jiff::Timestamp;
@@ -93,6 +94,10 @@ pub struct DriftSet {
     pub untested: Vec<String>,
     /// `degraded`, `improved`, `shifted`, `no detected change`, `not tested`.
     pub verdict: String,
+    /// The least hashes of what it is made of, in hexadecimal digits: they tell how much of it an earlier window had, in
+    /// whatever order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sketch: Vec<String>,
 }
 
 /// A test.
@@ -137,26 +142,114 @@ impl DriftWindow {
         self.sets.iter().any(|set| !set.flagged().is_empty())
     }
 
+    /// What of it cannot be: chances beyond 0 to 1, a figure outside of its interval, a date of another age.
+    fn fault(&self) -> Option<String> {
+        let chance = |what: &str, p: f64| {
+            (!(0.0..=1.0).contains(&p)).then(|| format!("`{what}` is {p}, which is no chance from 0 to 1"))
+        };
+        if !(1970..2200).contains(&jiff::tz::Offset::UTC.to_datetime(self.at).year()) {
+            return Some(format!("`at` is {}, which is no date of a measurement", self.at));
+        }
+        let of_set = |set: &DriftSet| {
+            if !within(set.value, set.lo, set.hi) {
+                return Some(format!("`value` of {} does not lie within its interval", set.data));
+            }
+            if !within(set.delta, set.delta_lo, set.delta_hi) {
+                return Some(format!("`delta` of {} does not lie within its interval", set.data));
+            }
+            let of_test =
+                |test: &DriftTest| chance("p_value", test.p_value).or(chance("p_corrected", test.p_corrected));
+            set.tests.iter().find_map(of_test)
+        };
+        chance("alpha", self.alpha).or_else(|| self.sets.iter().find_map(of_set))
+    }
+
     /// Anything was tested.
     pub fn is_tested(&self) -> bool {
         self.sets.iter().any(|set| !set.tests.is_empty())
     }
 }
 
-/// In how many windows in succession, up to the last, each feature of each kind of data is flagged. A window that did
-/// not test a feature neither counts nor ends a succession.
-pub fn streaks(windows: &[DriftWindow]) -> BTreeMap<String, usize> {
-    let mut streaks = BTreeMap::new();
-    for set in windows.iter().flat_map(|window| &window.sets) {
+/// With more of its data than this in one window that counted already, or half of it in several, a window confirms nothing:
+/// what was extreme by chance is so again.
+const MOST_IN_COMMON: f64 = 1.0 / 3.0;
+const MOST_IN_SEVERAL: f64 = 0.5;
+/// Fewest hashes that a share of common data is told from.
+const FEWEST_HASHES: usize = 10;
+
+impl DriftSet {
+    /// The share of this data that `other` has too.
+    fn in_common(&self, other: &DriftSet) -> f64 {
+        if self.hash == other.hash {
+            return 1.0;
+        }
+        // A small set is in its sketch whole; of a large one all that is not above the last hash is.
+        let large = [self, other].map(|set| set.sketch.last().filter(|_| set.sketch.len() >= SKETCH));
+        let most = large.into_iter().flatten().min();
+        let known: Vec<&String> = self.sketch.iter().filter(|hash| most.is_none_or(|most| *hash <= most)).collect();
+        let common = known.iter().filter(|hash| other.sketch.binary_search(hash).is_ok()).count();
+        match known.len() {
+            0 => 0.0,
+            few if few < FEWEST_HASHES && most.is_some() => 0.0,
+            known => common as f64 / known as f64,
+        }
+    }
+}
+
+/// The hashes of a sketch of a set that has more.
+pub const SKETCH: usize = 256;
+
+/// The features that are of the model as well as of the data.
+const OF_THE_MODEL: [&str; 2] = ["outcome", "score"];
+
+/// A set of a window that counted, with its window.
+type Counted<'a> = (&'a DriftWindow, &'a DriftSet);
+
+/// Windows in succession in which each feature of each kind of data is flagged, up to the last. A window that did not test
+/// a feature neither counts nor ends a succession, nor does one that is flagged with data (for what is of the model: and
+/// with the model) that was in those before.
+fn counted(windows: &[DriftWindow]) -> BTreeMap<String, Vec<Counted<'_>>> {
+    let mut counted: BTreeMap<String, Vec<Counted<'_>>> = BTreeMap::new();
+    for (window, set) in windows.iter().flat_map(|window| window.sets.iter().map(move |set| (window, set))) {
         let mut features: Vec<&str> = set.tests.iter().map(|test| test.feature.as_str()).collect();
         features.dedup();
         let flagged = set.flagged();
         for feature in features {
-            let streak: &mut usize = streaks.entry(format!("{}: {feature}", set.kind)).or_default();
-            *streak = if flagged.contains(&feature) { *streak + 1 } else { 0 };
+            let streak = counted.entry(format!("{}: {feature}", set.kind)).or_default();
+            match flagged.contains(&feature) {
+                false => streak.clear(),
+                true if is_new(window, set, feature, streak) => streak.push((window, set)),
+                true => {}
+            }
         }
     }
-    streaks
+    counted
+}
+
+fn is_new(window: &DriftWindow, set: &DriftSet, feature: &str, before: &[Counted<'_>]) -> bool {
+    let of_model = |other: &DriftWindow| (&other.model_hash, other.quant) == (&window.model_hash, window.quant);
+    let same = before.iter().filter(|(other, _)| !OF_THE_MODEL.contains(&feature) || of_model(other));
+    let shares: Vec<f64> = same.map(|(_, other)| set.in_common(other)).collect();
+    shares.iter().all(|share| *share <= MOST_IN_COMMON) && shares.iter().sum::<f64>() <= MOST_IN_SEVERAL
+}
+
+/// In how many windows in succession, up to the last, each feature of each kind of data is flagged. The same data once more
+/// is no further window.
+pub fn streaks(windows: &[DriftWindow]) -> BTreeMap<String, usize> {
+    counted(windows).into_iter().map(|(what, windows)| (what, windows.len())).collect()
+}
+
+/// Data sets of the last window, each with the largest share of its data that one window before had with the same model:
+/// those that have more of it than a further window may.
+pub fn seen_before(windows: &[DriftWindow]) -> Vec<(String, f64)> {
+    let Some((last, before)) = windows.split_last() else { return Vec::new() };
+    let share = |set: &DriftSet| {
+        let same = |other: &&DriftWindow| (&other.model_hash, other.quant) == (&last.model_hash, last.quant);
+        let sets = before.iter().filter(same).flat_map(|window| &window.sets).filter(|other| other.kind == set.kind);
+        sets.map(|other| set.in_common(other)).fold(0.0, f64::max)
+    };
+    let all = last.sets.iter().map(|set| (set.data.clone(), share(set)));
+    all.filter(|(_, share)| *share > MOST_IN_COMMON).collect()
 }
 
 /// The windows of a history file (one JSON object a line); none where there is no file.
@@ -179,7 +272,7 @@ pub fn read_history(path: &Path) -> Result<Vec<DriftWindow>, ReadError> {
         // Kinds become parts of the names of files.
         match window.sets.iter().find(|set| !set.kind.chars().all(|c| c.is_ascii_lowercase())) {
             Some(set) => Err(fail(format!("`{}` is no kind of data", set.kind))),
-            None => Ok(window),
+            None => window.fault().map_or(Ok(window), |why| Err(fail(why))),
         }
     };
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
@@ -203,6 +296,8 @@ pub fn append_history(path: &Path, window: &DriftWindow) -> std::io::Result<()> 
 mod tests {
     use super::*;
 
+    static WINDOWS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
     fn window(flagged: &[&str], tested: &[&str]) -> DriftWindow {
         let test = |feature: &&str| DriftTest {
             feature: feature.to_string(),
@@ -218,7 +313,8 @@ mod tests {
         let set = DriftSet {
             data: "d".into(),
             kind: "choice".into(),
-            hash: "h".into(),
+            // Other data in every window.
+            hash: WINDOWS.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string(),
             items: 100,
             items_before: 100,
             paired: false,
@@ -234,6 +330,7 @@ mod tests {
             tests: tested.iter().map(test).collect(),
             untested: Vec::new(),
             verdict: "no detected change".into(),
+            sketch: Vec::new(),
         };
         let baseline = BaselineRecord {
             location: "b".into(),
@@ -268,6 +365,51 @@ mod tests {
         windows.push(window(&[], &both));
         assert_eq!(streak(&windows, "choice: score"), Some(0));
         assert_eq!(streak(&[], "choice: score"), None);
+    }
+
+    /// A window with items of these numbers.
+    fn of_items(flagged: &[&str], items: std::ops::Range<u64>, model: &str) -> DriftWindow {
+        let mut window = window(flagged, &["score", "length"]);
+        let hash = |item: u64| {
+            let mixed = (item + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB)
+        };
+        let mut hashes: Vec<u64> = items.map(hash).collect();
+        hashes.sort_unstable();
+        hashes.truncate(SKETCH);
+        window.sets[0].sketch = hashes.iter().map(|hash| format!("{hash:016x}")).collect();
+        window.model_hash = model.into();
+        window
+    }
+
+    #[test]
+    fn the_same_data_once_more_is_no_further_window() {
+        let both = ["score", "length"];
+        let streak = |windows: &[DriftWindow]| {
+            let found = streaks(windows);
+            ["choice: score", "choice: length"].map(|what| found[what])
+        };
+        let day = |items: std::ops::Range<u64>| of_items(&both, items, "m");
+        for count in [100, 5000] {
+            let first = day(0..count);
+            assert_eq!(streak(&[first.clone(), first.clone(), first.clone()]), [1, 1], "{count}");
+            // Another file, the same items: in another order.
+            assert_eq!(streak(&[day(0..count), day(0..count), day(0..count)]), [1, 1], "{count}");
+            // Two thirds of it are those of the day before; a week later all are new.
+            let slid = [day(0..count), day(count / 3..count * 4 / 3), day(count..count * 2), day(count * 2..count * 3)];
+            assert_eq!(streak(&slid), [3, 3], "{count}");
+            assert_eq!(streak(&slid[..2]), [1, 1], "{count}");
+            assert_eq!(seen_before(&slid[..2])[0].0, "d");
+            assert!((seen_before(&slid[..2])[0].1 - 2.0 / 3.0).abs() < 0.1, "{:?}", seen_before(&slid[..2]));
+            assert_eq!(seen_before(&slid[..1]), []);
+        }
+        // Another model asked the same says something new of models, and nothing of data.
+        let models = ["a", "b", "c"].map(|model| of_items(&both, 0..100, model));
+        assert_eq!(streak(&models), [3, 1]);
+        // What is no longer flagged ends it, whatever data it is.
+        let over = [day(0..100), of_items(&[], 0..100, "m"), day(0..100)];
+        assert_eq!(streak(&over), [1, 1]);
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub struct Environment {
     pub sizewell_version: String,
     /// Git revision that it was built from, or `unknown`.
     pub git_revision: String,
+    /// What tells this build from another of the same revision: profile, target, compiler, and a hash of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
     /// The command line.
     pub argv: Vec<String>,
     /// Name of the host.
@@ -133,4 +136,12 @@ pub struct InstanceRecord {
     /// What the user pays for this machine, where they said so.
     #[schemars(with = "Option<String>")]
     pub usd_per_hour: Option<rust_decimal::Decimal>,
+}
+
+impl InstanceRecord {
+    /// What is wrong with the price that a record says, for whoever reads it.
+    pub fn fault(&self) -> Option<String> {
+        let why = crate::units::Usd(self.usd_per_hour?).hourly_fault()?;
+        Some(format!("environment.instance.usd_per_hour: {why}"))
+    }
 }

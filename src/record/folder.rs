@@ -8,12 +8,15 @@ use super::case_row::CaseRow;
 use super::reader;
 use super::run::RunRecord;
 use super::sample::{PowerRow, SampleRow};
+use super::whole;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
+
+mod staged;
 
 /// How long to wait for a lock that is about to be let go.
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
@@ -25,8 +28,11 @@ pub enum FolderError {
     #[error("{0} holds a run already: continue it with --resume {0}, or choose another folder with -o")]
     Occupied(PathBuf),
     /// The folder holds rows without a run.
-    #[error("{0} holds a cases.csv that belongs to no run: choose another folder with -o")]
-    Foreign(PathBuf),
+    #[error("{0} holds a {1} that belongs to no run: choose another folder with -o")]
+    Foreign(PathBuf, &'static str),
+    /// A row that would be refused when it is read.
+    #[error("{0} is not written, as its {1} could not be read again: {2}")]
+    Impossible(PathBuf, String, String),
     /// Another process writes to it.
     #[error("{0} is in use by another run: wait for it, or choose another folder with -o")]
     Locked(PathBuf),
@@ -62,13 +68,7 @@ impl RunFolder {
     pub fn create(path: &Path, record: &RunRecord) -> Result<Self, FolderError> {
         fs::create_dir_all(path).map_err(|e| FolderError::Io(path.to_path_buf(), e))?;
         let lock = lock(path)?;
-        if path.join("run.json").exists() {
-            return Err(FolderError::Occupied(path.to_path_buf()));
-        }
-        // Rows without a run.json are somebody else's; a header alone is nobody's loss.
-        if fs::read_to_string(path.join("cases.csv")).is_ok_and(|text| text.lines().count() > 1) {
-            return Err(FolderError::Foreign(path.to_path_buf()));
-        }
+        refuse_occupied(path)?;
         // First, so that a run that is killed here can be resumed: what is missing beside it is made then.
         write_run_json(path, record)?;
         let folder = Self {
@@ -89,6 +89,7 @@ impl RunFolder {
             return Err(FolderError::NotARun(path.to_path_buf()));
         }
         let lock = lock(path)?;
+        refuse_links(path)?;
         let record = reader::read_record(path)?;
         let mut warnings = Vec::new();
         for (name, header) in [
@@ -105,7 +106,7 @@ impl RunFolder {
         }
         let open = |name: &str| {
             let file = path.join(name);
-            OpenOptions::new().append(true).open(&file).map_err(|e| FolderError::Io(file, e))
+            whole::open(&file, OpenOptions::new().append(true)).map_err(|e| FolderError::Io(file, e))
         };
         let folder = Self {
             cases: open("cases.csv")?,
@@ -146,7 +147,12 @@ impl RunFolder {
         write_whole(&self.path, name, &lines.map_err(|e| FolderError::Io(self.path.join(name), e))?)
     }
 
-    /// Writes all rows of a run that is not measured but read, at once.
+    /// Writes a run that is not measured but read: the folder is there whole or not at all, however the program ends.
+    pub fn write_at_once(path: &Path, record: &RunRecord, rows: &[CaseRow]) -> Result<(), FolderError> {
+        staged::write(path, record, rows)
+    }
+
+    /// Adds rows.
     pub fn append_rows(&mut self, rows: &[CaseRow]) -> Result<(), FolderError> {
         let path = self.path.clone();
         append_rows(&mut self.cases, &path, "cases.csv", rows.iter().map(CaseRow::fields))?;
@@ -168,7 +174,7 @@ impl RunFolder {
 fn lock(path: &Path) -> Result<File, FolderError> {
     let name = path.join("run.lock");
     let io_error = |e| failure(path, "run.lock", e);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(io_error)?;
+    let file = whole::open(&name, OpenOptions::new().create(true).truncate(false).write(true)).map_err(io_error)?;
     // A process that was just started by the last owner holds the lock until it has begun its own program.
     let patience = Instant::now() + LOCK_PATIENCE;
     loop {
@@ -224,15 +230,9 @@ fn append_rows(
 
 fn start_csv(folder: &Path, name: &str, header: &[&str]) -> Result<File, FolderError> {
     let fail = |e| failure(folder, name, e);
-    let mut file = OpenOptions::new().create(true).append(true).open(folder.join(name)).map_err(fail)?;
-    file.set_len(0).map_err(fail)?;
-    append_rows(&mut file, folder, name, std::iter::once(header.iter().map(|h| h.to_string()).collect()))?;
-    sync_folder(folder).map_err(fail)?;
-    Ok(file)
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    let header = header.iter().map(|column| column.to_string()).collect();
+    write_whole(folder, name, &csv_lines(std::iter::once(header)).map_err(fail)?)?;
+    whole::open(&folder.join(name), OpenOptions::new().append(true)).map_err(fail)
 }
 
 fn write_run_json(folder: &Path, record: &RunRecord) -> Result<(), FolderError> {
@@ -242,20 +242,42 @@ fn write_run_json(folder: &Path, record: &RunRecord) -> Result<(), FolderError> 
     write_whole(folder, "run.json", text.as_bytes())
 }
 
-/// Writes `name` beside its place, syncs it, and renames it into place.
 fn write_whole(folder: &Path, name: &str, contents: &[u8]) -> Result<(), FolderError> {
-    let temporary = folder.join(format!("{name}.new"));
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&temporary, folder.join(name))?;
-        sync_folder(folder)
-    };
-    write().map_err(|e| {
-        let _ = fs::remove_file(&temporary);
-        failure(folder, name, e)
-    })
+    whole::write(&folder.join(name), contents).map_err(|e| failure(folder, name, e))
+}
+
+/// Files of a run folder that grow or are written once.
+const FILES: [&str; 8] = [
+    "run.json",
+    "cases.csv",
+    "samples.csv",
+    "power.csv",
+    "requests.csv",
+    "coldstart.csv",
+    "quality.csv",
+    "quality_items.csv",
+];
+
+/// That nothing of a run folder leads elsewhere.
+fn refuse_links(folder: &Path) -> Result<(), FolderError> {
+    FILES
+        .iter()
+        .map(|name| folder.join(name))
+        .try_for_each(|file| whole::refuse_link(&file).map_err(|e| FolderError::Io(file, e)))
+}
+
+/// That a folder holds no run, nor rows of anybody else.
+fn refuse_occupied(folder: &Path) -> Result<(), FolderError> {
+    refuse_links(folder)?;
+    if folder.join("run.json").exists() {
+        return Err(FolderError::Occupied(folder.to_path_buf()));
+    }
+    // Rows without a run.json are somebody else's; a header alone is nobody's loss.
+    let has_rows = |name: &&&str| fs::read_to_string(folder.join(name)).is_ok_and(|text| text.lines().count() > 1);
+    match FILES.iter().find(has_rows) {
+        Some(name) => Err(FolderError::Foreign(folder.to_path_buf(), name)),
+        None => Ok(()),
+    }
 }
 
 /// Cuts a half-written last line off a CSV file, and writes the header where even that is missing.
@@ -283,7 +305,7 @@ fn repair(folder: &Path, name: &str, header: &[&str]) -> Result<Option<String>, 
     if whole == bytes.len() {
         return Ok(None);
     }
-    let file = OpenOptions::new().write(true).open(&path).map_err(|e| FolderError::Io(path.clone(), e))?;
+    let file = whole::open(&path, OpenOptions::new().write(true)).map_err(|e| FolderError::Io(path.clone(), e))?;
     file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(|e| failure(folder, name, e))?;
     Ok(Some(format!("{}: a half-written last line was dropped", path.display())))
 }

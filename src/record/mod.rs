@@ -3,6 +3,7 @@
 
 pub mod case_row;
 pub mod ceiling;
+pub mod clock;
 pub mod coldstart;
 pub mod comparable;
 pub mod device;
@@ -12,15 +13,18 @@ pub mod folder;
 pub mod import;
 pub mod metric;
 pub mod outcome;
+pub mod plausible;
 pub mod quality;
 pub mod quality_record;
 pub mod reader;
+mod record_fault;
 pub mod request_row;
 pub mod run;
 pub mod sample;
 pub mod schema;
 pub mod systems;
 pub mod traffic;
+pub mod whole;
 
 pub use case_row::{CaseKey, CaseRow};
 pub use ceiling::{Ceiling, CeilingKind};

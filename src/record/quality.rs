@@ -3,6 +3,7 @@
 
 use super::Run;
 use super::metric::Better;
+use super::plausible::within;
 use super::reader::{ReadError, read_rows};
 use super::sample::{number_field as number, text_field as text};
 use crate::workload::Quant;
@@ -133,6 +134,22 @@ impl QualityRow {
         if lo.is_some_and(|lo| lo > value) || hi.is_some_and(|hi| hi < value) {
             return Err(format!("column `value`: {value} is not between `lo` and `hi`"));
         }
+        let (delta, delta_lo, delta_hi) = (optional("delta")?, optional("delta_lo")?, optional("delta_hi")?);
+        if delta.is_none() && (delta_lo.is_some() || delta_hi.is_some()) {
+            return Err("column `delta` is empty, but an end of its interval is not".to_string());
+        }
+        if delta.is_some_and(|delta| !within(delta, delta_lo, delta_hi)) {
+            return Err("column `delta` is not between `delta_lo` and `delta_hi`".to_string());
+        }
+        let p_value = optional("p_value")?;
+        if let Some(p) = p_value.filter(|p| !(0.0..=1.0).contains(p)) {
+            return Err(format!("column `p_value`: {p} is no chance from 0 to 1"));
+        }
+        for name in ["samples", "detectable", "samples_needed"] {
+            if let Some(below) = optional(name)?.filter(|number| *number < 0.0) {
+                return Err(format!("column `{name}`: {below} is below 0"));
+            }
+        }
         let word = |name: &str| fields.get(name).cloned().unwrap_or_default();
         Ok(Self {
             quant: text(fields, "quant")?.parse().map_err(|e| format!("column `quant`: {e}"))?,
@@ -145,10 +162,10 @@ impl QualityRow {
             source: word("source"),
             pruning: word("pruning"),
             data: word("data"),
-            delta: optional("delta")?,
-            delta_lo: optional("delta_lo")?,
-            delta_hi: optional("delta_hi")?,
-            p_value: optional("p_value")?,
+            delta,
+            delta_lo,
+            delta_hi,
+            p_value,
             detectable: optional("detectable")?,
             samples_needed: optional("samples_needed")?,
             verdict: word("verdict"),
@@ -204,12 +221,18 @@ impl ItemRow {
         ]
     }
 
-    fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
+    /// Reads a row from fields by name; the error names the column.
+    pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
         let optional = |name: &str| match fields.get(name).map(|text| text.trim()) {
             None | Some("") => Ok(None),
             Some(text) => number(name, text).map(Some),
         };
         let value = |name: &str| number(name, text(fields, name)?);
+        for name in ["length", "weight"] {
+            if value(name)? < 0.0 {
+                return Err(format!("column `{name}` is below 0"));
+            }
+        }
         Ok(Self {
             data: text(fields, "data")?.to_string(),
             quant: text(fields, "quant")?.parse().map_err(|e| format!("column `quant`: {e}"))?,

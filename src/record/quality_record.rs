@@ -54,6 +54,16 @@ pub struct DataRecord {
     pub bos: Option<u32>,
     /// The share of the reference's probability that the kept tokens leave over.
     pub tail: Option<f64>,
+    /// Lines, or windows of a text, that repeat earlier ones: intervals and tests count them together with those as one.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub repeats: usize,
+    /// What is odd about it, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What was compared.
@@ -69,6 +79,10 @@ pub struct VariantRecord {
     pub resident_bytes: Bytes,
     /// Share of the weights that pruning set to zero.
     pub sparsity: f64,
+    /// Share of the weights that are stored in an encoding of the level itself: rows that its blocks do not divide are not.
+    /// With 0 nothing is at that level, and no figure is about it. Absent where it was not evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_level: Option<f64>,
     /// How long all data sets took.
     pub evaluation_s: Seconds,
     /// Which matrices got another encoding than the level's own.

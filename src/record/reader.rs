@@ -2,9 +2,10 @@
 
 use super::case_row::CaseRow;
 use super::import::ImportRecord;
-use super::run::{RunRecord, SCHEMA_VERSION};
+use super::record_fault;
+use super::run::{RunRecord, RunStatus, SCHEMA_VERSION};
 use super::sample::{PowerRow, SampleRow};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -42,7 +43,12 @@ pub struct Run {
 impl Run {
     /// Reads run.json and cases.csv of a folder.
     pub fn read(folder: &Path) -> Result<Self, ReadError> {
-        Ok(Self { path: folder.to_path_buf(), record: read_record(folder)?, cases: read_cases(folder)? })
+        let record = read_record(folder)?;
+        // Of a run that was complete, no row was ever being written.
+        if record.status == RunStatus::Complete {
+            ends_whole(&folder.join("cases.csv"))?;
+        }
+        Ok(Self { path: folder.to_path_buf(), record, cases: read_cases(folder)? })
     }
 
     /// Reads a folder as one run for each system that was measured: an imported folder may hold many.
@@ -98,6 +104,9 @@ impl Run {
 /// Reads run.json.
 pub fn read_record(folder: &Path) -> Result<RunRecord, ReadError> {
     let path = folder.join("run.json");
+    if path.exists() && !path.is_file() {
+        return Err(ReadError::new(&path, 0, "is no file: not a run of sizewell"));
+    }
     let text = std::fs::read_to_string(&path).map_err(|e| {
         let hint = if folder.is_dir() { "" } else { "; a run is a folder such as results/2026-11-23-host-model" };
         ReadError::new(&path, 0, format!("{e}{hint}"))
@@ -105,16 +114,36 @@ pub fn read_record(folder: &Path) -> Result<RunRecord, ReadError> {
     let at = |e: serde_json::Error| ReadError::new(&path, e.line(), e);
     // The version first: a newer file may not parse as ours at all.
     let value: serde_json::Value = serde_json::from_str(&text).map_err(at)?;
-    match value.get("schema_version").and_then(|v| v.as_u64()) {
-        Some(version) if version <= SCHEMA_VERSION as u64 => {}
-        Some(version) => {
+    match value.get("schema_version").map(|version| (version, version.as_u64())) {
+        Some((_, Some(version))) if (1..=SCHEMA_VERSION as u64).contains(&version) => {}
+        Some((_, Some(version))) if version > 0 => {
             let message =
                 format!("schema version {version} is newer than this program's {SCHEMA_VERSION}: update sizewell");
             return Err(ReadError::new(&path, 0, message));
         }
+        Some((other, _)) => {
+            let message = format!("`schema_version` is {other}: not a run of sizewell");
+            return Err(ReadError::new(&path, 0, message));
+        }
         None => return Err(ReadError::new(&path, 0, "`schema_version` is missing: not a run of sizewell")),
     }
-    serde_json::from_str(&text).map_err(at)
+    let record: RunRecord = serde_json::from_str(&text).map_err(at)?;
+    match record_fault::fault(&text, &value, &record) {
+        Some(fault) => Err(ReadError::new(&path, fault.line, fault.message)),
+        None => Ok(record),
+    }
+}
+
+/// That the last line of a CSV file has its end.
+fn ends_whole(path: &Path) -> Result<(), ReadError> {
+    let fail = |e: std::io::Error| ReadError::new(path, 0, e);
+    if ends_with_newline(&File::open(path).map_err(fail)?).map_err(fail)? {
+        return Ok(());
+    }
+    let line = std::fs::read(path).map_err(fail)?.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let message = "the last line has no end, though the run is complete: add the line break if the line is whole, or \
+                   remove it";
+    Err(ReadError::new(path, line, message))
 }
 
 /// Reads cases.csv. A last line without its end is left out: it is of a case that did not finish.
@@ -130,14 +159,21 @@ pub(super) fn read_rows<T>(
     let ends_whole = ends_with_newline(&file).map_err(|e| ReadError::new(path, 0, e))?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(std::io::BufReader::new(file));
     let header = reader.headers().map_err(|e| ReadError::new(path, 1, e))?.clone();
+    let named: HashSet<&str> = header.iter().collect();
+    if named.len() < header.len() {
+        let twice = header.iter().enumerate().find(|(index, name)| header.iter().take(*index).any(|n| n == *name));
+        let name = twice.map_or("", |(_, name)| name);
+        return Err(ReadError::new(path, 1, format!("column `{name}` stands twice: which of them counts?")));
+    }
     let mut rows = Vec::new();
     let mut records = reader.records().enumerate().peekable();
     while let Some((index, record)) = records.next() {
         if records.peek().is_none() && !ends_whole {
             break;
         }
-        let line = index + 2;
-        let record = record.map_err(|e| ReadError::new(path, line, e))?;
+        let record = record.map_err(|e| ReadError::new(path, index + 2, e))?;
+        // Where a field holds a line break, a record is more than one line.
+        let line = record.position().map_or(index + 2, |position| position.line() as usize);
         if record.len() != header.len() {
             let message = format!("{} fields under {} columns", record.len(), header.len());
             return Err(ReadError::new(path, line, message));

@@ -1,5 +1,6 @@
 //! Rows of samples.csv and power.csv: what was observed, before any statistics.
 
+use super::plausible::range;
 use crate::units::{Bytes, Joules, Seconds, Watts};
 use std::collections::HashMap;
 
@@ -64,18 +65,37 @@ impl SampleRow {
     /// Reads a row from fields by name; the error names the column.
     pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
         let text = |name: &str| text_field(fields, name);
-        let seconds = |name: &str, text: &str| number_field(name, text).map(Seconds);
-        Ok(Self {
+        let seconds = |name: &str, text: &str| measured_field(name, text).map(Seconds);
+        let row = Self {
             case_id: text("case_id")?.to_string(),
             iteration: text("iteration")?.parse().map_err(|e| format!("column `iteration`: {e}"))?,
-            warmup: text("phase")? == "warmup",
+            warmup: match text("phase")? {
+                "warmup" => true,
+                "measure" => false,
+                other => return Err(format!("column `phase`: `{other}` is neither warmup nor measure")),
+            },
             start: seconds("start_s", text("start_s")?)?,
             token_times: text("token_times_s")?
                 .split(';')
                 .filter(|part| !part.is_empty())
                 .map(|part| seconds("token_times_s", part))
                 .collect::<Result<_, _>>()?,
-        })
+        };
+        if let Some(pair) = row.token_times.windows(2).find(|pair| pair[1] < pair[0]) {
+            return Err(format!(
+                "column `token_times_s`: a token at {} s stands after one at {} s",
+                pair[1].0, pair[0].0
+            ));
+        }
+        for (name, own) in [("ttft_s", row.ttft()), ("e2e_s", row.e2e())] {
+            // Written to a billionth of a second.
+            let said =
+                Some(text(name)?).filter(|text| !text.is_empty()).map(|text| number_field(name, text)).transpose()?;
+            if said.zip(own).is_some_and(|(said, own)| (said - own.0).abs() > 2e-9) || said.is_some() != own.is_some() {
+                return Err(format!("column `{name}` is not what `token_times_s` says"));
+            }
+        }
+        Ok(row)
     }
 }
 
@@ -145,8 +165,14 @@ impl PowerRow {
         let text = |name: &str| text_field(fields, name);
         let number = |name: &str| match text(name)? {
             "" => Ok(None),
-            text => number_field(name, text).map(Some),
+            // A temperature may be below 0 outside of a data centre.
+            text if name == "temperature_c" => number_field(name, text).map(Some),
+            text => measured_field(name, text).map(Some),
         };
+        let processes = number("foreign_processes")?;
+        if processes.is_some_and(|count| count.fract() != 0.0) {
+            return Err("column `foreign_processes` is no whole number".to_string());
+        }
         Ok(Self {
             case_id: text("case_id")?.to_string(),
             window: text("window")?.parse().map_err(|e| format!("column `window`: {e}"))?,
@@ -157,7 +183,7 @@ impl PowerRow {
             sm_clock_mhz: number("sm_clock_mhz")?,
             temperature_c: number("temperature_c")?,
             memory_used: number("memory_used_bytes")?.map(Bytes),
-            foreign_processes: number("foreign_processes")?.map(|count| count as usize),
+            foreign_processes: processes.map(|count| count as usize),
             throttle: text("throttle_reasons")?.to_string(),
         })
     }
@@ -173,6 +199,17 @@ pub(super) fn number_field(name: &str, text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value),
         _ => Err(format!("column `{name}`: `{text}` is not a number")),
+    }
+}
+
+/// The number in a field that holds a measured amount: not below 0, and not more than its unit can be.
+pub(super) fn measured_field(name: &str, text: &str) -> Result<f64, String> {
+    let value = number_field(name, text)?;
+    let (least, most) = range(name).unwrap_or((0.0, f64::MAX));
+    match value {
+        value if value < least => Err(format!("column `{name}`: {text} is below 0")),
+        value if value > most => Err(format!("column `{name}`: {text} is more than can be ({most:e} at most)")),
+        value => Ok(value),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::table::{Align, Table};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Width};
+use std::borrow::Cow;
 
 /// Columns of text are not made narrower than this for the sake of a long word.
 const TEXT_WIDTH: usize = 24;
@@ -20,9 +21,9 @@ pub fn render(table: &Table, width: Option<u16>) -> String {
     let least: Vec<usize> = (0..table.columns.len()).map(|index| least_width(table, index)).collect();
     let spared = spared(table, &least, out.width().map(usize::from));
     let kept: Vec<usize> = (0..table.columns.len()).filter(|index| !spared.contains(index)).collect();
-    out.set_header(kept.iter().map(|index| printable(&table.columns[*index].title)));
+    out.set_header(kept.iter().map(|index| printable(&table.columns[*index].title).into_owned()));
     for row in &table.rows {
-        out.add_row(kept.iter().map(|index| printable(&row[*index])));
+        out.add_row(kept.iter().map(|index| printable(&row[*index]).into_owned()));
     }
     for (place, index) in kept.iter().enumerate() {
         let Some(cells) = out.column_mut(place) else { continue };
@@ -32,7 +33,7 @@ pub fn render(table: &Table, width: Option<u16>) -> String {
         let boundary = (least[*index] + PADDING - 1).min(u16::MAX as usize) as u16;
         cells.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(boundary)));
     }
-    let mut text = format!("{}\n{out}\n", table.title);
+    let mut text = format!("{}\n{out}\n", printable(&table.title));
     let names: Vec<&str> = spared.iter().map(|index| table.columns[*index].title.as_str()).collect();
     if !names.is_empty() {
         text.push_str(&format!("  not shown on a terminal this narrow: {}\n", names.join(", ")));
@@ -70,9 +71,36 @@ fn least_width(table: &Table, index: usize) -> usize {
     }
 }
 
-/// Text without control characters: a name from a file must not move the cursor or change colours.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// Text whose characters all show: what would move the cursor, change colours, set the title of the window or turn the
+/// direction of writing stands as its number. Names come from files and servers that nobody here wrote.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    shown(text, &[])
+}
+
+/// The same of several lines: line breaks and tabs stay.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    shown(text, &['\n', '\t'])
+}
+
+fn shown<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
+    let hidden = |c: char| (c.is_control() && !kept.contains(&c)) || is_unseen(c);
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let show = |c: char| match c {
+        c if !hidden(c) => c.to_string(),
+        '\n' => "\\n".to_string(),
+        '\r' => "\\r".to_string(),
+        '\t' => "\\t".to_string(),
+        c if (c as u32) < 0x100 => format!("\\x{:02x}", c as u32),
+        c => format!("\\u{{{:x}}}", c as u32),
+    };
+    Cow::Owned(text.chars().map(show).collect())
+}
+
+/// Characters that change how others are shown: marks of direction, and ends of lines that are none on a terminal.
+pub fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -83,9 +111,11 @@ mod tests {
     fn escape_sequences_do_not_reach_the_terminal() {
         let mut table = Table::new("T", &["a", ">b"]);
         table.push(vec!["\u{1b}[31mred\u{1b}[0m\n".into(), "1".into()]);
-        let text = render(&table, Some(40));
+        let text = render(&table, Some(80));
         assert!(!text.contains('\u{1b}'));
-        assert!(text.contains("[31mred"));
+        assert!(text.contains("\\x1b[31mred\\x1b[0m\\n"), "{text}");
+        assert_eq!(printable("a\u{9b}2J\u{202e}b\u{7f}\tc"), "a\\x9b2J\\u{202e}b\\x7f\\tc");
+        assert_eq!(printable_lines("a\n\u{1b}]0;x\u{7}\tb"), "a\n\\x1b]0;x\\x07\tb");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Several runs a side: what differs from run to run is not in the samples of one. The logarithms of the runs' statistics
 //! are compared by Student's, with a variance that both sides share and that is never below what the samples say.
 
+use super::LEAST_SPREAD;
 use super::bootstrap::median;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -105,7 +106,10 @@ fn resampled(before: &[f64], after: &[f64], statistic: Statistic, confidence: f6
     let dependent = (dependence(before).powi(2) / 2.0 + dependence(after).powi(2) / 2.0).sqrt();
     let wider = rarer * few * dependent;
     let end = |end: f64| ratio * (end / ratio).powf(wider);
-    Some(Change { ratio, lo: end(at(tail)?).min(ratio), hi: end(at(1.0 - tail)?).max(ratio) })
+    // Samples that are equal say how finely they were read, and not that nothing varies.
+    let counts = 1.0 / before.len() as f64 + 1.0 / after.len() as f64;
+    let least = around(ratio, student(confidence, 1e9) * few * MEDIAN_OVER_MEAN * LEAST_SPREAD * counts.sqrt())?;
+    Some(Change { ratio, lo: end(at(tail)?).min(least.lo), hi: end(at(1.0 - tail)?).max(least.hi) })
 }
 
 /// As many values as there are.
@@ -148,7 +152,7 @@ fn around(ratio: f64, margin: f64) -> Option<Change> {
 
 /// Squared standard error of the logarithm of a run's median.
 fn error_within(run: &[f64]) -> f64 {
-    MEDIAN_OVER_MEAN.powi(2) * variance(&logs(run)) / run.len() as f64
+    MEDIAN_OVER_MEAN.powi(2) * variance(&logs(run)).max(LEAST_SPREAD.powi(2)) / run.len() as f64
 }
 
 fn by_student(before: &[f64], after: &[f64], statistic: Statistic, confidence: f64) -> Option<Change> {
@@ -282,6 +286,22 @@ mod tests {
             })
             .count();
         assert!((270..=297).contains(&holds), "{holds} of 300");
+    }
+
+    #[test]
+    fn equal_samples_are_not_certain() {
+        for count in [3, 5, 6, 40] {
+            let same = vec![0.01; count];
+            let one = change(&[&same], &[&same], Statistic::Median, 0.95, 1).unwrap();
+            assert!(one.ratio == 1.0 && one.lo < 0.9998 && one.hi > 1.0002, "{count}: {one:?}");
+            let p90 = change(&[&same], &[&same], Statistic::Quantile(0.9), 0.95, 1).unwrap();
+            assert!(p90.lo < 0.9998 && p90.hi > 1.0002, "{count}: {p90:?}");
+            let several = change(&[&same, &same], &[&same, &same], Statistic::Median, 0.95, 1).unwrap();
+            assert!(several.half_width() > 1e-4, "{count}: {several:?}");
+        }
+        // A twentieth slower stays a twentieth slower.
+        let slower = change(&[&[0.01; 3]], &[&[0.0105; 3]], Statistic::Median, 0.95, 1).unwrap();
+        assert!(slower.lo > 1.04 && slower.hi < 1.06, "{slower:?}");
     }
 
     #[test]

@@ -119,10 +119,28 @@ pub fn drawn_ratio(items: &[Share], times: &[u32]) -> f64 {
     above / below
 }
 
-/// The two-sided p-value of a difference with this standard error over so many items, by Student's distribution.
+/// Differences that are the same in every item but for this share have no spread to speak of.
+const NO_SPREAD: f64 = 1e-9;
+
+/// Whether a difference has no spread over its items, so that its error says nothing of other items.
+pub fn has_no_spread(difference: f64, error: f64) -> bool {
+    error <= difference.abs() * NO_SPREAD
+}
+
+/// Half the width that an interval has where every one of so many items has the same difference: up to three of as many
+/// others may have none (the rule of three). `None` where there is no difference at all, which bounds nothing.
+pub fn half_width_without_spread(difference: f64, items: usize) -> Option<f64> {
+    (difference != 0.0).then(|| (difference * 3.0 / items.max(1) as f64).abs())
+}
+
+/// The two-sided p-value of a difference with this standard error over so many items, by Student's distribution. Where all
+/// items differ by the same, by the sign test: their equality is no certainty.
 pub fn p_value(difference: f64, error: f64, items: usize) -> f64 {
-    if error <= 0.0 {
-        return if difference == 0.0 { 1.0 } else { 0.0 };
+    if difference == 0.0 && error <= 0.0 {
+        return 1.0;
+    }
+    if has_no_spread(difference, error) {
+        return 0.5f64.powi(items.saturating_sub(1) as i32);
     }
     StudentsT::new(0.0, 1.0, items as f64 - 1.0).map_or(1.0, |t| (2.0 * t.sf((difference / error).abs())).min(1.0))
 }
@@ -188,6 +206,15 @@ mod tests {
         for (found, known) in corrected.iter().zip([0.03, 0.06, 0.06, 0.02]) {
             assert!((found - known).abs() < 1e-12, "{corrected:?}");
         }
+    }
+
+    #[test]
+    fn items_that_all_differ_by_the_same_are_not_certain() {
+        assert_eq!(p_value(0.0, 0.0, 9), 1.0);
+        assert_eq!(p_value(0.1, 0.0, 5), 0.0625, "the sign test of five");
+        assert_eq!(p_value(0.1, 1e-17, 11), 0.5f64.powi(10));
+        assert!(p_value(0.1, 0.01, 11) < 1e-5, "Student's");
+        assert_eq!((half_width_without_spread(0.5, 30), half_width_without_spread(0.0, 30)), (Some(0.05), None));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! with `n` samples the probability that at least two lie above the `p` quantile is
 //! `1 - p^n - n (1 - p) p^(n-1)`.
 
+use super::LEAST_SPREAD;
+
 /// Fewest samples for the percentile `p` (between 0 and 1).
 pub fn samples_needed(p: f64) -> usize {
     let confident = |n: usize| {
@@ -35,7 +37,8 @@ pub fn percentile(values: &[f64], p: f64) -> Result<f64, usize> {
 }
 
 /// The 95 % interval of the percentile `p`: the samples at `n p -+ 1.96 sqrt(n p (1 - p))`, as their number below the true
-/// percentile is binomial. `None` where there are too few samples for the percentile itself.
+/// percentile is binomial, and never narrower than samples say that differ by [`LEAST_SPREAD`]. `None` where there are too
+/// few samples for the percentile itself.
 pub fn percentile_interval(values: &[f64], p: f64) -> Option<(f64, f64)> {
     let count = values.len() as f64;
     if values.len() < samples_needed(p) {
@@ -45,7 +48,10 @@ pub fn percentile_interval(values: &[f64], p: f64) -> Option<(f64, f64)> {
     sorted.sort_by(f64::total_cmp);
     let half = 1.96 * (count * p * (1.0 - p)).sqrt();
     let at = |rank: f64| sorted[(rank.max(1.0) as usize).min(sorted.len()) - 1];
-    Some((at((count * p - half).floor()), at((count * p + half).ceil() + 1.0)))
+    let middle = at((count * p).ceil());
+    let least = middle.abs() * 2.0 * LEAST_SPREAD / count.sqrt();
+    let (lo, hi) = (at((count * p - half).floor()), at((count * p + half).ceil() + 1.0));
+    Some((lo.min(middle - least), hi.max(middle + least)))
 }
 
 #[cfg(test)]
@@ -63,6 +69,8 @@ mod tests {
         let (lo, hi) = percentile_interval(&values, 0.9).unwrap();
         assert_eq!((lo, hi), (881.0, 920.0));
         assert_eq!(percentile_interval(&values[..40], 0.9), None);
+        let (lo, hi) = percentile_interval(&[2.0; 100], 0.9).unwrap();
+        assert!((hi - 2.0002).abs() < 1e-12 && (lo - 1.9998).abs() < 1e-12, "equal samples are not certain: {lo} {hi}");
     }
 
     #[test]

@@ -171,22 +171,28 @@ pub fn gguf_metadata(shape: &ModelShape) -> Vec<(String, Value)> {
     ]
 }
 
-/// The row order that llama.cpp's converter gives query and key matrices of the Llama family: the two halves of a
-/// rotary pair next to each other.
+/// The row order that llama.cpp's converter gives query and key matrices of the Llama family, and their biases: the two
+/// halves of a rotary pair next to each other.
 fn paired_rows(tensor: &Tensor, head_dim: usize) -> Tensor {
-    let (rows, cols) = tensor.dims2().unwrap();
+    let rows = tensor.dim(0).unwrap();
+    let cols = tensor.elem_count() / rows;
     let heads = rows / head_dim;
     let halves = tensor.reshape((heads, 2, head_dim / 2, cols)).unwrap();
-    halves.transpose(1, 2).unwrap().contiguous().unwrap().reshape((rows, cols)).unwrap()
+    halves.transpose(1, 2).unwrap().contiguous().unwrap().reshape(tensor.shape()).unwrap()
 }
 
-/// Writes a GGUF file, matrices in `dtype` where their rows allow it and in F16 otherwise.
-pub fn write_gguf(path: &Path, shape: &ModelShape, tensors: &HashMap<TensorName, Tensor>, dtype: GgmlDType) {
+/// Tensors as a GGUF file has them, matrices in `dtype` where their rows allow it and in F16 otherwise.
+pub fn gguf_tensors(
+    shape: &ModelShape,
+    tensors: &HashMap<TensorName, Tensor>,
+    dtype: GgmlDType,
+) -> Vec<(String, QTensor)> {
+    use BlockTensor::{Key, KeyBias, Query, QueryBias};
     let mut entries: Vec<(String, QTensor)> = Vec::new();
     for (name, tensor) in tensors {
         let is_matrix = tensor.rank() == 2;
         let ordered = match name {
-            TensorName::Block(_, BlockTensor::Query | BlockTensor::Key)
+            TensorName::Block(_, Query | Key | QueryBias | KeyBias)
                 if matches!(shape.architecture, Architecture::Llama | Architecture::Mistral) =>
             {
                 paired_rows(tensor, shape.head_dim)
@@ -202,11 +208,35 @@ pub fn write_gguf(path: &Path, shape: &ModelShape, tensors: &HashMap<TensorName,
         entries.push((name.gguf(), QTensor::quantize(&ordered, dtype).unwrap()));
     }
     entries.sort_by(|a, b| a.0.cmp(&b.0));
-    let tensors: Vec<(&str, &QTensor)> = entries.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let metadata = gguf_metadata(shape);
+    entries
+}
+
+/// Writes a GGUF file of exactly this.
+pub fn save_gguf(path: &Path, metadata: &[(String, Value)], tensors: &[(String, QTensor)]) {
+    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let mut file = std::fs::File::create(path).unwrap();
     gguf_file::write(&mut file, &metadata, &tensors).unwrap();
+}
+
+/// Writes a GGUF file, matrices in `dtype` where their rows allow it and in F16 otherwise.
+pub fn write_gguf(path: &Path, shape: &ModelShape, tensors: &HashMap<TensorName, Tensor>, dtype: GgmlDType) {
+    save_gguf(path, &gguf_metadata(shape), &gguf_tensors(shape, tensors, dtype));
+}
+
+/// Writes a random model as two parts of a split GGUF file, `NAME-00001-of-00002.gguf` and the other; the first.
+pub fn write_split_gguf(folder: &Path, name: &str, shape: &ModelShape) -> PathBuf {
+    let all = gguf_tensors(shape, &tensors(shape), GgmlDType::Q8_0);
+    let count = all.len();
+    let (first, second): (Vec<_>, Vec<_>) = all.into_iter().partition(|(name, _)| !name.starts_with("blk.1."));
+    for (index, tensors) in [first, second].iter().enumerate() {
+        let mut metadata = if index == 0 { gguf_metadata(shape) } else { Vec::new() };
+        metadata.push(("split.no".to_string(), Value::U16(index as u16)));
+        metadata.push(("split.count".to_string(), Value::U16(2)));
+        metadata.push(("split.tensors.count".to_string(), Value::I32(count as i32)));
+        save_gguf(&folder.join(format!("{name}-{:05}-of-00002.gguf", index + 1)), &metadata, tensors);
+    }
+    folder.join(format!("{name}-00001-of-00002.gguf"))
 }
 
 /// The folder beside the project that holds evidence, where there is one.

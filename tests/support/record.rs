@@ -1,5 +1,6 @@
 //! A run record for tests.
 
+use sizewell::record::environment::CpuRecord;
 use sizewell::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION};
 use sizewell::record::{Basis, Environment, RunRecord, RunStatus};
 use sizewell::workload::sweep::Grid;
@@ -30,7 +31,11 @@ pub fn record() -> RunRecord {
         status: RunStatus::Running,
         started_at: "2026-11-23T10:00:00Z".parse().unwrap(),
         finished_at: None,
-        environment: Environment { hostname: "host".into(), ..Environment::default() },
+        environment: Environment {
+            hostname: "host".into(),
+            cpu: CpuRecord { engine_threads: 2, ..CpuRecord::default() },
+            ..Environment::default()
+        },
         engine: EngineRecord { name: "fake".into(), device: "cpu".into(), ..EngineRecord::default() },
         model: Some(ModelRecord {
             name: preset.name,

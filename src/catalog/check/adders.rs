@@ -3,6 +3,7 @@
 
 use crate::catalog::facts::{Adder, AdderKind};
 use crate::catalog::finding::Finding;
+use crate::catalog::import::day_fault;
 use crate::catalog::tables::{Row, Tables};
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,10 +21,6 @@ pub(super) fn check(prefix: &str, tables: &Tables, today: Date) -> Vec<Finding> 
         let at = (file.as_str(), row.line);
         findings.extend(unknown(at, "provider", &adder.provider, &providers));
         findings.extend(unknown(at, "source", &adder.source, &sources));
-        if adder.usd.is_sign_negative() {
-            let message = format!("usd is {}: nobody is paid for taking it", adder.usd);
-            findings.push(Finding::error("negative_amount", at, message, "correct the row"));
-        }
         let unit = match adder.kind {
             AdderKind::Disk => "gb_month",
             AdderKind::Egress => "gb",
@@ -33,8 +30,8 @@ pub(super) fn check(prefix: &str, tables: &Tables, today: Date) -> Vec<Finding> 
             let message = format!("the unit is `{}`, and that of this kind is `{unit}`", adder.unit);
             findings.push(Finding::error("wrong_unit", at, message, format!("convert it to `{unit}`")));
         }
+        findings.extend(adder.observed_at.and_then(|seen| impossible_day(at, seen, today)));
         match adder.observed_at {
-            Some(seen) if seen > today => findings.push(from_the_future(at, seen)),
             Some(seen) if (today - seen).get_days() > FRESH_DAYS => {
                 let message = format!("seen {} days ago", (today - seen).get_days());
                 findings.push(Finding::warning("stale", at, message, "look at the provider's page"));
@@ -80,11 +77,6 @@ pub(super) fn check_carbon(prefix: &str, tables: &Tables) -> Vec<Finding> {
         let at = (file.as_str(), row.line);
         findings.extend(unknown(at, "provider", &carbon.provider, &providers));
         findings.extend(unknown(at, "source", &carbon.source, &sources));
-        let share = carbon.carbon_free_fraction.is_none_or(|share| (0.0..=1.0).contains(&share));
-        if !(carbon.g_co2e_per_kwh.is_finite() && carbon.g_co2e_per_kwh >= 0.0 && share) {
-            let message = "grams are below 0, or the share is not one".to_string();
-            findings.push(Finding::error("impossible_carbon", at, message, "correct the row"));
-        }
         if let Some(first) = seen.insert((&carbon.provider, &carbon.region), row.line) {
             let message = format!("{} of {} is on line {first} too", carbon.region, carbon.provider);
             findings.push(Finding::error("duplicate_key", at, message, "keep the newer of the two"));
@@ -93,10 +85,11 @@ pub(super) fn check_carbon(prefix: &str, tables: &Tables) -> Vec<Finding> {
     findings
 }
 
-/// A day that has not been yet.
-pub(super) fn from_the_future(at: (&str, usize), seen: Date) -> Finding {
-    let message = format!("observed_at is {seen}, a day that has not been yet");
-    Finding::error("from_the_future", at, message, "correct the date")
+/// A day that has not been yet, or on which nothing was sold by the hour.
+pub(super) fn impossible_day(at: (&str, usize), seen: Date, today: Date) -> Option<Finding> {
+    let why = day_fault(seen, today)?;
+    let kind = if seen > today { "from_the_future" } else { "impossible_day" };
+    Some(Finding::error(kind, at, format!("observed_at is {seen}: it {why}"), "correct the date, or the clock"))
 }
 
 fn names(tables: &Tables) -> (BTreeSet<&str>, BTreeSet<&str>) {

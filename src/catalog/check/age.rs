@@ -4,14 +4,19 @@ use crate::catalog::finding::Finding;
 use crate::catalog::price::{Market, PriceRow};
 use crate::catalog::tables::Row;
 use jiff::civil::Date;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(file: &str, rows: &[Row<PriceRow>], today: Date) -> Vec<Finding> {
     let mut stale: BTreeMap<(Market, Option<Date>), (usize, usize)> = BTreeMap::new();
     let mut findings = Vec::new();
+    let mut impossible = BTreeSet::new();
     for row in rows {
-        if let Some(seen) = row.value.observed_at.filter(|seen| *seen > today) {
-            findings.push(super::adders::from_the_future((file, row.line), seen));
+        let seen = row.value.observed_at;
+        if let Some(finding) = seen.and_then(|seen| super::adders::impossible_day((file, row.line), seen, today)) {
+            // Once for each day: where the clock is wrong, it is so for every row.
+            if impossible.insert(seen) {
+                findings.push(finding);
+            }
             continue;
         }
         let age = row.value.observed_at.map(|seen| i64::from((today - seen).get_days()));

@@ -14,7 +14,6 @@ use super::load;
 use super::price::PriceRow;
 use super::tables::{Files, Row, Tables};
 use jiff::civil::Date;
-use std::collections::HashMap;
 
 /// Everything that is to be said about the files of a catalog on a day, worst first.
 pub fn check(origin: &str, files: &Files, today: Date) -> Vec<Finding> {
@@ -32,7 +31,6 @@ pub fn check_tables(prefix: &str, tables: &Tables, today: Date) -> Vec<Finding> 
     for (provider, rows) in &tables.prices {
         let file = format!("{prefix}prices/{provider}.csv");
         findings.extend(empty(&file, rows));
-        findings.extend(duplicates(&file, rows));
         findings.extend(tenancy(&file, rows));
         findings.extend(spot::check(&file, rows));
         findings.extend(peers::regions(&file, rows));
@@ -44,9 +42,9 @@ pub fn check_tables(prefix: &str, tables: &Tables, today: Date) -> Vec<Finding> 
     findings
 }
 
-/// Adds the flags of anomalies that a fetched price list has, so that its rows are kept and not ranked; the number of
-/// rows that got one.
-pub fn flag_anomalies(tables: &mut Tables, provider: &str) -> usize {
+/// Adds the flags of anomalies that a fetched price list has, so that its rows are kept and not ranked; the types whose
+/// rows got one, a row each.
+pub fn flag_anomalies(tables: &mut Tables, provider: &str) -> Vec<String> {
     let mut flags: Vec<(usize, &'static str)> = Vec::new();
     if let Some(rows) = tables.prices.get(provider) {
         flags.extend(spot::anomalies(rows).into_iter().map(|(index, kind, _)| (index, kind)));
@@ -55,17 +53,15 @@ pub fn flag_anomalies(tables: &mut Tables, provider: &str) -> usize {
     }
     let outliers = peers::card_outliers(tables).into_iter().filter(|outlier| outlier.provider == provider);
     flags.extend(outliers.map(|outlier| (outlier.index, "price_outlier")));
+    let Some(rows) = tables.prices.get_mut(provider) else { return Vec::new() };
     // What is known to be out of line and true stays ranked.
-    let owned = |index: usize, flag: &str| tables.prices[provider][index].value.has_flag(&format!("{flag}_confirmed"));
-    flags.retain(|(index, flag)| !owned(*index, flag));
+    flags.retain(|(index, flag)| !rows[*index].value.has_flag(&format!("{flag}_confirmed")));
     flags.sort_unstable();
-    if let Some(rows) = tables.prices.get_mut(provider) {
-        for (index, flag) in &flags {
-            rows[*index].value.add_flag(flag);
-        }
+    for (index, flag) in &flags {
+        rows[*index].value.add_flag(flag);
     }
     flags.dedup_by_key(|(index, _)| *index);
-    flags.len()
+    flags.iter().map(|(index, _)| rows[*index].value.instance_type.clone()).collect()
 }
 
 fn empty(file: &str, rows: &[Row<PriceRow>]) -> Option<Finding> {
@@ -73,23 +69,6 @@ fn empty(file: &str, rows: &[Row<PriceRow>]) -> Option<Finding> {
         let message = "there is no price in it: a list that is read without an error and holds nothing";
         Finding::error("empty_list", (file, 0), message, "look at the source, or delete the file")
     })
-}
-
-fn duplicates(file: &str, rows: &[Row<PriceRow>]) -> Vec<Finding> {
-    let mut seen: HashMap<_, usize> = HashMap::new();
-    let mut findings = Vec::new();
-    for row in rows {
-        if let Some(first) = seen.insert(row.value.key(), row.line) {
-            let PriceRow { instance_type, region, market, .. } = &row.value;
-            findings.push(Finding::error(
-                "duplicate_key",
-                (file, row.line),
-                format!("{instance_type} in {region}, {} is on line {first} too", market.name()),
-                "keep the newer of the two",
-            ));
-        }
-    }
-    findings
 }
 
 fn tenancy_flag(row: &PriceRow) -> Option<&'static str> {

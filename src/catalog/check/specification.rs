@@ -2,7 +2,6 @@
 
 use crate::catalog::finding::Finding;
 use crate::catalog::tables::Tables;
-use std::collections::HashMap;
 
 /// Rates of half the width over rates of the whole one, where both are dense. Twice is usual; sparse rates make it four.
 const HALVED: std::ops::RangeInclusive<f64> = 0.9..=2.6;
@@ -12,16 +11,12 @@ const SAME: std::ops::RangeInclusive<f64> = 0.9..=1.1;
 pub(super) fn check(prefix: &str, tables: &Tables) -> Vec<Finding> {
     let file = format!("{prefix}accelerators.csv");
     let mut findings = Vec::new();
-    let mut seen: HashMap<&str, usize> = HashMap::new();
     for row in &tables.accelerators {
         let card = &row.value;
         let at = (file.as_str(), row.line);
         let mut say = |kind: &'static str, message: String, remedy: &str| {
             findings.push(Finding::error(kind, at, format!("{}: {message}", card.id), remedy));
         };
-        if let Some(first) = seen.insert(card.id.as_str(), row.line) {
-            say("duplicate_key", format!("is on line {first} too"), "keep one of the two");
-        }
         if card.source.is_empty() {
             say("no_source", "has no source".to_string(), "say where its figures are from");
         }
@@ -42,10 +37,6 @@ pub(super) fn check(prefix: &str, tables: &Tables) -> Vec<Finding> {
         {
             let message = format!("bandwidth of {bandwidth} GB/s, but its bus moves {bus:.0}");
             say("bandwidth_above_bus", message, "correct bandwidth, width or rate");
-        }
-        let figures = [card.memory_gb, card.memory_bandwidth_gb_per_s, card.fp16_tflops, card.tdp_w];
-        if figures.iter().flatten().any(|v| !(v.is_finite() && *v > 0.0)) {
-            say("non_positive_figure", "a figure is not above 0".to_string(), "leave it empty where it is not known");
         }
     }
     findings

@@ -67,6 +67,7 @@ pub(super) fn fetch(context: &Context<'_>) -> Result<Fetched, String> {
         },
         provider: None,
         skipped: BTreeMap::new(),
+        notes: Vec::new(),
     };
     let wanted: Vec<(&String, &IndexRegion)> =
         index.regions.iter().filter(|(region, _)| context.wants(region)).collect();

@@ -82,6 +82,7 @@ pub(super) fn fetch(context: &Context<'_>) -> Result<Fetched, String> {
         },
         provider: None,
         skipped,
+        notes: Vec::new(),
     })
 }
 

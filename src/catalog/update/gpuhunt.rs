@@ -112,6 +112,7 @@ fn read(text: &str, context: &Context<'_>, version: &str, seen: jiff::civil::Dat
         },
         provider: None,
         skipped: BTreeMap::new(),
+        notes: Vec::new(),
     };
     let mut new: BTreeMap<String, ShapeRow> = BTreeMap::new();
     let mut reader = csv::Reader::from_reader(text.as_bytes());

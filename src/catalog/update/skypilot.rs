@@ -107,6 +107,7 @@ fn read(text: &str, context: &Context<'_>) -> Result<Fetched, String> {
         },
         provider: None,
         skipped: BTreeMap::new(),
+        notes: Vec::new(),
     };
     let mut new: BTreeMap<String, ShapeRow> = BTreeMap::new();
     for line in lines.iter().filter(|line| !line.instance_type.is_empty() && context.wants(&line.region)) {

@@ -5,7 +5,8 @@ use crate::catalog::adopt::{self, Outcome};
 use crate::catalog::finding::Severity;
 use crate::catalog::import::{self, Mapping};
 use crate::catalog::load::{embedded_files, folder_files, prefix};
-use crate::catalog::snapshot;
+use crate::catalog::lock::Lock;
+use crate::catalog::snapshot::{self, Place};
 use crate::catalog::tables::Tables;
 use crate::catalog::update::{self, List, Request, http};
 use crate::cli::talk::Talk;
@@ -57,9 +58,9 @@ pub struct ImportArgs {
 }
 
 /// The tables to start from: the snapshot that is there, or what the program carries.
-fn tables(folder: &Path) -> anyhow::Result<Tables> {
-    let (origin, files) = match folder.join("accelerators.csv").exists() {
-        true => (folder.display().to_string(), folder_files(folder)?),
+fn tables(place: &Place) -> anyhow::Result<Tables> {
+    let (origin, files) = match place.is_catalog {
+        true => (place.folder.display().to_string(), folder_files(&place.folder)?),
         false => ("embedded".to_string(), embedded_files()),
     };
     let (tables, findings) = Tables::read(&prefix(&origin), &files);
@@ -69,11 +70,18 @@ fn tables(folder: &Path) -> anyhow::Result<Tables> {
     }
 }
 
-fn folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    match named.or_else(place::fetched) {
-        Some(folder) => Ok(folder),
-        None => usage("there is no home directory to keep prices in: name a folder with --catalog"),
-    }
+/// The folder to write, which is this process's alone from here on, and what is in it.
+fn folder(named: Option<PathBuf>, talk: &Talk) -> anyhow::Result<(Place, Lock)> {
+    let Some(folder) = named.or_else(place::fetched) else {
+        return usage("there is no home directory to keep prices in: name a folder with --catalog");
+    };
+    let look = || snapshot::place(&folder).or_else(usage);
+    let real = look()?.folder;
+    let waiting =
+        |folder: &Path| talk.say(format!("waiting for another sizewell that is changing {}", folder.display()));
+    let lock = Lock::of(&real, waiting).context("the catalog cannot be locked")?;
+    // Whoever had the lock before may have put a catalog there.
+    Ok((look()?, lock))
 }
 
 /// Fetches prices. Exit status 1 where no provider could be updated.
@@ -98,8 +106,8 @@ pub fn update(args: UpdateArgs, talk: &Talk) -> anyhow::Result<Exit> {
         known.dedup();
         return usage(format!("none of the lists has prices of `{unknown}`; there are {}", known.join(", ")));
     }
-    let folder = folder(args.catalog)?;
-    let mut tables = tables(&folder)?;
+    let (place, _lock) = folder(args.catalog, talk)?;
+    let mut tables = tables(&place)?;
     let request = Request {
         lists,
         providers: args.provider,
@@ -110,7 +118,7 @@ pub fn update(args: UpdateArgs, talk: &Talk) -> anyhow::Result<Exit> {
     };
     let outcomes = update::update(&mut tables, &request, |line| talk.say(line));
     let taken = outcomes.iter().filter(|outcome| outcome.error.is_none()).count();
-    write(&folder, &tables, &outcomes, talk)?;
+    write(&place.folder, &tables, &outcomes, talk)?;
     if args.json {
         output::json(&outcomes)?;
     }
@@ -123,19 +131,20 @@ pub fn update(args: UpdateArgs, talk: &Talk) -> anyhow::Result<Exit> {
 /// Takes a list of the user.
 pub fn import(args: ImportArgs, talk: &Talk) -> anyhow::Result<Exit> {
     let name = args.mapping.display().to_string();
-    let read =
-        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
-    let mapping: Mapping = parse_toml(&name, &read(&args.mapping)?)?;
-    let folder = folder(args.catalog)?;
-    let mut tables = tables(&folder)?;
-    let fetched = import::read(&mapping, &read(&args.file)?, &tables, today())
-        .map_err(|why| anyhow::anyhow!("{}: {why}", args.file.display()))?;
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+    let of_list = |why: String| anyhow::anyhow!("{}: {why}", args.file.display());
+    let text = import::decode(&read(&args.mapping)?, None).map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
+    let mapping: Mapping = parse_toml(&name, &text)?;
+    let list = import::decode(&read(&args.file)?, mapping.encoding).map_err(of_list)?;
+    let (place, _lock) = folder(args.catalog, talk)?;
+    let mut tables = tables(&place)?;
+    let fetched = import::read(&mapping, &list, &tables, today()).map_err(of_list)?;
     let outcome = adopt::adopt(&mut tables, &mapping.provider, fetched, today());
     if let Some(why) = &outcome.error {
         anyhow::bail!("{}: {why}", args.file.display());
     }
     talk.say(outcome.to_string());
-    write(&folder, &tables, &[outcome], talk)?;
+    write(&place.folder, &tables, &[outcome], talk)?;
     Ok(Exit::Done)
 }
 
@@ -144,6 +153,10 @@ fn write(folder: &Path, tables: &Tables, outcomes: &[Outcome], talk: &Talk) -> a
         return Ok(());
     }
     snapshot::write(folder, tables, outcomes).context("the snapshot cannot be written; the old one is as it was")?;
-    talk.say(format!("wrote {}; rankings use it from now on", folder.display()));
+    let name = folder.display();
+    match place::fetched().and_then(|used| used.canonicalize().ok()).is_some_and(|used| used == folder) {
+        true => talk.say(format!("wrote {name}\nrankings use it from now on")),
+        false => talk.say(format!("wrote {name}\n`--catalog {name}` ranks with it; other rankings do not use it")),
+    }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Which catalog is used: the one that is named, the one that was fetched last, or the one that the program carries.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Offer};
+use crate::cli::{talk, today};
+use jiff::civil::Date;
 use std::path::{Path, PathBuf};
 
 /// Folder of the catalog that `catalog update` and `catalog import` write: `$SIZEWELL_CATALOG`, else
@@ -22,8 +24,45 @@ pub fn folder(named: Option<&Path>) -> Option<PathBuf> {
 
 /// The catalog that is used.
 pub fn load_catalog(named: Option<&Path>) -> anyhow::Result<Catalog> {
-    Ok(match folder(named) {
+    let catalog = match folder(named) {
         Some(folder) => Catalog::from_folder(&folder)?,
         None => Catalog::embedded()?,
-    })
+    };
+    if let Some(warning) = clock_warning(&catalog, today()) {
+        talk::line(&warning);
+    }
+    Ok(catalog)
+}
+
+/// What to know where prices are from days that have not been yet: their ages cannot be told.
+fn clock_warning(catalog: &Catalog, today: Date) -> Option<String> {
+    let later = |offer: &&Offer| offer.observed_at.is_some() && offer.age_days(today).is_none();
+    let newest = catalog.offers.iter().filter(later).max_by_key(|offer| offer.observed_at)?;
+    let seen = newest.observed_at?;
+    Some(format!(
+        "warning: it is {today} by the clock of this machine, and the price of {} is of {seen}: correct the one that is \
+         wrong; until then the ages of such prices are not known",
+        newest.name()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    #[test]
+    fn a_clock_that_is_behind_is_said_and_makes_nothing_younger() {
+        let catalog = Catalog::embedded().unwrap();
+        assert_eq!(clock_warning(&catalog, date(2026, 11, 24)), None);
+        assert_eq!(clock_warning(&catalog, date(9999, 12, 31)), None);
+        let unset = date(1970, 1, 1);
+        assert!(clock_warning(&catalog, unset).is_some_and(|why| why.contains("1970-01-01") && why.contains("clock")));
+        assert!(catalog.offers.iter().all(|offer| offer.age_days(unset).is_none()));
+        let offer = catalog.offers.iter().find(|offer| offer.observed_at.is_some()).unwrap();
+        let seen = offer.observed_at.unwrap();
+        assert_eq!(offer.age_days(seen), Some(0));
+        assert_eq!(offer.age_days(seen.yesterday().unwrap()), Some(0), "it is tomorrow there already");
+        assert_eq!(offer.age_days(Date::MAX).map(|days| days > 2_900_000), Some(true));
+    }
 }

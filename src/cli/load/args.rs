@@ -8,7 +8,7 @@ use crate::engine::endpoint::Api;
 use crate::measure::load::{End, Load, Slo};
 use crate::units::parse_seconds;
 use crate::workload::Quant;
-use crate::workload::traffic::{Arrivals, LengthDistribution, Trace};
+use crate::workload::traffic::{Arrivals, LengthDistribution, TimeUnit, Trace};
 use rust_decimal::Decimal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,9 +114,13 @@ pub(super) struct TrafficArgs {
     /// Time between an answer and the user's next request.
     #[arg(long, value_name = "TIME", requires = "users")]
     pub(super) think_time: Option<String>,
-    /// Requests of a trace (CSV or JSON lines: timestamp_s, prompt_tokens, gen_tokens; Azure's, BurstGPT's and Mooncake's).
+    /// Requests of a trace (CSV or JSON lines: timestamp_s, prompt_tokens, gen_tokens; Azure's, BurstGPT's, Vidur's,
+    /// Mooncake's and Bailian's).
     #[arg(long, value_name = "FILE", conflicts_with = "find_limit")]
     pub(super) trace: Option<PathBuf>,
+    /// What the numbers of the trace's times count, where the file does not say: s, ms, us or ns.
+    #[arg(long, value_name = "UNIT", requires = "trace")]
+    pub(super) trace_unit: Option<TimeUnit>,
     /// Play the trace so many times as fast.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "trace")]
     pub(super) speed: f64,
@@ -167,6 +171,8 @@ pub(super) struct LimitArgs {
 /// What was asked for, read and checked.
 pub(super) struct Asked {
     pub(super) load: Option<Load>,
+    /// How the trace was understood, where there is one.
+    pub(super) trace: Option<String>,
     pub(super) end: End,
     pub(super) warm_up_s: f64,
     /// The one that was asked for.
@@ -205,7 +211,7 @@ fn above_zero(what: &str, value: f64) -> anyhow::Result<()> {
 
 /// A number of this run's own.
 fn nonce() -> u64 {
-    let now = jiff::Timestamp::now().as_nanosecond();
+    let now = crate::record::clock::now().as_nanosecond();
     let hash = blake3::hash(format!("{now} {}", std::process::id()).as_bytes());
     hash.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | *byte as u64)
 }
@@ -241,9 +247,15 @@ impl Args {
         if self.limit.find_limit && matches!(traffic.arrivals, Arrivals::Ramp { .. }) {
             return usage("--find-limit holds one rate after the other: --arrivals ramp has none of its own");
         }
-        let trace = traffic.trace.as_deref().map(|path| Trace::read(path).or_else(usage)).transpose()?.map(Arc::new);
+        let trace = traffic
+            .trace
+            .as_deref()
+            .map(|path| Trace::read(path, traffic.trace_unit).or_else(usage))
+            .transpose()?
+            .map(Arc::new);
         if trace.as_ref().is_some_and(|trace| trace.seconds() / traffic.speed > 1e7) {
-            return usage("--trace takes longer than a load test can be: --speed plays it faster");
+            let summary = trace.as_ref().map_or(String::new(), |trace| trace.summary(traffic.speed));
+            return usage(format!("--trace takes longer than a load test can be ({summary}): --speed plays it faster"));
         }
         if traffic.users.is_some() && self.slo.terms.iter().any(|term| term.percentile > 0.5) {
             return usage(
@@ -271,6 +283,7 @@ impl Args {
         let timeout = time("--timeout", &self.timeout)?;
         above_zero("--timeout", timeout)?;
         let asked = Asked {
+            trace: trace.as_ref().map(|trace| trace.summary(traffic.speed)),
             load: self.load(trace)?,
             end: End { requests: traffic.requests, seconds },
             warm_up_s,
@@ -303,7 +316,7 @@ impl Args {
         MeasureArgs {
             model: self.target.model.clone(),
             threads: self.target.threads,
-            seed: self.seed,
+            seed: Some(self.seed),
             instance: self.instance.clone(),
             price_per_hour: self.price_per_hour,
             output: self.output.clone(),

@@ -25,7 +25,6 @@ use crate::record::{
 use crate::units::{RequestsPerSecond, Seconds, digits};
 use crate::workload::traffic::{Arrivals, Schedule};
 use args::Asked;
-use jiff::Timestamp;
 use std::time::Duration;
 use target::Opened;
 use view::View;
@@ -46,6 +45,9 @@ const BURST: f64 = 2.0;
 /// Runs the load test.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let asked = args.asked()?;
+    if let Some(trace) = &asked.trace {
+        talk.say(trace);
+    }
     let threads = args.target.threads.unwrap_or_else(cpu::default_threads);
     // SAFETY: nothing has started a thread yet, and candle has not run.
     unsafe { candle_threads::configure(threads, None) };
@@ -121,6 +123,7 @@ impl Test {
             scheduler: opened.scheduler,
             notes: opened.notes,
         };
+        traffic.notes.extend(asked.trace.clone());
         if let Some(count) = opened.prompts.repeats_after() {
             traffic.notes.push(format!(
                 "the {count} prompts of the file come again after the last: a cache of prefixes may help"
@@ -285,7 +288,7 @@ impl Test {
     fn end(mut self, args: &Args, outcome: anyhow::Result<()>) -> anyhow::Result<Run> {
         self.view.finish()?;
         self.record.traffic = Some(self.traffic.clone());
-        self.record.finished_at = Some(Timestamp::now());
+        self.record.finished_at = Some(crate::record::clock::now());
         self.record.status = match stop_was_asked() || outcome.is_err() {
             true => RunStatus::Interrupted,
             false => RunStatus::Complete,

@@ -28,12 +28,12 @@ fn chosen(traffic: &TrafficRecord) -> Option<&StepRecord> {
 /// A time for cases.csv; the tail of a closed loop is that of its users and none of traffic.
 fn distribution(latency: &Latency, is_open: bool) -> Option<Distribution<Seconds>> {
     let seconds = |value: f64| Seconds(value.max(1e-9));
-    let tail = |ranged: Option<Ranged>| ranged.filter(|_| is_open).map(|r| seconds(r.value));
     let median = latency.p50?;
+    let tail = |ranged: Option<Ranged>| ranged.filter(|_| is_open).map(|r| seconds(r.value.max(median.value)));
     Some(Distribution {
         median: seconds(median.value),
-        lo: median.lo.map(seconds),
-        hi: median.hi.map(seconds),
+        lo: median.lo.map(|lo| seconds(lo.min(median.value))),
+        hi: median.hi.map(|hi| seconds(hi.max(median.value))),
         p90: tail(latency.p90),
         p99: tail(latency.p99),
     })
@@ -166,7 +166,7 @@ pub(super) fn show(args: &Args, run: &Run, talk: &Talk) -> anyhow::Result<Exit> 
     let Some(traffic) = &run.record.traffic else { return Ok(Exit::Failed) };
     if args.json {
         output::json(&serde_json::json!({
-            "run": run.path, "target": traffic.target, "slo": traffic.slo, "steps": traffic.steps,
+            "run": run.path.display().to_string(), "target": traffic.target, "slo": traffic.slo, "steps": traffic.steps,
             "limit": traffic.limit, "recovery": traffic.recovery, "notes": traffic.notes,
         }))?;
     } else {

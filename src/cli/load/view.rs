@@ -1,7 +1,7 @@
 //! A load test as it goes: a live view on a terminal, plain lines elsewhere, and every request into requests.csv.
 
 use crate::cli::progress::stop_was_asked;
-use crate::cli::talk::{Talk, line};
+use crate::cli::talk::{Talk, line, printable, printable_lines};
 use crate::measure::load::{Live, LoadObserver, Sample};
 use crate::record::{RequestLog, StepRecord};
 use crate::units::{Seconds, digits};
@@ -57,7 +57,7 @@ impl View {
     /// Says something above the view.
     pub(super) fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(printable_lines(text)),
             None if self.lines => line(text),
             None => {}
         }
@@ -145,7 +145,8 @@ impl LoadObserver for View {
             time(&tally.e2e)
         );
         match &self.bar {
-            Some(bar) => bar.set_message(format!("{first}\n  {second}")),
+            // What a server says is among it.
+            Some(bar) => bar.set_message(format!("{}\n  {}", printable(&first), printable(&second))),
             None => {
                 self.last_line = Instant::now();
                 line(&format!("{first}; {second}"));

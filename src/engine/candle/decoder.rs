@@ -315,6 +315,19 @@ impl Decoder {
         Bytes((blocks + output + self.embedding.bytes()) as f64)
     }
 
+    /// How many weights of the matrices are stored in each encoding.
+    pub fn stored(&self) -> Vec<(Encoding, usize)> {
+        let mut stored: Vec<(Encoding, usize)> = Vec::new();
+        let matrices = self.blocks.iter().flat_map(Block::matrices).chain(&self.output).chain([&self.embedding]);
+        for (encoding, weights) in matrices.map(Linear::stored) {
+            match stored.iter_mut().find(|(known, _)| *known == encoding) {
+                Some((_, count)) => *count += weights,
+                None => stored.push((encoding, weights)),
+            }
+        }
+        stored
+    }
+
     /// Bytes of the matrices that one decode step reads: all but an embedding that is not also the output.
     pub fn decode_matrix_bytes(&self) -> Bytes {
         match self.output {

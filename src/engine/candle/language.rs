@@ -6,7 +6,7 @@ use super::{failed, generate};
 use crate::engine::EngineError;
 use crate::engine::language::{LanguageModel, Place, TakeLogits};
 use crate::units::Bytes;
-use crate::workload::CacheType;
+use crate::workload::{CacheType, Encoding};
 use candle_core::{DType, Device, Result, Tensor};
 use std::ops::ControlFlow;
 
@@ -33,6 +33,11 @@ impl CandleLanguageModel {
     /// Bytes of the matrices as the engine holds them.
     pub fn matrix_bytes(&self) -> Bytes {
         self.decoder.matrix_bytes()
+    }
+
+    /// How many weights of the matrices are stored in each encoding.
+    pub fn stored(&self) -> Vec<(Encoding, usize)> {
+        self.decoder.stored()
     }
 
     fn make_room(&mut self, batch: usize, length: usize) -> Result<()> {

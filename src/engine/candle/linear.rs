@@ -3,6 +3,7 @@
 use super::cpu::packed::Packed;
 use super::cpu::product::products;
 use super::ops::{CandleMatrix, Compute, Kernels};
+use crate::workload::Encoding;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -31,6 +32,33 @@ enum Weights {
     Packed(Arc<Packed>),
     /// Dense or blocks, for candle's own products.
     Candle(CandleMatrix),
+}
+
+fn dense_encoding(dtype: DType) -> Encoding {
+    match dtype {
+        DType::F16 => Encoding::F16,
+        DType::BF16 => Encoding::Bf16,
+        _ => Encoding::F32,
+    }
+}
+
+fn block_encoding(dtype: GgmlDType) -> Encoding {
+    match dtype {
+        GgmlDType::F32 => Encoding::F32,
+        GgmlDType::F16 => Encoding::F16,
+        GgmlDType::BF16 => Encoding::Bf16,
+        GgmlDType::Q6K => Encoding::Q6K,
+        GgmlDType::Q5K => Encoding::Q5K,
+        GgmlDType::Q5_1 => Encoding::Q5_1,
+        GgmlDType::Q5_0 => Encoding::Q5_0,
+        GgmlDType::Q4K => Encoding::Q4K,
+        GgmlDType::Q4_1 => Encoding::Q4_1,
+        GgmlDType::Q4_0 => Encoding::Q4_0,
+        GgmlDType::Q3K => Encoding::Q3K,
+        GgmlDType::Q2K => Encoding::Q2K,
+        // The others are of activations, in 8 bits too.
+        GgmlDType::Q8_0 | GgmlDType::Q8_1 | GgmlDType::Q8K => Encoding::Q8_0,
+    }
 }
 
 /// A look at the weights, for engines that keep them elsewhere.
@@ -141,6 +169,20 @@ impl Linear {
         };
         match &self.0 {
             Weights::Packed(packed) => packed.bytes(),
+            Weights::Dense(w) => of(Parts::Dense(w)),
+            Weights::Blocks(w) => of(Parts::Blocks(w)),
+            Weights::Candle(matrix) => of(matrix.parts()),
+        }
+    }
+
+    /// What the weights are stored as, and how many there are.
+    pub fn stored(&self) -> (Encoding, usize) {
+        let of = |parts: Parts<'_>| match parts {
+            Parts::Dense(w) => (dense_encoding(w.dtype()), w.elem_count()),
+            Parts::Blocks(w) => (block_encoding(w.dtype()), w.shape().elem_count()),
+        };
+        match &self.0 {
+            Weights::Packed(packed) => (packed.format().encoding(), packed.rows() * packed.cols()),
             Weights::Dense(w) => of(Parts::Dense(w)),
             Weights::Blocks(w) => of(Parts::Blocks(w)),
             Weights::Candle(matrix) => of(matrix.parts()),

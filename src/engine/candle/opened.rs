@@ -8,6 +8,7 @@ use super::{CandleEngine, CudaEngine};
 use crate::device::cuda::Card;
 use crate::engine::{Engine, EngineError};
 use crate::workload::{ModelShape, Preset, Quant};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,38 +57,38 @@ fn is_encoder(folder: &Path) -> bool {
 
 impl Opened {
     /// Opens what `--model` names: an existing file or folder first, then a preset, then a hub id.
-    pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<Self, ModelError> {
-        let path = Path::new(model);
+    pub fn open(model: impl AsRef<OsStr>, seed: u64, show_progress: bool) -> Result<Self, ModelError> {
+        let path = Path::new(model.as_ref());
         let encoder = |opened| Ok(Self::Encoder(Box::new(opened)));
         if path.is_dir() && is_encoder(path) {
             return encoder(encoders::open_folder(path, "safetensors")?);
         }
-        if !path.exists()
-            && let Ok(preset) = Preset::named(model)
+        let name = path.to_str().filter(|_| !path.exists());
+        if let Some(name) = name
+            && let Ok(preset) = Preset::named(name)
             && preset.shape.is_encoder()
         {
             return encoder(encoders::synthetic(&preset, seed));
         }
         if path.is_file()
             && path.extension().is_some_and(|e| e == "toml")
-            && let Ok(text) = std::fs::read_to_string(path)
-            && let Ok(preset) = Preset::parse(model, &text)
+            && let Ok(preset) = source::read_preset(path)
             && preset.shape.is_encoder()
         {
             let opened = encoders::synthetic(&preset, seed);
             return encoder(OpenedEncoder { location: Some(source::location(path)), ..opened });
         }
-        if !path.exists()
-            && Preset::named(model).is_err()
-            && !source::names_file(model)
-            && hub::is_hub_id(model)
-            && let hub::Fetched::Folder(folder) = hub::fetch(model, show_progress)?
+        if let Some(name) = name
+            && Preset::named(name).is_err()
+            && !source::names_file(name)
+            && hub::is_hub_id(name)
+            && let hub::Fetched::Folder(folder) = hub::fetch(name, show_progress)?
             && is_encoder(&folder)
         {
             let opened = encoders::open_folder(&folder, "hub")?;
-            return encoder(OpenedEncoder { name: hub::name(model), location: Some(model.to_string()), ..opened });
+            return encoder(OpenedEncoder { name: hub::name(name), location: Some(name.to_string()), ..opened });
         }
-        source::open(model, seed, show_progress).map(|opened| Self::Decoder(Box::new(opened)))
+        source::open(path, seed, show_progress).map(|opened| Self::Decoder(Box::new(opened)))
     }
 
     /// What a record says of it.

@@ -48,7 +48,7 @@ impl Answering {
             api,
             model: served.model.clone(),
             id: format!("{kind}-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
-            created: jiff::Timestamp::now().as_second(),
+            created: crate::record::clock::now().as_second(),
             told,
             unfolding: Unfolding::new(served.texts.clone()),
             prompt_tokens,

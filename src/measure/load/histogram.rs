@@ -43,14 +43,16 @@ impl Times {
         (self.count() > 0).then(|| self.sum / self.count() as f64)
     }
 
-    /// The value of a rank, from 1.
-    fn at(&self, rank: f64) -> f64 {
+    /// The bucket of a rank, from 1.
+    fn bucket(&self, rank: f64) -> u64 {
         let count = self.count().max(1) as f64;
         // The middle between two ranks: no rounding makes another of it.
-        let share = (rank.clamp(1.0, count) - 0.5) / count;
-        // The upper end of a bucket is up to a thousandth too high, its middle half of that.
-        let value = self.histogram.value_at_quantile(share);
-        self.histogram.median_equivalent(value) as f64 / NANOSECONDS
+        self.histogram.value_at_quantile((rank.clamp(1.0, count) - 0.5) / count)
+    }
+
+    /// The value of a rank: the upper end of a bucket is up to a thousandth too high, its middle half of that.
+    fn at(&self, rank: f64) -> f64 {
+        self.histogram.median_equivalent(self.bucket(rank)) as f64 / NANOSECONDS
     }
 
     /// The percentile whatever the number of values, for a screen that shows what has come so far.
@@ -79,10 +81,11 @@ impl Times {
         let half = 1.96 * (count * p * (1.0 - p)).sqrt();
         Some(Ranged {
             value: self.at(rank),
-            lo: Some(self.at((count * p - half).floor())),
+            // The ends of buckets, so that times which are not told apart have an interval of that width.
+            lo: Some(self.histogram.lowest_equivalent(self.bucket((count * p - half).floor())) as f64 / NANOSECONDS),
             hi: Some((count * p + half).ceil() + 1.0)
                 .filter(|rank| endless == 0 || *rank <= self.count() as f64)
-                .map(|rank| self.at(rank)),
+                .map(|rank| self.histogram.highest_equivalent(self.bucket(rank)) as f64 / NANOSECONDS),
         })
     }
 
@@ -130,6 +133,14 @@ mod tests {
         assert!((latency.p50.unwrap().value / 50.0 - 1.0).abs() < 1e-3);
         assert_eq!(latency.p90, None, "it is one of those that failed");
         assert!(times.summary(0).p90.is_some());
+    }
+
+    #[test]
+    fn equal_times_are_not_certain() {
+        let mut times = Times::default();
+        (0..100).for_each(|_| times.add(0.25));
+        let Ranged { value, lo, hi } = times.percentile(0.9).unwrap();
+        assert!(lo.unwrap() < value && value < hi.unwrap() && hi.unwrap() / lo.unwrap() > 1.0003, "{lo:?} {hi:?}");
     }
 
     #[test]

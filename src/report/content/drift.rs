@@ -1,9 +1,9 @@
 //! What has changed since a recorded run.
 
-use crate::record::drift::{CONFIRMING, streaks};
+use crate::record::drift::{CONFIRMING, seen_before, streaks};
 use crate::record::{DriftSet, DriftTest, DriftWindow};
 use crate::report::table::{DASH, Table};
-use crate::units::digits;
+use crate::units::{digits, digits_plain};
 
 /// A row for each data set of the last window: the figure, its change, and what is flagged.
 pub fn window(windows: &[DriftWindow]) -> Table {
@@ -89,9 +89,12 @@ fn notes(table: &mut Table, windows: &[DriftWindow], last: &DriftWindow) {
     if last.model_hash != last.baseline.model_hash {
         table.notes.push(format!("The model is another: {} now, {} in the baseline.", last.model, last.baseline.model));
     }
-    let before = windows.iter().rev().nth(1);
-    if before.is_some_and(|before| same_data(before, last) && before.model_hash == last.model_hash) {
-        table.notes.push("Model and data are those of the window before: it confirms nothing new.".to_string());
+    for (data, share) in seen_before(windows) {
+        let share = digits_plain((share * 100.0).round());
+        table.notes.push(format!(
+            "{data}: {share} % of the data was in a window before, with this model: it confirms nothing new, and is no further \
+             window towards an alarm."
+        ));
     }
     for set in &last.sets {
         for why in &set.untested {
@@ -104,11 +107,6 @@ fn notes(table: &mut Table, windows: &[DriftWindow], last: &DriftWindow) {
             count => format!("{what} is flagged in {count} of {CONFIRMING} windows in succession that make an alarm."),
         });
     }
-}
-
-fn same_data(before: &DriftWindow, after: &DriftWindow) -> bool {
-    let hashes = |window: &DriftWindow| window.sets.iter().map(|set| set.hash.clone()).collect::<Vec<_>>();
-    hashes(before) == hashes(after)
 }
 
 /// Every test of the last window.

@@ -2,7 +2,7 @@
 
 use super::estimate;
 use crate::record::quality::{DEGRADED, DIVERGENCE_FLOOR, IMPROVED, NOT_TESTED, REFERENCE, UNCHANGED};
-use crate::record::{CaseRow, Outcome, QualityRow, Run, VariantRecord};
+use crate::record::{CaseRow, Outcome, QualityRecord, QualityRow, Run, VariantRecord};
 use crate::report::table::{DASH, Table};
 use crate::units::{Quantity, digits};
 
@@ -29,10 +29,33 @@ pub fn variants(run: &Run, figures: &[QualityRow], usd_per_h: Option<f64>) -> Ta
         table.push(row(run, figures, variant, &metrics, usd_per_h, quality.margin));
     }
     notes(&mut table, figures, usd_per_h, quality.variants.iter().any(|variant| !variant.pruning.is_empty()));
+    table.notes.extend(of_data(quality));
+    table.notes.extend(quality.variants.iter().filter_map(of_level));
     for variant in quality.variants.iter().filter_map(|v| v.failure.as_ref().map(|why| (v, why))) {
         table.notes.push(format!("{}: not evaluated: {}", variant.0.name(), variant.1));
     }
     table
+}
+
+/// What is odd about the data.
+pub fn of_data(quality: &QualityRecord) -> impl Iterator<Item = String> + '_ {
+    quality.data.iter().flat_map(|data| data.notes.iter().map(|note| format!("{}: {note}.", data.name)))
+}
+
+/// What is to be said of a variant whose weights are not all at its level.
+fn of_level(variant: &VariantRecord) -> Option<String> {
+    let (name, quant, share) = (variant.name(), variant.quant, variant.at_level?);
+    let how = variant.notes.join(", ");
+    if share <= 0.0 {
+        let tested = if variant.pruning.is_empty() {
+            "nothing is at this level, and nothing was tested"
+        } else {
+            "it tells of the pruning alone"
+        };
+        return Some(format!("{name}: none of its weights are stored at {quant} ({how}): {tested}."));
+    }
+    (share < 0.995)
+        .then(|| format!("{name}: {} % of its weights are stored at {quant} ({how}).", digits(share * 100.0)))
 }
 
 /// The figures that have a column, in this order.

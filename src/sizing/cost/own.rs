@@ -6,6 +6,7 @@
 use super::component::{Breakdown, Component};
 use super::rented::Hours;
 use super::{HOURS_PER_MONTH, HOURS_PER_YEAR};
+use crate::catalog::text;
 use crate::sizing::money::CostInterval;
 use crate::units::Usd;
 use rust_decimal::Decimal;
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// Amounts above which something else is meant, and sums of which a decimal holds.
 const MOST_USD: Decimal = Decimal::from_parts(3_567_587_328, 232, 0, false, 0);
 const MOST_W: f64 = 1e9;
+const MOST_YEARS: f64 = 50.0;
+const MOST_PUE: f64 = 10.0;
+const MOST_USD_PER_KWH: Decimal = Decimal::from_parts(5, 0, 0, false, 0);
 
 /// Hardware of one's own, as a TOML file says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,8 +101,25 @@ impl Own {
                 return Some(format!("{name} is {value}; it must be above 0"));
             }
         }
-        if !(self.pue >= 1.0 && self.pue.is_finite()) {
-            return Some(format!("pue is {}; it cannot be below 1", self.pue));
+        if text::fault(&self.name).is_some() {
+            return Some(format!("name is `{}`; give it letters and digits", text::shown(&self.name)));
+        }
+        if self.life_years > MOST_YEARS {
+            return Some(format!(
+                "life_years is {}; nobody keeps a machine for more than {MOST_YEARS}",
+                self.life_years
+            ));
+        }
+        if !(1.0..=MOST_PUE).contains(&self.pue) {
+            return Some(format!("pue is {}; it cannot be below 1 nor above {MOST_PUE}", self.pue));
+        }
+        for (name, value) in [("g_co2e_per_kwh", self.g_co2e_per_kwh), ("embodied_kg_co2e", self.embodied_kg_co2e)] {
+            if let Some(value) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+                return Some(format!("{name} is {value}; it must not be below 0"));
+            }
+        }
+        if self.usd_per_kwh > MOST_USD_PER_KWH {
+            return Some(format!("usd_per_kwh is {}, above {MOST_USD_PER_KWH}: is it in cents?", self.usd_per_kwh));
         }
         if !(0.0..1.0).contains(&self.salvage_fraction) || !(0.0..1.0).contains(&self.interest_per_year) {
             return Some("salvage_fraction and interest_per_year are shares from 0 to below 1".to_string());
@@ -114,7 +135,10 @@ impl Own {
             return Some(format!("an amount is above {MOST_USD} USD, or a power above {MOST_W} W"));
         }
         match (&self.accelerator, self.accelerator_count, &self.cpu) {
-            (Some(_), Some(_), _) | (None, None, Some(_)) => None,
+            (Some(_), Some(_), _) | (None, None, Some(_)) => {
+                let busy = self.hour().map(|hour| hour.busy());
+                busy.and_then(Usd::hourly_fault).map(|why| format!("it comes to {why}"))
+            }
             _ => Some("give accelerator and accelerator_count, or cpu with vcpus and memory_gib".to_string()),
         }
     }
@@ -219,6 +243,25 @@ mod tests {
             (Own { life_years: 0.0, ..node() }, "life_years"),
             (Own { pue: 0.9, ..node() }, "pue"),
             (Own { salvage_fraction: 1.0, ..node() }, "salvage"),
+            (Own { life_years: -4.0, ..node() }, "life_years"),
+            (Own { life_years: f64::NAN, ..node() }, "life_years"),
+            (Own { life_years: 4000.0, ..node() }, "life_years"),
+            (Own { life_years: 1e-6, ..node() }, "no machine costs"),
+            (Own { pue: f64::NAN, ..node() }, "pue"),
+            (Own { pue: 130.0, ..node() }, "pue"),
+            (Own { interest_per_year: f64::NAN, ..node() }, "interest"),
+            (Own { interest_per_year: 8.0, ..node() }, "interest"),
+            (Own { salvage_fraction: -0.1, ..node() }, "salvage"),
+            (Own { active_w: Some(f64::INFINITY), ..node() }, "active_w"),
+            (Own { active_w: Some(-1.0), ..node() }, "active_w"),
+            (Own { usd_per_kwh: Decimal::from(-1), ..node() }, "no other amount below"),
+            (Own { usd_per_kwh: Decimal::from(9), ..node() }, "cents"),
+            (Own { staff_usd_per_month: Decimal::from(-1), ..node() }, "no other amount below"),
+            (Own { capital_usd: Decimal::from(-310_000), ..node() }, "capital"),
+            (Own { g_co2e_per_kwh: Some(-1.0), ..node() }, "g_co2e_per_kwh"),
+            (Own { embodied_kg_co2e: Some(f64::NAN), ..node() }, "embodied"),
+            (Own { accelerator_count: Some(f64::NAN), ..node() }, "accelerator_count"),
+            (Own { name: "\u{1b}[31m".into(), ..node() }, "name"),
             (Own { idle_w: Some(1e7), ..node() }, "idle_w"),
             (Own { capital_usd: Decimal::ZERO, ..node() }, "capital"),
             (Own { accelerator: None, ..node() }, "accelerator"),

@@ -4,11 +4,13 @@ pub mod arrivals;
 pub mod lengths;
 pub mod prompts;
 pub mod trace;
+mod trace_time;
 
 pub use arrivals::{Arrivals, Schedule};
 pub use lengths::LengthDistribution;
 pub use prompts::{Prompt, PromptSource, Wording};
 pub use trace::{Trace, TraceRequest};
+pub use trace_time::TimeUnit;
 
 /// A request that is to be sent.
 #[derive(Debug, Clone, PartialEq)]

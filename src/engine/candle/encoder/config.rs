@@ -1,5 +1,6 @@
 //! `config.json` of a BERT or ViT checkpoint as a model shape, and what sentence-transformers writes beside it.
 
+use crate::engine::candle::source::keys::{Keys, refuse_quantized};
 use crate::workload::shape::ImageShape;
 use crate::workload::{Architecture, ModelShape};
 use serde_json::Value;
@@ -29,111 +30,86 @@ pub enum Pooling {
 
 /// The encoder that the text of a config.json is of; `None` where it is of another kind of model, or none.
 pub fn encoder(text: &str) -> Option<Architecture> {
-    let value: Value = serde_json::from_str(text).ok()?;
+    let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()?;
     let name = value.get("model_type")?.as_str()?;
     SUPPORTED.into_iter().find(|architecture| architecture.name() == name)
 }
 
-/// Reads the text of a config.json. The error names the key that is missing, out of range or not supported, without the
-/// file's name.
+/// Reads the text of a config.json of an encoder that is to run. The error names the key that is missing, out of range or
+/// not supported, without the file's name.
 pub fn parse(text: &str) -> Result<ModelShape, String> {
-    let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+    read(text, true)
+}
+
+/// The sizes that the text of a config.json gives, whether or not the engine runs such a model or its weights.
+pub fn sizes(text: &str) -> Result<ModelShape, String> {
+    read(text, false)
+}
+
+fn read(text: &str, must_run: bool) -> Result<ModelShape, String> {
+    let value: Value =
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| format!("not JSON: {e}"))?;
     let model_type = value.get("model_type").and_then(Value::as_str).ok_or("`model_type` is missing")?;
     let found = SUPPORTED.into_iter().find(|architecture| architecture.name() == model_type);
     let architecture = found.ok_or_else(|| {
         let known = SUPPORTED.map(Architecture::name).join(", ");
         format!("`model_type` `{model_type}` is not an encoder that is supported; supported are {known}")
     })?;
-    let keys = Keys(&value);
-    keys.refuse_unsupported()?;
+    let keys = Keys::new(&value);
+    if must_run {
+        refuse_unsupported(&keys)?;
+    }
     let shape = match architecture {
-        Architecture::Vit => keys.vit()?,
-        _ => keys.bert()?,
+        Architecture::Vit => Sizes(keys).vit()?,
+        _ => Sizes(keys).bert()?,
     };
     shape.validate()?;
     Ok(shape)
 }
 
-/// A config.json, to be asked for one key after the other.
-struct Keys<'a>(&'a Value);
-
-impl Keys<'_> {
-    /// The value of `key`; null is as good as none, as in the Python tools.
-    fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(key).filter(|value| !value.is_null())
-    }
-
-    /// A whole number that must be there, or the default.
-    fn size(&self, key: &str, default: Option<usize>) -> Result<usize, String> {
-        match (self.get(key), default) {
-            (None, Some(default)) => Ok(default),
-            (None, None) => Err(format!("`{key}` is missing")),
-            (Some(value), _) => {
-                value.as_u64().map(|number| number as usize).ok_or(format!("`{key}` is {value}, not a whole number"))
-            }
+/// What the engine would compute wrongly, by name.
+fn refuse_unsupported(keys: &Keys<'_>) -> Result<(), String> {
+    // `gelu_python` is the same function by another road; `gelu_new` and its like are not.
+    let supported: [(&str, &[&str]); 2] =
+        [("hidden_act", &["gelu", "gelu_python"]), ("position_embedding_type", &["absolute"])];
+    for (key, supported) in supported {
+        if let Some(value) = keys.get(key)
+            && !value.as_str().is_some_and(|text| supported.contains(&text))
+        {
+            return Err(format!("`{key}` {value} is not supported; supported is \"{}\"", supported[0]));
         }
     }
-
-    /// The same, at least 1 and at most `most`.
-    fn size_within(&self, key: &str, default: Option<usize>, most: usize) -> Result<usize, String> {
-        match self.size(key, default)? {
-            size if (1..=most).contains(&size) => Ok(size),
-            size => Err(format!("`{key}` is {size}; it must be between 1 and {most}")),
+    for key in ["is_decoder", "add_cross_attention"] {
+        if keys.flag(key, false)? {
+            return Err(format!("`{key}` is not supported: the model is run as an encoder"));
         }
     }
-
-    fn number(&self, key: &str, default: f64) -> Result<f64, String> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(value) => value.as_f64().ok_or(format!("`{key}` is {value}, not a number")),
-        }
+    if let Some(value) =
+        keys.get("pruned_heads").filter(|value| value.as_object().is_none_or(|heads| !heads.is_empty()))
+    {
+        return Err(format!("`pruned_heads` {value} is not supported: every layer has all of its heads"));
     }
+    refuse_quantized(keys)
+}
 
-    fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(value) => value.as_bool().ok_or(format!("`{key}` is {value}, neither true nor false")),
-        }
-    }
+/// The sizes of an encoder, as the keys of its family give them.
+struct Sizes<'a>(Keys<'a>);
 
-    /// What the engine would compute wrongly, by name.
-    fn refuse_unsupported(&self) -> Result<(), String> {
-        for (key, supported) in [("hidden_act", "gelu"), ("position_embedding_type", "absolute")] {
-            if let Some(value) = self.get(key)
-                && value.as_str() != Some(supported)
-            {
-                return Err(format!("`{key}` {value} is not supported; supported is \"{supported}\""));
-            }
-        }
-        for key in ["is_decoder", "add_cross_attention"] {
-            if self.flag(key, false)? {
-                return Err(format!("`{key}` is not supported: the model is run as an encoder"));
-            }
-        }
-        match self.get("quantization_config") {
-            None => Ok(()),
-            Some(_) => {
-                Err("the checkpoint is quantized already (`quantization_config`); give the full-precision one, \
-                            and it will be quantized on load"
-                    .to_string())
-            }
-        }
-    }
-
+impl Sizes<'_> {
     fn bert(&self) -> Result<ModelShape, String> {
         Ok(ModelShape {
-            vocab_size: self.size("vocab_size", None)?,
-            max_context: self.size("max_position_embeddings", None)?,
-            token_types: self.size_within("type_vocab_size", Some(2), MOST_TYPES)?,
+            vocab_size: self.0.size("vocab_size", None)?,
+            max_context: self.0.size("max_position_embeddings", None)?,
+            token_types: self.0.size_within("type_vocab_size", Some(2), MOST_TYPES)?,
             ..self.encoder(Architecture::Bert)?
         })
     }
 
     fn vit(&self) -> Result<ModelShape, String> {
         let image = ImageShape {
-            patch: self.size_within("patch_size", None, MOST_SIDE)?,
-            size: self.size_within("image_size", None, MOST_SIDE)?,
-            channels: self.size_within("num_channels", Some(3), MOST_CHANNELS)?,
+            patch: self.0.size_within("patch_size", None, MOST_SIDE)?,
+            size: self.0.size_within("image_size", None, MOST_SIDE)?,
+            channels: self.0.size_within("num_channels", Some(3), MOST_CHANNELS)?,
         };
         if !image.size.is_multiple_of(image.patch) {
             return Err(format!("`image_size` {} is not a multiple of `patch_size` {}", image.size, image.patch));
@@ -141,7 +117,7 @@ impl Keys<'_> {
         Ok(ModelShape {
             vocab_size: self.classes()?,
             max_context: (image.size / image.patch).pow(2) + 1,
-            qkv_bias: self.flag("qkv_bias", true)?,
+            qkv_bias: self.0.flag("qkv_bias", true)?,
             image: Some(image),
             ..self.encoder(Architecture::Vit)?
         })
@@ -149,9 +125,9 @@ impl Keys<'_> {
 
     /// Classes of an image classifier: as many as have a name.
     fn classes(&self) -> Result<usize, String> {
-        match self.get("id2label").and_then(Value::as_object) {
+        match self.0.get("id2label").and_then(Value::as_object) {
             Some(labels) if !labels.is_empty() => Ok(labels.len()),
-            _ => self.size("num_labels", None).map_err(|message| {
+            _ => self.0.size("num_labels", None).map_err(|message| {
                 format!("{message}, and so is `id2label`: only image classifiers are supported, and none is described")
             }),
         }
@@ -159,21 +135,21 @@ impl Keys<'_> {
 
     /// What both have, and nothing of what they do not share.
     fn encoder(&self, architecture: Architecture) -> Result<ModelShape, String> {
-        let (hidden_size, heads) = (self.size("hidden_size", None)?, self.size("num_attention_heads", None)?);
+        let (hidden_size, heads) = (self.0.size("hidden_size", None)?, self.0.size("num_attention_heads", None)?);
         if heads == 0 || !hidden_size.is_multiple_of(heads) {
             return Err(format!("`hidden_size` {hidden_size} is not a multiple of `num_attention_heads` {heads}"));
         }
         Ok(ModelShape {
             architecture,
             hidden_size,
-            intermediate_size: self.size("intermediate_size", None)?,
-            layers: self.size("num_hidden_layers", None)?,
+            intermediate_size: self.0.size("intermediate_size", None)?,
+            layers: self.0.size("num_hidden_layers", None)?,
             heads,
             kv_heads: heads,
             head_dim: hidden_size / heads,
             vocab_size: 0,
             max_context: 0,
-            norm_eps: self.number("layer_norm_eps", 1e-12)?,
+            norm_eps: self.0.optional_number("layer_norm_eps")?.unwrap_or(1e-12),
             rope_theta: 0.0,
             rope_scaling: None,
             tied_embeddings: true,
@@ -240,6 +216,8 @@ mod tests {
     fn published_configs_are_the_presets() {
         assert_eq!(parse(MINILM).unwrap(), Preset::named("all-minilm-l6-v2").unwrap().shape);
         assert_eq!(parse(&vit()).unwrap(), Preset::named("vit-base-patch16-224").unwrap().shape);
+        assert_eq!(parse(&MINILM.replace("\"gelu\"", "\"gelu_python\"")), parse(MINILM));
+        assert_eq!(sizes(&MINILM.replace("\"gelu\"", "\"gelu_new\"")), parse(MINILM));
         assert_eq!(encoder(MINILM), Some(Architecture::Bert));
         assert_eq!(encoder(r#"{"model_type":"llama"}"#), None);
     }
@@ -252,7 +230,10 @@ mod tests {
             assert!(words.iter().all(|word| message.contains(word)), "{message}");
         };
         refused("\"bert\"", "\"distilbert\"", &["`distilbert`", "bert", "vit"]);
-        refused("\"gelu\"", "\"relu\"", &["`hidden_act`", "relu", "gelu"]);
+        for act in ["relu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "silu"] {
+            refused("\"gelu\"", &format!("\"{act}\""), &["`hidden_act`", act, "supported is \"gelu\""]);
+        }
+        refused("\"vocab_size\"", "\"pruned_heads\":{\"0\":[1]},\"vocab_size\"", &["`pruned_heads`"]);
         refused("absolute", "relative_key", &["`position_embedding_type`", "relative_key"]);
         refused("\"vocab_size\":30522", "\"vocab_size\":-1", &["`vocab_size`", "-1"]);
         refused("\"hidden_size\":384,", "", &["`hidden_size` is missing"]);

@@ -3,6 +3,7 @@
 
 use super::config::{self, Pooling};
 use crate::engine::candle::linear::{Layout, Linear};
+use crate::engine::candle::source::inventory::{self, Needed};
 use crate::engine::candle::source::safetensors::Tensors;
 use crate::engine::candle::source::synthetic::random_matrix;
 use crate::engine::candle::source::{ModelError, Origin, location, read_tokenizer};
@@ -123,6 +124,8 @@ pub fn open_folder(folder: &Path, kind: &'static str) -> std::result::Result<Ope
     let pooling = read_optional(&folder.join("1_Pooling").join("config.json"), config::pooling, &mut hashed)?;
     let (tensors, files) = Tensors::open(folder)?;
     hashed.extend(files);
+    let weights = FolderWeights { architecture: shape.architecture, tensors };
+    weights.check(&shape)?;
     let tokenizer_file = folder.join("tokenizer.json");
     let tokenizer = match tokenizer_file.is_file() {
         true => Some(unpadded(read_tokenizer(&tokenizer_file)?).map_err(|e| ModelError::new(&tokenizer_file, e))?),
@@ -137,7 +140,7 @@ pub fn open_folder(folder: &Path, kind: &'static str) -> std::result::Result<Ope
         origin: Origin::Files(hashed),
         tokenizer,
         pooling: pooling.unwrap_or_default(),
-        weights: Box::new(FolderWeights { architecture: shape.architecture, tensors }),
+        weights: Box::new(weights),
         shape,
     })
 }
@@ -197,6 +200,44 @@ impl FolderWeights {
         let names = [name.to_string(), format!("{prefix}.{name}"), older.clone(), format!("{prefix}.{older}")];
         names.into_iter().find(|name| self.tensors.shape(name).is_some()).unwrap_or(name.to_string())
     }
+}
+
+impl FolderWeights {
+    /// Holds the tensors of the files against those that an encoder of `shape` needs; sizes are checked on loading.
+    fn check(&self, shape: &ModelShape) -> std::result::Result<(), ModelError> {
+        let needed: Vec<Needed> = needed(shape).iter().map(|name| (self.name(name), None)).collect();
+        self.tensors.check(&needed, inventory::BESIDE_ENCODERS, &mut |_| false)
+    }
+}
+
+/// The names of all tensors of an encoder.
+fn needed(shape: &ModelShape) -> Vec<String> {
+    let both = |name: &str| [format!("{name}.weight"), format!("{name}.bias")];
+    let mut all: Vec<String> = match shape.image {
+        None => [names::WORDS, names::POSITIONS, names::TYPES].map(String::from).to_vec(),
+        Some(_) => [names::CLASS_TOKEN, names::PATCH_POSITIONS].map(String::from).to_vec(),
+    };
+    all.extend(match shape.image {
+        None => both(names::EMBEDDING_NORM).to_vec(),
+        Some(_) => [names::PATCHES, names::FINAL_NORM, names::CLASSIFIER].iter().flat_map(|name| both(name)).collect(),
+    });
+    let inputs = [LayerPart::Query, LayerPart::Key, LayerPart::Value];
+    let others = [
+        LayerPart::AttentionOutput,
+        LayerPart::AttentionNorm,
+        LayerPart::Up,
+        LayerPart::Down,
+        LayerPart::FeedForwardNorm,
+    ];
+    for layer in 0..shape.layers {
+        let name = |part: &LayerPart| part.name(shape.architecture, layer);
+        match shape.qkv_bias {
+            true => all.extend(inputs.iter().flat_map(|part| both(&name(part)))),
+            false => all.extend(inputs.iter().map(|part| format!("{}.weight", name(part)))),
+        }
+        all.extend(others.iter().flat_map(|part| both(&name(part))));
+    }
+    all
 }
 
 impl EncoderWeights for FolderWeights {

@@ -4,7 +4,7 @@
 //! Format: the GGUF specification, versions 2 and 3 (ggml `docs/gguf.md`).
 
 use crate::workload::Encoding;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom};
 
 /// Elements of arrays in the metadata, all arrays together. The largest real vocabulary has about 260 thousand
@@ -27,6 +27,8 @@ pub struct TensorEntry {
     pub start: u64,
     /// Bytes; 0 for a type that is not known.
     pub bytes: usize,
+    /// Which of the files of a split model holds it, from 0.
+    pub part: usize,
 }
 
 /// Checks the header and lists the tensors. The error says what is wrong, without the file's name.
@@ -39,14 +41,26 @@ pub fn check<R: Read + Seek>(reader: &mut R) -> Result<HashMap<String, TensorEnt
     }
     match walk.u32("the version")? {
         2 | 3 => {}
+        version if matches!(version.swap_bytes(), 1..=3) => {
+            return Err(
+                "the file is big-endian, which is not supported: convert it with gguf-convert-endian, from the \
+                        Python package gguf"
+                    .to_string(),
+            );
+        }
         version => return Err(format!("GGUF version {version} is not supported; versions 2 and 3 are")),
     }
     let tensors = walk.count("tensors", MAX_TENSORS)?;
     let metadata = walk.count("metadata entries", MAX_METADATA)?;
+    let mut keys = HashSet::new();
     for index in 0..metadata {
         let key = walk.string(&format!("the key of metadata entry {index}"))?;
+        if keys.contains(&key) {
+            return Err(format!("metadata `{key}` is there twice"));
+        }
         let kind = walk.u32(&key)?;
         walk.value(&key, kind, 0)?;
+        keys.insert(key);
     }
     let mut entries = HashMap::new();
     for index in 0..tensors {
@@ -59,7 +73,22 @@ pub fn check<R: Read + Seek>(reader: &mut R) -> Result<HashMap<String, TensorEnt
     for (name, entry) in &mut entries {
         place(name, entry, data_start, walk.alignment, file_len)?;
     }
+    let end = entries.values().map(|entry| entry.start + entry.bytes as u64).max().unwrap_or(data_start);
+    for end in [end, end.next_multiple_of(walk.alignment)] {
+        if begins_another(reader, end) {
+            return Err(format!(
+                "another GGUF file begins at byte {end}: the parts of a split model set end to end are not a model; merge \
+                 them with llama-gguf-split --merge, or keep them apart and give the first"
+            ));
+        }
+    }
     Ok(entries)
+}
+
+/// Whether what stands behind the tensors begins like a GGUF file.
+fn begins_another<R: Read + Seek>(reader: &mut R, at: u64) -> bool {
+    let mut magic = [0; 4];
+    reader.seek(SeekFrom::Start(at)).is_ok() && reader.read_exact(&mut magic).is_ok() && &magic == b"GGUF"
 }
 
 /// Turns the offset within the data part into one within the file, and checks that the tensor ends in it.
@@ -233,7 +262,7 @@ impl<R: Read + Seek> Walk<'_, R> {
                 encoding.matrix_bytes(weights as usize / row_len, row_len).0 as usize
             }
         };
-        Ok((name, TensorEntry { dims, encoding, start, bytes }))
+        Ok((name, TensorEntry { dims, encoding, start, bytes, part: 0 }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writing a model as a GGUF file.
 
 use super::gguf::SYNTHETIC_KEY;
-use super::names::{BlockTensor, TensorName};
+use super::inventory::{matrices, vectors};
 use super::{ModelError, WeightSource, build};
 use crate::engine::candle::linear::Layout;
 use crate::workload::{ModelShape, Quant, RopeScaling};
@@ -46,47 +46,6 @@ pub fn write(
         let _ = std::fs::remove_file(&temporary);
     }
     written
-}
-
-/// Every matrix: name, rows, columns.
-fn matrices(shape: &ModelShape) -> Vec<(TensorName, usize, usize)> {
-    use BlockTensor::*;
-    let (hidden, q, kv, ff) = (shape.hidden_size, shape.q_width(), shape.kv_width(), shape.intermediate_size);
-    let mut all = vec![(TensorName::TokenEmbedding, shape.vocab_size, hidden)];
-    if !shape.tied_embeddings {
-        all.push((TensorName::Output, shape.vocab_size, hidden));
-    }
-    for index in 0..shape.layers {
-        let block = [
-            (Query, q, hidden),
-            (Key, kv, hidden),
-            (Value, kv, hidden),
-            (AttentionOutput, hidden, q),
-            (Gate, ff, hidden),
-            (Up, ff, hidden),
-            (Down, hidden, ff),
-        ];
-        all.extend(block.map(|(tensor, rows, cols)| (TensorName::Block(index, tensor), rows, cols)));
-    }
-    all
-}
-
-/// Every norm and bias: name, length.
-fn vectors(shape: &ModelShape) -> Vec<(TensorName, usize)> {
-    use BlockTensor::*;
-    let (hidden, q, kv) = (shape.hidden_size, shape.q_width(), shape.kv_width());
-    let mut all = vec![(TensorName::OutputNorm, hidden)];
-    for index in 0..shape.layers {
-        let mut block = vec![(AttentionNorm, hidden), (FeedForwardNorm, hidden)];
-        if shape.qkv_bias {
-            block.extend([(QueryBias, q), (KeyBias, kv), (ValueBias, kv)]);
-        }
-        if shape.qk_norm {
-            block.extend([(QueryNorm, shape.head_dim), (KeyNorm, shape.head_dim)]);
-        }
-        all.extend(block.into_iter().map(|(tensor, len)| (TensorName::Block(index, tensor), len)));
-    }
-    all
 }
 
 fn metadata(shape: &ModelShape, name: &str) -> Vec<(String, Value)> {

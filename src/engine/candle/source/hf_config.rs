@@ -1,119 +1,133 @@
 //! `config.json` of a Hugging Face checkpoint as a model shape.
 
-use crate::workload::{Architecture, ModelShape, RopeScaling};
-use serde::Deserialize;
+use super::hf_rope::{self, Rope};
+use super::hf_unsupported;
+use super::hf_window::window;
+use super::keys::{Keys, refuse_quantized};
+use crate::engine::candle::encoder;
+use crate::workload::{Architecture, ModelShape};
+use serde_json::Value;
 
-/// The keys that we read; a checkpoint has many more.
-#[derive(Debug, Deserialize)]
-struct Config {
-    model_type: String,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    vocab_size: usize,
-    max_position_embeddings: Option<usize>,
-    rms_norm_eps: Option<f64>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Rope>,
-    /// Where newer versions keep `rope_theta` and the scaling together.
-    rope_parameters: Option<Rope>,
-    tie_word_embeddings: Option<bool>,
-    attention_bias: Option<bool>,
-    mlp_bias: Option<bool>,
-    sliding_window: Option<usize>,
-    use_sliding_window: Option<bool>,
-    quantization_config: Option<serde_json::Value>,
+/// What a config.json says of a decoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The sizes.
+    pub shape: ModelShape,
+    /// Whether the output matrix is the token embedding, where the file says so itself.
+    pub tied: Option<bool>,
+    /// Whether query, key and value have a bias, where the file says so itself.
+    pub attention_bias: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Rope {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<usize>,
-}
+/// Decoders whose sizes follow from a config.json: those that run, and those that are only sized.
+const SIZED: [Architecture; 7] = [
+    Architecture::Llama,
+    Architecture::Mistral,
+    Architecture::Qwen2,
+    Architecture::Qwen3,
+    Architecture::Gemma,
+    Architecture::Gemma2,
+    Architecture::Phi3,
+];
 
-impl Rope {
-    fn scaling(&self) -> Result<Option<RopeScaling>, String> {
-        let need = |value: Option<f64>, name: &str| value.ok_or_else(|| format!("rope_scaling.{name} is missing"));
-        match self.rope_type.as_deref() {
-            None | Some("default") => Ok(None),
-            Some("linear") => Ok(Some(RopeScaling::Linear { factor: need(self.factor, "factor")? })),
-            Some("llama3") => Ok(Some(RopeScaling::Llama3 {
-                factor: need(self.factor, "factor")?,
-                low_freq_factor: need(self.low_freq_factor, "low_freq_factor")?,
-                high_freq_factor: need(self.high_freq_factor, "high_freq_factor")?,
-                original_context: self
-                    .original_max_position_embeddings
-                    .ok_or("rope_scaling.original_max_position_embeddings is missing")?,
-            })),
-            Some(other) => {
-                Err(format!("rope scaling `{other}` is not supported; supported are default, linear and llama3"))
-            }
-        }
-    }
-}
-
-/// Reads the text of a config.json. The error says what is wrong, without the file's name.
-pub fn parse(text: &str) -> Result<ModelShape, String> {
+/// Reads the text of the config.json of a decoder that is to run. The error names the key that is missing, wrong, or asks for
+/// what the engine does not do, without the file's name.
+pub fn read(text: &str) -> Result<Config, String> {
     // The architecture first: the keys of another family's config would only confuse.
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
-    let model_type = value.get("model_type").and_then(|v| v.as_str()).ok_or("`model_type` is missing")?;
-    let architecture = Architecture::from_name(model_type)?;
-    let config: Config = serde_json::from_value(value).map_err(|e| e.to_string())?;
-    if config.quantization_config.is_some() {
-        return Err(format!(
-            "the checkpoint is quantized already (`quantization_config`); give the full-precision one, or a GGUF \
-             file, and {} will be quantized on load",
-            config.model_type
-        ));
+    let value = json(text)?;
+    let keys = Keys::new(&value);
+    let architecture = Architecture::from_name(model_type(&keys)?)?;
+    refuse_quantized(&keys)?;
+    let mut shape = sizes_of(&keys, architecture)?;
+    let Rope { theta, scaling } = hf_rope::rope(&keys)?;
+    (shape.rope_theta, shape.rope_scaling) = (theta, scaling);
+    shape.validate()?;
+    hf_unsupported::check(&keys, &shape)?;
+    shape.sliding_window = window(&keys, &shape)?;
+    shape.validate()?;
+    let tied = keys.optional_flag("tie_word_embeddings")?;
+    Ok(Config { shape, tied, attention_bias: keys.optional_flag("attention_bias")? })
+}
+
+/// The shape of [`read`].
+pub fn parse(text: &str) -> Result<ModelShape, String> {
+    read(text).map(|config| config.shape)
+}
+
+/// The sizes that the text of a config.json gives, whether or not the engine runs such a model or its weights: what the
+/// arithmetic of memory and of operations needs, and no more. Positions that are stretched and windows of attention that the
+/// engine does not know are left out; what has other matrices than the shape counts is refused.
+pub fn sizes(text: &str) -> Result<ModelShape, String> {
+    let value = json(text)?;
+    let keys = Keys::new(&value);
+    let name = model_type(&keys)?;
+    if encoder::config::encoder(text).is_some() {
+        return encoder::config::sizes(text);
     }
-    if config.mlp_bias == Some(true) {
-        return Err("`mlp_bias` is not supported".to_string());
-    }
-    let attention_bias = config.attention_bias.unwrap_or(false);
-    if attention_bias && architecture != Architecture::Qwen2 {
-        return Err("`attention_bias` is not supported for this architecture".to_string());
-    }
-    let rope = config.rope_scaling.as_ref().or(config.rope_parameters.as_ref());
-    let rope_scaling = rope.map_or(Ok(None), Rope::scaling)?;
-    let theta_of = |rope: &Option<Rope>| rope.as_ref().and_then(|r| r.rope_theta);
-    let uses_window = match architecture {
-        Architecture::Mistral => true,
-        _ => config.use_sliding_window.unwrap_or(false),
+    let Some(architecture) = SIZED.into_iter().find(|known| known.name() == name) else {
+        let known: Vec<&str> = SIZED.iter().chain(&Architecture::ENCODERS).map(|a| a.name()).collect();
+        return Err(format!("the sizes of architecture `{name}` are not known; known are {}", known.join(", ")));
     };
-    let head_dim = match config.head_dim {
-        Some(dim) => dim,
-        None => config.hidden_size.checked_div(config.num_attention_heads).ok_or("num_attention_heads is 0")?,
-    };
-    let shape = ModelShape {
+    hf_unsupported::check_sizes(&keys, architecture)?;
+    let mut shape = sizes_of(&keys, architecture)?;
+    if let Ok(Rope { theta, scaling }) = hf_rope::rope(&keys) {
+        (shape.rope_theta, shape.rope_scaling) = (theta, scaling);
+    }
+    shape.sliding_window = window(&keys, &shape).unwrap_or_default();
+    shape.validate()?;
+    Ok(shape)
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| format!("not JSON: {e}"))
+}
+
+fn model_type<'a>(keys: &Keys<'a>) -> Result<&'a str, String> {
+    keys.optional_text("model_type")?.ok_or_else(|| "`model_type` is missing".to_string())
+}
+
+/// What the Python tools take where a config.json of a family says nothing: width of a head, and longest context.
+fn defaults(architecture: Architecture, heads_wide: usize) -> (usize, usize) {
+    match architecture {
+        Architecture::Mistral => (heads_wide, 131_072),
+        Architecture::Qwen2 => (heads_wide, 32_768),
+        Architecture::Qwen3 => (128, 32_768),
+        Architecture::Gemma | Architecture::Gemma2 => (256, 8192),
+        Architecture::Phi3 => (heads_wide, 4096),
+        _ => (heads_wide, 2048),
+    }
+}
+
+/// The sizes, positions left as they are by default and attention to everything before.
+fn sizes_of(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShape, String> {
+    let (hidden_size, heads) = (keys.size("hidden_size", None)?, keys.size("num_attention_heads", None)?);
+    let heads_wide = hidden_size.checked_div(heads).ok_or("`num_attention_heads` is 0")?;
+    let (head_dim, max_context) = defaults(architecture, heads_wide);
+    // Families whose Python default is not one head of keys for each of queries must say how many there are, or null.
+    let all_heads = matches!(architecture, Architecture::Llama | Architecture::Phi3);
+    let kv_heads = (all_heads || keys.is_null("num_key_value_heads")).then_some(heads);
+    let tied = matches!(architecture, Architecture::Gemma | Architecture::Gemma2);
+    let attention_bias = keys.flag("attention_bias", false)?;
+    Ok(ModelShape {
         architecture,
-        hidden_size: config.hidden_size,
-        intermediate_size: config.intermediate_size,
-        layers: config.num_hidden_layers,
-        heads: config.num_attention_heads,
-        kv_heads: config.num_key_value_heads.unwrap_or(config.num_attention_heads),
-        head_dim,
-        vocab_size: config.vocab_size,
-        max_context: config.max_position_embeddings.unwrap_or(2048),
-        norm_eps: config.rms_norm_eps.unwrap_or(1e-6),
-        rope_theta: config.rope_theta.or(theta_of(&config.rope_parameters)).unwrap_or(10000.0),
-        rope_scaling,
-        tied_embeddings: config.tie_word_embeddings.unwrap_or(false),
-        qkv_bias: architecture == Architecture::Qwen2,
+        hidden_size,
+        intermediate_size: keys.size("intermediate_size", None)?,
+        layers: keys.size("num_hidden_layers", None)?,
+        heads,
+        kv_heads: keys.size("num_key_value_heads", kv_heads)?,
+        head_dim: keys.size("head_dim", Some(head_dim))?,
+        vocab_size: keys.size("vocab_size", None)?,
+        max_context: keys.size("max_position_embeddings", Some(max_context))?,
+        norm_eps: keys.optional_number("rms_norm_eps")?.unwrap_or(1e-6),
+        rope_theta: hf_rope::DEFAULT_THETA,
+        rope_scaling: None,
+        tied_embeddings: keys.flag("tie_word_embeddings", tied)?,
+        qkv_bias: architecture == Architecture::Qwen2 || attention_bias,
         qk_norm: architecture == Architecture::Qwen3,
         token_types: 0,
         image: None,
-        sliding_window: config.sliding_window.filter(|_| uses_window),
-    };
-    shape.validate()?;
-    Ok(shape)
+        sliding_window: None,
+    })
 }
 
 #[cfg(test)]
@@ -130,6 +144,7 @@ mod tests {
     fn a_published_config_is_the_preset() {
         let preset = crate::workload::Preset::named("llama-3.2-1b").unwrap();
         assert_eq!(parse(LLAMA).unwrap(), preset.shape);
+        assert_eq!(sizes(LLAMA).unwrap(), preset.shape);
     }
 
     #[test]
@@ -137,7 +152,7 @@ mod tests {
         let message = parse(&LLAMA.replace("\"llama\"", "\"mamba\"")).unwrap_err();
         assert!(message.contains("`mamba` is not supported") && message.contains("qwen3"), "{message}");
         let message = parse(&LLAMA.replace("llama3", "yarn")).unwrap_err();
-        assert!(message.contains("rope scaling `yarn`"), "{message}");
+        assert!(message.contains("rope_scaling.rope_type` `yarn`"), "{message}");
         let message = parse(&LLAMA.replace("\"unknown_key\":1", "\"quantization_config\":{}")).unwrap_err();
         assert!(message.contains("quantized already"), "{message}");
         let message = parse(&LLAMA.replace("2048,", "-1,")).unwrap_err();
@@ -145,5 +160,26 @@ mod tests {
         let message = parse(&LLAMA.replace("\"num_attention_heads\":32", "\"num_attention_heads\":0")).unwrap_err();
         assert!(message.contains("num_attention_heads"), "{message}");
         assert!(parse("{").unwrap_err().starts_with("not JSON"));
+    }
+
+    #[test]
+    fn a_quantized_checkpoint_is_refused_by_the_name_of_its_method_but_has_sizes() {
+        let text = LLAMA.replace("\"unknown_key\":1", r#""quantization_config":{"quant_method":"awq","bits":4}"#);
+        assert!(parse(&text).unwrap_err().contains("`quantization_config`: awq"));
+        assert_eq!(sizes(&text), parse(LLAMA));
+    }
+
+    #[test]
+    fn sizes_come_of_models_that_do_not_run_and_of_none_with_other_matrices() {
+        let phi = LLAMA.replace("\"model_type\":\"llama\"", "\"model_type\":\"phi3\"").replace("llama3", "longrope");
+        let shape = sizes(&phi).unwrap();
+        assert_eq!((shape.architecture, shape.rope_scaling), (Architecture::Phi3, None));
+        assert!(parse(&phi).unwrap_err().contains("`phi3` is not supported"));
+        for (key, value) in [("num_local_experts", "8"), ("kv_lora_rank", "512"), ("text_config", "{}")] {
+            let message = sizes(&LLAMA.replace("\"unknown_key\":1", &format!("\"{key}\":{value}"))).err();
+            assert_eq!(message.is_some_and(|m| m.contains(key)), key != "text_config", "{key}");
+        }
+        let message = sizes(&LLAMA.replace("\"model_type\":\"llama\"", "\"model_type\":\"mixtral\"")).unwrap_err();
+        assert!(message.contains("`mixtral`") && message.contains("gemma2"), "{message}");
     }
 }

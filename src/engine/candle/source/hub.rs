@@ -4,9 +4,10 @@
 //! cache) who asks; with `HF_HUB_OFFLINE=1` only the cache is read.
 
 use super::hub_download::Client;
-use super::{ModelError, OpenedModel, gguf, safetensors};
+use super::{ModelError, OpenedModel, gguf, gguf_parts, safetensors};
 use hf_hub::{Cache, CacheRepo, Repo};
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Whether `model` has the form `owner/name` or `owner/name:file.gguf`.
@@ -60,9 +61,21 @@ impl Files<'_> {
         }
     }
 
+    /// A GGUF file, with the parts beside it where it is one of a split model: the path of `file`.
+    fn gguf(&self, file: &str) -> Result<PathBuf, ModelError> {
+        let (folder, name) = file.rsplit_once('/').map_or(("", file), |(folder, name)| (folder, name));
+        let parts = gguf_parts::all_parts(OsStr::new(name));
+        let within = |part: &OsString| match folder {
+            "" => part.to_string_lossy().into_owned(),
+            folder => format!("{folder}/{}", part.to_string_lossy()),
+        };
+        let folder = self.snapshot(&parts.iter().map(within).collect::<Vec<_>>())?;
+        Ok(folder.join(name))
+    }
+
     /// The folder that holds all of `names`, of one revision: where the hub moved on while some were in the cache, a
     /// download moves the cache on too, and the others are fetched again.
-    fn snapshot(&self, names: &[&str]) -> Result<PathBuf, ModelError> {
+    fn snapshot(&self, names: &[String]) -> Result<PathBuf, ModelError> {
         for _ in 0..3 {
             let paths = names.iter().map(|name| self.get(name)).collect::<Result<Vec<_>, _>>()?;
             let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
@@ -97,9 +110,8 @@ pub fn open(model: &str, show_progress: bool) -> Result<OpenedModel, ModelError>
     Ok(OpenedModel { name: name(model), kind: "hub", location: Some(model.to_string()), ..opened })
 }
 
-/// Fetches what is missing from the cache.
-pub fn fetch(model: &str, show_progress: bool) -> Result<Fetched, ModelError> {
-    let (id, wanted) = split(model);
+/// The repository `id`: the cache of this machine, and the hub unless the environment says that there is none.
+fn files(id: &str, show_progress: bool) -> Result<Files<'_>, ModelError> {
     let cache = match (filled("HF_HUB_CACHE"), filled("HF_HOME"), filled("HOME")) {
         (Some(path), _, _) => Cache::new(PathBuf::from(path)),
         (None, None, None) => {
@@ -116,9 +128,27 @@ pub fn fetch(model: &str, show_progress: bool) -> Result<Fetched, ModelError> {
     };
     let repo = Repo::model(id.to_string());
     let refs = cache.path().join(repo.folder_name()).join("refs");
-    let files = Files { id, cache: cache.repo(repo), refs, client };
+    Ok(Files { id, cache: cache.repo(repo), refs, client })
+}
+
+/// The config.json of a model, from the cache or fetched into it.
+pub(super) fn config(model: &str, show_progress: bool) -> Result<PathBuf, ModelError> {
+    let (id, wanted) = split(model);
+    match wanted {
+        None => files(id, show_progress)?.get("config.json"),
+        Some(file) => {
+            let message = format!("the sizes of `{file}` stand in the file itself: download it and give the file");
+            Err(ModelError::new(id, message))
+        }
+    }
+}
+
+/// Fetches what is missing from the cache.
+pub fn fetch(model: &str, show_progress: bool) -> Result<Fetched, ModelError> {
+    let (id, wanted) = split(model);
+    let files = files(id, show_progress)?;
     match (wanted, &files.client) {
-        (Some(file), None) => files.get(file).map(Fetched::Gguf),
+        (Some(file), None) => files.gguf(file).map(Fetched::Gguf),
         (None, None) => from_cache(&files),
         (wanted, Some(client)) => {
             let listed = client.list(id)?.into_iter().filter(|name| is_plain_file(name)).collect();
@@ -131,17 +161,20 @@ pub fn fetch(model: &str, show_progress: bool) -> Result<Fetched, ModelError> {
 fn from_hub(files: &Files<'_>, wanted: Option<&str>, listed: &BTreeSet<String>) -> Result<Fetched, ModelError> {
     let fail = |message: String| Err(ModelError::new(files.id, message));
     match wanted {
-        Some(file) if listed.contains(file) => return files.get(file).map(Fetched::Gguf),
+        Some(file) if listed.contains(file) => return files.gguf(file).map(Fetched::Gguf),
         Some(file) => return fail(format!("the repository has no file `{file}`")),
         None => {}
     }
     let shards: Vec<&String> =
         listed.iter().filter(|name| name.ends_with(".safetensors") && !name.contains('/')).collect();
     if shards.is_empty() {
-        let ggufs: Vec<&str> = listed.iter().map(String::as_str).filter(|name| name.ends_with(".gguf")).collect();
+        // Of a split model, the first part stands for all.
+        let is_further = |name: &&str| gguf_parts::part_of(OsStr::new(name)).is_some_and(|(_, number, _)| number > 1);
+        let ggufs = listed.iter().map(String::as_str).filter(|name| name.ends_with(".gguf"));
+        let ggufs: Vec<&str> = ggufs.filter(|name| !is_further(name)).collect();
         return match ggufs.as_slice() {
             [] => fail("the repository has neither safetensors nor GGUF files".to_string()),
-            [one] => files.get(one).map(Fetched::Gguf),
+            [one] => files.gguf(one).map(Fetched::Gguf),
             many => fail(format!("choose one of its GGUF files as `{}:FILE`: {}", files.id, many.join(", "))),
         };
     }
@@ -150,6 +183,7 @@ fn from_hub(files: &Files<'_>, wanted: Option<&str>, listed: &BTreeSet<String>) 
     // A repository may hold the same weights twice: in shards, and consolidated.
     let sharded = listed.contains("model.safetensors.index.json");
     needed.extend(shards.iter().map(|name| name.as_str()).filter(|name| !sharded || name.contains("-of-")));
+    let needed: Vec<String> = needed.into_iter().map(String::from).collect();
     let folder = files.snapshot(&needed)?;
     // What sentence encoders say of how tokens become one vector; deeper in the folder.
     for name in ["modules.json", "1_Pooling/config.json"].into_iter().filter(|name| listed.contains(*name)) {
@@ -167,7 +201,10 @@ fn from_cache(files: &Files<'_>) -> Result<Fetched, ModelError> {
     let commit = std::fs::read_to_string(files.refs.join("main")).unwrap_or_default();
     let snapshot = files.cache.pointer_path(commit.trim());
     let entries = std::fs::read_dir(&snapshot).into_iter().flatten().flatten().map(|entry| entry.path());
-    let ggufs: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "gguf")).collect();
+    let is_further =
+        |path: &PathBuf| path.file_name().and_then(gguf_parts::part_of).is_some_and(|(_, number, _)| number > 1);
+    let ggufs = entries.filter(|path| path.extension().is_some_and(|e| e == "gguf"));
+    let ggufs: Vec<PathBuf> = ggufs.filter(|path| !is_further(path)).collect();
     match ggufs.as_slice() {
         [one] => Ok(Fetched::Gguf(one.clone())),
         [] => Err(missing),

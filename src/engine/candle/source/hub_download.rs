@@ -7,6 +7,7 @@ use super::ModelError;
 use hf_hub::CacheRepo;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -136,7 +137,7 @@ impl Client {
         let blob = cache.blob_path(&tagged.etag);
         fs::create_dir_all(blob.parent().unwrap_or(Path::new("."))).map_err(text)?;
         if blob.metadata().map_or(0, |m| m.len()) != size {
-            self.fill(&url, size, file, &blob)?;
+            self.fill(&url, (size, &tagged.etag), file, &blob)?;
         }
         let pointer = cache.pointer_path(&tagged.commit).join(file);
         fs::create_dir_all(pointer.parent().unwrap_or(Path::new("."))).map_err(text)?;
@@ -149,8 +150,8 @@ impl Client {
         Ok(pointer)
     }
 
-    /// Downloads what is missing of a blob, then puts it in place.
-    fn fill(&self, url: &str, size: u64, file: &str, blob: &Path) -> Result<(), String> {
+    /// Downloads what is missing of a blob, then puts it in place, if it is what the hub has published under this tag.
+    fn fill(&self, url: &str, (size, tag): (u64, &str), file: &str, blob: &Path) -> Result<(), String> {
         let part = blob.with_extension("part");
         let open = || -> io::Result<File> {
             let out = OpenOptions::new().create(true).append(true).open(&part)?;
@@ -178,6 +179,10 @@ impl Client {
         let have = out.metadata().map_err(|e| e.to_string())?.len();
         if have != size {
             return Err(format!("{have} bytes came instead of {size}; run again to go on from there"));
+        }
+        if let Err(message) = check_hash(&part, tag) {
+            let _ = fs::remove_file(&part);
+            return Err(message);
         }
         fs::rename(&part, blob).map_err(|e| e.to_string())
     }
@@ -207,6 +212,31 @@ fn tags(response: &Response<Body>) -> Result<Option<Tagged>, String> {
     match is_name(&etag) && is_name(commit) {
         true => Ok(Some(Tagged { etag, commit: commit.to_string() })),
         false => Err("the hub's answer was malformed: its tags are no names".to_string()),
+    }
+}
+
+/// Holds a file against its tag. That of a large one is its SHA-256; that of a small one is a Git hash (40 digits), which is
+/// not checked, as what is wrong in a config or vocabulary shows when it is read.
+fn check_hash(file: &Path, tag: &str) -> Result<(), String> {
+    if tag.len() != 64 || !tag.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    let mut hasher = Sha256::new();
+    let mut file = File::open(file).map_err(|e| e.to_string())?;
+    let mut bytes = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut bytes).map_err(|e| e.to_string())? {
+            0 => break,
+            read => hasher.update(&bytes[..read]),
+        }
+    }
+    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    match found.eq_ignore_ascii_case(tag) {
+        true => Ok(()),
+        false => Err(format!(
+            "what came has the SHA-256 {found}, but the hub has published {tag}: it was changed on the way, and is not kept; \
+             run again to fetch it anew"
+        )),
     }
 }
 

@@ -4,21 +4,34 @@
 pub mod build;
 pub mod gguf;
 mod gguf_header;
+mod gguf_metadata;
+mod gguf_parts;
 pub mod gguf_writer;
 pub mod hf_config;
+mod hf_rope;
+mod hf_unsupported;
+mod hf_window;
 pub mod hub;
 mod hub_download;
+pub(super) mod inventory;
+pub(super) mod keys;
 pub mod names;
 pub mod safetensors;
+mod shape;
+mod shards;
 pub mod spm;
 pub mod synthetic;
+mod tokenizer;
 
 use super::linear::{Layout, Linear};
 use crate::workload::{Architecture, Encoding, ModelShape, Preset, Quant, preset};
 use candle_core::Tensor;
 use names::TensorName;
+pub use shape::{KnownShape, model_shape};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+pub use tokenizer::read_tokenizer;
 use tokenizers::Tokenizer;
 
 /// A model that could not be read; says which file and what is wrong with it.
@@ -125,27 +138,26 @@ pub const REFERENCE: &str = "reference";
 /// Endings of names that mean a file, never a repository.
 const FILE_ENDINGS: [&str; 4] = [".gguf", ".safetensors", ".toml", ".json"];
 
-/// Opens what `--model` names: an existing file or folder first, then a preset, then a hub id.
-pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, ModelError> {
-    let path = PathBuf::from(model);
+/// Opens what `--model` names: an existing file or folder first, whatever bytes its name is of, then a preset, then a hub id.
+pub fn open(model: impl AsRef<OsStr>, seed: u64, show_progress: bool) -> Result<OpenedModel, ModelError> {
+    let path = Path::new(model.as_ref());
     if path.is_dir() {
-        return safetensors::open(&path, "safetensors");
+        return safetensors::open(path, "safetensors");
     }
     if path.is_file() {
         return match path.extension().and_then(|e| e.to_str()) {
             Some("toml") => {
-                let text = std::fs::read_to_string(&path).map_err(|e| ModelError::new(&path, e))?;
-                let preset = Preset::parse(model, &text)
-                    .map_err(|e| ModelError::new(format!("{}:{}", e.file, e.line), e.message))?;
-                Ok(OpenedModel { location: Some(location(&path)), ..synthetic(&preset, seed)? })
+                let preset = read_preset(path)?;
+                Ok(OpenedModel { location: Some(location(path)), ..synthetic(&preset, seed)? })
             }
             Some("safetensors" | "json") => Err(ModelError::new(
-                &path,
+                path,
                 "give the folder that holds config.json and the safetensors files, not one of them",
             )),
-            _ => gguf::open(&path),
+            _ => gguf::open(path),
         };
     }
+    let Some(model) = path.to_str() else { return Err(ModelError::new(path, "no such file or folder")) };
     if model == REFERENCE
         && let Some(files) = preset::reference_files()
     {
@@ -153,10 +165,17 @@ pub fn open(model: &str, seed: u64, show_progress: bool) -> Result<OpenedModel, 
     }
     match Preset::named(model) {
         Ok(preset) => synthetic(&preset, seed),
-        Err(_) if names_file(model) => Err(ModelError::new(&path, "no such file")),
+        Err(_) if names_file(model) => Err(ModelError::new(path, "no such file")),
         Err(_) if hub::is_hub_id(model) => hub::open(model, show_progress),
         Err(message) => Err(ModelError { file: "--model".to_string(), message }),
     }
+}
+
+/// The preset in a file.
+pub(super) fn read_preset(path: &Path) -> Result<Preset, ModelError> {
+    let text = std::fs::read_to_string(path).map_err(|e| ModelError::new(path, e))?;
+    let name = path.display().to_string();
+    Preset::parse(&name, &text).map_err(|e| ModelError::new(format!("{}:{}", e.file, e.line), e.message))
 }
 
 /// Whether a name that is neither a file nor a preset would be one of a file, by its ending.
@@ -178,11 +197,6 @@ fn synthetic(preset: &Preset, seed: u64) -> Result<OpenedModel, ModelError> {
 /// How a record names a file or folder, so that it is found again from anywhere.
 pub(super) fn location(path: &Path) -> String {
     path.canonicalize().unwrap_or(path.to_path_buf()).display().to_string()
-}
-
-/// The tokenizer of a `tokenizer.json` file.
-pub fn read_tokenizer(path: &Path) -> Result<Tokenizer, ModelError> {
-    Tokenizer::from_file(path).map_err(|e| ModelError::new(path, format!("not a tokenizer: {e}")))
 }
 
 /// BLAKE3 over the contents of `files`, in order.

@@ -54,6 +54,14 @@ impl BlockTensor {
     }
 }
 
+/// Whether `name`, as GGUF files or Hugging Face checkpoints have it, is that of the bias of a query, key or value: a model
+/// that has one has them all.
+pub(super) fn is_qkv_bias(name: &str) -> bool {
+    let biases = [BlockTensor::QueryBias, BlockTensor::KeyBias, BlockTensor::ValueBias];
+    let ends = |end: &str| name.strip_suffix(end).is_some_and(|block| block.ends_with('.'));
+    biases.into_iter().map(BlockTensor::names).any(|(gguf, hugging_face)| ends(gguf) || ends(hugging_face))
+}
+
 impl TensorName {
     /// The name in a GGUF file.
     pub fn gguf(self) -> String {

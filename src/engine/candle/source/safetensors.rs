@@ -1,57 +1,22 @@
 //! Models in a folder of config.json and safetensors files, one or several shards.
 
 use super::build::Target;
+use super::inventory::{self, Needed};
 use super::names::TensorName;
-use super::{ModelError, OpenedModel, WeightSource, build, hf_config, read_tokenizer};
+use super::names::is_qkv_bias;
+use super::shards::{Bytes, Shard};
+use super::shards::{open_shard, shard_files};
+use super::{ModelError, OpenedModel, WeightSource, build, hf_config, read_tokenizer, tokenizer};
 use crate::engine::candle::linear::{Layout, Linear};
-use crate::workload::{Encoding, Quant};
-use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use crate::engine::candle::rope;
+use crate::workload::{Architecture, Encoding, ModelShape, Quant};
+use ::safetensors::tensor::{Dtype, TensorInfo};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use include_dir::Dir;
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-/// Bytes of JSON that a header may have; the format itself allows 100 MB.
-const MAX_HEADER: u64 = 100 << 20;
-
-/// What holds the bytes of a shard.
-enum Bytes {
-    File(File),
-    Embedded(&'static [u8]),
-}
-
-impl Bytes {
-    fn len(&self) -> std::io::Result<u64> {
-        match self {
-            Self::File(file) => Ok(file.metadata()?.len()),
-            Self::Embedded(bytes) => Ok(bytes.len() as u64),
-        }
-    }
-
-    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> std::io::Result<()> {
-        match self {
-            Self::File(file) => file.read_exact_at(out, offset),
-            Self::Embedded(bytes) => match bytes.get(offset as usize..offset as usize + out.len()) {
-                Some(found) => {
-                    out.copy_from_slice(found);
-                    Ok(())
-                }
-                None => Err(std::io::ErrorKind::UnexpectedEof.into()),
-            },
-        }
-    }
-}
-
-/// One file and where its data begins.
-struct Shard {
-    path: PathBuf,
-    file: Bytes,
-    data_start: u64,
-}
 
 /// A tensor and the shard that holds it.
 struct Entry {
@@ -71,25 +36,18 @@ struct SafetensorsWeights {
     native: Quant,
 }
 
-/// The index of a sharded checkpoint.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
 /// Opens and checks a folder. `kind` is what the record calls the source.
 pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError> {
-    let config = folder.join("config.json");
-    let text = std::fs::read_to_string(&config)
-        .map_err(|e| ModelError::new(&config, format!("{e}; a model folder holds config.json and *.safetensors")))?;
-    let mut shape = hf_config::parse(&text).map_err(|message| ModelError::new(&config, message))?;
+    let config_file = folder.join("config.json");
+    let text = std::fs::read_to_string(&config_file).map_err(|e| {
+        ModelError::new(&config_file, format!("{e}; a model folder holds config.json and *.safetensors"))
+    })?;
+    let config = hf_config::read(&text).map_err(|message| ModelError::new(&config_file, message))?;
     let (tensors, files) = Tensors::open(folder)?;
-    // Some checkpoints keep a copy of a tied output matrix, and some say nothing of one that they lack.
-    if tensors.shape(&TensorName::Output.hugging_face()).is_none() {
-        shape.tied_embeddings = true;
-    }
     let native = native_quant(&tensors)?;
-    let mut hashed = vec![config];
+    let shape = tensors.shape_of_decoder(config).map_err(|message| ModelError::new(&config_file, message))?;
+    tensors.check_decoder(&shape)?;
+    let mut hashed = vec![config_file];
     hashed.extend(files);
     let tokenizer_file = folder.join("tokenizer.json");
     let tokenizer = match tokenizer_file.is_file() {
@@ -116,14 +74,15 @@ pub fn open_embedded(name: &str, files: &'static Dir<'static>) -> Result<OpenedM
         files.get_file(&path).map(|file| file.contents()).ok_or_else(|| ModelError::new(&path, "is not in the program"))
     };
     let fail = |message: String| ModelError::new(name, message);
-    let (config, tokenizer, weights) = (bytes("config.json")?, bytes("tokenizer.json")?, bytes("model.safetensors")?);
+    let (config, vocabulary, weights) = (bytes("config.json")?, bytes("tokenizer.json")?, bytes("model.safetensors")?);
     let shape = hf_config::parse(&String::from_utf8_lossy(config)).map_err(fail)?;
     let path = Path::new(name);
     let (shard, infos) = open_shard(path, Bytes::Embedded(weights))?;
     let entries = infos.into_iter().map(|(name, info)| (name, Entry { shard: 0, info })).collect();
     let tensors = Tensors { folder: path.to_path_buf(), shards: vec![shard], entries };
+    tensors.check_decoder(&shape)?;
     let native = native_quant(&tensors)?;
-    let tokenizer = tokenizers::Tokenizer::from_bytes(tokenizer).map_err(|e| fail(e.to_string()))?;
+    let tokenizer = tokenizer::from_bytes(vocabulary).map_err(fail)?;
     Ok(OpenedModel {
         name: name.to_string(),
         kind: "embedded",
@@ -134,63 +93,6 @@ pub fn open_embedded(name: &str, files: &'static Dir<'static>) -> Result<OpenedM
         tokenizer: Some(tokenizer),
         weights: Box::new(SafetensorsWeights { tensors, native }),
     })
-}
-
-/// The files that the index names, or every safetensors file of the folder.
-fn shard_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let index = folder.join("model.safetensors.index.json");
-    if index.is_file() {
-        let text = std::fs::read_to_string(&index).map_err(|e| ModelError::new(&index, e))?;
-        let parsed: Index = serde_json::from_str(&text).map_err(|e| ModelError::new(&index, e))?;
-        let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
-        return names
-            .into_iter()
-            .map(|name| match Path::new(&name).file_name() {
-                Some(file) if file.to_str() == Some(&name) => Ok(folder.join(name)),
-                _ => Err(ModelError::new(&index, format!("`{name}` is not the name of a file in the folder"))),
-            })
-            .collect();
-    }
-    let entries = std::fs::read_dir(folder).map_err(|e| ModelError::new(folder, e))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
-        .collect();
-    files.sort();
-    match files.is_empty() {
-        true => Err(ModelError::new(folder, "holds no *.safetensors file")),
-        false => Ok(files),
-    }
-}
-
-/// Reads the header of one file and checks each tensor against the file.
-fn open_shard(path: &Path, file: Bytes) -> Result<(Shard, Vec<(String, TensorInfo)>), ModelError> {
-    let fail = |message: String| ModelError::new(path, message);
-    let len = file.len().map_err(|e| fail(e.to_string()))?;
-    let mut prefix = [0; 8];
-    file.read_exact_at(&mut prefix, 0).map_err(|_| fail("the file is truncated: it has no header".to_string()))?;
-    let header_len = u64::from_le_bytes(prefix);
-    if header_len > MAX_HEADER || header_len + 8 > len {
-        return Err(fail(format!("not a safetensors file, or truncated: a header of {header_len} bytes in {len}")));
-    }
-    let mut header = vec![0; header_len as usize];
-    file.read_exact_at(&mut header, 8).map_err(|e| fail(e.to_string()))?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|e| fail(format!("the header cannot be read: {e}")))?;
-    let data_start = 8 + header_len;
-    let mut infos = Vec::new();
-    for (name, info) in metadata.tensors() {
-        let (start, end) = info.data_offsets;
-        let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |bits, dim| bits.checked_mul(*dim));
-        if end.checked_sub(start).is_none() || bits.map(|bits| bits / 8) != Some(end - start) {
-            return Err(fail(format!("tensor `{name}`: {start}..{end} is not the size of {:?}", info.shape)));
-        }
-        if end as u64 > len - data_start {
-            return Err(fail(format!("the file is truncated: tensor `{name}` ends beyond it")));
-        }
-        infos.push((name, info.clone()));
-    }
-    Ok((Shard { path: path.to_path_buf(), file, data_start }, infos))
 }
 
 /// The precision of the token embedding stands for the checkpoint.
@@ -230,18 +132,135 @@ fn widen(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
 }
 
 impl Tensors {
-    /// Opens the safetensors files of `folder` and checks each tensor against its file; the paths of the files too.
+    /// Opens the safetensors files of `folder` and checks each tensor against its file, and all of them against the index
+    /// where there is one; the paths of the files too. A tensor that is in two files is an error: which of them is meant?
     pub fn open(folder: &Path) -> Result<(Self, Vec<PathBuf>), ModelError> {
-        let files = shard_files(folder)?;
-        let mut shards = Vec::new();
-        let mut entries = HashMap::new();
-        for path in &files {
+        let found = shard_files(folder)?;
+        let mut tensors = Self { folder: folder.to_path_buf(), shards: Vec::new(), entries: HashMap::new() };
+        for path in &found.files {
             let file = File::open(path).map_err(|e| ModelError::new(path, e))?;
             let (shard, infos) = open_shard(path, Bytes::File(file))?;
-            entries.extend(infos.into_iter().map(|(name, info)| (name, Entry { shard: shards.len(), info })));
-            shards.push(shard);
+            for (name, info) in infos {
+                let entry = Entry { shard: tensors.shards.len(), info };
+                if let Some(other) = tensors.entries.insert(name.clone(), entry) {
+                    let other = tensors.shards[other.shard].path.display().to_string();
+                    return Err(ModelError::new(
+                        path,
+                        format!("tensor `{name}` is in {other} too: remove one of the files"),
+                    ));
+                }
+            }
+            tensors.shards.push(shard);
         }
-        Ok((Self { folder: folder.to_path_buf(), shards, entries }, files))
+        let file_of = |name: &str| tensors.entries.get(name).map(|entry| tensors.shards[entry.shard].path.as_path());
+        found.check_index(tensors.entries.keys().map(String::as_str), &file_of)?;
+        Ok((tensors, found.files))
+    }
+
+    /// The shape of a decoder by its config and its tensors: biases and output matrix are what the files have, and where the
+    /// config says otherwise, the error says so.
+    fn shape_of_decoder(&self, config: hf_config::Config) -> Result<ModelShape, String> {
+        let mut shape = config.shape;
+        let bias = self.entries.keys().find(|name| is_qkv_bias(name));
+        match (config.attention_bias, bias) {
+            (Some(false), Some(name)) if shape.architecture != Architecture::Qwen2 => {
+                return Err(format!("`attention_bias` is false, but the files hold `{name}`: one of them is wrong"));
+            }
+            _ => shape.qkv_bias |= bias.is_some(),
+        }
+        // Some checkpoints keep a copy of a tied output matrix, and some say nothing of one that they lack.
+        let output = TensorName::Output.hugging_face();
+        match (config.tied, self.entries.contains_key(&output)) {
+            // It is missed with the other tensors.
+            (Some(false), false) => Ok(shape),
+            (_, false) => Ok(ModelShape { tied_embeddings: true, ..shape }),
+            (Some(true), true) if !self.are_alike(&output, &TensorName::TokenEmbedding.hugging_face()) => Err(format!(
+                "`tie_word_embeddings` is true, but tensor `{output}` is not the token embedding: one of them is wrong"
+            )),
+            _ => Ok(shape),
+        }
+    }
+
+    /// Whether two matrices hold the same bytes: all of them, or rows throughout where they are large.
+    fn are_alike(&self, one: &str, other: &str) -> bool {
+        const ROWS: usize = 4096;
+        let (Some(a), Some(b)) = (self.entries.get(one), self.entries.get(other)) else { return false };
+        let (size, rows) = (a.info.data_offsets.1 - a.info.data_offsets.0, a.info.shape.first().copied().unwrap_or(0));
+        if (&a.info.shape, a.info.dtype) != (&b.info.shape, b.info.dtype) || rows == 0 {
+            return false;
+        }
+        let row_bytes = size / rows;
+        let (mut left, mut right) = (vec![0; row_bytes], vec![0; row_bytes]);
+        (0..rows).step_by(rows.div_ceil(ROWS)).chain([rows - 1]).all(|row| {
+            let at = row * row_bytes;
+            self.read(one, a, at, &mut left).is_ok() && self.read(other, b, at, &mut right).is_ok() && left == right
+        })
+    }
+
+    /// Holds the tensors against those that a decoder of `shape` needs.
+    fn check_decoder(&self, shape: &ModelShape) -> Result<(), ModelError> {
+        let needed = inventory::needed(shape, TensorName::hugging_face);
+        let output = TensorName::Output.hugging_face();
+        let checked = self.check(&needed, inventory::BESIDE_DECODERS, &mut |name| {
+            // That it is a copy has been seen.
+            (shape.tied_embeddings && name == output)
+                || name.ends_with("rotary_emb.inv_freq") && self.are_frequencies(name, shape)
+        });
+        checked.map_err(|error| match error.message.starts_with(&format!("tensor `{output}` is missing")) {
+            true => ModelError {
+                message: format!(
+                    "{}; if it is the token embedding, `tie_word_embeddings` in config.json must be true",
+                    error.message
+                ),
+                ..error
+            },
+            false => error,
+        })
+    }
+
+    /// Holds the tensors against those that a model needs; `changes_nothing` is asked of one that is not used, as is whether it
+    /// is a bias of zeros. The error names the tensor.
+    pub fn check(
+        &self,
+        needed: &[Needed],
+        beside: &[&str],
+        changes_nothing: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<(), ModelError> {
+        let found = self.entries.iter().map(|(name, entry)| (name.as_str(), entry.info.shape.as_slice())).collect();
+        inventory::check(needed, &found, beside, &mut |name| changes_nothing(name) || self.is_zero_bias(name))
+            .map_err(|message| ModelError::new(&self.folder, message))?;
+        for (name, _) in needed {
+            let entry = self.entry(name)?;
+            if !matches!(entry.info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+                return Err(ModelError::new(&self.shards[entry.shard].path, unreadable(name, entry.info.dtype)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of a tensor that is small, where it is.
+    fn small(&self, name: &str) -> Option<Vec<f32>> {
+        const MOST: usize = 1 << 20;
+        let dims = self.shape(name)?.to_vec();
+        (dims.iter().product::<usize>() <= MOST)
+            .then(|| self.floats(name, &dims).ok()?.flatten_all().ok()?.to_vec1().ok())?
+    }
+
+    /// Whether a tensor is a bias that adds nothing.
+    fn is_zero_bias(&self, name: &str) -> bool {
+        name.ends_with(".bias") && self.small(name).is_some_and(|values| values.iter().all(|value| *value == 0.0))
+    }
+
+    /// Whether a tensor holds the rotary frequencies that `shape` gives anyway, as checkpoints of old versions of the Python
+    /// tools do.
+    fn are_frequencies(&self, name: &str, shape: &ModelShape) -> bool {
+        // In half precision the lowest are no more than a few steps above 0.
+        let near = |(has, frequency): (&f32, f64)| (*has as f64 - frequency).abs() <= 1e-2 * frequency + 1e-6;
+        let is_scaled = [false, true];
+        self.small(name).is_some_and(|values| {
+            let all_near = |scaled| values.iter().zip(rope::frequencies(shape, None, scaled)).all(near);
+            values.len() == shape.head_dim / 2 && is_scaled.into_iter().any(all_near)
+        })
     }
 
     /// The shape of a tensor, where it is there.

@@ -27,7 +27,7 @@ pub fn tokenizer(metadata: &HashMap<String, Value>) -> Result<Tokenizer, String>
         return Err(format!("tokenizer.ggml.scores has {} entries for {} tokens", scores.len(), pieces.len()));
     }
     let vocab: Vocab = pieces.iter().enumerate().map(|(id, piece)| (piece.clone(), id as u32)).collect();
-    let merges = merges(&pieces, &scores, &vocab);
+    let merges = merges(&pieces, &scores, &vocab)?;
     let unknown = id(metadata, "tokenizer.ggml.unknown_token_id", &pieces).unwrap_or("<unk>".to_string());
     let model = BPE::builder()
         .vocab_and_merges(vocab, merges)
@@ -52,19 +52,41 @@ pub fn tokenizer(metadata: &HashMap<String, Value>) -> Result<Tokenizer, String>
     Ok(tokenizer)
 }
 
-/// Every way to put a piece together from two others, best score first.
-fn merges(pieces: &[String], scores: &[f64], vocab: &Vocab) -> Vec<(String, String)> {
+/// The longest piece, in bytes. SentencePiece makes pieces of 16 characters, but for what a user adds.
+const LONGEST_PIECE: usize = 1 << 10;
+/// Bytes that all ways to put pieces together may take. Vocabularies of 256 thousand pieces take some 20 million.
+const MOST_MERGED: usize = 1 << 28;
+
+/// Every way to put a piece together from two others, best score first. Work and memory are bounded by the two limits above:
+/// the error says which of them a vocabulary breaks.
+fn merges(pieces: &[String], scores: &[f64], vocab: &Vocab) -> Result<Vec<(String, String)>, String> {
+    if let Some((id, piece)) = pieces.iter().enumerate().find(|(_, piece)| piece.len() > LONGEST_PIECE) {
+        return Err(format!(
+            "tokenizer.ggml.tokens: token {id} is {} bytes long; at most {LONGEST_PIECE} are plausible",
+            piece.len()
+        ));
+    }
+    // Only splits into two lengths that pieces have are looked up.
+    let mut is_length = vec![false; LONGEST_PIECE + 1];
+    pieces.iter().for_each(|piece| is_length[piece.len()] = true);
     let mut merges: Vec<(f64, usize, &str, &str)> = Vec::new();
+    let mut bytes = 0;
     for (id, piece) in pieces.iter().enumerate() {
-        for (at, _) in piece.char_indices().skip(1) {
+        for (at, _) in piece.char_indices().skip(1).filter(|(at, _)| is_length[*at] && is_length[piece.len() - at]) {
             let (left, right) = piece.split_at(at);
             if vocab.contains_key(left) && vocab.contains_key(right) {
+                bytes += piece.len();
                 merges.push((scores[id], id, left, right));
             }
         }
+        if bytes > MOST_MERGED {
+            return Err(
+                "tokenizer.ggml.tokens: the pieces can be put together in more ways than are plausible".to_string()
+            );
+        }
     }
     merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    merges.into_iter().map(|(_, _, left, right)| (left.to_string(), right.to_string())).collect()
+    Ok(merges.into_iter().map(|(_, _, left, right)| (left.to_string(), right.to_string())).collect())
 }
 
 fn add_text_rules(tokenizer: &mut Tokenizer, space_first: bool) -> tokenizers::Result<()> {
@@ -171,6 +193,21 @@ mod tests {
         let encoded = tokenizer.encode("the then \u{e9}", true).unwrap();
         assert_eq!(encoded.get_tokens(), ["<s>", "\u{2581}the", "\u{2581}the", "n", "\u{2581}", "<0xC3>", "<0xA9>"]);
         assert_eq!(tokenizer.decode(encoded.get_ids(), true).unwrap(), "the then \u{e9}");
+    }
+
+    #[test]
+    fn a_token_of_a_million_characters_is_named_at_once() {
+        let mut vocabulary = vocabulary();
+        let Some(Value::Array(pieces)) = vocabulary.get_mut("tokenizer.ggml.tokens") else { panic!("no tokens") };
+        pieces[260] = Value::String("a".repeat(1_000_000));
+        let begun = std::time::Instant::now();
+        let message = tokenizer(&vocabulary).unwrap_err();
+        assert!(message.contains("token 260 is 1000000 bytes long"), "{message}");
+        assert!(begun.elapsed().as_secs() < 2, "{:?}", begun.elapsed());
+        // All lengths up to the longest, each of which every longer one can be put together from.
+        let pieces: Vec<String> = (1..=LONGEST_PIECE).map(|length| "a".repeat(length)).collect();
+        let vocab: Vocab = pieces.iter().enumerate().map(|(id, piece)| (piece.clone(), id as u32)).collect();
+        assert!(merges(&pieces, &vec![0.0; pieces.len()], &vocab).unwrap_err().contains("more ways"));
     }
 
     #[test]
