@@ -1,7 +1,7 @@
 //! Accelerators: dense peaks, bandwidth, memory. Empty is not known, never zero.
 
 use crate::units::{Bytes, BytesPerSecond, OpsPerSecond};
-use crate::workload::Quant;
+use crate::workload::{Arithmetic, Quant};
 use serde::{Deserialize, Serialize};
 
 /// Memory that a card of a nominal size really offers, where what the driver reports was not seen: the smallest share
@@ -77,13 +77,16 @@ impl Accelerator {
         self.memory_bandwidth_gb_per_s.map(|gb| BytesPerSecond(gb * 1e9))
     }
 
-    /// Peak arithmetic rate for weights of `quant`. Quantized weights are multiplied in `f16` by the kernels that
-    /// candle has, so its rate is theirs.
+    /// Peak arithmetic rate for weights of `quant`, by what its products are computed in: blocks of integers are widened
+    /// to `f16`, so its rate is theirs. `None` where the table has no such rate.
     pub fn arithmetic(&self, quant: Quant) -> Option<OpsPerSecond> {
-        let tera = match quant {
-            Quant::F32 => self.fp32_tflops,
-            Quant::Bf16 => self.bf16_tflops,
-            _ => self.fp16_tflops,
+        let tera = match quant.arithmetic() {
+            Arithmetic::F32 => self.fp32_tflops,
+            Arithmetic::Bf16 => self.bf16_tflops,
+            Arithmetic::F16 => self.fp16_tflops,
+            Arithmetic::Fp8 => self.fp8_tflops,
+            Arithmetic::Int8 => self.int8_tops,
+            Arithmetic::Unknown => None,
         };
         tera.map(|t| OpsPerSecond(t * 1e12))
     }

@@ -42,7 +42,7 @@ struct What {
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: DeviceId,
     /// Quantization level; that of the file by default, f16 of a preset.
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_parser = Quant::parse_runnable, value_name = "LEVEL")]
     quant: Option<Quant>,
     /// Prompt length of the first request.
     #[arg(long, default_value_t = 64, value_name = "N")]

@@ -1,10 +1,10 @@
 //! `sizewell import`.
 
 use super::talk::Talk;
-use super::{Exit, usage};
+use super::{Exit, shape, usage};
 use crate::evidence::{self, Overrides};
 use crate::sizing::MachinePrice;
-use crate::workload::{Preset, Quant};
+use crate::workload::Quant;
 use std::path::PathBuf;
 
 /// Arguments of `import`.
@@ -26,11 +26,13 @@ pub struct Args {
     /// The instance that was measured, such as aws:g6.xlarge.
     #[arg(long = "as", value_name = "PROVIDER:TYPE")]
     instance: Option<String>,
-    /// Precision of the weights, where the files do not name it.
+    /// Precision of the weights, where the files do not name it: a level that can be run, or one that others have, such as
+    /// fp8, nvfp4, awq, iq4_xs or exl2@4.25.
     #[arg(long, value_name = "LEVEL")]
     quant: Option<Quant>,
-    /// The preset whose shape the model has, where its name does not say.
-    #[arg(long, value_name = "PRESET")]
+    /// The shape of the model, where its name does not say: a preset, a folder with config.json or the file, a GGUF file, or
+    /// counts in the words of config.json: hidden_size=4096,num_hidden_layers=32 and so on.
+    #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// The engine behind the endpoint.
     #[arg(long, value_name = "NAME")]
@@ -38,6 +40,12 @@ pub struct Args {
     /// Accelerators that the model was spread over.
     #[arg(long, value_name = "N")]
     accelerators: Option<usize>,
+    /// Tokens of a prompt in the mean, where the files do not say how long theirs were (MLPerf, AIPerf).
+    #[arg(long, value_name = "N")]
+    prompt: Option<usize>,
+    /// Generated tokens of a request in the mean, likewise.
+    #[arg(long, value_name = "N")]
+    gen_tokens: Option<usize>,
 }
 
 /// The formats by name, each with the tool that writes it.
@@ -54,17 +62,18 @@ fn formats() -> String {
 
 /// Reads result files into a run folder.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    if let Some(preset) = &args.model {
-        Preset::named(preset).or_else(usage)?;
-    }
+    let shape = args.model.as_deref().map(shape::read).transpose().or_else(usage)?;
     let instance = args.instance.as_deref().map(MachinePrice::parse_instance).transpose().or_else(usage)?;
     let overrides = Overrides {
         hardware: args.hardware,
         instance,
         quant: args.quant,
         model: args.model,
+        shape,
         engine: args.engine,
         accelerators: args.accelerators,
+        prompt_tokens: args.prompt,
+        gen_tokens: args.gen_tokens,
     };
     let known = evidence::formats();
     let format = Some(args.format.as_str()).filter(|format| *format != "auto");
@@ -78,6 +87,9 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let cases: usize = runs.iter().map(|run| run.cases.len()).sum();
     let shapeless = runs.iter().filter(|run| run.record.model.is_none()).count();
     talk.say(format!("{cases} measurements of {} systems in {}", runs.len(), args.output.display()));
+    for said in evidence::contradictions(runs) {
+        talk.warn(said);
+    }
     for skipped in &reading.skipped {
         talk.warn(format!("left out: {} {}", skipped.records, skipped.reason));
     }
@@ -87,7 +99,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if shapeless > 0 {
         talk.warn(format!(
             "{shapeless} systems have a model whose shape is not known: they are listed, and nothing is projected from \
-             them; --model PRESET gives it a shape"
+             them; --model gives it a shape: a preset, a config.json, or counts"
         ));
     }
     Ok(Exit::Done)

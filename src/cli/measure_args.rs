@@ -52,7 +52,7 @@ pub struct MeasureArgs {
     #[arg(long)]
     pub quick: bool,
     /// Quantization levels instead of the workload's: f32, bf16, f16, int8, int4 (and q6_k, q5_k, q3_k, q2_k).
-    #[arg(long, value_delimiter = ',', value_name = "LEVEL,...")]
+    #[arg(long, value_parser = Quant::parse_runnable, value_delimiter = ',', value_name = "LEVEL,...")]
     pub quant: Vec<Quant>,
     /// Batch sizes instead of the workload's.
     #[arg(long, value_delimiter = ',', value_name = "N,...")]

@@ -25,6 +25,7 @@ mod rank_args;
 mod report;
 mod run;
 mod setup;
+mod shape;
 pub mod talk;
 mod validate;
 

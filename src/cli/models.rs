@@ -31,7 +31,7 @@ pub enum Verb {
         #[arg(long, short)]
         model: String,
         /// Quantization level of the matrices.
-        #[arg(long, default_value = "f16")]
+        #[arg(long, value_parser = Quant::parse_runnable, default_value = "f16")]
         quant: Quant,
         /// Seed of the weights.
         #[arg(long, default_value_t = 42)]

@@ -58,7 +58,7 @@ pub struct Args {
     stride: Option<usize>,
     /// Levels to compare, the reference first: f32, bf16, f16, int8, q6_k, q5_k, int4, q4_0, q3_k, q2_k. By default the
     /// file's own, int8 and int4.
-    #[arg(long, value_delimiter = ',', value_name = "LEVEL,...")]
+    #[arg(long, value_parser = Quant::parse_runnable, value_delimiter = ',', value_name = "LEVEL,...")]
     pub(super) quant: Vec<Quant>,
     /// Prunings to compare, such as wanda:0.5 or magnitude:2:4, stored at the level of the reference or another:
     /// wanda:0.5@int4.

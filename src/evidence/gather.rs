@@ -10,6 +10,7 @@ use crate::record::{
     Basis, CaseKey, CaseRow, EngineRecord, ImportRecord, InvalidReason, Outcome, Run, RunRecord, RunStatus,
     SkippedRecord, SystemRecord,
 };
+use crate::workload::ModelShape;
 use jiff::Timestamp;
 use std::collections::HashMap;
 
@@ -24,7 +25,7 @@ fn same_system(a: &Observed, b: &Observed) -> bool {
 }
 
 /// The runs of a file, in the order in which their systems appear in it.
-pub fn runs(source: &Source, format: &str, tool: &str, preset: Option<&str>, found: Found) -> Vec<Run> {
+pub fn runs(source: &Source, format: &str, tool: &str, shape: Option<&ModelShape>, found: Found) -> Vec<Run> {
     let skipped =
         found.skipped.into_iter().map(|(reason, records)| SkippedRecord { reason, records }).collect::<Vec<_>>();
     let import = ImportRecord {
@@ -50,10 +51,10 @@ pub fn runs(source: &Source, format: &str, tool: &str, preset: Option<&str>, fou
             }
         }
     }
-    groups.into_iter().map(|group| run(source, &base, preset, group)).collect()
+    groups.into_iter().map(|group| run(source, &base, shape, group)).collect()
 }
 
-fn run(source: &Source, base: &RunRecord, preset: Option<&str>, group: Vec<Observed>) -> Run {
+fn run(source: &Source, base: &RunRecord, shape: Option<&ModelShape>, group: Vec<Observed>) -> Run {
     let first = &group[0];
     let system = SystemRecord {
         id: String::new(),
@@ -67,7 +68,7 @@ fn run(source: &Source, base: &RunRecord, preset: Option<&str>, group: Vec<Obser
             settings: first.settings.clone(),
         },
         host: first.host.clone(),
-        model: model::record(&first.model, first.parameters, preset),
+        model: model::record(&first.model, first.parameters, shape),
         arrival: first.arrival.clone(),
         metric_definitions: first.definitions.to_string(),
         ..SystemRecord::default()

@@ -1,11 +1,14 @@
 //! SemiAnalysis InferenceX: aggregated rows, times in seconds, rates of one GPU. Its load is a closed loop.
 
-use super::observed::{Observed, quant_of};
+use super::observed::{Observed, estimate, finite, whole};
+use super::settings::{self, Settings};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
-use crate::record::{Distribution, Estimate, HostRecord, Metrics};
+use super::{EvidenceError, Found, Importer, device, level, value};
+use crate::record::{Distribution, HostRecord, Metrics};
 use crate::units::{JoulesPerToken, Seconds, TokensPerSecond, Watts};
+use crate::workload::Quant;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The format.
 pub struct InferenceX;
@@ -16,22 +19,26 @@ struct Record {
     conc: f64,
     model: String,
     framework: String,
-    precision: String,
-    isl: usize,
-    osl: usize,
-    tp: Option<usize>,
-    #[serde(default)]
-    pp: Option<usize>,
-    #[serde(default)]
-    disagg: Option<bool>,
-    #[serde(default)]
-    prefill_tp: Option<serde_json::Value>,
-    #[serde(default)]
-    decode_tp: Option<serde_json::Value>,
-    #[serde(default)]
+    precision: Option<String>,
+    isl: Option<f64>,
+    osl: Option<f64>,
+    tp: Option<f64>,
+    pp: Option<f64>,
+    ep: Option<f64>,
+    dcp_size: Option<f64>,
+    pcp_size: Option<f64>,
+    dp_attention: Option<Value>,
+    spec_decoding: Option<Value>,
+    is_multinode: Option<Value>,
+    disagg: Option<Value>,
+    offload_mode: Option<Value>,
+    kv_offloading: Option<Value>,
+    num_gpus: Option<f64>,
+    prefill_tp: Option<Value>,
+    decode_tp: Option<Value>,
     image: Option<String>,
     output_tput_per_gpu: Option<f64>,
-    tput_per_gpu: f64,
+    tput_per_gpu: Option<f64>,
     median_ttft: Option<f64>,
     median_tpot: Option<f64>,
     median_itl: Option<f64>,
@@ -44,7 +51,7 @@ struct Record {
     avg_power_w: Option<f64>,
     avg_total_gpu_power_w: Option<f64>,
     joules_per_output_token: Option<f64>,
-    power_valid: Option<serde_json::Value>,
+    power_valid: Option<Value>,
 }
 
 impl Importer for InferenceX {
@@ -64,58 +71,126 @@ impl Importer for InferenceX {
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
         for record in value::parse_each::<Record>(source, &mut found)? {
-            let apart = record.prefill_tp.as_ref().or(record.decode_tp.as_ref()).is_some_and(|v| !v.is_null());
-            match record.disagg.unwrap_or(false) || apart {
-                true => found.skip("with prefill and decoding on different cards"),
-                false => found.observed.push(observed(&record)),
+            match observed(&record) {
+                Ok(observed) => found.observed.push(observed),
+                Err(why) => found.skip(why),
             }
         }
         Ok(found)
     }
 }
 
-fn observed(record: &Record) -> Observed {
-    let seconds = |value: Option<f64>| value.filter(|v| v.is_finite() && *v > 0.0).map(Seconds);
-    let times = |median: Option<f64>, p90: Option<f64>, p99: Option<f64>| {
-        let median = seconds(median)?;
-        Some(Distribution { median, lo: None, hi: None, p90: seconds(p90), p99: seconds(p99) })
+/// A truth value: rows have it as one, as a word or as a number.
+fn is_so(value: &Option<Value>) -> bool {
+    match value {
+        Some(Value::Bool(is_so)) => *is_so,
+        Some(Value::Number(number)) => number.as_f64() == Some(1.0),
+        Some(Value::String(text)) => matches!(text.to_lowercase().as_str(), "true" | "1" | "yes" | "on"),
+        _ => false,
+    }
+}
+
+/// A word that says something.
+fn word(value: &Option<Value>) -> Option<String> {
+    match value.as_ref()? {
+        Value::String(text) => {
+            Some(text.to_lowercase()).filter(|text| !matches!(text.as_str(), "" | "none" | "off" | "false"))
+        }
+        Value::Bool(true) => Some("yes".to_string()),
+        Value::Number(number) => Some(number.to_string()).filter(|text| text != "0"),
+        _ => None,
+    }
+}
+
+impl Record {
+    /// Cards that one copy is spread over: matrices, layers, and the context of prefills; the context of decoding and the
+    /// experts are spread over the same ones.
+    fn cards(&self) -> usize {
+        let count = |value: Option<f64>| whole(value).unwrap_or(1).clamp(1, 1 << 20);
+        let spread = count(self.tp) * count(self.pp) * count(self.pcp_size);
+        whole(self.num_gpus).filter(|n| *n > 0).unwrap_or(spread.max(count(self.ep)))
+    }
+
+    /// The card, and the cluster that the rest of the name is of: `h200-dgxc`, `b200-nb`.
+    fn hardware(&self) -> (String, Option<String>) {
+        match self.hw.split_once('-') {
+            Some((card, cluster)) if card.chars().any(|c| c.is_ascii_digit()) => {
+                (card.to_string(), Some(cluster.to_string()))
+            }
+            _ => (self.hw.clone(), None),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let mut all = Settings::default();
+        all.above_one(settings::EXPERT_PARALLEL, whole(self.ep));
+        all.flag(settings::DP_ATTENTION, is_so(&self.dp_attention));
+        all.above_one(settings::DECODE_CONTEXT_PARALLEL, whole(self.dcp_size));
+        all.above_one(settings::PREFILL_CONTEXT_PARALLEL, whole(self.pcp_size));
+        all.above_one(settings::PIPELINE_PARALLEL, whole(self.pp));
+        all.put(settings::SPECULATION, word(&self.spec_decoding));
+        all.flag(settings::MULTINODE, is_so(&self.is_multinode));
+        all.put(settings::CACHE_ON_HOST, word(&self.offload_mode).or(word(&self.kv_offloading)));
+        all.put(settings::CLUSTER, self.hardware().1);
+        all
+    }
+
+    fn metrics(&self, cards: usize) -> Metrics {
+        let seconds = |value: Option<f64>| finite(value).filter(|v| *v > 0.0).map(Seconds);
+        let times = |median: Option<f64>, p90: Option<f64>, p99: Option<f64>| {
+            let median = seconds(median)?;
+            Some(Distribution { median, lo: None, hi: None, p90: seconds(p90), p99: seconds(p99) })
+        };
+        let valid = is_so(&self.power_valid);
+        let all = |of_one: Option<f64>| of_one.map(|value| value * cards as f64);
+        Metrics {
+            ttft: times(self.median_ttft, self.p90_ttft, self.p99_ttft),
+            tpot: times(self.median_tpot, self.p90_tpot, self.p99_tpot),
+            itl: times(self.median_itl, None, None),
+            e2e: times(self.median_e2el.or(self.median_e2e), None, None),
+            decode_tokens_per_s: estimate(all(self.output_tput_per_gpu), TokensPerSecond),
+            // The second is of one GPU.
+            power: estimate(self.avg_total_gpu_power_w.or(all(self.avg_power_w)).filter(|_| valid), Watts),
+            energy_per_token: estimate(self.joules_per_output_token.filter(|_| valid), JoulesPerToken),
+            ..Metrics::default()
+        }
+    }
+}
+
+fn observed(record: &Record) -> Result<Observed, &'static str> {
+    let apart =
+        [&record.prefill_tp, &record.decode_tp].into_iter().any(|part| part.as_ref().is_some_and(|v| !v.is_null()));
+    if is_so(&record.disagg) || apart {
+        return Err("with prefill and decoding on different cards");
+    }
+    let (Some(prompt_tokens), Some(gen_tokens)) = (whole(record.isl), whole(record.osl)) else {
+        return Err("whose lengths are not given");
     };
-    let cards = record.tp.unwrap_or(1).max(1) * record.pp.unwrap_or(1).max(1);
-    let valid = record.power_valid.as_ref().is_some_and(|v| v.as_i64() == Some(1) || v.as_bool() == Some(true));
-    let joules = record.joules_per_output_token.filter(|_| valid);
-    Observed {
+    let cards = record.cards();
+    let metrics = record.metrics(cards);
+    if metrics == Metrics::default() && record.tput_per_gpu.is_none() {
+        return Err("with neither a rate nor a median time above 0");
+    }
+    if !(record.conc.is_finite() && record.conc > 0.0) {
+        return Err("whose number of users is not above 0");
+    }
+    let precision = record.precision.as_deref().unwrap_or("");
+    Ok(Observed {
         engine: record.framework.to_lowercase(),
         engine_version: record.image.clone().unwrap_or_default(),
-        device: "cuda",
-        hardware: Some(record.hw.clone()),
+        device: device::of_card(&record.hw),
+        hardware: Some(record.hardware().0),
+        settings: record.settings().into_map(),
         host: HostRecord { accelerators: cards, ..HostRecord::default() },
         model: record.model.clone(),
-        quant: quant_of(&record.precision),
+        quant: level::within(precision).or_else(|| Quant::of_file(precision, None)),
         batch: record.conc.round().max(1.0) as usize,
-        prompt_tokens: record.isl,
-        gen_tokens: record.osl,
+        prompt_tokens,
+        gen_tokens,
         arrival: format!("closed_{}", record.conc),
         definitions: "vllm",
-        metrics: Metrics {
-            ttft: times(record.median_ttft, record.p90_ttft, record.p99_ttft),
-            tpot: times(record.median_tpot, record.p90_tpot, record.p99_tpot),
-            itl: times(record.median_itl, None, None),
-            e2e: times(record.median_e2el.or(record.median_e2e), None, None),
-            decode_tokens_per_s: record.output_tput_per_gpu.map(|rate| Estimate {
-                value: TokensPerSecond(rate * cards as f64),
-                lo: None,
-                hi: None,
-            }),
-            // The first is of one GPU.
-            power: record
-                .avg_total_gpu_power_w
-                .or(record.avg_power_w.map(|watts| watts * cards as f64))
-                .filter(|_| valid)
-                .map(|w| Estimate { value: Watts(w), lo: None, hi: None }),
-            energy_per_token: joules.map(|j| Estimate { value: JoulesPerToken(j), lo: None, hi: None }),
-            ..Metrics::default()
-        },
-        notes: vec![format!("{} tokens a second and GPU in all", record.tput_per_gpu)],
+        metrics,
+        notes: record.tput_per_gpu.map(|rate| format!("{rate} tokens a second and GPU in all")).into_iter().collect(),
         ..Observed::default()
-    }
+    })
 }

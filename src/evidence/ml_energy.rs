@@ -2,9 +2,9 @@
 //! Its rows for the leaderboard have no times to the first token and are recognised by name alone.
 
 use super::in_flight::Load;
-use super::served::{Served, Times, level, number, text};
+use super::served::{Served, Times, number, text};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, Found, Importer, level, settings, value};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -65,9 +65,9 @@ fn served(run: &Value) -> Result<Served, String> {
         engine: Some("vllm".to_string()),
         hardware: text(run, &["gpu_model"]),
         cards: number(run, &["num_gpus"]).map(|cards| cards as usize),
-        quant: text(run, &["weight_precision"]).and_then(|name| level(&name)),
+        quant: text(run, &["weight_precision"]).and_then(|name| level::within(&name)),
         settings: most
-            .map(|most| BTreeMap::from([("max_sequences".to_string(), most.to_string())]))
+            .map(|most| BTreeMap::from([(settings::MAX_SEQUENCES.to_string(), most.to_string())]))
             .unwrap_or_default(),
         load: Load { users: users.filter(|_| arrival.starts_with("closed")), cap: most, ..Load::default() },
         arrival,

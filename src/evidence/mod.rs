@@ -7,6 +7,7 @@
 mod aiperf;
 mod batched_bench;
 mod bundled;
+mod device;
 mod gather;
 mod genai_bench;
 mod guidellm;
@@ -18,7 +19,9 @@ mod inferencex_rows;
 mod json;
 mod json_value;
 mod known;
+mod level;
 mod llama_bench;
+mod llama_device;
 mod llama_text;
 mod llmd;
 mod llmperf;
@@ -28,6 +31,7 @@ mod model;
 mod observed;
 mod optimum;
 mod served;
+mod settings;
 mod sglang;
 mod source;
 mod sparecores;
@@ -191,7 +195,7 @@ pub fn read(paths: &[PathBuf], format: Option<&str>, overrides: &Overrides) -> R
 }
 
 /// Reads folders of runs and result files alike: a folder is a run folder, measured or imported. Files of other kinds
-/// among them are left out, and said in the second part, unless there is nothing else.
+/// among them and records that cannot be read are left out, and said in the second part, unless there is nothing else.
 pub fn read_any(paths: &[PathBuf]) -> anyhow::Result<(Vec<Run>, Vec<String>)> {
     let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = paths.iter().cloned().partition(|path| path.is_dir());
     let mut runs = Vec::new();
@@ -203,6 +207,7 @@ pub fn read_any(paths: &[PathBuf]) -> anyhow::Result<(Vec<Run>, Vec<String>)> {
         Ok(reading) => {
             runs.extend(reading.runs);
             left_out.extend(reading.left_out.iter().map(|error| error.to_string()));
+            left_out.extend(reading.skipped.iter().map(|skip| format!("{} {}", skip.records, skip.reason)));
         }
         Err(error) if error.unrecognised && !runs.is_empty() => left_out.push(error.to_string()),
         Err(error) => return Err(error.into()),
@@ -248,7 +253,7 @@ fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> 
             }
             Some(_) if !observed.case().is_possible() => found.skip("of a batch and lengths that cannot be"),
             Some(_) => found.observed.push(observed),
-            None => found.skip("whose precision is not named or has no level here (--quant says it)"),
+            None => found.skip("whose precision is not named (--quant says it)"),
         }
     }
     if found.observed.is_empty() {
@@ -259,5 +264,13 @@ fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> 
     let skipped =
         found.skipped.iter().map(|(reason, records)| SkippedRecord { reason: reason.clone(), records: *records });
     let skipped = skipped.collect();
-    Ok((gather::runs(source, importer.name(), importer.tool(), overrides.model.as_deref(), found), skipped))
+    Ok((gather::runs(source, importer.name(), importer.tool(), model::asked(overrides).as_ref(), found), skipped))
+}
+
+/// Remarks on where the user's word outweighs what a file says, each once.
+pub fn contradictions(runs: &[Run]) -> Vec<String> {
+    let notes = runs.iter().flat_map(|run| &run.cases).flat_map(|row| &row.notes);
+    let said: std::collections::BTreeSet<&String> =
+        notes.filter(|note| note.starts_with("--") && note.contains(observed::OUTWEIGHS)).collect();
+    said.into_iter().cloned().collect()
 }

@@ -1,6 +1,8 @@
 //! Which shape a model of a result file has: by its count of parameters, which tells models apart as well as a name does,
 //! or by the name of a preset within its name.
 
+use super::level;
+use super::observed::{OUTWEIGHS, Overrides};
 use crate::record::ModelRecord;
 use crate::workload::{ModelShape, Preset};
 use std::sync::OnceLock;
@@ -37,8 +39,9 @@ fn bare(name: &str) -> String {
     while parts.len() > 1 {
         let last = parts[parts.len() - 1];
         let word =
-            matches!(last, "instruct" | "it" | "chat" | "hf" | "base" | "bnb" | "4bit" | "bf16" | "fp16" | "f16");
-        match word {
+            matches!(last, "instruct" | "it" | "chat" | "hf" | "base" | "bnb" | "4bit" | "8bit" | "dynamic" | "kv");
+        let level = level::within(last).is_some() || last.starts_with("quantized.");
+        match word || level {
             true => parts.pop(),
             false => break,
         };
@@ -51,10 +54,37 @@ fn by_name(name: &str) -> Option<ModelShape> {
     presets().iter().find(|preset| preset.name == bare).map(|preset| preset.shape.clone())
 }
 
+/// The shape that the user says, by its sizes or as that of a preset.
+pub fn asked(overrides: &Overrides) -> Option<ModelShape> {
+    let preset = || Preset::named(overrides.model.as_deref()?).ok();
+    overrides.shape.clone().or_else(|| preset().map(|preset| preset.shape))
+}
+
+/// Counts that differ by more are of different models: a pruned vocabulary or an output matrix stored apart is less.
+const OTHER_COUNT: f64 = 0.25;
+
+/// Says so where the user gives a model another shape than its file does, by its count of parameters or by its name.
+pub fn contradiction(name: &str, parameters: Option<f64>, overrides: &Overrides) -> Option<String> {
+    let said = asked(overrides)?;
+    let what = overrides.model.as_deref().unwrap_or("the shape that is given");
+    if let Some(counted) = parameters.filter(|counted| *counted > 0.0) {
+        let has = said.parameters();
+        return ((has / counted).ln().abs() > (1.0 + OTHER_COUNT).ln()).then(|| {
+            format!(
+                "--model {what} ({:.2} billion parameters) {OUTWEIGHS} the {:.2} billion that the file counts",
+                has / 1e9,
+                counted / 1e9
+            )
+        });
+    }
+    let named = by_name(name)?;
+    (named != said).then(|| format!("--model {what} {OUTWEIGHS} {name}, which the file names"))
+}
+
 /// What is known of a model; `None` where its shape is not.
-pub fn record(name: &str, parameters: Option<f64>, asked: Option<&str>) -> Option<ModelRecord> {
+pub fn record(name: &str, parameters: Option<f64>, asked: Option<&ModelShape>) -> Option<ModelRecord> {
     let shape = match asked {
-        Some(preset) => Some(Preset::named(preset).ok()?.shape),
+        Some(shape) => Some(shape.clone()),
         None => parameters.and_then(by_count).or_else(|| by_name(name)),
     }?;
     Some(ModelRecord {
@@ -85,6 +115,20 @@ mod tests {
         assert_eq!(layers("google/gemma-2-2b-it", None), Some(26));
         assert_eq!(layers("unsloth/Llama-3.3-70B-Instruct-bnb-4bit", None), Some(80));
         assert_eq!(layers("somebody/something", None), None);
-        assert_eq!(record("anything", None, Some("phi-4")).map(|model| model.shape.layers), Some(40));
+        assert_eq!(layers("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", None), Some(32));
+        assert_eq!(layers("x/Llama-3.1-8B-Instruct-quantized.w4a16", None), Some(32));
+        let phi = Preset::named("phi-4").unwrap().shape;
+        assert_eq!(record("anything", None, Some(&phi)).map(|model| model.shape.layers), Some(40));
+    }
+
+    #[test]
+    fn a_shape_that_is_not_the_file_s_is_said() {
+        let of = |model: &str| Overrides { model: Some(model.to_string()), ..Overrides::default() };
+        let said = contradiction("meta-llama/Llama-3.1-8B-Instruct", None, &of("phi-4")).unwrap();
+        assert_eq!(said, "--model phi-4 outweighs meta-llama/Llama-3.1-8B-Instruct, which the file names");
+        assert_eq!(contradiction("meta-llama/Llama-3.1-8B-Instruct", None, &of("llama-3.1-8b")), None);
+        assert_eq!(contradiction("/models/mine", None, &of("phi-4")), None);
+        let counted = contradiction("x.gguf", Some(6_738_415_616.0), &of("phi-4")).unwrap();
+        assert!(counted.contains("outweighs the 6.74 billion that the file counts"), "{counted}");
     }
 }

@@ -1,8 +1,9 @@
 //! What one record of a result file comes to, in the project's words and units.
 
+use super::{device, model};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
-use crate::workload::{Case, Quant};
+use crate::workload::{Case, ModelShape, Quant};
 use std::collections::BTreeMap;
 
 /// What the user says where a file does not, or says it wrong.
@@ -16,10 +17,16 @@ pub struct Overrides {
     pub quant: Option<Quant>,
     /// Preset that has the model's shape.
     pub model: Option<String>,
+    /// The shape itself, which outweighs a preset.
+    pub shape: Option<ModelShape>,
     /// The engine behind an endpoint.
     pub engine: Option<String>,
     /// Accelerators that the model was spread over.
     pub accelerators: Option<usize>,
+    /// Tokens of a prompt, of files that do not say how long theirs were.
+    pub prompt_tokens: Option<usize>,
+    /// Tokens of an answer, likewise.
+    pub gen_tokens: Option<usize>,
 }
 
 /// One measurement of another tool.
@@ -29,7 +36,7 @@ pub struct Observed {
     pub engine: String,
     /// Its version or build.
     pub engine_version: String,
-    /// `cuda`, `cpu`, or `mixed` where layers were on both.
+    /// `cuda`, `cpu`, `mixed` where layers were on both, or another kind of accelerator ([`crate::record::device`]).
     pub device: &'static str,
     /// Name of the accelerator.
     pub hardware: Option<String>,
@@ -61,6 +68,8 @@ pub struct Observed {
     pub samples: usize,
     /// Requests that failed and are not in the numbers.
     pub failed: usize,
+    /// What the file does not say and is taken for granted, so that the user's word contradicts nothing.
+    pub assumed: Assumed,
     /// The numbers.
     pub metrics: Metrics,
     /// Metrics that are absent, and why.
@@ -69,39 +78,138 @@ pub struct Observed {
     pub notes: Vec<String>,
 }
 
+/// What a file left open.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Assumed {
+    /// The engine.
+    pub engine: bool,
+    /// The number of accelerators.
+    pub accelerators: bool,
+    /// That it ran on an accelerator.
+    pub device: bool,
+    /// How long the prompts were.
+    pub prompt: bool,
+    /// How long the answers were.
+    pub answer: bool,
+}
+
+impl Assumed {
+    /// A server behind an address: only its answers are known.
+    pub const ENDPOINT: Self = Self { engine: true, accelerators: true, device: true, prompt: false, answer: false };
+}
+
+/// What is said of a file that has no lengths of prompts.
+pub const NO_PROMPT: &str = "the file does not say how long the prompts were: `sizewell import --prompt N` does";
+
+/// The word by which a remark says that the user contradicts a file.
+pub const OUTWEIGHS: &str = "outweighs";
+
+/// Whether two names of cards may be one: `H100` and `NVIDIA H100 80GB HBM3`.
+fn may_be_one(a: &str, b: &str) -> bool {
+    let bare = |name: &str| name.to_lowercase().replace("nvidia", "").replace([' ', '-', '_'], "");
+    let (a, b) = (bare(a), bare(b));
+    a.contains(&b) || b.contains(&a)
+}
+
 impl Observed {
     /// The case that was measured.
     pub fn case(&self) -> Case {
         Case::new(self.quant.unwrap_or(Quant::F16), self.batch, self.prompt_tokens, self.gen_tokens)
     }
 
-    /// What the user says takes the place of what the file says.
+    /// What the user says takes the place of what the file says; where the file says something else, a remark tells so.
     pub fn apply(&mut self, overrides: &Overrides) {
+        let mut contradictions = Vec::new();
+        let mut outweighs = |option: &str, said: &str, named: &str| {
+            contradictions.push(format!("--{option} {said} {OUTWEIGHS} {named}, which the file names"));
+        };
         if let Some(hardware) = &overrides.hardware {
-            self.hardware = Some(hardware.clone()).filter(|name| name != "cpu");
-            self.device = if hardware == "cpu" { "cpu" } else { "cuda" };
-            self.host.accelerators = if hardware == "cpu" { 0 } else { self.host.accelerators.max(1) };
+            let named = match (self.device, &self.hardware) {
+                ("cpu", _) if !self.assumed.device => Some("cpu".to_string()),
+                (_, named) => named.clone(),
+            };
+            if let Some(named) = named.filter(|named| !may_be_one(named, hardware)) {
+                outweighs("hardware", hardware, &named);
+            }
+            self.runs_on(hardware);
         }
         if let Some((provider, name)) = &overrides.instance {
+            if let (Some(own), Some(kind)) = (&self.host.provider, &self.host.instance_type)
+                && (own, kind) != (provider, name)
+            {
+                outweighs("as", &format!("{provider}:{name}"), &format!("{own}:{kind}"));
+            }
             (self.host.provider, self.host.instance_type) = (Some(provider.clone()), Some(name.clone()));
         }
         if let Some(engine) = &overrides.engine {
+            if !self.assumed.engine && !self.engine.eq_ignore_ascii_case(engine) {
+                outweighs("engine", engine, &self.engine);
+            }
             self.engine = engine.clone();
         }
+        if let Some((asked, named)) = overrides.quant.zip(self.quant).filter(|(asked, named)| asked != named) {
+            outweighs("quant", asked.name(), named.name());
+        }
         self.quant = overrides.quant.or(self.quant);
-        self.host.accelerators = overrides.accelerators.unwrap_or(self.host.accelerators);
+        if let Some(count) = overrides.accelerators {
+            if !self.assumed.accelerators && count != self.host.accelerators {
+                outweighs("accelerators", &count.to_string(), &self.host.accelerators.to_string());
+            }
+            self.host.accelerators = count;
+        }
+        if let Some(tokens) = overrides.prompt_tokens.filter(|_| self.assumed.prompt) {
+            self.prompt_tokens = tokens;
+            self.notes.retain(|note| note != NO_PROMPT);
+        }
+        self.gen_tokens = overrides.gen_tokens.filter(|_| self.assumed.answer).unwrap_or(self.gen_tokens);
+        contradictions.extend(model::contradiction(&self.model, self.parameters, overrides));
+        self.notes.extend(contradictions);
+    }
+
+    /// Takes a name of the user's for the hardware: what drives it, and how many at least.
+    fn runs_on(&mut self, hardware: &str) {
+        if hardware == "cpu" {
+            (self.hardware, self.device, self.host.accelerators) = (None, "cpu", 0);
+            return;
+        }
+        // What a file says of the driver stays: Vulkan runs on any maker's card.
+        if self.device == "cpu" || self.device == "cuda" {
+            self.device = device::of_card(hardware);
+        }
+        self.hardware = Some(hardware.to_string());
+        self.host.accelerators = self.host.accelerators.max(1);
     }
 }
 
+/// A number that may be anything else in a broken record.
+pub fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|value| value.is_finite())
+}
+
+/// A count in the mean, as a whole number; `None` where it is none.
+pub fn whole(value: Option<f64>) -> Option<usize> {
+    // Beyond this the case is left out anyway.
+    finite(value).filter(|value| *value >= 0.0).map(|value| value.round().min(1e15) as usize)
+}
+
+/// A rate above 0 without an interval.
+pub fn estimate<U>(value: Option<f64>, unit: fn(f64) -> U) -> Option<Estimate<U>> {
+    finite(value).filter(|value| *value > 0.0).map(|value| Estimate { value: unit(value), lo: None, hi: None })
+}
+
+/// What a time in milliseconds or a rate of tokens can be: neither an overflow nor what is left of an underflow.
+const POSSIBLE: std::ops::RangeInclusive<f64> = 1e-9..=1e12;
+
 /// A time in milliseconds with its percentiles.
 pub fn milliseconds(median: Option<f64>, p90: Option<f64>, p99: Option<f64>) -> Option<Distribution<Seconds>> {
-    let ms = |value: Option<f64>| value.filter(|v| v.is_finite() && *v > 0.0).map(|v| Seconds(v * 1e-3));
+    let ms = |value: Option<f64>| value.filter(|v| POSSIBLE.contains(v)).map(|v| Seconds(v * 1e-3));
     Some(Distribution { median: ms(median)?, p90: ms(p90), p99: ms(p99), lo: None, hi: None })
 }
 
-/// A rate with the 95 % interval that a mean of `samples` with this standard deviation has; `None` where it is not above 0.
+/// A rate with the 95 % interval that a mean of `samples` with this standard deviation has; `None` where it is not above 0
+/// or cannot be.
 pub fn rate(mean: f64, deviation: Option<f64>, samples: usize) -> Option<Estimate<TokensPerSecond>> {
-    if !(mean.is_finite() && mean > 0.0) {
+    if !POSSIBLE.contains(&mean) {
         return None;
     }
     // Student's quantile at 97.5 %, for the few repetitions that benchmarks make.
@@ -122,25 +230,4 @@ pub fn time_of(tokens: f64, rate: Estimate<TokensPerSecond>) -> Distribution<Sec
 /// A number of bytes above 0.
 pub fn bytes(value: Option<f64>) -> Option<Bytes> {
     value.filter(|v| v.is_finite() && *v > 0.0).map(Bytes)
-}
-
-/// The level that llama.cpp's name of a type stands for: `Q4_K - Medium`, `F16`.
-pub fn quant_of(name: &str) -> Option<Quant> {
-    let name = name.to_uppercase();
-    let kinds = [
-        ("BF16", Quant::Bf16),
-        ("BFLOAT16", Quant::Bf16),
-        ("FLOAT16", Quant::F16),
-        ("FLOAT32", Quant::F32),
-        ("F16", Quant::F16),
-        ("F32", Quant::F32),
-        ("Q8_0", Quant::Int8),
-        ("Q6_K", Quant::Q6K),
-        ("Q5_K", Quant::Q5K),
-        ("Q4_K", Quant::Int4),
-        ("Q4_0", Quant::Int4),
-        ("Q3_K", Quant::Q3K),
-        ("Q2_K", Quant::Q2K),
-    ];
-    kinds.into_iter().find(|(kind, _)| name.contains(kind)).map(|(_, quant)| quant)
 }

@@ -1,8 +1,9 @@
 //! What load generators report of one run, whatever they call it, as a measurement.
 
 use super::in_flight::Load;
-use super::observed::{Observed, quant_of};
-use crate::record::{Distribution, Estimate, HostRecord, Metrics};
+use super::observed::{Assumed, NO_PROMPT, Observed, estimate, whole};
+use super::{device, level};
+use crate::record::{Distribution, HostRecord, Metrics};
 use crate::units::{JoulesPerToken, RequestsPerSecond, Seconds, TokensPerSecond};
 use crate::workload::Quant;
 use serde_json::Value;
@@ -79,26 +80,16 @@ pub struct Served {
     pub notes: Vec<String>,
 }
 
-fn estimate<U>(value: Option<f64>, unit: fn(f64) -> U) -> Option<Estimate<U>> {
-    let value = value.filter(|value| value.is_finite() && *value > 0.0)?;
-    Some(Estimate { value: unit(value), lo: None, hi: None })
-}
-
-fn count(value: Option<f64>) -> Option<usize> {
-    value.filter(|value| value.is_finite() && *value >= 0.0).map(|value| value.round().min(1e15) as usize)
-}
-
 impl Served {
     /// The measurement, or why there is none in it.
     pub fn observed(mut self) -> Result<Observed, String> {
-        let (Some(prompt), Some(generated)) = (count(self.prompt_tokens), count(self.gen_tokens)) else {
-            return Err(match self.completed {
-                Some(0.0) => "in which no request was completed".to_string(),
-                _ => "whose lengths are not given".to_string(),
-            });
-        };
         if self.completed.is_some_and(|completed| completed < 1.0) {
             return Err("in which no request was completed".to_string());
+        }
+        let generated = whole(self.gen_tokens).ok_or("whose answers' lengths are not given")?;
+        let prompt = whole(self.prompt_tokens);
+        if prompt.is_none() {
+            self.notes.push(NO_PROMPT.to_string());
         }
         if generated == 0 {
             return Err("in which nothing was generated".to_string());
@@ -112,7 +103,7 @@ impl Served {
         if [&self.ttft, &self.tpot].iter().any(|times| times.median.is_none() && times.mean.is_some()) {
             self.notes.push("times are means where the file has no medians".to_string());
         }
-        let (completed, failed) = (count(self.completed).unwrap_or(0), count(self.failed).unwrap_or(0));
+        let (completed, failed) = (whole(self.completed).unwrap_or(0), whole(self.failed).unwrap_or(0));
         let load = Load {
             sent: self.load.sent.or(Some((completed + failed) as f64).filter(|_| self.completed.is_some())),
             requests_per_s: self.requests_per_s,
@@ -123,25 +114,28 @@ impl Served {
             ..self.load
         };
         let batch = load.batch().ok_or("whose requests in flight cannot be told")?;
-        if failed > 0 {
-            self.notes.insert(0, format!("{failed} of {} requests failed", completed + failed));
-        }
         Ok(Observed {
+            assumed: Assumed {
+                engine: self.engine.is_none(),
+                accelerators: self.cards.is_none(),
+                device: self.hardware.is_none(),
+                prompt: prompt.is_none(),
+                ..Assumed::default()
+            },
             engine: self.engine.unwrap_or("unknown".to_string()),
             engine_version: self.engine_version.unwrap_or_default(),
-            device: "cuda",
+            device: self.hardware.as_deref().map_or("cuda", device::of_card),
             hardware: self.hardware,
             host: HostRecord { accelerators: self.cards.unwrap_or(1).max(1), ..HostRecord::default() },
-            quant: self.quant.or_else(|| level(&self.model)),
+            quant: self.quant.or_else(|| level::within(&self.model)),
             model: self.model,
             settings: self.settings,
             batch,
-            prompt_tokens: prompt,
+            prompt_tokens: prompt.unwrap_or(0),
             gen_tokens: generated,
             arrival: self.arrival,
             definitions: self.definitions,
             samples: completed,
-            failed,
             metrics: Metrics {
                 ttft: Some(ttft),
                 tpot,
@@ -153,14 +147,10 @@ impl Served {
             },
             absent: self.absent,
             notes: self.notes,
+            failed,
             ..Observed::default()
         })
     }
-}
-
-/// The level that stands in a name, if one does.
-pub fn level(name: &str) -> Option<Quant> {
-    quant_of(name)
 }
 
 /// A value further down in another.
@@ -206,7 +196,7 @@ mod tests {
         assert_eq!(observed.notes, ["times are means where the file has no medians"]);
         let why = |run: Served| run.observed().unwrap_err();
         assert_eq!(why(Served { completed: Some(0.0), ..run() }), "in which no request was completed");
-        assert_eq!(why(Served { gen_tokens: None, ..run() }), "whose lengths are not given");
+        assert_eq!(why(Served { gen_tokens: None, ..run() }), "whose answers' lengths are not given");
         assert_eq!(why(Served { tpot: Times::default(), ..run() }), "without a time per output token above 0");
         let one = Served { gen_tokens: Some(1.0), tpot: Times::default(), ..run() }.observed().unwrap();
         assert!(one.metrics.tpot.is_none() && one.batch == 2);

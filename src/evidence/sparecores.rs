@@ -1,11 +1,14 @@
 //! SpareCores sc-inspector-data (CC-BY-SA-4.0), as tables of one row a measurement: llama-bench and vLLM (driven by
 //! GuideLLM) on cloud instances.
 
-use super::llama_bench::{self, device_of};
-use super::observed::{Observed, bytes, milliseconds, quant_of, rate, time_of};
+use super::in_flight::Load;
+use super::llama_bench;
+use super::llama_device::{Asked, place};
+use super::observed::{Observed, bytes, estimate, milliseconds, rate, time_of};
+use super::settings::{BACKEND, Settings};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, guidellm};
-use crate::record::{Estimate, HostRecord, Metrics};
+use super::{EvidenceError, Found, Importer, device, guidellm, level};
+use crate::record::{HostRecord, Metrics};
 use crate::units::{RequestsPerSecond, TokensPerSecond};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -25,7 +28,7 @@ struct LlamaRow {
     instance: String,
     cpu: Option<String>,
     gpu_model: Option<String>,
-    n_gpu: usize,
+    n_gpu: Option<usize>,
     backend: String,
     n_threads: Option<usize>,
     ngl: Option<i64>,
@@ -39,12 +42,31 @@ struct LlamaRow {
     samples: Option<usize>,
 }
 
-fn rows<T: DeserializeOwned>(source: &Source, mut each: impl FnMut(T)) -> Result<(), EvidenceError> {
+/// Gives each row to `each`; what is wrong with those that are none comes back.
+fn rows<T: DeserializeOwned>(source: &Source, mut each: impl FnMut(T)) -> Result<Vec<String>, EvidenceError> {
     let mut reader = csv::Reader::from_reader(source.text.as_bytes());
-    for (index, row) in reader.deserialize().enumerate() {
-        each(row.map_err(|e| source.error(Some(format!("line {}", index + 2)), e))?);
+    let mut broken: Vec<String> = Vec::new();
+    for row in reader.deserialize() {
+        match row {
+            Ok(row) => each(row),
+            // A row that is not one is left out; a table that cannot be read on ends.
+            Err(why)
+                if matches!(why.kind(), csv::ErrorKind::Deserialize { .. } | csv::ErrorKind::UnequalLengths { .. }) =>
+            {
+                broken.push(words(&why));
+            }
+            Err(why) => return Err(source.error(None, why)),
+        }
     }
-    Ok(())
+    Ok(broken)
+}
+
+/// What is wrong with a row, without its place: rows of one fault are counted together.
+fn words(why: &csv::Error) -> String {
+    match why.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => format!("that cannot be read: {}", err.kind()),
+        _ => "of another number of columns".to_string(),
+    }
 }
 
 impl Importer for Llama {
@@ -62,17 +84,18 @@ impl Importer for Llama {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found { licence: Some(LICENCE.to_string()), ..Found::default() };
-        rows(source, |row: LlamaRow| match llama(&row) {
+        let broken = rows(source, |row: LlamaRow| match llama(&row) {
             Ok(observed) => found.observed.push(observed),
             Err(why) => found.skip(why),
         })?;
+        broken.into_iter().for_each(|why| found.skip(why));
         Ok(found)
     }
 }
 
-fn llama(row: &LlamaRow) -> Result<Observed, &'static str> {
+fn llama(row: &LlamaRow) -> Result<Observed, String> {
     let samples = row.samples.unwrap_or(1);
-    let speed = rate(row.tokens_per_s, row.stddev, samples).ok_or("whose rate is not above 0")?;
+    let speed = rate(row.tokens_per_s, row.stddev, samples).ok_or("whose rate cannot be")?;
     let tokens = |kind: &str| row.test.strip_prefix(kind).and_then(|n| n.parse::<usize>().ok());
     let mut metrics = Metrics { weights: bytes(Some(row.model_bytes)), ..Metrics::default() };
     let (prompt_tokens, gen_tokens) = match (tokens("pp"), tokens("tg")) {
@@ -86,23 +109,43 @@ fn llama(row: &LlamaRow) -> Result<Observed, &'static str> {
             metrics.tpot = Some(time_of(1.0, speed));
             (0, generated)
         }
-        _ => return Err("of a test that is neither pp nor tg"),
+        _ => return Err("of a test that is neither pp nor tg".to_string()),
     };
-    let device = device_of(&row.backend, row.ngl, None);
+    let cards = row.n_gpu.unwrap_or(0);
+    let card = row.gpu_model.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let placed = place(&Asked {
+        backends: Some(&row.backend),
+        // The table names one of them.
+        cards: card.unwrap_or(""),
+        // It may leave the name out where there is a card.
+        is_old: card.is_none() && cards > 0,
+        layers_on_device: row.ngl.map(|layers| layers as f64),
+        offloads_products: true,
+        ..Asked::default()
+    })?;
+    let device = placed.device;
+    let mut settings = Settings::default();
+    settings.put(BACKEND, placed.backend.filter(|name| name != "CUDA"));
+    let (quant, remark) = level::borne_out(
+        level::of_gguf(&row.model, &row.model_type, level::bits_of(row.model_bytes, row.n_params)),
+        row.model_bytes,
+        row.n_params,
+    );
     Ok(Observed {
         engine: "llama.cpp".to_string(),
         device,
-        hardware: row.gpu_model.clone().filter(|_| device != "cpu"),
+        hardware: placed.name,
+        settings: settings.into_map(),
         host: HostRecord {
             provider: Some(row.vendor.clone()),
             instance_type: Some(row.instance.clone()),
             cpu: row.cpu.clone(),
             threads: row.n_threads,
-            accelerators: if device == "cpu" { 0 } else { row.n_gpu },
+            accelerators: if device == "cpu" { 0 } else { cards.max(1) },
         },
         model: row.model.clone(),
         parameters: Some(row.n_params),
-        quant: quant_of(&row.model_type),
+        quant,
         batch: 1,
         prompt_tokens,
         gen_tokens,
@@ -110,6 +153,7 @@ fn llama(row: &LlamaRow) -> Result<Observed, &'static str> {
         definitions: llama_bench::DEFINITIONS,
         samples,
         metrics,
+        notes: remark.into_iter().chain(placed.remark).collect(),
         ..Observed::default()
     })
 }
@@ -151,25 +195,36 @@ impl Importer for Vllm {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found { licence: Some(LICENCE.to_string()), ..Found::default() };
-        rows(source, |row: VllmRow| match (row.prompt_tokens, row.output_tokens) {
+        let broken = rows(source, |row: VllmRow| match (row.prompt_tokens, row.output_tokens) {
             (Some(prompt), Some(generated)) if !(prompt >= 1.0 && generated >= 1.0) => {
                 found.skip("of a batch and lengths that cannot be");
             }
-            (Some(prompt), Some(generated)) => found.observed.push(vllm(&row, prompt as usize, generated as usize)),
+            (Some(prompt), Some(generated)) => match vllm(&row, prompt as usize, generated as usize) {
+                Ok(observed) => found.observed.push(observed),
+                Err(why) => found.skip(why),
+            },
             _ => found.skip("of a workload of mixed lengths"),
         })?;
+        broken.into_iter().for_each(|why| found.skip(why));
         Ok(found)
     }
 }
 
-fn vllm(row: &VllmRow, prompt_tokens: usize, gen_tokens: usize) -> Observed {
+fn vllm(row: &VllmRow, prompt_tokens: usize, gen_tokens: usize) -> Result<Observed, &'static str> {
     let on_cpu = row.mode == "cpu";
-    let in_flight = row.concurrency.filter(|n| n.is_finite() && *n > 0.0).unwrap_or(1.0);
-    let estimate = |value: Option<f64>| value.filter(|v| v.is_finite() && *v > 0.0);
-    Observed {
+    // The mean over time, as GuideLLM counts it.
+    let load = Load {
+        users: (row.strategy == "synchronous").then_some(1.0),
+        counted: row.concurrency,
+        requests_per_s: row.request_throughput,
+        gen_tokens: Some(gen_tokens as f64),
+        ..Load::default()
+    };
+    let batch = load.batch().ok_or("whose requests in flight cannot be told")?;
+    Ok(Observed {
         engine: "vllm".to_string(),
         engine_version: row.vllm.clone(),
-        device: if on_cpu { "cpu" } else { "cuda" },
+        device: if on_cpu { "cpu" } else { row.gpu.as_deref().map_or("cuda", device::of_card) },
         hardware: row.gpu.clone().filter(|_| !on_cpu),
         host: HostRecord {
             provider: Some(row.vendor.clone()),
@@ -178,30 +233,22 @@ fn vllm(row: &VllmRow, prompt_tokens: usize, gen_tokens: usize) -> Observed {
             ..HostRecord::default()
         },
         model: row.model.clone(),
-        quant: quant_of(&row.dtype).filter(|_| !row.model.contains("4bit")),
-        batch: in_flight.round().max(1.0) as usize,
+        quant: level::within(&row.model).or_else(|| level::within(&row.dtype)),
+        batch,
         prompt_tokens,
         gen_tokens,
-        arrival: guidellm::arrival(&row.strategy, in_flight),
+        arrival: guidellm::arrival(&row.strategy, row.concurrency.unwrap_or(batch as f64)),
         definitions: guidellm::DEFINITIONS,
         metrics: Metrics {
             ttft: milliseconds(row.ttft_p50, None, None),
             // One value a request, `(last - first) / (n - 1)`: TPOT in the project's words.
             tpot: milliseconds(row.itl_p50, None, None),
             e2e: milliseconds(row.e2el_p50, None, None),
-            decode_tokens_per_s: estimate(row.output_throughput).map(|value| Estimate {
-                value: TokensPerSecond(value),
-                lo: None,
-                hi: None,
-            }),
-            requests_per_s: estimate(row.request_throughput).map(|value| Estimate {
-                value: RequestsPerSecond(value),
-                lo: None,
-                hi: None,
-            }),
+            decode_tokens_per_s: estimate(row.output_throughput, TokensPerSecond),
+            requests_per_s: estimate(row.request_throughput, RequestsPerSecond),
             ..Metrics::default()
         },
         notes: (row.n_gpu > row.tp).then(|| format!("{} of {} cards", row.tp, row.n_gpu)).into_iter().collect(),
         ..Observed::default()
-    }
+    })
 }

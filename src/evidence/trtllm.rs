@@ -1,11 +1,11 @@
 //! TensorRT-LLM's `trtllm-bench ... --report_json`. Its time per output token is that of a request without its first token.
 
 use super::in_flight::Load;
-use super::served::{Served, Times, at, level, number, text};
+use super::served::{Served, Times, at, number, text};
+use super::settings::{self, Settings};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, Found, Importer, level, value};
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// The format.
 pub struct Trtllm;
@@ -47,22 +47,15 @@ impl Importer for Trtllm {
 fn served(report: &Value) -> Served {
     let world = |key: &str| number(report, &["world_info", key]);
     let times = |path: &[&str]| Times::of(at(report, path), NAMES, 1e-3);
-    let quant = text(report, &["engine", "quantization"]).and_then(|name| level(&name));
+    let quant = text(report, &["engine", "quantization"]).and_then(|name| level::within(&name));
     let dtype = text(report, &["engine", "dtype"]).filter(|_| at(report, &["engine", "quantization"]).is_none());
-    let mut settings = BTreeMap::new();
-    let mut above_one = |name: &str, count: Option<f64>| {
-        if let Some(count) = count.filter(|count| *count > 1.0) {
-            settings.insert(name.to_string(), count.to_string());
-        }
-    };
-    above_one("expert_parallel", world("ep_size"));
-    above_one("pipeline_parallel", world("pp_size"));
-    above_one("max_sequences", world("max_batch_size"));
-    for (name, path) in [("speculation", ["decoding_stats", "mode"]), ("cache", ["engine", "kv_cache_dtype"])] {
-        if let Some(said) = text(report, &path).filter(|said| said != "auto") {
-            settings.insert(name.to_string(), said);
-        }
-    }
+    let count = |value: Option<f64>| value.map(|count| count as usize);
+    let mut own = Settings::default();
+    own.above_one(settings::EXPERT_PARALLEL, count(world("ep_size")));
+    own.above_one(settings::PIPELINE_PARALLEL, count(world("pp_size")));
+    own.put(settings::MAX_SEQUENCES, world("max_batch_size"));
+    own.put(settings::SPECULATION, text(report, &["decoding_stats", "mode"]));
+    own.put(settings::CACHE, text(report, &["engine", "kv_cache_dtype"]).filter(|kind| kind != "auto"));
     Served {
         model: text(report, &["engine", "model"]).unwrap_or_default(),
         engine: Some("tensorrt-llm".to_string()),
@@ -71,8 +64,8 @@ fn served(report: &Value) -> Served {
         cards: world("world_size")
             .or(world("tp_size").map(|tp| tp * world("pp_size").unwrap_or(1.0)))
             .map(|n| n as usize),
-        quant: quant.or_else(|| level(&dtype?)),
-        settings,
+        quant: quant.or_else(|| level::within(&dtype?)),
+        settings: own.into_map(),
         // The report does not say whether a concurrency held requests back.
         arrival: "offline".to_string(),
         load: Load {

@@ -1,12 +1,15 @@
 //! `vllm bench serve`: times of requests to a server. Their definitions are the project's own.
 
-use super::observed::{Observed, milliseconds};
+use super::in_flight::Load;
+use super::observed::{Assumed, Observed, estimate, finite, milliseconds, whole};
+use super::settings::{self, Settings};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
-use crate::record::{Estimate, Metrics};
+use super::{EvidenceError, Found, Importer, level, value};
+use crate::record::{HostRecord, Metrics};
 use crate::units::{RequestsPerSecond, TokensPerSecond};
+use crate::workload::Quant;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The format.
 pub struct VllmServe;
@@ -16,17 +19,20 @@ struct Record {
     model_id: String,
     backend: Option<String>,
     endpoint_type: Option<String>,
-    request_rate: Value,
+    request_rate: Option<Value>,
     burstiness: Option<f64>,
     max_concurrency: Option<f64>,
-    max_concurrent_requests: Option<f64>,
+    num_prompts: Option<f64>,
     duration: f64,
-    completed: usize,
-    failed: Option<usize>,
-    total_input_tokens: f64,
-    total_output_tokens: f64,
-    request_throughput: f64,
-    output_throughput: f64,
+    completed: f64,
+    failed: Option<f64>,
+    total_input_tokens: Option<f64>,
+    total_output_tokens: Option<f64>,
+    request_throughput: Option<f64>,
+    output_throughput: Option<f64>,
+    mean_ttft_ms: Option<f64>,
+    mean_tpot_ms: Option<f64>,
+    mean_e2el_ms: Option<f64>,
     median_ttft_ms: Option<f64>,
     median_tpot_ms: Option<f64>,
     median_itl_ms: Option<f64>,
@@ -39,6 +45,9 @@ struct Record {
     p99_tpot_ms: Option<f64>,
     p99_itl_ms: Option<f64>,
     p99_e2el_ms: Option<f64>,
+    /// Counters of guessed tokens, and what the user said of the server (`--metadata`).
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 impl Importer for VllmServe {
@@ -57,66 +66,169 @@ impl Importer for VllmServe {
 
     fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
         let mut found = Found::default();
-        value::read_each(source, &mut found, |record: Record, found| {
+        for record in value::parse_each::<Record>(source, &mut found)? {
             match observed(&record) {
-                Some(observed) if observed.metrics.ttft.is_none() || observed.metrics.tpot.is_none() => {
-                    return Err("`median_ttft_ms` or `median_tpot_ms` is missing or not above 0".to_string());
-                }
-                Some(observed) => found.observed.push(observed),
-                None => found.skip("in which no request was completed"),
+                Ok(observed) => found.observed.push(observed),
+                Err(why) => found.skip(why),
             }
-            Ok(())
-        })?;
+        }
         Ok(found)
     }
 }
 
-/// `open_poisson`, `open_gamma`, or a closed loop where all are sent at once and a limit holds them back.
-fn arrival(record: &Record) -> String {
-    match (record.request_rate.as_f64(), record.max_concurrency, record.burstiness) {
-        (Some(_), _, Some(burstiness)) if burstiness != 1.0 => "open_gamma".to_string(),
-        (Some(_), _, _) => "open_poisson".to_string(),
-        (None, Some(users), _) => format!("closed_{users}"),
-        (None, None, _) => "offline".to_string(),
+impl Record {
+    /// Requests a second; `None` where all were sent at once.
+    fn rate(&self) -> Option<f64> {
+        let rate = self.request_rate.as_ref()?;
+        let number = rate.as_f64().or_else(|| rate.as_str()?.parse().ok());
+        finite(number).filter(|rate| *rate > 0.0)
+    }
+
+    /// `open_poisson`, `open_gamma`, or a closed loop where all are sent at once and a limit holds them back.
+    fn arrival(&self) -> String {
+        match (self.rate(), self.max_concurrency, self.burstiness) {
+            (Some(_), _, Some(burstiness)) if burstiness != 1.0 => "open_gamma".to_string(),
+            (Some(_), _, _) => "open_poisson".to_string(),
+            (None, Some(users), _) => format!("closed_{users}"),
+            (None, None, _) => "offline".to_string(),
+        }
+    }
+
+    /// What stands under one of several names, as a word.
+    fn said(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| match self.rest.get(*name)? {
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty() && text != "None"),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(is_so) => is_so.then(|| "yes".to_string()),
+            _ => None,
+        })
+    }
+
+    fn count(&self, names: &[&str]) -> Option<usize> {
+        self.said(names)?.parse().ok().filter(|count| (1..=1 << 20).contains(count))
+    }
+
+    /// The level as the user named it, as the model's name has it, or the type of the numbers.
+    fn quant(&self) -> Option<Quant> {
+        let said = self.said(&["quantization", "quant"]).and_then(|name| Quant::of_file(&name, None));
+        said.or_else(|| level::within(&self.model_id))
+            .or_else(|| level::within(&self.said(&["dtype", "torch_dtype", "precision"])?))
+    }
+
+    /// What the user said of the server, where that changes its speed, and whether it guesses tokens.
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        let guesses = self.rest.iter().any(|(key, value)| key.starts_with("spec_decode") && !value.is_null());
+        let method = self.said(&["speculative_method", "spec_method", "speculative_config"]);
+        settings.put(settings::SPECULATION, method.or(guesses.then(|| "yes".to_string())));
+        settings.put(settings::DRAFT_MODEL, self.said(&["speculative_model", "draft_model"]));
+        settings.put(settings::DRAFT_TOKENS, self.said(&["num_speculative_tokens", "spec_decode_num_spec_tokens"]));
+        settings.above_one(settings::DATA_PARALLEL, self.count(&DATA_PARALLEL));
+        settings.above_one(settings::PIPELINE_PARALLEL, self.count(&PIPELINE_PARALLEL));
+        let experts = self.said(&["enable_expert_parallel", "expert_parallel_size", "ep"]);
+        settings.put(
+            settings::EXPERT_PARALLEL,
+            experts.filter(|value| value != "1" && !value.eq_ignore_ascii_case("false")),
+        );
+        let cache = self.said(&["kv_cache_dtype"]).filter(|kind| kind != "auto");
+        settings.put(settings::CACHE, cache);
+        settings.put(settings::MAX_SEQUENCES, self.said(&["max_num_seqs"]));
+        settings.put(settings::MAX_BATCHED_TOKENS, self.said(&["max_num_batched_tokens"]));
+        settings.put(settings::ATTENTION, self.said(&["attention_backend"]));
+        settings.flag(settings::EAGER, self.said(&["enforce_eager"]).is_some_and(|v| !v.eq_ignore_ascii_case("false")));
+        settings
     }
 }
 
-fn observed(record: &Record) -> Option<Observed> {
-    if record.completed == 0 || record.duration <= 0.0 {
-        return None;
-    }
-    let each = |tokens: f64| (tokens / record.completed as f64).round() as usize;
-    // Requests in flight in the mean, by Little's law, where the file does not count them.
-    let in_flight = record.median_e2el_ms.map(|ms| record.request_throughput * ms * 1e-3);
-    let batch = record.max_concurrency.or(in_flight).or(record.max_concurrent_requests).unwrap_or(1.0);
-    let metrics = Metrics {
+const TENSOR_PARALLEL: [&str; 4] = ["tensor_parallel_size", "tensor_parallel", "tp_size", "tp"];
+const PIPELINE_PARALLEL: [&str; 3] = ["pipeline_parallel_size", "pp_size", "pp"];
+const DATA_PARALLEL: [&str; 3] = ["data_parallel_size", "dp_size", "dp"];
+
+/// The middle of a chunk of tokens is no gap between tokens: this many times the time of a token says that they come in
+/// chunks.
+const CHUNKED: f64 = 1.5;
+
+fn metrics(record: &Record) -> Metrics {
+    Metrics {
         ttft: milliseconds(record.median_ttft_ms, record.p90_ttft_ms, record.p99_ttft_ms),
         tpot: milliseconds(record.median_tpot_ms, record.p90_tpot_ms, record.p99_tpot_ms),
         itl: milliseconds(record.median_itl_ms, record.p90_itl_ms, record.p99_itl_ms),
         e2e: milliseconds(record.median_e2el_ms, record.p90_e2el_ms, record.p99_e2el_ms),
-        decode_tokens_per_s: Some(Estimate { value: TokensPerSecond(record.output_throughput), lo: None, hi: None }),
-        requests_per_s: Some(Estimate { value: RequestsPerSecond(record.request_throughput), lo: None, hi: None }),
+        decode_tokens_per_s: estimate(record.output_throughput, TokensPerSecond),
+        requests_per_s: estimate(record.request_throughput, RequestsPerSecond),
         ..Metrics::default()
+    }
+}
+
+fn observed(record: &Record) -> Result<Observed, &'static str> {
+    if !(record.completed >= 1.0 && record.duration > 0.0) {
+        return Err("in which no request was completed");
+    }
+    let each = |tokens: Option<f64>| finite(tokens).map(|tokens| tokens / record.completed);
+    let (prompt, generated) = (each(record.total_input_tokens), each(record.total_output_tokens));
+    let (Some(prompt_tokens), Some(gen_tokens)) = (whole(prompt), whole(generated)) else {
+        return Err("whose lengths are not given");
     };
-    let failed = record.failed.filter(|failed| *failed > 0);
-    Some(Observed {
-        engine: record
-            .backend
-            .clone()
-            .or(record.endpoint_type.clone())
-            .filter(|name| !name.starts_with("openai"))
-            .unwrap_or("vllm".to_string()),
+    let mut metrics = metrics(record);
+    match (metrics.ttft, metrics.tpot, gen_tokens) {
+        (_, _, 0) => return Err("in which nothing was generated"),
+        (None, ..) => return Err("without a median time to the first token above 0"),
+        // The first token is the prefill's: there is no further one that could take time.
+        (_, _, 1) => (metrics.tpot, metrics.itl) = (None, None),
+        (_, None, _) => return Err("without a median time per output token above 0"),
+        _ => {}
+    }
+    let ms = |mean: Option<f64>, median: Option<f64>| finite(mean).filter(|v| *v > 0.0).or(median).map(|ms| ms * 1e-3);
+    let failed = whole(record.failed).unwrap_or(0);
+    let completed = record.completed as usize;
+    let sent = whole(record.num_prompts).unwrap_or(0).max(completed + failed);
+    let open = record.rate().is_some();
+    let load = Load {
+        users: record.max_concurrency.filter(|_| !open),
+        cap: record.max_concurrency,
+        sent: Some(sent as f64),
+        counted: None,
+        requests_per_s: record.request_throughput.or(Some(record.completed / record.duration)),
+        e2e_s: finite(record.mean_e2el_ms).map(|ms| ms * 1e-3),
+        ttft_s: ms(record.mean_ttft_ms, record.median_ttft_ms),
+        tpot_s: ms(record.mean_tpot_ms, record.median_tpot_ms),
+        gen_tokens: generated,
+    };
+    let batch = load.batch().ok_or("whose requests in flight cannot be told")?;
+    let mut notes = Vec::new();
+    if let (Some(gap), Some(token)) = (metrics.itl, metrics.tpot)
+        && gap.median.0 > CHUNKED * token.median.0
+    {
+        let tokens = gap.median.0 / token.median.0;
+        notes.push(format!("about {tokens:.1} tokens came at once: the gaps are between chunks"));
+    }
+    let engine = record.backend.clone().or(record.endpoint_type.clone()).filter(|name| !name.starts_with("openai"));
+    let cards = [&TENSOR_PARALLEL[..], &PIPELINE_PARALLEL, &DATA_PARALLEL].map(|names| record.count(names));
+    Ok(Observed {
+        assumed: Assumed {
+            engine: engine.as_deref().is_none_or(|name| name == "vllm"),
+            accelerators: cards.iter().all(Option::is_none),
+            device: true,
+            ..Assumed::default()
+        },
+        engine: engine.unwrap_or("vllm".to_string()),
         device: "cuda",
-        host: crate::record::HostRecord { accelerators: 1, ..Default::default() },
+        host: HostRecord {
+            accelerators: cards.into_iter().flatten().fold(1, usize::saturating_mul),
+            ..HostRecord::default()
+        },
+        settings: record.settings().into_map(),
         model: record.model_id.clone(),
-        batch: batch.round().max(1.0) as usize,
-        prompt_tokens: each(record.total_input_tokens),
-        gen_tokens: each(record.total_output_tokens),
-        arrival: arrival(record),
+        quant: record.quant(),
+        batch,
+        prompt_tokens,
+        gen_tokens,
+        arrival: record.arrival(),
         definitions: "vllm",
-        samples: record.completed,
+        samples: completed,
         metrics,
-        notes: failed.map(|failed| format!("{failed} requests failed")).into_iter().collect(),
+        notes,
+        failed: failed.max(sent - completed),
         ..Observed::default()
     })
 }

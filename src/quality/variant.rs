@@ -49,7 +49,9 @@ impl FromStr for AskedPruning {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('@') {
             None => Ok(Self { pruning: text.parse()?, quant: None }),
-            Some((pruning, quant)) => Ok(Self { pruning: pruning.parse()?, quant: Some(quant.parse()?) }),
+            Some((pruning, quant)) => {
+                Ok(Self { pruning: pruning.parse()?, quant: Some(Quant::parse_runnable(quant)?) })
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod case_row;
 pub mod ceiling;
 pub mod coldstart;
 pub mod comparable;
+pub mod device;
 pub mod drift;
 pub mod environment;
 pub mod folder;

@@ -289,6 +289,20 @@ impl Wanted {
     }
 }
 
+/// Why cases cannot be ranked at any lengths.
+fn nothing(rows: &[&CaseRow]) -> &'static str {
+    let timed = |row: &&CaseRow| row.metrics.ttft.is_some() || row.metrics.tpot.is_some();
+    match (rows.iter().any(timed), rows.iter().any(|row| row.metrics.requests_per_s.is_some())) {
+        _ if rows.is_empty() => "the run has no measured case: nothing can be ranked",
+        (true, _) => "it does not say how long its prompts were: `sizewell import --prompt N` gives their length",
+        (false, true) => {
+            "it counted requests a second and timed neither first tokens nor further ones (as MLPerf's offline runs): \
+             a ranking needs both"
+        }
+        (false, false) => "it has times of whole requests only: a ranking needs those of first and further tokens",
+    }
+}
+
 /// The points of a run; the error says what it lacks.
 pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, String> {
     let mut ok: Vec<&CaseRow> = run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
@@ -298,8 +312,11 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
     ok.retain(|row| cache.is_none_or(|cache| row.key.case.cache == cache));
     let generates = run.record.model.as_ref().is_none_or(|model| !model.shape.is_encoder());
     let Some(lengths) = wanted.lengths(&ok, generates) else {
-        return Err("the run has no measured case: nothing can be ranked".to_string());
+        return Err(nothing(&ok).to_string());
     };
+    if ok.iter().all(|row| row.metrics.ttft.is_none() && row.metrics.tpot.is_none()) {
+        return Err(nothing(&ok).to_string());
+    }
     let near =
         if run.record.basis == Basis::Imported && ok.iter().any(|row| is_served(run, row)) { SAME_LOAD } else { 0.0 };
     let mut groups: BTreeMap<(Quant, usize), Curves<'_>> = BTreeMap::new();

@@ -9,6 +9,7 @@ use super::projection::terms::Phase;
 use super::projection::{Card, Laws, Projection, Target, Tier, Work};
 use super::served;
 use crate::catalog::{Accelerator, Shape};
+use crate::record::device::is_other_accelerator;
 use crate::record::environment::CpuRecord;
 use crate::record::{Basis, CaseRow, RunRecord};
 use crate::units::{Bytes, Seconds};
@@ -72,6 +73,10 @@ pub enum Refusal<'a> {
     Unknown(&'static str),
     /// No arithmetic rate at this level is published.
     NoRate(Quant),
+    /// How many bits a weight takes at this level is not known.
+    NoSize(Quant),
+    /// It was measured on a device of another kind, such as by Vulkan.
+    OtherKernels(&'a str),
     /// No encoder was measured on any card, so that no law of cards is of them.
     Encoder,
     /// Nothing of the kind was measured on any card.
@@ -98,6 +103,10 @@ impl std::fmt::Display for Refusal<'_> {
             Self::TooOld(accelerator) => write!(f, "{} is older than the kernels that are projected", accelerator.name),
             Self::Unknown(figure) => write!(f, "its {figure} is not known"),
             Self::NoRate(quant) => write!(f, "no rate in {quant} is published for it"),
+            Self::NoSize(quant) => write!(f, "how many bits a weight takes in {quant} is not known"),
+            Self::OtherKernels(device) => {
+                write!(f, "it was measured on {device}: projections are by CUDA's kernels only")
+            }
             Self::Encoder => write!(f, "no encoder was measured on any card: it is not projected to one"),
             Self::NoLaw(quant) => write!(f, "nothing in {quant} was measured on any card"),
             Self::DoesNotFit { needed, memory, place } => {
@@ -118,6 +127,7 @@ impl std::fmt::Display for Refusal<'_> {
 
 /// A measured case as something to project from.
 pub struct Reference<'a> {
+    device: &'a str,
     shape: &'a ModelShape,
     case: Case,
     /// The same at the greatest lengths that are asked about: what has to fit.
@@ -213,6 +223,7 @@ impl<'a> Reference<'a> {
         // Requests to a server are prefilled as they come, one by one.
         let begun_together = if served.is_some() { 1 } else { case.batch };
         Ok(Self {
+            device: &record.engine.device,
             shape,
             case,
             largest: Case { prompt_tokens: point.longest - case.gen_tokens.min(point.longest), ..case },
@@ -241,7 +252,12 @@ impl<'a> Reference<'a> {
         let memory = accelerator.memory().ok_or(Refusal::Unknown("memory"))? * place.share;
         self.check_fit(memory, fit::GPU_CACHE, fit::GPU_RESERVE, &accelerator.name)?;
         let quant = self.case.quant;
+        if is_other_accelerator(self.device) {
+            return Err(Refusal::OtherKernels(self.device));
+        }
         accelerator.arithmetic(quant).ok_or(Refusal::NoRate(quant))?;
+        quant.bits_per_weight().ok_or(Refusal::NoSize(quant))?;
+        place.card.operation_cost(quant).ok_or(Refusal::NoRate(quant))?;
         let [prefill, decode] = self.by_law(&place.card, asker).ok_or(match place.card.tdp_w {
             None => Refusal::Unknown("board power"),
             Some(_) => Refusal::NoLaw(quant),
@@ -271,8 +287,10 @@ impl<'a> Reference<'a> {
     /// The prefill and the decode step on a whole card, by the laws.
     fn by_law(&self, card: &Arc<Card>, asker: &mut Asker) -> Option<[Projection; 2]> {
         let target = Target { card, engine: &asker.engine, host: None, model: &asker.model, quant: self.case.quant };
-        let mut project = |phase, work| asker.laws.project(phase, &target, work, &mut asker.memory);
-        Some([project(Phase::Prefill, &self.prefill)?, project(Phase::Decode, &self.decode)?])
+        let cost = card.operation_cost(self.case.quant)?;
+        let mut project =
+            |phase, work: Work| asker.laws.project(phase, &target, &work.costing(cost), &mut asker.memory);
+        Some([project(Phase::Prefill, self.prefill)?, project(Phase::Decode, self.decode)?])
     }
 
     /// Times of a request that a server takes in beside others: what was measured, by what the laws say of that card and of

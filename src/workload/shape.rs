@@ -121,7 +121,7 @@ impl MatrixShape {
     }
 
     fn bytes(self, quant: Quant) -> f64 {
-        quant.encoding(self.cols).matrix_bytes(self.rows, self.cols).0 * self.count as f64
+        quant.matrix_bytes(self.rows, self.cols).0 * self.count as f64
     }
 }
 

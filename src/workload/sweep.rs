@@ -140,6 +140,9 @@ impl Sweep {
         if self.quant.is_empty() {
             return Err("quant is empty; name at least one level".to_string());
         }
+        if let Some(why) = self.quant.iter().find_map(|quant| quant.runnable().err()) {
+            return Err(format!("quant has a level that is not run: {why}"));
+        }
         if self.grid.is_empty() {
             return Err("grid is missing; a workload needs at least one [[grid]]".to_string());
         }

@@ -1,6 +1,7 @@
 //! The published figures of a card that its speed follows from.
 
 use crate::catalog::Accelerator;
+use crate::workload::{Arithmetic, Quant};
 use std::sync::Arc;
 
 /// A card by its figures, in SI units but for the clock.
@@ -20,6 +21,10 @@ pub struct Card {
     pub fp16: Option<f64>,
     /// Dense peak in `bf16`, operations a second.
     pub bf16: Option<f64>,
+    /// Dense peak in `fp8`, operations a second.
+    pub fp8: Option<f64>,
+    /// Dense peak in `int8`, operations a second.
+    pub int8: Option<f64>,
     /// Board power.
     pub tdp_w: Option<f64>,
     /// CUDA compute capability, as a number: 8.6.
@@ -52,6 +57,8 @@ impl Card {
             ghz: accelerator.clock_ghz().ok_or("clock")?,
             fp16: accelerator.fp16_tflops.map(|t| t * 1e12),
             bf16: accelerator.bf16_tflops.map(|t| t * 1e12),
+            fp8: accelerator.fp8_tflops.map(|t| t * 1e12),
+            int8: accelerator.int8_tops.map(|t| t * 1e12),
             tdp_w: accelerator.tdp_w,
             capability: capability.ok_or("CUDA compute capability")?.1,
         })
@@ -60,6 +67,17 @@ impl Card {
     /// Multiprocessors times clock, in GHz.
     pub fn sm_ghz(&self) -> f64 {
         self.sms * self.ghz
+    }
+
+    /// What an operation of a level costs in operations of 16-bit floats, which the laws count in: 1 where weights are
+    /// widened to them, less where the card multiplies 8-bit numbers as they are. `None` where that rate is not published.
+    pub fn operation_cost(&self, quant: Quant) -> Option<f64> {
+        match quant.arithmetic() {
+            Arithmetic::F32 | Arithmetic::Bf16 | Arithmetic::F16 => Some(1.0),
+            Arithmetic::Fp8 => Some(self.fp16? / self.fp8?),
+            Arithmetic::Int8 => Some(self.fp16? / self.int8?),
+            Arithmetic::Unknown => None,
+        }
     }
 
     /// Engines launch the kernels of a step as one graph from compute capability 8 on (llama.cpp and vLLM alike); before,

@@ -4,6 +4,7 @@ use super::card::Card;
 use super::terms::{KernelClass, Phase};
 use super::work::{Work, read_bytes};
 use crate::catalog::{Accelerator, Catalog};
+use crate::record::device::is_other_accelerator;
 use crate::record::environment::Partition;
 use crate::record::{Basis, CaseRow, Distribution, Outcome, Run};
 use crate::units::Seconds;
@@ -104,6 +105,9 @@ impl Reader<'_> {
         match record.engine.device.as_str() {
             "cpu" => return Err("it ran on a CPU".to_string()),
             "mixed" => return Err("a part of the layers was on the CPU".to_string()),
+            device if is_other_accelerator(device) => {
+                return Err(format!("it ran on {device}, whose kernels are not those that the laws are of"));
+            }
             _ => {}
         }
         if record.accelerators > 1 {
@@ -132,8 +136,13 @@ impl Reader<'_> {
         for row in run.cases.iter().filter(counts) {
             let case = row.key.case;
             let stored = row.metrics.weights.map_or(shape.weight_bytes(case.quant).0, |weights| weights.0);
+            // What a level is computed in, and how large it is, must be known to say what its time was spent on.
+            let (Some(cost), Some(_)) = (card.operation_cost(case.quant), case.quant.bits_per_weight()) else {
+                continue;
+            };
             let bytes = read_bytes(shape, case.quant, stored);
-            let mut push = |phase, work, time: Distribution<Seconds>| {
+            let mut push = |phase, work: Work, time: Distribution<Seconds>| {
+                let work = work.costing(cost);
                 let width = time.hi.zip(time.lo).map_or(0.0, |(hi, lo)| (hi.0 / lo.0).ln() / NORMAL_95);
                 all.push(Observation {
                     engine: engine.clone(),

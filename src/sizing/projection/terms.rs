@@ -2,7 +2,7 @@
 
 use super::card::Card;
 use super::work::Work;
-use crate::workload::Quant;
+use crate::workload::{Arithmetic, Quant};
 
 /// Most terms of a law.
 pub const MOST: usize = 8;
@@ -11,7 +11,7 @@ pub const MOST: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KernelClass {
-    /// Weights in 16 or 32 bits.
+    /// Weights in 16 or 32 bits, or in 8 that are multiplied as they are.
     Dense,
     /// Weights in blocks of fewer bits.
     Quantized,
@@ -20,8 +20,8 @@ pub enum KernelClass {
 impl KernelClass {
     /// Of a level.
     pub fn of(quant: Quant) -> Self {
-        match quant {
-            Quant::F32 | Quant::Bf16 | Quant::F16 => Self::Dense,
+        match (quant, quant.arithmetic()) {
+            (Quant::F32 | Quant::Bf16 | Quant::F16, _) | (_, Arithmetic::Fp8 | Arithmetic::Int8) => Self::Dense,
             _ => Self::Quantized,
         }
     }

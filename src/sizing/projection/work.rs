@@ -80,6 +80,11 @@ impl Work {
         Self { batch, tokens, layers, ops, weight_bytes, activation_bytes, ..Self::default() }
     }
 
+    /// The same where an operation of a product with weights costs this many of 16-bit floats: attention stays in those.
+    pub fn costing(self, operation: f64) -> Self {
+        Self { ops: self.ops * operation, ..self }
+    }
+
     /// The decode step in the middle of a case.
     pub fn decode_of(shape: &ModelShape, case: &Case) -> Self {
         let middle = case.prompt_tokens as f64 + case.gen_tokens as f64 / 2.0;
