@@ -3,7 +3,7 @@
 
 use super::observed::{Assumed, Observed};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, Found, Importer, settings, value};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
 use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use serde::Deserialize;
@@ -79,7 +79,7 @@ fn observed(record: &Record) -> Result<Observed, &'static str> {
         settings: record
             .n_ubatch
             .filter(|chunk| *chunk != 512)
-            .map(|chunk| BTreeMap::from([("prompt_chunk".to_string(), chunk.to_string())]))
+            .map(|chunk| BTreeMap::from([(settings::CHUNK.to_string(), chunk.to_string())]))
             .unwrap_or_default(),
         // Layers on a card that is not there are named all the same: the user says what it ran on.
         device: "",

@@ -41,10 +41,11 @@ impl Importer for InferenceXRows {
 }
 
 /// Where one set of cards does both, those of decoding are all there are.
-const RENAMED: [(&str, &str); 5] = [
+const RENAMED: [(&str, &str); 6] = [
     ("hardware", "hw"),
     ("spec_method", "spec_decoding"),
     ("decode_tp", "tp"),
+    ("num_decode_gpu", "num_gpus"),
     ("decode_ep", "ep"),
     ("decode_dp_attention", "dp_attention"),
 ];

@@ -1,7 +1,7 @@
 //! llama-bench as it prints without `-o`, a Markdown table, and as SQL: turned into its own JSON records, and read as those.
 //!
 //! The table rounds (sizes to 0.01 GiB, parameters to 0.01 billion) and names a kind of model, not its file; cards are named
-//! only in the lines that llama.cpp logs before it.
+//! only in the lines that llama.cpp logs before it, and without those it is taken at its word that a card was there.
 
 use super::llama_bench::LlamaBench;
 use super::source::Source;
@@ -72,6 +72,7 @@ fn card(line: &str) -> Option<String> {
 fn rows(source: &Source, found: &mut Found) -> Vec<Value> {
     let build = source.text.lines().filter_map(|line| line.trim().strip_prefix("build: ")).next();
     let commit = build.and_then(|build| build.split_whitespace().next());
+    let none_found = source.text.lines().any(|line| line.contains("failed to initialize CUDA"));
     let (mut header, mut cards, mut records): (Vec<&str>, Vec<String>, Vec<Value>) = Default::default();
     for line in source.text.lines() {
         match cells(line) {
@@ -83,10 +84,8 @@ fn rows(source: &Source, found: &mut Found) -> Vec<Value> {
             }
             Some(cells) => match row(&header, &cells) {
                 Ok(mut record) => {
-                    // An empty text would say that none was found.
-                    if !cards.is_empty() {
-                        record.insert("gpu_info".into(), cards.join(", ").into());
-                    }
+                    record.insert("gpu_info".into(), cards.join(", ").into());
+                    record.insert("cards_unknown".into(), (cards.is_empty() && !none_found).into());
                     record.insert("build_commit".into(), commit.into());
                     records.push(Value::Object(record));
                 }

@@ -203,7 +203,7 @@ pub fn read(paths: &[PathBuf], format: Option<&str>, overrides: &Overrides) -> R
 }
 
 /// Reads folders of runs and result files alike: a folder is a run folder, measured or imported. Files of other kinds
-/// among them are left out, and said in the second part, unless there is nothing else.
+/// among them and records that cannot be read are left out, and said in the second part, unless there is nothing else.
 pub fn read_any(paths: &[PathBuf]) -> anyhow::Result<(Vec<Run>, Vec<String>)> {
     let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = paths.iter().cloned().partition(|path| path.is_dir());
     let mut runs = Vec::new();
@@ -215,6 +215,7 @@ pub fn read_any(paths: &[PathBuf]) -> anyhow::Result<(Vec<Run>, Vec<String>)> {
         Ok(reading) => {
             runs.extend(reading.runs);
             left_out.extend(reading.left_out.iter().map(|error| error.to_string()));
+            left_out.extend(reading.skipped.iter().map(|skip| format!("{} {}", skip.records, skip.reason)));
         }
         Err(error) if error.unrecognised && !runs.is_empty() => left_out.push(error.to_string()),
         Err(error) => return Err(error.into()),

@@ -41,15 +41,22 @@ struct Tally {
     good: usize,
     /// How many, and where the first one stands.
     bad: BTreeMap<String, (usize, String)>,
+    /// The first text that is no record, and why.
     first: Option<(String, String)>,
     prose: usize,
     first_prose: String,
 }
 
 impl Tally {
+    /// A text that is no record at all.
+    fn broken(&mut self, line: usize, why: &str) {
+        let place = format!("line {line}");
+        self.first.get_or_insert_with(|| (place.clone(), shown(why)));
+        self.bad(place, why);
+    }
+
     fn bad(&mut self, place: String, why: &str) {
         let why = shown(why);
-        self.first.get_or_insert_with(|| (place.clone(), why.clone()));
         let why = match self.bad.len() >= MOST_REASONS && !self.bad.contains_key(&why) {
             true => "another reason".to_string(),
             false => why,
@@ -135,7 +142,7 @@ fn json_records(
             Item::Prose(text) => tally.prose(text),
             Item::Bad(why) => {
                 tally.records += 1;
-                tally.bad(format!("line {line}"), &why);
+                tally.broken(line, &why);
             }
             Item::Record(text) => {
                 tally.records += 1;
@@ -144,7 +151,7 @@ fn json_records(
                         taken += bytes;
                         each(tally, value);
                     }
-                    Err((within, why)) => tally.bad(format!("line {}", line + within - 1), &why),
+                    Err((within, why)) => tally.broken(line + within - 1, &why),
                 }
             }
         }

@@ -99,6 +99,9 @@ fn llama_bench_s_default_table_is_its_records() {
     let reading = read_bytes("a.txt", format!("{log}{table}{odd}").as_bytes(), &Overrides::default()).unwrap();
     assert_eq!(reading.runs[0].record.engine.hardware.as_deref(), Some("NVIDIA L4"));
     assert_eq!(reading.runs[0].record.engine.version, "a1b2c3d");
+    let none = "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected\n";
+    let on_cpu = read_bytes("a.txt", format!("{none}{table}").as_bytes(), &Overrides::default()).unwrap();
+    assert_eq!(on_cpu.runs[0].record.engine.device, "cpu");
     assert_eq!(said(&reading), "1 that cannot be read: `oops` is not a rate\n");
 }
 
