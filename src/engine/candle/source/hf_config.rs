@@ -70,9 +70,8 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
     };
     hf_unsupported::check_sizes(&keys, architecture)?;
     let mut shape = sizes_of(&keys, architecture)?;
-    if let Ok(Rope { theta, scaling }) = hf_rope::rope(&keys) {
-        (shape.rope_theta, shape.rope_scaling) = (theta, scaling);
-    }
+    shape.rope_theta = hf_rope::base(&keys);
+    shape.rope_scaling = hf_rope::rope(&keys).map_or(None, |rope| rope.scaling);
     shape.sliding_window = window(&keys, &shape).unwrap_or_default();
     shape.validate()?;
     Ok(shape)
@@ -174,6 +173,7 @@ mod tests {
         let phi = LLAMA.replace("\"model_type\":\"llama\"", "\"model_type\":\"phi3\"").replace("llama3", "longrope");
         let shape = sizes(&phi).unwrap();
         assert_eq!((shape.architecture, shape.rope_scaling), (Architecture::Phi3, None));
+        assert_eq!(shape.rope_theta, 500_000.0);
         assert!(parse(&phi).unwrap_err().contains("`phi3` is not supported"));
         for (key, value) in [("num_local_experts", "8"), ("kv_lora_rank", "512"), ("text_config", "{}")] {
             let message = sizes(&LLAMA.replace("\"unknown_key\":1", &format!("\"{key}\":{value}"))).err();

@@ -44,6 +44,13 @@ pub(super) fn rope(keys: &Keys<'_>) -> Result<Rope, String> {
     })
 }
 
+/// The base that is named first, for what only tells it.
+pub(super) fn base(keys: &Keys<'_>) -> f64 {
+    let within = OBJECTS.iter().filter_map(|(name, path)| keys.within(name, path).ok()?);
+    let named = |keys: Keys<'_>| Some(named_theta(&keys).ok()??.1);
+    std::iter::once(*keys).chain(within).find_map(named).unwrap_or(DEFAULT_THETA)
+}
+
 fn named_theta(keys: &Keys<'_>) -> Result<Option<(String, f64)>, String> {
     Ok(keys.optional_number("rope_theta")?.map(|value| (keys.name("rope_theta"), value)))
 }
