@@ -187,6 +187,7 @@ fn merged(
     today: Date,
     skipped: &mut BTreeMap<String, usize>,
 ) -> Result<Merged, String> {
+    let fetched = sound(fetched, skipped);
     let (prices, differing) = one_of_each(fetched.prices);
     if differing > 0 {
         let why = "another price of the same type, place and market in the list is higher, and was taken";
@@ -269,6 +270,30 @@ fn confirmed(mut prices: Vec<PriceRow>, old: &[Row<PriceRow>]) -> Vec<PriceRow> 
         }
     }
     prices
+}
+
+/// The rows of a list that can be: one bad row does not hold up the others, and is counted.
+fn sound(mut fetched: Fetched, skipped: &mut BTreeMap<String, usize>) -> Fetched {
+    let mut skip = |why: &str| *skipped.entry(why.to_string()).or_default() += 1;
+    let mut broken: BTreeSet<String> = BTreeSet::new();
+    fetched.shapes.retain(|shape| match shape.fault() {
+        None => true,
+        Some(_) => {
+            broken.insert(shape.instance_type.clone());
+            false
+        }
+    });
+    fetched.prices.retain(|price| {
+        let why = match price.fault() {
+            Some(("bad_name", _)) => "a name with control characters, or that would be a formula",
+            Some(_) => "a price that no machine has",
+            None if broken.contains(&price.instance_type) => "a type whose name, cards or sizes cannot be",
+            None => return true,
+        };
+        skip(why);
+        false
+    });
+    fetched
 }
 
 /// Enters a provider that the catalog does not have; one that it has must be of the same class.

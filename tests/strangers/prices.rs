@@ -4,6 +4,8 @@
 mod folders;
 #[path = "prices/rows.rs"]
 mod rows;
+#[path = "prices/updates.rs"]
+mod updates;
 
 use jiff::civil::{Date, date};
 use sizewell::catalog::import::{self, Mapping};
@@ -114,7 +116,7 @@ fn the_lists_of_strangers_are_read_right_or_refused() {
         ("currency-suffix.csv", "map.toml", "line 4: a price in GBP, and line 2 has EUR"),
         ("dates.csv", "map-dates.toml", "line 3: `01.11.2026` is not a day like 2026-11-01"),
         ("injection.csv", "map.toml", "line 2: `=cmd|calc!A1` in SKU would be a formula"),
-        ("latin1.csv", "map.toml", "line 2 is not UTF-8; save the list as UTF-8, or set encoding = \"windows-1252\""),
+        ("latin1.csv", "map.toml", "(iconv -f latin1 -t utf-8), or set encoding = \"windows-1252\" in the mapping"),
         ("ragged.csv", "map.toml", "line 4 has 3 fields and the header 4"),
         ("utf16.csv", "map.toml", "there is no column `Karte`; the file has Preis, SKU"),
         ("zero.csv", "map.toml", "there is no price in it (3 rows, 2 of them with 0)"),
@@ -329,7 +331,7 @@ fn letters_and_signs_between_fields_are_found() {
     for bytes in
         [bytes(list, false), bytes(list, true), format!("\u{feff}{list}").into_bytes(), list.as_bytes().to_vec()]
     {
-        let rows = read(&import::decode(&bytes, None).unwrap(), "").unwrap();
+        let rows = read(&import::decode(bytes, None).unwrap(), "").unwrap();
         assert_eq!((rows[0].instance_type.as_str(), rows[0].usd.unwrap().to_string().as_str()), ("München-L4", "0.71"));
     }
     for list in
@@ -339,7 +341,7 @@ fn letters_and_signs_between_fields_are_found() {
     }
     let latin = std::fs::read(case("latin1.csv")).unwrap();
     let encoding = mapping("encoding = \"latin-1\"").encoding;
-    assert!(import::decode(&latin, encoding).unwrap().contains("München-L4"));
+    assert!(import::decode(latin, encoding).unwrap().contains("München-L4"));
     // An unquoted decimal comma is a field too many.
     let why = read("SKU,Preis\na,0,71\n", "").unwrap_err();
     assert!(why.contains("line 2 has 3 fields and the header 2; a decimal comma"), "{why}");

@@ -2,6 +2,7 @@
 
 use super::mapping::{Encoding, Mapping};
 use crate::catalog::text::{self, LineCounter};
+use crate::data_file::bounded;
 use std::collections::BTreeMap;
 
 /// Characters of the bytes 0x80 to 0x9f in windows-1252; the others are those of Latin-1.
@@ -13,39 +14,26 @@ const WINDOWS: [char; 32] = [
 const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 
 /// The letters of a file: UTF-8 or UTF-16 with its mark, or what the mapping says. The error names the line.
-pub fn decode(bytes: &[u8], encoding: Option<Encoding>) -> Result<String, String> {
-    match bytes {
-        [0xff, 0xfe, rest @ ..] => return utf16(rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => return utf16(rest, u16::from_be_bytes),
-        _ => {}
-    }
-    if encoding == Some(Encoding::Windows1252) {
+pub fn decode(bytes: Vec<u8>, encoding: Option<Encoding>) -> Result<String, String> {
+    let marked = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    if encoding == Some(Encoding::Windows1252) && !marked {
         let letter = |byte: &u8| match byte {
             0x80..=0x9f => WINDOWS[usize::from(byte - 0x80)],
             _ => char::from(*byte),
         };
         return Ok(bytes.iter().map(letter).collect());
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.contains('\0') => {
-            let line = 1 + text.split('\0').next().unwrap_or("").matches('\n').count();
-            Err(format!("line {line}: there is a zero byte in it; save the list as UTF-8"))
-        }
-        Ok(text) => Ok(text.trim_start_matches('\u{feff}').to_string()),
-        Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
-            Err(format!(
-                "line {line} is not UTF-8; save the list as UTF-8, or set encoding = \"windows-1252\" in the mapping"
-            ))
-        }
+    let text = bounded::utf8(bytes).map_err(|why| match why.contains("Latin-1") {
+        true => format!("{why}, or set encoding = \"windows-1252\" in the mapping"),
+        false => why,
+    })?;
+    match text.split_once('\0') {
+        Some((before, _)) => Err(format!(
+            "line {}: there is a zero byte in it; save the list as UTF-8",
+            1 + before.matches('\n').count()
+        )),
+        None => Ok(text),
     }
-}
-
-fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
-    let (pairs, rest) = bytes.as_chunks::<2>();
-    let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
-    let text = String::from_utf16(&units).ok().filter(|_| rest.is_empty());
-    text.ok_or("it begins as UTF-16 and is not; save the list as UTF-8".to_string())
 }
 
 /// The rows of a list.
@@ -201,13 +189,13 @@ mod tests {
             let unit = |u: u16| if big { u.to_be_bytes() } else { u.to_le_bytes() };
             "\u{feff}München;€".encode_utf16().flat_map(unit).collect()
         };
-        assert_eq!(decode(&utf16(false), None).unwrap(), "München;€");
-        assert_eq!(decode(&utf16(true), None).unwrap(), "München;€");
-        assert_eq!(decode("\u{feff}a".as_bytes(), None).unwrap(), "a");
+        assert_eq!(decode(utf16(false), None).unwrap(), "München;€");
+        assert_eq!(decode(utf16(true), None).unwrap(), "München;€");
+        assert_eq!(decode("\u{feff}a".into(), None).unwrap(), "a");
         let latin = b"SKU\nM\xfcnchen \x80";
-        assert!(decode(latin, None).unwrap_err().starts_with("line 2 is not UTF-8"));
-        assert_eq!(decode(latin, Some(Encoding::Windows1252)).unwrap(), "SKU\nMünchen €");
-        assert!(decode(b"S\0K\0U\0", None).unwrap_err().contains("zero byte"));
-        assert!(decode(&[0xff, 0xfe, 0x41], None).unwrap_err().contains("UTF-16"));
+        assert!(decode(latin.to_vec(), None).unwrap_err().contains("on line 2 is not UTF-8"));
+        assert_eq!(decode(latin.to_vec(), Some(Encoding::Windows1252)).unwrap(), "SKU\nMünchen €");
+        assert!(decode(b"S\0K\0U\0".to_vec(), None).unwrap_err().contains("zero byte"));
+        assert!(decode(vec![0xff, 0xfe, 0x41], None).unwrap_err().contains("UTF-16"));
     }
 }

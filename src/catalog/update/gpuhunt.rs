@@ -1,6 +1,6 @@
 //! What gpuhunt publishes: for each provider a zip with a CSV file, under the address of its newest version.
 
-use super::Context;
+use super::{Context, UNREADABLE, columns, readable};
 use crate::catalog::adopt::Fetched;
 use crate::catalog::facts::Source;
 use crate::catalog::price::{Market, PriceRow, decimal};
@@ -116,15 +116,20 @@ fn read(text: &str, context: &Context<'_>, version: &str, seen: jiff::civil::Dat
     };
     let mut new: BTreeMap<String, ShapeRow> = BTreeMap::new();
     let mut reader = csv::Reader::from_reader(text.as_bytes());
-    for (index, line) in reader.deserialize::<Line>().enumerate() {
-        let line = line.map_err(|e| format!("line {}: {e}", index + 2))?;
+    let headers = reader.headers().map_err(|e| e.to_string())?.clone();
+    columns(&headers, &["instance_name", "location", "price"])?;
+    for line in reader.deserialize::<Line>() {
+        let mut skip = |why: &str| *fetched.skipped.entry(why.to_string()).or_default() += 1;
+        let Some(line) = readable(line)? else {
+            skip(UNREADABLE);
+            continue;
+        };
         let (region, zone) = place(&line.location, context.provider);
         if !context.wants(&region) {
             continue;
         }
-        let mut skip = |why: &str| *fetched.skipped.entry(why.to_string()).or_default() += 1;
-        let Some(usd) = decimal(&line.price).filter(|usd| *usd > Decimal::ZERO) else {
-            skip("a price of 0, or none");
+        let Some(usd) = decimal(line.price.trim()).filter(|usd| *usd > Decimal::ZERO) else {
+            skip("a price of 0 or below, or none");
             continue;
         };
         // Capacity that is booked for a time of the calendar is another thing than an instance on demand.
@@ -132,7 +137,7 @@ fn read(text: &str, context: &Context<'_>, version: &str, seen: jiff::civil::Dat
             skip("capacity that has to be booked ahead");
             continue;
         }
-        let gpus = line.gpu_count.unwrap_or(0.0);
+        let gpus = line.gpu_count.filter(|count| count.is_finite()).unwrap_or(0.0);
         if !context.shapes.contains_key(&line.instance_name) {
             if gpus <= 0.0 || line.gpu_name.is_empty() {
                 skip("types that the catalog has no shape of");

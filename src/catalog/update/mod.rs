@@ -105,6 +105,30 @@ impl Context<'_> {
     }
 }
 
+/// Why a row of a list was passed over that has not the fields of its header, or text where a number belongs.
+const UNREADABLE: &str = "a row that cannot be read";
+
+/// A row of a list; `None` where only this one cannot be read.
+fn readable<T>(row: Result<T, csv::Error>) -> Result<Option<T>, String> {
+    match row {
+        Ok(row) => Ok(Some(row)),
+        Err(error) => match error.kind() {
+            csv::ErrorKind::Deserialize { .. }
+            | csv::ErrorKind::UnequalLengths { .. }
+            | csv::ErrorKind::Utf8 { .. } => Ok(None),
+            _ => Err(error.to_string()),
+        },
+    }
+}
+
+/// Whether a list has its columns.
+fn columns(header: &csv::StringRecord, needed: &[&str]) -> Result<(), String> {
+    match needed.iter().find(|name| !header.iter().any(|column| column == **name)) {
+        None => Ok(()),
+        Some(missing) => Err(format!("there is no column {missing}: another list, or another version of it")),
+    }
+}
+
 /// Fetches, and adopts into `tables` what passes the check. One outcome for each provider and list that was tried.
 pub fn update(tables: &mut Tables, request: &Request, mut say: impl FnMut(String)) -> Vec<Outcome> {
     let http = http::Client::new(request.timeout);

@@ -1,7 +1,7 @@
 //! SkyPilot's catalog: a CSV file a cloud. Its habits are handled here: prices of GCP's hosts and accelerators stand
 //! apart, memory is in MiB or in GiB, and an unknown price is 0.
 
-use super::Context;
+use super::{Context, UNREADABLE, columns, readable};
 use crate::catalog::adopt::Fetched;
 use crate::catalog::alias::Match;
 use crate::catalog::facts::Source;
@@ -86,14 +86,13 @@ pub(super) fn fetch(context: &Context<'_>) -> Result<Fetched, String> {
 fn read(text: &str, context: &Context<'_>) -> Result<Fetched, String> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let headers = reader.headers().map_err(|e| e.to_string())?.clone();
-    for needed in ["InstanceType", "Price", "Region"] {
-        if !headers.iter().any(|column| column == needed) {
-            return Err(format!("there is no column {needed}"));
+    columns(&headers, &["InstanceType", "Price", "Region"])?;
+    let (mut lines, mut unreadable) = (Vec::new(), 0);
+    for line in reader.deserialize::<Line>() {
+        match readable(line)? {
+            Some(line) => lines.push(line),
+            None => unreadable += 1,
         }
-    }
-    let mut lines = Vec::new();
-    for (index, line) in reader.deserialize::<Line>().enumerate() {
-        lines.push(line.map_err(|e| format!("line {}: {e}", index + 2))?);
     }
     let source = format!("skypilot-{}", context.provider);
     let parts = parts(&lines, context);
@@ -109,6 +108,9 @@ fn read(text: &str, context: &Context<'_>) -> Result<Fetched, String> {
         skipped: BTreeMap::new(),
         notes: Vec::new(),
     };
+    if unreadable > 0 {
+        fetched.skipped.insert(UNREADABLE.to_string(), unreadable);
+    }
     let mut new: BTreeMap<String, ShapeRow> = BTreeMap::new();
     for line in lines.iter().filter(|line| !line.instance_type.is_empty() && context.wants(&line.region)) {
         let known = context.shapes.get(&line.instance_type);
@@ -134,6 +136,11 @@ fn read(text: &str, context: &Context<'_>) -> Result<Fetched, String> {
                 None => host,
                 Some(part) => host.zip(part).and_then(|(host, part)| host.checked_add(part)),
             };
+            // 0 is how this list says that it does not know; what is below 0 it does not say at all.
+            let text = if market == Market::Spot { &line.spot_price } else { &line.price };
+            if decimal(text.trim()).is_some_and(|usd| usd < Decimal::ZERO) {
+                *fetched.skipped.entry("a price below 0".to_string()).or_default() += 1;
+            }
             if let Some(usd) = sum {
                 fetched.prices.push(price(line, market, usd, part.is_some(), &source, context));
             }
@@ -184,7 +191,7 @@ fn apart(
 
 fn shape(line: &Line, context: &Context<'_>, source: &str) -> ShapeRow {
     let found = context.aliases.resolve(&line.accelerator, memory_gib(&line.gpu_info), &line.instance_type);
-    let count = line.count.filter(|count| *count > 0.0).unwrap_or(1.0);
+    let count = line.count.filter(|count| *count > 0.0 && count.is_finite()).unwrap_or(1.0);
     let sizes = (line.vcpus, line.memory_gib);
     ShapeRow::listed(&line.instance_type, found.in_shape(&line.accelerator), count, sizes, source, context.today)
 }

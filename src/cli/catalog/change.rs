@@ -11,7 +11,7 @@ use crate::catalog::tables::Tables;
 use crate::catalog::update::{self, List, Request, http};
 use crate::cli::talk::Talk;
 use crate::cli::{Exit, output, today, usage};
-use crate::data_file::parse_toml;
+use crate::data_file::{bounded, parse_toml};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -131,11 +131,14 @@ pub fn update(args: UpdateArgs, talk: &Talk) -> anyhow::Result<Exit> {
 /// Takes a list of the user.
 pub fn import(args: ImportArgs, talk: &Talk) -> anyhow::Result<Exit> {
     let name = args.mapping.display().to_string();
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+    let read = |path: &Path| {
+        bounded::file(path, bounded::MOST_TEXT)
+            .map_err(|why| anyhow::anyhow!("{} cannot be read: {why}", path.display()))
+    };
     let of_list = |why: String| anyhow::anyhow!("{}: {why}", args.file.display());
-    let text = import::decode(&read(&args.mapping)?, None).map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
+    let text = import::decode(read(&args.mapping)?, None).map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
     let mapping: Mapping = parse_toml(&name, &text)?;
-    let list = import::decode(&read(&args.file)?, mapping.encoding).map_err(of_list)?;
+    let list = import::decode(read(&args.file)?, mapping.encoding).map_err(of_list)?;
     let (place, _lock) = folder(args.catalog, talk)?;
     let mut tables = tables(&place)?;
     let fetched = import::read(&mapping, &list, &tables, today()).map_err(of_list)?;
