@@ -1,7 +1,10 @@
 //! Run folders, traces, prompts and the command line.
 
+mod places;
 mod records;
 mod resume;
+mod terminal;
+mod traffic;
 
 use super::support::tiny::sizewell;
 use std::path::{Path, PathBuf};

@@ -142,7 +142,8 @@ pub(super) struct TrafficArgs {
     /// Share of each prompt that is a beginning common to all: 0.5 or 50%.
     #[arg(long, value_name = "SHARE", default_value = "0")]
     pub(super) shared_prefix: String,
-    /// Prompts of a file instead of made-up ones: JSON lines with prompt or messages, or a prompt a line.
+    /// Prompts of a file instead of made-up ones: JSON lines with prompt or messages, a JSON array of such (ShareGPT's conversations too), or a
+    /// prompt a line.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "shared_prefix"])]
     pub(super) prompts: Option<PathBuf>,
 }

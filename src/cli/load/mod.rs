@@ -93,6 +93,9 @@ struct Test {
 impl Test {
     fn begin(args: &Args, asked: Asked, opened: Opened, threads: usize, talk: &Talk) -> anyhow::Result<Self> {
         let mut record = new_record(&args.measure_args(), threads);
+        if let Some(key) = &opened.key {
+            record.environment.argv.iter_mut().for_each(|word| *word = key.hidden_in_name(word));
+        }
         record.engine = opened.engine;
         record.model = opened.model;
         record.arrival = asked.load.as_ref().map_or(args.traffic.arrivals.name().to_string(), Load::arrival);

@@ -30,6 +30,8 @@ pub(super) struct Opened {
     /// It runs on this machine.
     pub(super) is_here: bool,
     pub(super) scheduler: Option<crate::record::SchedulerRecord>,
+    /// What must stand nowhere.
+    pub(super) key: Option<Key>,
 }
 
 /// A tokenizer.json, or the one in a folder.
@@ -65,18 +67,21 @@ pub(super) fn endpoint(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Resul
     if key.is_some() && url.starts_with("http://") && !location.is_local() {
         talk.warn("the key goes to another machine without encryption: use https:// where the server has it");
     }
+    // Whatever is written or said from here on.
+    let shown = |text: &str| key.as_ref().map_or(text.to_string(), |key| key.hidden_in_name(text));
+    let place = shown(&location.to_string());
     let vocabulary = vocabulary(target.tokenizer.as_deref())?;
     let asks = Asks {
         api: target.api,
         model: target.served_model.clone().unwrap_or_default(),
         ignore_eos: !target.allow_eos,
         vocabulary: vocabulary.clone(),
-        key,
+        key: key.clone(),
     };
     let mut endpoint = Endpoint::new(&location, asks).map_err(|why| anyhow::anyhow!("--endpoint: {why}"))?;
     let served = match &target.served_model {
         Some(name) => name.clone(),
-        None => first_model(&endpoint, &location)?,
+        None => first_model(&endpoint, &location, &place)?,
     };
     endpoint = endpoint.with_model(served.clone());
     let wording = vocabulary.clone().map_or(Wording::Words, Wording::Vocabulary);
@@ -91,17 +96,17 @@ pub(super) fn endpoint(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Resul
     if target.quant.is_none() {
         notes.push("the precision of the server is not known: f16 is assumed (--quant names it)".to_string());
     }
-    let name = served.rsplit('/').next().unwrap_or(&served).to_string();
+    let name = shown(&served).rsplit('/').next().unwrap_or_default().to_string();
     Ok(Opened {
-        place: location.to_string(),
+        place,
         api: target.api.to_string(),
         engine: EngineRecord {
-            name: target.engine.clone().unwrap_or("endpoint".to_string()),
+            name: shown(target.engine.as_deref().unwrap_or("endpoint")),
             version: String::new(),
             device: "endpoint".to_string(),
             hardware: Some(match location.is_local() {
                 true => "a server on this machine".to_string(),
-                false => format!("the server at {}", location.host()),
+                false => shown(&format!("the server at {}", location.host())),
             }),
             ..EngineRecord::default()
         },
@@ -113,21 +118,22 @@ pub(super) fn endpoint(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Resul
         is_here: location.is_local(),
         scheduler: None,
         target: Arc::new(endpoint),
+        key,
     })
 }
 
 /// The first model that a server lists.
-fn first_model(endpoint: &Endpoint, location: &Location) -> anyhow::Result<String> {
+fn first_model(endpoint: &Endpoint, location: &Location, place: &str) -> anyhow::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let asked = async { tokio::time::timeout(std::time::Duration::from_secs(10), endpoint.models(location)).await };
     let models = match runtime.block_on(asked) {
         Ok(Ok(models)) => models,
-        Ok(Err(why)) => anyhow::bail!("{location}/v1/models: {why}; is the server there? --served-model names a model"),
-        Err(_) => anyhow::bail!("{location}/v1/models: no answer within 10 s; --served-model names a model"),
+        Ok(Err(why)) => anyhow::bail!("{place}/v1/models: {why}; is the server there? --served-model names a model"),
+        Err(_) => anyhow::bail!("{place}/v1/models: no answer within 10 s; --served-model names a model"),
     };
     match models.into_iter().next() {
         Some(model) => Ok(model),
-        None => anyhow::bail!("{location}/v1/models lists no model: name it with --served-model"),
+        None => anyhow::bail!("{place}/v1/models lists no model: name it with --served-model"),
     }
 }
 

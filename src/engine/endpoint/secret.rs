@@ -42,6 +42,21 @@ impl Key {
         Ok(value)
     }
 
+    /// A name, address or argument for the record, without the key where somebody put it there too: a server can call its
+    /// model as its key. A short key is looked for as a whole word only, as it may be a part of any name.
+    pub fn hidden_in_name(&self, text: &str) -> String {
+        if self.0.len() >= BEGINNING {
+            return text.replace(&self.0, HIDDEN);
+        }
+        let ends = |c: char| !(c.is_alphanumeric() || "-_.".contains(c));
+        text.split_inclusive(ends)
+            .map(|part| match part.trim_end_matches(ends) {
+                word if word == self.0 => part.replacen(word, HIDDEN, 1),
+                _ => part.to_string(),
+            })
+            .collect()
+    }
+
     /// `text` with the key, and any word that begins like it, taken out.
     pub(super) fn hidden_in(&self, text: &str) -> String {
         let mut hidden = text.replace(&self.0, HIDDEN);
@@ -77,6 +92,9 @@ mod tests {
         );
         assert_eq!(format!("{key:?}"), "[key]");
         assert_eq!(Key("ab".to_string()).hidden_in("cab"), "c[key]");
+        assert_eq!(key.hidden_in_name("org/sk-abcdef123456:8b"), "org/[key]:8b");
+        assert_eq!(key.hidden_in_name("sk-abcde"), "sk-abcde");
+        assert_eq!(Key("abc".to_string()).hidden_in_name("abc/abcd --x=abc"), "[key]/abcd --x=[key]");
         // Nothing that a key can be makes it search for ever.
         assert_eq!(Key("\"quoted".to_string()).hidden_in("no \"quote*"), "no [key]*");
         assert_eq!(Key("[key][key]x".to_string()).hidden_in("[key][ke"), "[key]");

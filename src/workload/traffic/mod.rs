@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 pub mod lengths;
+mod prompt_file;
 pub mod prompts;
 pub mod trace;
 mod trace_time;

@@ -2,7 +2,7 @@
 //! asked for and nothing else, so that a prefix cache helps no more than it would in service.
 
 use super::lengths::LengthDistribution;
-use crate::data_file::bounded;
+use super::prompt_file;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -124,27 +124,15 @@ impl PromptSource {
         Self { kind, random, gen_tokens, count: 0, nonce }
     }
 
-    /// Prompts of a file, in its order and then from its beginning again: JSON lines with `prompt` or `messages` and
-    /// perhaps `max_tokens`, or text with a prompt a line.
+    /// Prompts of a file, in its order and then from its beginning again (see [`prompt_file`](super::prompt_file)).
     pub fn read(
         path: &Path,
         vocabulary: Option<Arc<Vocabulary>>,
         gen_tokens: LengthDistribution,
         seed: u64,
     ) -> Result<Self, String> {
-        let name = path.display();
-        let text = bounded::text(path, bounded::MOST_TEXT).map_err(|e| format!("{name}: {e}"))?;
-        let mut prompts = Vec::new();
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let prompt = match line.trim_start().starts_with('{') {
-                true => json_prompt(line).map_err(|why| format!("{name}:{}: {why}", index + 1))?,
-                false => (Prompt::Text(line.to_string()), None),
-            };
-            prompts.push(prompt);
-        }
-        if prompts.is_empty() {
-            return Err(format!("{name}: no prompt in it"));
-        }
+        let count = |text: &str| vocabulary.as_ref().and_then(|vocabulary| vocabulary.count(text));
+        let prompts = prompt_file::read(path, &count)?;
         let random = Xoshiro256PlusPlus::seed_from_u64(seed);
         Ok(Self { kind: Kind::File { prompts, vocabulary }, random, gen_tokens, count: 0, nonce: 0 })
     }
@@ -186,23 +174,6 @@ impl PromptSource {
             }
         }
     }
-}
-
-fn json_prompt(line: &str) -> Result<(Prompt, Option<usize>), String> {
-    let value: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
-    let prompt = match (value.get("prompt"), value.get("messages")) {
-        (Some(Value::String(text)), None) => Prompt::Text(text.clone()),
-        (None, Some(messages @ Value::Array(list))) if !list.is_empty() => Prompt::Messages(messages.clone()),
-        _ => return Err("neither a `prompt` that is a text nor a list of `messages`".to_string()),
-    };
-    let length = match value.get("max_tokens").or(value.get("gen_tokens")) {
-        None => None,
-        Some(length) => match length.as_u64() {
-            Some(length) if length > 0 && length <= super::lengths::LONGEST as u64 => Some(length as usize),
-            _ => return Err(format!("max_tokens is {length}; it must be a whole number above 0")),
-        },
-    };
-    Ok((prompt, length))
 }
 
 /// The word or token at `place` of prompt `index`: of the shared beginning, of the number that makes it unlike all others,
