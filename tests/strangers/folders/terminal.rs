@@ -143,7 +143,7 @@ fn a_closed_or_full_stdout_makes_no_verdict_better() {
     let none = place.path().join("none");
     let mut profile = tiny::profile(place.path(), &none);
     // A case that does not fit: the job fails whoever reads of it.
-    profile.args(["--batch", "1000000"]);
+    profile.args(["--prompt", "1000"]);
     assert_eq!(closed(&mut profile), 1);
     let mut gate = sizewell();
     gate.arg("gate").arg(&folder).arg("--baseline").arg(&folder);
