@@ -3,6 +3,7 @@
 
 pub mod annotations;
 pub mod content;
+pub mod fallback;
 pub mod html;
 pub mod json;
 pub mod junit;

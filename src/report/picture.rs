@@ -1,5 +1,6 @@
 //! Plots as pixels, for what shows no SVG. The fonts are the project's own, so that every machine draws the same.
 
+use super::fallback::{self, Fallback};
 use super::plot::Plot;
 use resvg::{tiny_skia, usvg};
 use std::sync::{Arc, OnceLock};
@@ -12,21 +13,40 @@ const FAMILY: &str = "IBM Plex Sans";
 /// Pixels for each unit of the drawing: sharp on dense screens and on paper.
 const SCALE: f32 = 2.0;
 
-/// The fonts, loaded once.
+/// The fonts, and another for what they lack.
+fn with_fonts(other: Option<Fallback>) -> usvg::Options<'static> {
+    let mut fonts = usvg::fontdb::Database::new();
+    fonts.load_font_data(REGULAR.to_vec());
+    fonts.load_font_data(SEMIBOLD.to_vec());
+    if let Some(other) = other {
+        fonts.load_font_data(other.data.to_vec());
+    }
+    fonts.set_sans_serif_family(FAMILY);
+    usvg::Options { font_family: FAMILY.to_string(), fontdb: Arc::new(fonts), ..usvg::Options::default() }
+}
+
+/// The project's fonts, loaded once.
 fn options() -> &'static usvg::Options<'static> {
     static OPTIONS: OnceLock<usvg::Options<'static>> = OnceLock::new();
-    OPTIONS.get_or_init(|| {
-        let mut fonts = usvg::fontdb::Database::new();
-        fonts.load_font_data(REGULAR.to_vec());
-        fonts.load_font_data(SEMIBOLD.to_vec());
-        fonts.set_sans_serif_family(FAMILY);
-        usvg::Options { font_family: FAMILY.to_string(), fontdb: Arc::new(fonts), ..usvg::Options::default() }
-    })
+    OPTIONS.get_or_init(|| with_fonts(None))
 }
 
 /// The drawing of a plot.
 pub fn tree(plot: &Plot) -> anyhow::Result<usvg::Tree> {
-    Ok(usvg::Tree::from_str(&plot.svg, options())?)
+    let missing = fallback::missing(&plot.svg);
+    if missing.is_empty() {
+        return Ok(usvg::Tree::from_str(&plot.svg, options())?);
+    }
+    let other = fallback::find(&missing);
+    let has = |c: char| {
+        let face = other.as_ref().and_then(|font| ttf_parser::Face::parse(font.data, font.index).ok());
+        face.is_some_and(|face| face.glyph_index(c).is_some())
+    };
+    // What no font has would be drawn as nothing.
+    let lost: Vec<char> = missing.into_iter().filter(|c| !has(*c)).collect();
+    let svg: String =
+        plot.svg.chars().map(|c| if lost.contains(&c) { fallback::by_number(c) } else { c.to_string() }).collect();
+    Ok(usvg::Tree::from_str(&svg, &with_fonts(other))?)
 }
 
 /// The plot as a PNG file.

@@ -231,7 +231,7 @@ mod tests {
     fn degraded(metric: &str, delta: f64) -> QualityRow {
         let names = QualityRow::HEADER.iter().map(|name| name.to_string());
         let values = ["int8", metric, "lower", "2", "", "", "", "", "", "d"].map(String::from);
-        let ends = [delta, delta * 0.9, delta * 1.1].map(|value| value.to_string());
+        let ends = [delta, delta - 0.001, delta + 0.001].map(|value| value.to_string());
         let rest = [String::new(), String::new(), String::new(), DEGRADED.to_string()];
         QualityRow::from_fields(&names.zip(values.into_iter().chain(ends).chain(rest)).collect()).unwrap()
     }

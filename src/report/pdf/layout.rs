@@ -1,6 +1,7 @@
 //! Pages as lists of what is on them, filled from the top, and the logical tree that a screen reader follows.
 
 use super::text::{Metrics, Weight};
+use crate::report::fallback::Fallback;
 use resvg::usvg;
 use std::sync::Arc;
 
@@ -124,9 +125,9 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// An empty document.
-    pub fn new(title: &str) -> anyhow::Result<Self> {
-        let metrics = Metrics::new()?;
+    /// An empty document, with a font for what the project's lack.
+    pub fn new(title: &str, fallback: Option<Fallback>) -> anyhow::Result<Self> {
+        let mut metrics = Metrics::new(fallback)?;
         let running_title = metrics.drawable(title);
         let document = Node { kind: Kind::Document, children: Vec::new() };
         Ok(Self {

@@ -7,6 +7,7 @@ mod paint;
 mod table;
 mod text;
 
+use super::fallback::{self, Fallback};
 use super::plot::Plot;
 use super::sections::{Section, answer};
 use super::{Exporter, Report};
@@ -26,23 +27,41 @@ impl Exporter for Pdf {
     }
 
     fn export(&self, report: &Report<'_>) -> anyhow::Result<Vec<u8>> {
-        let record = &report.run().record;
-        let model = record.model.as_ref().map_or("This machine", |model| &model.name);
+        let model = report.run().record.model.as_ref().map_or("This machine", |model| &model.name);
         let title = format!("What {model} costs");
-        let mut layout = Layout::new(&title)?;
-        layout.heading(1, &title);
-        layout.paragraph(
-            &format!("measured {} on {}, report of {}", record.started_at, record.environment.hostname, report.today()),
-            Style::Note,
-        );
-        for (index, line) in answer(report).iter().enumerate() {
-            layout.paragraph(line, if index == 0 { Style::Lead } else { Style::Body });
+        let mut layout = lay_out(report, &title, None)?;
+        if !layout.metrics.missing.is_empty() {
+            let found = fallback::find(&layout.metrics.missing);
+            layout = lay_out(report, &title, found)?;
         }
-        for part in report.sections() {
-            section(&mut layout, &part, 2)?;
-        }
+        let title = layout.metrics.drawable(&title);
         paint::file(layout, &title, report.today())
     }
+}
+
+fn lay_out(report: &Report<'_>, title: &str, fallback: Option<Fallback>) -> anyhow::Result<Layout> {
+    let record = &report.run().record;
+    let mut layout = Layout::new(title, fallback)?;
+    layout.heading(1, title);
+    layout.paragraph(
+        &format!("measured {} on {}, report of {}", record.started_at, record.environment.hostname, report.today()),
+        Style::Note,
+    );
+    for (index, line) in answer(report).iter().enumerate() {
+        layout.paragraph(line, if index == 0 { Style::Lead } else { Style::Body });
+    }
+    for part in report.sections() {
+        section(&mut layout, &part, 2)?;
+    }
+    if !layout.metrics.undrawn.is_empty() {
+        let numbers: Vec<String> = layout.metrics.undrawn.iter().map(|c| fallback::by_number(*c)).collect();
+        let note = format!(
+            "No font of this system has these characters, which stand by their numbers: {}.",
+            numbers.join(" ")
+        );
+        layout.paragraph(&note, Style::Note);
+    }
+    Ok(layout)
 }
 
 fn section(layout: &mut Layout, part: &Section, level: u16) -> anyhow::Result<()> {

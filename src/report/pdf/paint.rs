@@ -1,7 +1,7 @@
 //! Laid-out pages become a file.
 
 use super::layout::{Item, Kind, Layout, PAGE};
-use super::text::Weight;
+use super::text::{Metrics, Weight};
 use crate::report::picture::{REGULAR, SEMIBOLD};
 use jiff::civil::Date;
 use krilla::color::luma;
@@ -24,6 +24,8 @@ use std::num::NonZeroU16;
 struct Fonts {
     regular: Font,
     semibold: Font,
+    /// For what they lack.
+    other: Option<Font>,
 }
 
 /// The bytes of the file.
@@ -31,7 +33,8 @@ pub fn file(mut layout: Layout, title: &str, today: Date) -> anyhow::Result<Vec<
     layout.number_pages();
     let font =
         |bytes: &'static [u8]| Font::new(bytes.into(), 0).ok_or_else(|| anyhow::anyhow!("a font cannot be read"));
-    let fonts = Fonts { regular: font(REGULAR)?, semibold: font(SEMIBOLD)? };
+    let other = layout.metrics.fallback().and_then(|other| Font::new(other.data.into(), other.index));
+    let fonts = Fonts { regular: font(REGULAR)?, semibold: font(SEMIBOLD)?, other };
     let mut document = Document::new_with(SerializeSettings { enable_tagging: true, ..SerializeSettings::default() });
     let mut marks: Vec<Vec<Identifier>> = layout.nodes.iter().map(|_| Vec::new()).collect();
     for items in &layout.pages {
@@ -39,7 +42,7 @@ pub fn file(mut layout: Layout, title: &str, today: Date) -> anyhow::Result<Vec<
         let mut page = document.start_page_with(settings);
         let mut surface = page.surface();
         for item in items {
-            paint(&mut surface, item, &fonts, &mut marks);
+            paint(&mut surface, item, (&fonts, &layout.metrics), &mut marks);
         }
         surface.finish();
         page.finish();
@@ -62,7 +65,7 @@ fn fill(grey: u8) -> Option<Fill> {
     Some(Fill { paint: luma::Color::new(grey).into(), opacity: NormalizedF32::ONE, rule: FillRule::default() })
 }
 
-fn paint(surface: &mut Surface<'_>, item: &Item, fonts: &Fonts, marks: &mut [Vec<Identifier>]) {
+fn paint(surface: &mut Surface<'_>, item: &Item, (fonts, metrics): (&Fonts, &Metrics), marks: &mut [Vec<Identifier>]) {
     let decoration = ContentTag::Artifact(Artifact::with_kind(ArtifactType::Layout));
     match item {
         Item::Text { at, size, weight, grey, text, node } => {
@@ -73,7 +76,11 @@ fn paint(surface: &mut Surface<'_>, item: &Item, fonts: &Fonts, marks: &mut [Vec
             let mark = surface.start_tagged(tag);
             surface.set_fill(fill(*grey));
             let font = if *weight == Weight::Regular { &fonts.regular } else { &fonts.semibold };
-            surface.draw_text(Point::from_xy(at.0, at.1), font.clone(), *size, text, false, TextDirection::LeftToRight);
+            for (left, is_other, part) in metrics.runs(text, *weight, *size) {
+                let font = fonts.other.as_ref().filter(|_| is_other).unwrap_or(font);
+                let at = Point::from_xy(at.0 + left, at.1);
+                surface.draw_text(at, font.clone(), *size, part, false, TextDirection::LeftToRight);
+            }
             surface.end_tagged();
             if let Some(node) = node {
                 marks[*node].push(mark);

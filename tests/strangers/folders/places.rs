@@ -161,3 +161,17 @@ fn of_imports_into_one_folder_at_once_one_wins() {
         assert!(!Run::read(&folder).unwrap().cases.is_empty());
     }
 }
+
+#[test]
+fn names_that_our_fonts_lack_are_no_question_marks_on_paper() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = example(place.path());
+    super::edit(&folder.join("run.json"), |text| text.replacen("\"hostname\": \"vm\"", "\"hostname\": \"机器\"", 1));
+    super::edit(&folder.join("cases.csv"), |text| text.replace(",smollm2-135m,", ",通义千问-7b,"));
+    for name in ["r.pdf", "plots/"] {
+        let to = format!("{}/{name}", place.path().display());
+        let out = run(&["report", folder.to_str().unwrap(), "-o", &to]);
+        assert_eq!(code(&out), 0, "{}", said(&out));
+    }
+    assert!(fs::read(place.path().join("r.pdf")).unwrap().starts_with(b"%PDF"));
+}
