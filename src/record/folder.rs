@@ -25,7 +25,7 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 #[derive(Debug, Error)]
 pub enum FolderError {
     /// The folder holds a run.
-    #[error("{0} holds a run already: continue it with --resume {0}, or choose another folder with -o")]
+    #[error("{} holds a run already: {}choose another folder with -o", .0.display(), going_on(.0, ", or "))]
     Occupied(PathBuf),
     /// The folder holds rows without a run.
     #[error("{0} holds a {1} that belongs to no run: choose another folder with -o")]
@@ -40,7 +40,7 @@ pub enum FolderError {
     #[error("{0} holds no run.json: there is no run to resume; start one with -o {0}")]
     NotARun(PathBuf),
     /// The disk is full.
-    #[error("the disk is full while writing {0}: free some space, then continue with --resume {1}")]
+    #[error("the disk is full while writing {}: free some space, then {}begin again", .0.display(), going_on(.1, ", or "))]
     DiskFull(PathBuf, PathBuf),
     /// Any other failure of the file system.
     #[error("{0}: {1}")]
@@ -48,6 +48,18 @@ pub enum FolderError {
     /// A file of the run cannot be read.
     #[error(transparent)]
     Read(#[from] reader::ReadError),
+}
+
+/// How the run in a folder is continued, where it can be; not every command can.
+fn going_on(folder: &Path, then: &str) -> String {
+    let Ok(record) = reader::read_record(folder) else { return String::new() };
+    let verb = match (&record.quality, &record.workload) {
+        _ if record.traffic.is_some() || record.import.is_some() => return String::new(),
+        (Some(_), _) => "quality",
+        (None, Some(_)) => "profile",
+        (None, None) => return String::new(),
+    };
+    format!("continue it with `sizewell {verb} --resume {}`{then}", folder.display())
 }
 
 /// An open run folder, locked for this process.

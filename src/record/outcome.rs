@@ -134,7 +134,9 @@ impl InvalidReason {
         match self {
             Self::Unsteady => "speed was still changing when warm-up ended: run longer (--workload thorough)",
             Self::Noisy => "the interval of the median is wide: raise --max-time, or use a quieter machine",
-            Self::TooFewSamples => "an iteration takes too long for the time limit: raise --max-time",
+            Self::TooFewSamples => {
+                "an iteration takes too long for the time limit: raise --max-time (of `sizewell load`: --duration, --requests)"
+            }
             Self::ForeignLoad => "other processes used the CPU: stop them and run again",
             Self::ForeignProcess => {
                 "other processes computed on the card (nvidia-smi lists them): stop them and run again"

@@ -3,6 +3,7 @@
 mod places;
 mod records;
 mod resume;
+mod suggestions;
 mod terminal;
 mod traffic;
 
