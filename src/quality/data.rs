@@ -216,6 +216,13 @@ mod tests {
                 r#"{"context":"a","choices":["b","c"],"anser":0}"#,
                 "missing field `answer`; is it what `anser` is to be?",
             ),
+            (
+                r#"{"question":"a","choices":["b","c"],"answer":0}"#,
+                "missing field `context`; is it what `question` is to be?",
+            ),
+            (r#"{"context":"a","choices":["b","c"],"answerKey":"B"}"#, "`answer`; is it what `answerKey` is to be?"),
+            (r#"{"context":"a","choices":{"text":["b","c"]},"answer":0}"#, "invalid type: map"),
+            (r#"{"context":"a","choices":null,"answer":0}"#, "invalid type: null"),
             (r#"{"context":"a","choices":["b","c"],"answer":0,"answer":1}"#, "duplicate field `answer`"),
             (r#"{"context":"a""#, "is no whole object"),
             (r#"{"context":"a \ud83d b","choices":["b","c"],"answer":0}"#, "surrogate"),

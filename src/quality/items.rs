@@ -333,6 +333,25 @@ const ALSO_CALLED: [(&str, &str); 6] = [
     ("stop_words", "stop"),
 ];
 
+/// What well-known sets and their exports call the keys that a line must have: named where one is missing, and not taken for
+/// it, as their values are letters, texts or numbers from 1 as often as places.
+const CALLED_ELSEWHERE: [(&str, &str); 14] = [
+    ("question", "context"),
+    ("query", "context"),
+    ("ctx", "context"),
+    ("options", "choices"),
+    ("endings", "choices"),
+    ("answerKey", "answer"),
+    ("answer_index", "answer"),
+    ("gold", "answer"),
+    ("target", "answer"),
+    ("label", "answer"),
+    ("sentence1", "a"),
+    ("sentence2", "b"),
+    ("similarity_score", "score"),
+    ("sentence", "text"),
+];
+
 /// The key of `absent` that `key` is nearly.
 fn nearly<'a>(key: &str, absent: &[&'a str]) -> Option<&'a str> {
     let bare = |text: &str| text.to_lowercase().replace(['_', '-', ' '], "");
@@ -354,7 +373,12 @@ fn parsed<T: Asked>(line: &str) -> Result<T, String> {
     let others =
         || keys.iter().filter(|key| !T::NEEDED.contains(&key.as_str()) && !T::OPTIONAL.contains(&key.as_str()));
     if let Some(missing) = missing.first() {
-        let meant = others().find(|key| nearly(key, &[missing]).is_some() || strsim::jaro_winkler(key, missing) > 0.8);
+        let is_meant = |key: &&String| {
+            CALLED_ELSEWHERE.contains(&(key.as_str(), missing))
+                || nearly(key, &[missing]).is_some()
+                || strsim::jaro_winkler(key, missing) > 0.8
+        };
+        let meant = others().find(is_meant);
         let meant = meant.map_or(String::new(), |key| format!("; is it what `{key}` is to be?"));
         return Err(format!("missing field `{missing}`{meant}"));
     }

@@ -10,4 +10,5 @@ mod imports;
 mod models;
 mod prices;
 mod quality;
+mod quality_runs;
 mod ranking;
