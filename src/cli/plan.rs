@@ -27,7 +27,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         return usage("what is asked of the service? --rps R, --day FILE, or --users N --think-time TIME");
     }
     let (runs, cold) = args.what.read_runs()?;
-    let request = args.what.request(cold)?;
+    let request = args.what.request(cold, talk)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
     let runs: Vec<&Run> = runs.iter().collect();
     let plan = plan(&runs, &catalog, &request).or_else(usage)?;

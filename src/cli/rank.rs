@@ -39,7 +39,7 @@ pub struct Args {
 /// Ranks runs.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let (runs, cold) = args.what.read_runs()?;
-    let request = args.what.request(cold)?;
+    let request = args.what.request(cold, talk)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
     let runs: Vec<&Run> = runs.iter().collect();
     let ranking = rank_runs(&runs, &catalog, &request).or_else(usage)?;

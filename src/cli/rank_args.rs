@@ -1,5 +1,6 @@
 //! What `rank` and `plan` are asked: lengths, limits, markets, filters, the service and its demand, the age of prices.
 
+use super::talk::Talk;
 use super::{today, usage};
 use crate::catalog::Market;
 use crate::evidence;
@@ -289,7 +290,9 @@ fn model_of(run: &Run) -> String {
 
 impl RankArgs {
     /// The request, with the cold start that one of the folders measured.
-    pub fn request(&self, measured_cold: Option<Interval>) -> anyhow::Result<RankRequest> {
+    pub fn request(&self, measured_cold: Option<Interval>, talk: &Talk) -> anyhow::Result<RankRequest> {
+        let (evidence, left_out) = evidence::read_any(&self.evidence)?;
+        left_out.iter().for_each(|file| talk.warn(format!("left out of the evidence: {file}")));
         let instance = match &self.instance {
             Some(text) => Some(MachinePrice::parse_instance(text).or_else(usage)?),
             None => None,
@@ -335,7 +338,7 @@ impl RankArgs {
             service,
             freshness: Freshness { max_age_days: self.max_age, allow_stale: self.allow_stale },
             today: today(),
-            evidence: Arc::new(evidence::read_any(&self.evidence)?.0),
+            evidence: Arc::new(evidence),
         })
     }
 

@@ -37,7 +37,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let outputs: Vec<&Path> = args.output.iter().map(PathBuf::as_path).filter(|path| !path.is_dir()).collect();
     output::check_files(&outputs, &args.what.files())?;
     // What is wrong with the settings is said before any folder is read.
-    args.what.request(None)?;
+    args.what.request(None, &Talk::new(true))?;
     let (runs, cold) = match args.what.runs.as_slice() {
         // A run of which nothing could be measured has a report too, which says why.
         [one] if coldstart::read(one)?.is_none_or(|starts| starts.is_empty()) => {
@@ -47,7 +47,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         }
         _ => args.what.read_runs()?,
     };
-    let request = args.what.request(cold)?;
+    let request = args.what.request(cold, talk)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
     let starts = starts(&args.what.runs)?;
     let runs: Vec<&Run> = runs.iter().collect();

@@ -5,6 +5,7 @@ use super::model;
 use super::observed::Observed;
 use super::source::Source;
 use crate::record::environment::Environment;
+use crate::record::plausible;
 use crate::record::run::{PowerRecord, SCHEMA_VERSION};
 use crate::record::{
     Basis, CaseKey, CaseRow, EngineRecord, ImportRecord, InvalidReason, Outcome, Run, RunRecord, RunStatus,
@@ -93,6 +94,11 @@ fn failures(observed: &mut Observed) -> Vec<InvalidReason> {
     }
     let share = failed as f64 / (failed + samples) as f64;
     (share >= MOST_FAILED).then_some(InvalidReason::FailedRequests).into_iter().collect()
+}
+
+/// Why a measurement cannot be what was measured; `None` where nothing speaks against it.
+pub fn fault(observed: &Observed) -> Option<String> {
+    plausible::fault(&case_row(observed.clone()))
 }
 
 fn case_row(mut observed: Observed) -> CaseRow {

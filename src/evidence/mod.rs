@@ -260,7 +260,10 @@ fn read_source(source: &Source, format: Option<&str>, overrides: &Overrides) -> 
                 found.skip("whose device the file does not name (--hardware says it: a card's name, or cpu)");
             }
             Some(_) if !observed.case().is_possible() => found.skip("of a batch and lengths that cannot be"),
-            Some(_) => found.observed.push(observed),
+            Some(_) => match gather::fault(&observed) {
+                Some(why) => found.skip(format!("that cannot be: {why}")),
+                None => found.observed.push(observed),
+            },
             None => found.skip("whose precision is not named (--quant says it)"),
         }
     }

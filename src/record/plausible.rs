@@ -38,8 +38,11 @@ pub(super) fn within(value: f64, lo: Option<f64>, hi: Option<f64>) -> bool {
     lo.is_none_or(|lo| lo <= value + room) && hi.is_none_or(|hi| hi >= value - room)
 }
 
+/// A value with its name.
+type Named<'a> = (&'a str, f64);
+
 /// The first pair of values, given in the order that they must have, of which the second is below the first.
-pub(super) fn out_of_order<'a>(values: &[(&'a str, Option<f64>)]) -> Option<((&'a str, f64), (&'a str, f64))> {
+pub(super) fn out_of_order<'a>(values: &[(&'a str, Option<f64>)]) -> Option<(Named<'a>, Named<'a>)> {
     let known: Vec<(&str, f64)> = values.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
     let wrong = |pair: &&[(&'a str, f64)]| pair[1].1 < pair[0].1 - pair[0].1.abs() * ROUNDING;
     known.windows(2).find(wrong).map(|pair| (pair[0], pair[1]))

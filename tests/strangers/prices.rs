@@ -94,7 +94,9 @@ fn imported(list: &str, map: &str) -> (Option<i32>, BTreeMap<String, String>, St
 
 #[test]
 fn the_lists_of_strangers_are_read_right_or_refused() {
-    let taken: [(&str, &str, &[(&str, &str)]); 7] = [
+    /// A list, how it is mapped, and the prices that it has.
+    type Taken<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let taken: [Taken<'_>; 7] = [
         ("cpu-decimal-comma.csv", "map-cpu.toml", &[("epyc-16", "1020.5"), ("epyc-4", "0.12"), ("epyc-8", "0.24")]),
         ("unknown-decimal-comma.csv", "map.toml", &[("rtx-a", "0.25"), ("rtx-b", "0.31")]),
         ("decimal-comma.csv", "map.toml", &[("H100-1", "2.99"), ("H100-8", "23.92"), ("L4-1", "0.71")]),

@@ -151,6 +151,8 @@ fn one_bad_file_never_costs_the_good_ones() {
 
 /// Highest resident memory of a command in MiB, its exit status, and what it said.
 #[cfg(target_os = "linux")]
+// It is waited for by `wait4`, which tells its memory.
+#[allow(clippy::zombie_processes)]
 fn peak(command: &mut Command) -> (u64, i32, String) {
     use std::io::Read;
     let mut child = command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
