@@ -134,7 +134,8 @@ fn some(names: &[String]) -> String {
 /// Cards of a list that the catalog does not know, and those that are one of several: a line for each.
 fn cards(tables: &Tables, fetched: &Fetched) -> Vec<String> {
     let known: BTreeSet<&str> = tables.accelerators.iter().map(|row| row.value.id.as_str()).collect();
-    let (mut unknown, mut assumed): (BTreeMap<&str, Vec<String>>, BTreeMap<&str, Vec<String>>) = Default::default();
+    let mut unknown: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut assumed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for shape in fetched.shapes.iter().filter(|shape| !shape.accelerator.is_empty()) {
         let types = match known.contains(shape.accelerator.as_str()) {
             false => unknown.entry(&shape.accelerator).or_default(),

@@ -97,7 +97,7 @@ impl Parts {
         let mut words: Vec<&str> =
             upper.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').filter(|w| !w.is_empty()).collect();
         let is_slice = |word: &&str| *word == "MIG" || *word == "VGPU" || word.contains("G.") && word.ends_with("GB");
-        if words.iter().any(|word| is_slice(&word)) {
+        if words.iter().any(|word| is_slice(word)) {
             return None;
         }
         let memory_gib = words.iter().find_map(|word| memory_of(word));

@@ -221,7 +221,7 @@ impl PriceRow {
         if usd <= Decimal::ZERO {
             return Some(("non_positive_price", format!("usd is {usd}: nothing is sold for that")));
         }
-        let Some(per_hour) = self.unit.per_hour() else { return None };
+        let per_hour = self.unit.per_hour()?;
         let hourly = usd.checked_mul(Decimal::from(per_hour)).unwrap_or(Decimal::MAX);
         Usd(hourly)
             .hourly_fault()
