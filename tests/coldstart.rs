@@ -113,16 +113,16 @@ fn the_program_updates_imports_checks_and_then_uses_it() {
     assert!(listed.contains("gpu_1x_new") && listed.contains("\"3.33\""), "{listed}");
     assert_eq!(command(&["check"]).status.code(), Some(0), "{}", text(&command(&["check"]).stdout));
     let (file, mapping) = (work.path().join("mine.csv"), work.path().join("mine.toml"));
-    std::fs::write(&file, "sku,eur\nbox,1.50\n").unwrap();
+    std::fs::write(&file, "sku,usd\nbox,1.50\n").unwrap();
     let words = "provider = \"mine\"\nclass = \"own\"\nsource = \"a quote\"\nmarket = \"on_demand\"\n\
-        observed_at = \"2026-11-01\"\n[columns]\ninstance_type = \"sku\"\nprice = \"eur\"\n";
+        observed_at = \"2026-11-01\"\n[columns]\ninstance_type = \"sku\"\nprice = \"usd\"\n";
     std::fs::write(&mapping, words).unwrap();
     let import = || command(&["import", file.to_str().unwrap(), "--mapping", mapping.to_str().unwrap()]);
     assert_eq!(import().status.code(), Some(0), "{}", text(&import().stderr));
     assert!(text(&command(&["list", "--provider", "mine"]).stdout).contains("box"));
     assert!(text(&command(&["list", "--provider", "lambda"]).stdout).contains("gpu_1x_new"), "what was there stays");
     // A file that is broken, and a folder that cannot be written, change nothing.
-    std::fs::write(&file, "sku,eur\nbox,dear\n").unwrap();
+    std::fs::write(&file, "sku,usd\nbox,dear\n").unwrap();
     assert_eq!(import().status.code(), Some(1));
     std::fs::write(place.join("prices/mine.csv"), "broken").unwrap();
     assert_eq!(command(&["check"]).status.code(), Some(1));

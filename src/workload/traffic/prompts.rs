@@ -124,7 +124,7 @@ impl PromptSource {
         Self { kind, random, gen_tokens, count: 0, nonce }
     }
 
-    /// Prompts of a file, in its order and then from its beginning again (see [`prompt_file`](super::prompt_file)).
+    /// Prompts of a file, in its order and then from its beginning again (a line, a conversation or a record is one).
     pub fn read(
         path: &Path,
         vocabulary: Option<Arc<Vocabulary>>,
