@@ -25,8 +25,8 @@ pub struct Load {
 
 impl Load {
     /// The batch: users where they wait for their answers; else what was counted; else by Little's law, the rate times the
-    /// mean time of a request (a median would leave out the queue's tail). Neither more users nor more by that law than the
-    /// load can have in flight.
+    /// mean time of a request (a median would leave out the queue's tail). Neither more users nor more by that law than were
+    /// sent, and never more than a cap lets through.
     /// `None` where the file does not say enough.
     pub fn batch(&self) -> Option<usize> {
         let is = |value: Option<f64>| value.filter(|value| value.is_finite() && *value > 0.0);
@@ -36,15 +36,14 @@ impl Load {
             Some(is(self.ttft_s)? + further)
         };
         let by_law = || Some(is(self.requests_per_s)? * is(self.e2e_s).or_else(by_parts)?);
-        let most = [self.cap, self.sent].into_iter().filter_map(is).fold(f64::INFINITY, f64::min);
-        // What was counted is so; what follows from other figures stays within what can be.
-        let (users, counted) = (is(self.users), is(self.counted));
-        let mean = match (users, counted) {
+        let below = |most: Option<f64>| is(most).unwrap_or(f64::INFINITY);
+        // What was counted is so; what follows from other figures stays within what was sent.
+        let mean = match (is(self.users), is(self.counted)) {
             (None, Some(counted)) => counted,
-            (users, _) => users.or_else(by_law)?.min(most),
+            (users, _) => users.or_else(by_law)?.min(below(self.sent)),
         };
         // A float of this size fits; what is absurd is left out by the case's own limits.
-        Some(mean.round().clamp(1.0, 1e15) as usize)
+        Some(mean.min(below(self.cap)).round().clamp(1.0, 1e15) as usize)
     }
 }
 

@@ -163,8 +163,33 @@ impl Observed {
             self.notes.retain(|note| note != NO_PROMPT);
         }
         self.gen_tokens = overrides.gen_tokens.filter(|_| self.assumed.answer).unwrap_or(self.gen_tokens);
+        self.keep_what_is_in_order();
         contradictions.extend(model::contradiction(&self.model, self.parameters, overrides));
         self.notes.extend(contradictions);
+    }
+
+    /// Leaves out percentiles that lie below the median, or the 99th below the 90th: whatever they are of, it is not the
+    /// same requests. The median is what counts, and stays.
+    fn keep_what_is_in_order(&mut self) {
+        let metrics = &mut self.metrics;
+        let times = [
+            ("TTFT", &mut metrics.ttft),
+            ("TPOT", &mut metrics.tpot),
+            ("ITL", &mut metrics.itl),
+            ("E2E", &mut metrics.e2e),
+        ];
+        for (name, time) in times {
+            let Some(time) = time else { continue };
+            for (percentile, at) in [("p90", 0), ("p99", 1)] {
+                let least = if at == 0 { time.median } else { time.p90.unwrap_or(time.median) };
+                let value = if at == 0 { &mut time.p90 } else { &mut time.p99 };
+                if value.is_some_and(|value| value.0 < least.0) {
+                    *value = None;
+                    self.notes
+                        .push(format!("{name}: its {percentile} lies below what it should lie above, and is left out"));
+                }
+            }
+        }
     }
 
     /// Takes a name of the user's for the hardware: what drives it, and how many at least.

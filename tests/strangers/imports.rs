@@ -370,6 +370,16 @@ fn failed_requests_are_counted_and_one_bad_record_stops_nothing() {
 }
 
 #[test]
+fn percentiles_below_the_median_are_left_out_and_the_record_stays() {
+    let odd = with(&text_of("vllm-good.json"), &[("p99_tpot_ms", "8.0"), ("p99_e2el_ms", "3000.0")]);
+    let reading = text(&odd, &at(Quant::Bf16)).unwrap();
+    let metrics = &row(&reading).metrics;
+    assert_eq!((metrics.tpot.unwrap().median.0, metrics.tpot.unwrap().p99), (0.01, None));
+    assert_eq!(metrics.e2e.unwrap().p99.unwrap().0, 3.0);
+    assert_eq!(row(&reading).notes, ["TPOT: its p99 lies below what it should lie above, and is left out"]);
+}
+
+#[test]
 fn one_token_is_a_prefill_and_chunks_are_said() {
     let short = file("vllm-short.json", &at(Quant::Bf16));
     let row_ = row(&short);
