@@ -84,8 +84,10 @@ fn rows(source: &Source, found: &mut Found) -> Vec<Value> {
             }
             Some(cells) => match row(&header, &cells) {
                 Ok(mut record) => {
-                    record.insert("gpu_info".into(), cards.join(", ").into());
-                    record.insert("cards_unknown".into(), (cards.is_empty() && !none_found).into());
+                    // An empty text says that none was found; where nothing says so, a card was there.
+                    if none_found || !cards.is_empty() {
+                        record.insert("gpu_info".into(), cards.join(", ").into());
+                    }
                     record.insert("build_commit".into(), commit.into());
                     records.push(Value::Object(record));
                 }

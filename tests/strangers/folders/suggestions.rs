@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Options of other tools, which messages about their files name.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "--features",
+    "--merge",
     "--output-file",
     "--output-format",
     "--output-path",
