@@ -76,12 +76,18 @@ fn every_option_that_is_suggested_exists_in_the_command_that_says_so() {
         command.get_subcommands().map(|verb| (verb.get_name().to_string(), options(verb))).collect();
     let all: BTreeSet<String> = by_verb.values().flatten().cloned().collect();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut seen = 0;
+    let (mut seen, mut wrong) = (0, Vec::new());
     for path in files(&source) {
         let place = path.strip_prefix(&source).unwrap();
+        // What to do with files of other tools is said in their words.
+        if place == Path::new("evidence/known.rs") {
+            continue;
+        }
         let names = named(&std::fs::read_to_string(&path).unwrap());
         for name in names.iter().filter(|name| !OTHERS.contains(&name.as_str())) {
-            assert!(all.contains(name), "{} names {name}, which no command has", place.display());
+            if !all.contains(name) {
+                wrong.push(format!("{} names {name}, which no command has", place.display()));
+            }
             seen += 1;
         }
         let mut parts = place.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
@@ -94,9 +100,12 @@ fn every_option_that_is_suggested_exists_in_the_command_that_says_so() {
             let Some(own) = by_verb.get(verb) else { continue };
             // The cold start's own process is another command.
             let missing: Vec<_> = names.iter().filter(|name| !own.contains(*name) && !probe(verb, name)).collect();
-            assert!(missing.is_empty(), "`{verb}` says {missing:?} in {}, which it has not", place.display());
+            if !missing.is_empty() {
+                wrong.push(format!("`{verb}` says {missing:?} in {}, which it has not", place.display()));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(seen > 80, "texts are read at all: {seen}");
 }
 
