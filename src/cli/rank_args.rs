@@ -363,11 +363,7 @@ impl RankArgs {
         }
         self.choose("model", &self.model, &mut profiles, model_of)?;
         self.choose("engine", &self.engine, &mut profiles, |run| run.record.engine.name.clone())?;
-        let mut profiles = self.arrived(gathered(profiles))?;
-        if profiles.len() > 1 {
-            // The one that projections are from is the same whatever the order of the folders, but for the first of them.
-            profiles.iter_mut().for_each(|run| run.cases.sort_by_key(|row| (row.key.case, row.key.arrival.clone())));
-        }
+        let profiles = self.arrived(gathered(profiles))?;
         let model = |run: &Run| run.record.model.as_ref().map(|model| model.name.clone());
         if let Some(other) = started.iter().find(|run| model(run) != model(&profiles[0])) {
             return usage(format!(

@@ -137,11 +137,3 @@ pub struct InstanceRecord {
     #[schemars(with = "Option<String>")]
     pub usd_per_hour: Option<rust_decimal::Decimal>,
 }
-
-impl InstanceRecord {
-    /// What is wrong with the price that a record says, for whoever reads it.
-    pub fn fault(&self) -> Option<String> {
-        let why = crate::units::Usd(self.usd_per_hour?).hourly_fault()?;
-        Some(format!("environment.instance.usd_per_hour: {why}"))
-    }
-}

@@ -12,7 +12,7 @@ const ROUNDING: f64 = 1e-3;
 ///
 /// The most is far beyond any hardware: it finds slips of a unit and overflow, not good luck.
 pub(super) fn range(name: &str) -> Option<(f64, f64)> {
-    let kinds: [(&str, f64); 14] = [
+    let kinds: [(&str, f64); 13] = [
         // Rates before times: both end in `_s`.
         ("tokens_per_s", 1e12),
         ("_per_s", 1e12),
@@ -25,7 +25,6 @@ pub(super) fn range(name: &str) -> Option<(f64, f64)> {
         ("_w", 1e9),
         ("_mhz", 1e6),
         ("_s", 1e9),
-        ("usd_per_hour", 1e7),
         ("_usd", 1e12),
         ("_per_token", 1e12),
     ];

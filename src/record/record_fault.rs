@@ -4,6 +4,7 @@
 use super::outcome::Basis;
 use super::plausible::{out_of_order, range, within};
 use super::run::RunRecord;
+use crate::units::Usd;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -70,12 +71,9 @@ fn plain(key: &str, value: &Value) -> Option<String> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
         // Money is written as text, to be exact.
-        Value::String(text) if key == "usd_per_hour" => text.trim().parse().ok()?,
+        Value::String(text) if key == "usd_per_hour" => return Usd(text.trim().parse().ok()?).hourly_fault(),
         _ => return None,
     };
-    if key == "usd_per_hour" && number <= 0.0 {
-        return Some(format!("{number} is no price: it must be above 0"));
-    }
     if SHARES.contains(&key) && !(0.0..=1.0).contains(&number) {
         return Some(format!("{number} is no share from 0 to 1"));
     }

@@ -87,10 +87,19 @@ fn a_column_that_stands_twice_and_a_cut_end_are_said() {
 }
 
 /// What stands in run.json, what it is replaced by, and what is said.
-const RECORD: [(&str, &str, &str); 15] = [
-    ("\"usd_per_hour\": null", "\"usd_per_hour\": \"-5\"", "`environment.instance.usd_per_hour`: -5 is no price"),
+const RECORD: [(&str, &str, &str); 16] = [
+    (
+        "\"usd_per_hour\": null",
+        "\"usd_per_hour\": \"-5\"",
+        "`environment.instance.usd_per_hour`: -5 USD an hour: a price must be above 0",
+    ),
     ("\"usd_per_hour\": null", "\"usd_per_hour\": -5", "invalid type: integer `-5`"),
-    ("\"usd_per_hour\": null", "\"usd_per_hour\": \"0\"", "`environment.instance.usd_per_hour`: 0 is no price"),
+    (
+        "\"usd_per_hour\": null",
+        "\"usd_per_hour\": \"0\"",
+        "`environment.instance.usd_per_hour`: 0 USD an hour: a price must be above 0",
+    ),
+    ("\"usd_per_hour\": null", "\"usd_per_hour\": \"1000000000\"", "1000000000 USD an hour: no machine costs more"),
     ("\"engine_threads\": 2", "\"engine_threads\": 0", "`environment.cpu.engine_threads`: 0 threads"),
     ("\"engine_threads\": 2", "\"engine_threads\": -2", "invalid value: integer `-2`"),
     ("\"engine_threads\": 2", "\"engine_threads\": 20000000000", "more than any machine has"),

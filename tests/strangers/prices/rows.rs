@@ -94,14 +94,3 @@ fn the_clock_is_read_in_one_place() {
         }
     }
 }
-
-#[test]
-fn a_price_of_a_record_is_held_to_the_same_bounds() {
-    let of = |usd: &str| sizewell::record::environment::InstanceRecord {
-        usd_per_hour: Some(usd.parse().unwrap()),
-        ..Default::default()
-    };
-    assert!(of("-5").fault().unwrap().contains("usd_per_hour: -5 USD an hour: a price must be above 0"));
-    assert!(of("0").fault().is_some() && of("1000000000").fault().is_some());
-    assert_eq!((of("5").fault(), sizewell::record::environment::InstanceRecord::default().fault()), (None, None));
-}
