@@ -55,10 +55,7 @@ struct Kept {
     evaluations: Vec<Evaluation>,
 }
 
-/// The file of the variant at this place.
-pub fn file_name(index: usize) -> String {
-    format!("quality-{index}.finished.json")
-}
+pub use crate::record::quality_record::finished_file as file_name;
 
 impl Finished {
     /// The text of its file.

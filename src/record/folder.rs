@@ -5,6 +5,7 @@
 //! the system drops with the process, keeps two runs apart.
 
 use super::case_row::CaseRow;
+use super::quality_record::finished_file;
 use super::reader;
 use super::run::RunRecord;
 use super::sample::{PowerRow, SampleRow};
@@ -56,6 +57,8 @@ fn going_on(folder: &Path, then: &str) -> String {
     let verb = match (&record.quality, &record.workload) {
         _ if record.traffic.is_some() || record.import.is_some() => return String::new(),
         (Some(_), _) => "quality",
+        // Killed between the first variant's file and the record that speaks of it.
+        _ if folder.join(finished_file(0)).exists() => "quality",
         (None, Some(_)) => "profile",
         (None, None) => return String::new(),
     };

@@ -109,3 +109,8 @@ pub struct CalibrationRecord {
     /// Tokens of each.
     pub context: usize,
 }
+
+/// The file that keeps what is finished of the variant at this place, while others are not.
+pub fn finished_file(index: usize) -> String {
+    format!("quality-{index}.finished.json")
+}
