@@ -1,6 +1,6 @@
 //! Where a run comes from: program, host, CPU, instance.
 
-use crate::units::{Bytes, Watts};
+use crate::units::{Bytes, Seconds, Watts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Environment {
     pub cpu: CpuRecord,
     /// Memory of the machine, or of the container where that is less.
     pub memory_bytes: Bytes,
+    /// What this process may use of the machine, where that is less than all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsRecord>,
     /// NUMA nodes.
     pub numa_nodes: usize,
     /// The cloud instance, as far as it can be told without the network.
@@ -36,6 +39,35 @@ pub struct Environment {
     /// NVIDIA cards of the machine, whether the run uses them or not.
     #[serde(default)]
     pub gpus: Vec<GpuRecord>,
+}
+
+/// What the system grants a process of its machine: by control groups (containers), and by limits of processes.
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
+pub struct LimitsRecord {
+    /// CPUs' worth of time that the process may use, such as 0.5; absent without a quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<f64>,
+    /// The period of the quota: when it is used up, all threads stand until the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota_period_s: Option<Seconds>,
+    /// The file that sets the quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota_from: Option<String>,
+    /// CPUs of the process's group, such as `0-3,8`, where they are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpuset: Option<String>,
+    /// The lowest limit of memory; absent where it is not below the machine's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<Bytes>,
+    /// What was used of it when the run began, without cached files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_used_bytes: Option<Bytes>,
+    /// The file or the limit of the process that sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_from: Option<String>,
+    /// Memory that may be swapped out; 0 where none may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_bytes: Option<Bytes>,
 }
 
 /// The CPU as the system describes it.
