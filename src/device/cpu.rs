@@ -1,8 +1,8 @@
 //! The CPU as the system describes it.
 
-use super::limits::{CpuQuota, Limits};
+use super::limits::Limits;
 use crate::record::environment::CpuRecord;
-use crate::units::{Bytes, digits_plain};
+use crate::units::Bytes;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -86,30 +86,6 @@ pub fn default_threads() -> usize {
         Some(quota) => cores.min(quota.threads()),
         None => cores,
     }
-}
-
-/// Why `threads` are more than this process can run at once, where they are, and what to do.
-pub fn too_many_threads(threads: usize) -> Option<String> {
-    beyond(threads, allowed_cpus().len(), Limits::read(Path::new("/")).quota.as_ref())
-}
-
-fn beyond(threads: usize, cpus: usize, quota: Option<&CpuQuota>) -> Option<String> {
-    let many = |count: usize| if count == 1 { "" } else { "s" };
-    if threads > cpus {
-        return Some(format!(
-            "{threads} threads share {cpus} CPU{}: they take turns, and are no faster; --threads {cpus} is the most that run \
-             at once",
-            many(cpus)
-        ));
-    }
-    let quota = quota.filter(|quota| threads as f64 > quota.cpus && threads > quota.threads())?;
-    Some(format!(
-        "{threads} threads share a quota of {} CPUs ({}): all of them are stopped when it is used up; --threads {} is the most \
-         that run all the time",
-        digits_plain(quota.cpus),
-        quota.from,
-        quota.threads()
-    ))
 }
 
 /// A list of CPUs in the form that [`parse_cpu_list`] reads.
@@ -235,17 +211,6 @@ mod tests {
         let cpu = describe(empty.path());
         assert_eq!(cpu.model, "unknown");
         assert!(cpu.caches_bytes.is_empty());
-    }
-
-    #[test]
-    fn more_threads_than_can_run_are_named_with_the_remedy() {
-        let quota = |cpus| CpuQuota { cpus, from: "/sys/fs/cgroup/cpu.max".into(), ..CpuQuota::default() };
-        assert_eq!(beyond(2, 2, None), None);
-        assert!(beyond(8, 2, None).unwrap().contains("8 threads share 2 CPUs"));
-        assert!(beyond(2, 4, Some(&quota(1.5))).unwrap().contains("a quota of 1.5 CPUs (/sys/fs/cgroup/cpu.max)"));
-        assert!(beyond(2, 4, Some(&quota(1.5))).unwrap().contains("--threads 1 "));
-        assert_eq!(beyond(2, 4, Some(&quota(2.0))), None);
-        assert_eq!(beyond(1, 4, Some(&quota(0.05))), None, "there is no less than one");
     }
 
     #[test]

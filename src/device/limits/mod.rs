@@ -77,6 +77,19 @@ fn cpuset(groups: &Groups) -> Option<Vec<usize>> {
     parse_cpu_list(&list).ok()
 }
 
+/// Processes that the system has killed for want of memory: in this process's group, or where groups do not count them, in
+/// the whole system.
+pub fn out_of_memory(root: &Path) -> Option<u64> {
+    let count = |path: std::path::PathBuf| {
+        let text = read(path)?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    };
+    let groups = Groups::find(root);
+    let unified = groups.unified.first().and_then(|level| count(level.join("memory.events")));
+    let own = unified.or_else(|| count(groups.memory.first()?.join("memory.oom_control")));
+    own.or_else(|| count(root.join("proc/vmstat")))
+}
+
 /// A path within `root` as the process sees it.
 fn seen(root: &Path, path: &Path) -> String {
     Path::new("/").join(path.strip_prefix(root).unwrap_or(path)).display().to_string()

@@ -3,6 +3,7 @@
 use super::super::cpu::read;
 use super::groups::Groups;
 use super::seen;
+use crate::record::environment::whole_cpus;
 use crate::units::Seconds;
 use std::path::{Path, PathBuf};
 
@@ -20,15 +21,14 @@ pub struct CpuQuota {
 }
 
 impl CpuQuota {
-    /// Threads that run all the time without being stopped: whole CPUs of the quota, and one at least. One more would have
-    /// all of them stopped within each period, and threads that work together wait for each other at every step.
+    /// Threads that run all the time without being stopped.
     pub fn threads(&self) -> usize {
-        (self.cpus + 1e-9).floor().max(1.0) as usize
+        whole_cpus(self.cpus)
     }
 }
 
 /// How often and how long a group was stopped since it was made.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Throttling {
     /// CPUs of its quota.
     pub cpus: f64,

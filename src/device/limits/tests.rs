@@ -200,3 +200,16 @@ fn limits_of_the_process_count_what_it_has_mapped() {
     let tightest = limits.tightest_memory().unwrap();
     assert_eq!((tightest.left(), tightest.from.as_str()), (Bytes(497_600.0), "RLIMIT_DATA (ulimit -d)"));
 }
+
+#[test]
+fn kills_for_want_of_memory_are_counted_where_they_are_counted() {
+    let tree = Tree::new(&[("proc/vmstat", "pgfault 3\noom_kill 7\n"), ("proc/self/cgroup", "3:memory:/a\n0::/\n")]);
+    tree.write("proc/self/mountinfo", &first_version("/"));
+    assert_eq!(out_of_memory(tree.0.path()), Some(7));
+    tree.write("sys/fs/cgroup/memory/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
+    assert_eq!(out_of_memory(tree.0.path()), Some(2));
+    tree.write("proc/self/mountinfo", V2);
+    tree.write("sys/fs/cgroup/memory.events", "low 0\noom 4\noom_kill 3\n");
+    assert_eq!(out_of_memory(tree.0.path()), Some(3));
+    assert_eq!(out_of_memory(Tree::new(&[]).0.path()), None);
+}
