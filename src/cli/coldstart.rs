@@ -3,7 +3,7 @@
 
 use super::measure_args::{KernelsArg, MeasureArgs};
 use super::progress::{stop_on_signal, stop_was_asked};
-use super::setup::{cuda_engine, default_folder, model_record, new_record, open_card};
+use super::setup::{cuda_engine, default_folder, model_record, new_record, open_card, warn_of_threads};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::{DeviceId, page_cache};
@@ -117,6 +117,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     model.weights.check_quant(quant).or_else(usage)?;
     what.quant = Some(quant);
     let mut record = new_record(&MeasureArgs::default(), engine_threads);
+    warn_of_threads(&record.environment, talk);
     if let Some(card) = open_card(what.device)? {
         record.engine = cuda_engine(&card);
     }

@@ -51,6 +51,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             }
         ),
     ];
+    if let Some(limits) = &environment.limits {
+        table.notes.push(format!("limits: {}; {} threads by default", limits.in_words(), cpu.engine_threads));
+    }
     output::table(&table)?;
     Ok(Exit::Done)
 }

@@ -16,8 +16,8 @@ use crate::measure::profile::profile;
 use crate::measure::runner::Bench;
 use crate::power::limit::{LimitGuard, PowerLimit};
 use crate::power::{self, PowerSource};
-use crate::record::{Ceiling, Outcome, Run};
-use crate::units::{Bytes, Seconds, Watts};
+use crate::record::{Ceiling, Outcome, Run, STOPPED_BY_QUOTA};
+use crate::units::{Bytes, Seconds, Watts, digits_plain};
 use std::path::Path;
 use std::time::Duration;
 
@@ -248,7 +248,17 @@ fn idle_power(
 pub fn measure_ceilings(threads: usize, seconds_each: f64, talk: &Talk) -> Vec<Ceiling> {
     talk.say(format!("measuring the ceilings of this machine on {threads} threads"));
     let settings = Settings { threads, time_each: Duration::from_secs_f64(seconds_each) };
-    ceilings::measure(&settings, &mut |_, _| ())
+    let monitor = ActivityMonitor::new(Path::new("/"));
+    let before = monitor.counters();
+    let mut measured = ceilings::measure(&settings, &mut |_, _| ());
+    // The best of many samples runs between two stops: it is what the hardware can do, and not what is granted of it.
+    let stopped = before.zip(monitor.counters()).and_then(|(before, after)| before.stopped_until(&after));
+    if let Some(stopped) = stopped {
+        let quota = digits_plain(stopped.cpus);
+        talk.warn(format!("{STOPPED_BY_QUOTA} of {quota} CPUs: ceilings are those of the hardware between two stops"));
+        measured.iter_mut().for_each(|ceiling| ceiling.how += &format!(", between stops by a quota of {quota} CPUs"));
+    }
+    measured
 }
 
 /// Measures the ceilings of a card, and says what could not be measured.

@@ -125,6 +125,8 @@ impl Differences {
         self.add("hardware threads to run on", &old.threads, &new.threads);
         self.add("threads (--threads)", &old.engine_threads, &new.engine_threads);
         self.add_absent("CPUs that the engine is pinned to (--pin)", &old.pinned_to, &new.pinned_to);
+        let limits = |environment: &Environment| environment.limits.as_ref().map(|limits| limits.cpus_in_words());
+        self.add_absent("the quota of CPU time", &limits(then).flatten(), &limits(now).flatten());
         self.add_absent("the hypervisor", &old.hypervisor, &new.hypervisor);
         self.add_absent("the frequency governor", &old.governor, &new.governor);
     }

@@ -15,7 +15,7 @@ use crate::power::limit::{LimitGuard, PowerLimit};
 use crate::power::{self, PowerSource};
 use crate::record::Basis;
 use crate::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION};
-use crate::record::{RunFolder, RunRecord, RunStatus};
+use crate::record::{Environment, RunFolder, RunRecord, RunStatus};
 use crate::units::Watts;
 use crate::workload::Sweep;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,7 @@ pub fn start(
     let model = Opened::open(model, args.seed(), talk.shows_progress())?;
     let sweep = with_native_levels(sweep, args, &model).for_model(model.about().shape).or_else(usage)?;
     let mut record = new_record(args, engine_threads);
+    warn_of_threads(&record.environment, talk);
     let card = open_card(part.device)?;
     if let Some(card) = &card {
         record.engine = cuda_engine(card);
@@ -193,6 +194,13 @@ pub(super) fn cpu_engine() -> EngineRecord {
             "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)"
                 .to_string(),
         ..EngineRecord::default()
+    }
+}
+
+/// Says where more threads were asked for than can run at once.
+pub fn warn_of_threads(environment: &Environment, talk: &Talk) {
+    if let Some(why) = environment.crowded() {
+        talk.warn(why);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The CPU as the system describes it.
 
+use super::limits::Limits;
 use crate::record::environment::CpuRecord;
 use crate::units::Bytes;
 use std::collections::HashSet;
@@ -50,8 +51,18 @@ pub fn describe(root: &Path) -> CpuRecord {
     }
 }
 
-/// The CPUs that this process may run on.
+/// The CPUs that this process may run on: its affinity, within the set of its control group.
 pub fn allowed_cpus() -> Vec<usize> {
+    let affinity = affinity();
+    let within = Limits::read(Path::new("/")).cpuset.map(|set| {
+        let both = affinity.iter().copied().filter(|cpu| set.contains(cpu));
+        both.collect::<Vec<_>>()
+    });
+    // A set that leaves nothing is that of another view of the groups.
+    within.filter(|cpus| !cpus.is_empty()).unwrap_or(affinity)
+}
+
+fn affinity() -> Vec<usize> {
     #[cfg(target_os = "linux")]
     if let Ok(set) = rustix::thread::sched_getaffinity(None) {
         let cpus: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
@@ -62,12 +73,35 @@ pub fn allowed_cpus() -> Vec<usize> {
     (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
 }
 
-/// Threads that an engine should use: one for each physical core, no more than the CPU quota of the container.
+/// The CPUs that the system runs on, whether this process may use them or not.
+pub(super) fn online(root: &Path) -> Vec<usize> {
+    let list = read(root.join("sys/devices/system/cpu/online"));
+    list.and_then(|list| parse_cpu_list(&list).ok()).unwrap_or_default()
+}
+
+/// Threads that an engine should use: one for each physical core, no more than a CPU quota lets run all the time.
 pub fn default_threads() -> usize {
-    let sys = Path::new("/sys/devices/system/cpu");
-    // available_parallelism honours the quota of cgroups, which the affinity mask does not show.
-    let quota = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
-    physical_cores(sys, &allowed_cpus()).clamp(1, quota.max(1))
+    let cores = physical_cores(Path::new("/sys/devices/system/cpu"), &allowed_cpus());
+    match Limits::read(Path::new("/")).quota {
+        Some(quota) => cores.min(quota.threads()),
+        None => cores,
+    }
+}
+
+/// A list of CPUs in the form that [`parse_cpu_list`] reads.
+pub fn in_words(cpus: &[usize]) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for cpu in cpus {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == *cpu => *last = *cpu,
+            _ => ranges.push((*cpu, *cpu)),
+        }
+    }
+    let words = ranges.into_iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    words.collect::<Vec<_>>().join(",")
 }
 
 /// Parses a CPU list such as `0-3,8`.
@@ -181,6 +215,7 @@ mod tests {
 
     #[test]
     fn cpu_lists_parse() {
+        assert_eq!((in_words(&[0, 1, 2, 8]), in_words(&[])), ("0-2,8".to_string(), String::new()));
         assert_eq!(parse_cpu_list("0-2,8,1"), Ok(vec![0, 1, 2, 8]));
         for bad in ["", "a", "3-1", "0-99999999", "1,,2"] {
             assert!(parse_cpu_list(bad).is_err(), "{bad}");

@@ -1,6 +1,7 @@
 //! What is here, what is not, and why: the facts behind `sizewell devices` and every record's environment.
 
 use super::cuda::{self, CardFacts, CudaError};
+use super::limits::Limits;
 use super::{cpu, instance, memory, nvidia};
 use crate::record::environment::{Environment, GpuRecord, Partition};
 use crate::units::Bytes;
@@ -24,6 +25,7 @@ pub fn environment(argv: Vec<String>, engine_threads: usize, pinned_to: Option<S
         os: format!("{} {} ({})", text(uname.sysname()), text(uname.release()), distribution(root)),
         cpu,
         memory_bytes: memory::total(),
+        limits: Limits::read(root).record(memory::machine(), &cpu::online(root)),
         numa_nodes: numa_nodes(root),
         instance: instance::recognise(root),
         load_average: cpu::read(root.join("proc/loadavg")).and_then(|t| t.split(' ').next()?.parse().ok()),

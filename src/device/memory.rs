@@ -1,6 +1,6 @@
 //! Memory of the machine and of this process.
 
-use super::cpu::read;
+use super::limits::Limits;
 use crate::units::Bytes;
 use std::path::Path;
 
@@ -12,34 +12,30 @@ fn kilobytes(path: &str, key: &str) -> Option<Bytes> {
     Some(Bytes(number * 1024.0))
 }
 
-/// Limit and use of the container's memory, where it has a limit (cgroup versions 2 and 1).
-fn cgroup() -> Option<(Bytes, Bytes)> {
-    let pairs = [
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ];
-    pairs.into_iter().find_map(|(limit, used)| {
-        let number = |path: &str| read(Path::new(path))?.parse::<f64>().ok();
-        // A limit near the word size means none.
-        Some((Bytes(number(limit).filter(|limit| *limit < 1e15)?), Bytes(number(used)?)))
-    })
+/// Memory of the machine, or of this process where a limit leaves it less.
+pub fn total() -> Bytes {
+    let machine = machine();
+    let lowest = Limits::read(Path::new("/")).lowest_memory().map(|lowest| lowest.limit);
+    lowest.filter(|limit| limit.0 < machine.0 || machine.0 == 0.0).unwrap_or(machine)
 }
 
-/// Memory of the machine, or of the container where that is less.
-pub fn total() -> Bytes {
-    let machine = kilobytes("/proc/meminfo", "MemTotal").unwrap_or(Bytes(0.0));
-    match cgroup() {
-        Some((limit, _)) if limit.0 < machine.0 => limit,
-        _ => machine,
-    }
+/// Memory of the machine, whatever of it this process may use.
+pub fn machine() -> Bytes {
+    kilobytes("/proc/meminfo", "MemTotal").unwrap_or(Bytes(0.0))
 }
 
 /// Memory that can still be had without swapping.
 pub fn available() -> Bytes {
+    available_and_why().0
+}
+
+/// The same, and what limits it where that is not the machine.
+pub fn available_and_why() -> (Bytes, Option<String>) {
     let machine = kilobytes("/proc/meminfo", "MemAvailable").unwrap_or(Bytes(f64::MAX));
-    match cgroup() {
-        Some((limit, used)) => Bytes(machine.0.min((limit.0 - used.0).max(0.0))),
-        None => machine,
+    let limits = Limits::read(Path::new("/"));
+    match limits.tightest_memory().filter(|tightest| tightest.left().0 < machine.0) {
+        Some(tightest) => (tightest.left(), Some(format!("{} by {}", tightest.limit, tightest.from))),
+        None => (machine, None),
     }
 }
 

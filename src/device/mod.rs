@@ -7,6 +7,7 @@ pub mod cuda;
 pub mod id;
 pub mod instance;
 pub mod inventory;
+pub mod limits;
 pub mod memory;
 pub mod nvidia;
 pub mod page_cache;

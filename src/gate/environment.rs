@@ -48,6 +48,7 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("governor", or_none(cpu.governor.clone())),
         ("hypervisor", or_none(cpu.hypervisor.clone())),
         ("memory", env.memory_bytes.human()),
+        ("limits", or_none(env.limits.as_ref().map(|limits| limits.lasting().in_words()))),
         ("power limit", or_none(record.power.limit_w.map(Quantity::human))),
         ("seed", record.seed.to_string()),
         ("requests arrive", record.arrival.clone()),

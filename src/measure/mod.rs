@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod coldstart;
+pub mod delivered;
 pub mod energy;
 pub mod load;
 pub mod overhead;

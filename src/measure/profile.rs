@@ -2,9 +2,14 @@
 
 use super::Observer;
 use super::runner::{Bench, run_case};
+use crate::device::limits;
 use crate::engine::Engine;
-use crate::record::folder::FolderError;
-use crate::record::{CaseKey, RunFolder, RunRecord, RunStatus};
+use crate::record::folder::{Attempt, FolderError};
+use crate::record::{CaseKey, CaseRow, FailureKind, InvalidReason, Outcome, RunFolder, RunRecord, RunStatus};
+use std::path::Path;
+
+/// A case in which the process died so often is not begun again, whoever killed it.
+const MOST_ATTEMPTS: u32 = 3;
 
 /// Runs the cases of the record's workload into `folder`. Returns whether all of them have a row now; `false` means
 /// that the user stopped it.
@@ -25,18 +30,55 @@ pub fn profile(
             return finish(folder, record, RunStatus::Interrupted);
         }
         observer.case_started(index, total, &key);
-        let Some(result) = run_case(engine, key, bench, observer) else {
+        let earlier = folder.died_in.take_if(|attempt| attempt.case_id == key.id());
+        let out_of_memory = limits::out_of_memory(Path::new("/"));
+        if let Some(why) = earlier.as_ref().and_then(|earlier| deadly(earlier, out_of_memory)) {
+            let row = CaseRow::unmeasured(key, FailureKind::Killed, why);
+            folder.append(&row, &[], &[])?;
+            folder.nothing_begun();
+            observer.case_finished(&row);
+            continue;
+        }
+        let times = earlier.map_or(0, |earlier| earlier.times) + 1;
+        folder.begin(&Attempt { case_id: key.id(), times, out_of_memory })?;
+        let Some(mut result) = run_case(engine, key, bench, observer) else {
+            folder.nothing_begun();
             return finish(folder, record, RunStatus::Interrupted);
         };
+        doubt_of_threads(record, &mut result.row);
         if let Some(load) = result.load {
             record.loads.retain(|known| known.quant != load.quant);
             record.loads.push(load);
             folder.write_record(record)?;
         }
         folder.append(&result.row, &result.samples, &result.power)?;
+        folder.nothing_begun();
         observer.case_finished(&result.row);
     }
     finish(folder, record, RunStatus::Complete)
+}
+
+/// Why a case in whose midst an earlier process died is not begun again; `None` where it may have been chance.
+fn deadly(earlier: &Attempt, out_of_memory: Option<u64>) -> Option<String> {
+    let killed = earlier.out_of_memory.zip(out_of_memory).is_some_and(|(then, now)| now > then);
+    let advice = "choose smaller cases, or a machine or a container with more memory";
+    match (killed, earlier.times >= MOST_ATTEMPTS) {
+        (true, _) => Some(format!("out of memory: the system killed the process in this case; {advice}")),
+        (false, true) => Some(format!(
+            "the process was killed {} times in this case, probably for want of memory; {advice}",
+            earlier.times
+        )),
+        (false, false) => None,
+    }
+}
+
+/// More threads than can run at once make a case doubtful.
+fn doubt_of_threads(record: &RunRecord, row: &mut CaseRow) {
+    let crowded = record.environment.crowded().filter(|_| row.outcome == Outcome::Ok && row.key.device == "cpu");
+    if let Some(why) = crowded {
+        row.invalid.push(InvalidReason::TooManyThreads);
+        row.notes.push(why);
+    }
 }
 
 fn finish(folder: &RunFolder, record: &mut RunRecord, status: RunStatus) -> Result<bool, FolderError> {
@@ -60,4 +102,19 @@ pub fn case_keys(record: &RunRecord) -> Vec<CaseKey> {
             arrival: None,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_that_was_killed_for_memory_is_not_begun_again_and_chance_has_three_goes() {
+        let earlier = |times, out_of_memory| Attempt { case_id: "c".into(), times, out_of_memory };
+        assert!(deadly(&earlier(1, Some(4)), Some(5)).unwrap().contains("out of memory"));
+        assert_eq!(deadly(&earlier(1, Some(4)), Some(4)), None);
+        assert_eq!(deadly(&earlier(2, None), Some(4)), None);
+        assert_eq!(deadly(&earlier(2, Some(9)), Some(1)), None, "another container counts anew");
+        assert!(deadly(&earlier(3, Some(4)), Some(4)).unwrap().contains("killed 3 times"));
+    }
 }

@@ -1,6 +1,7 @@
 //! One case: prepare, warm up, measure, summarise. A failure becomes a row.
 
 use super::clock::Clock;
+use super::delivered::{LEAST_PERIODS, deliver};
 use super::energy::{self, CaseWindow};
 use super::steady::SteadyState;
 use super::stopping::{Progress, assess};
@@ -101,11 +102,20 @@ pub fn run_case(
         Ok(result) => Some(result),
         Err(Stop::Interrupted) => None,
         Err(Stop::Failed(kind, message)) => Some(CaseResult {
-            row: CaseRow::unmeasured(key, kind, message),
+            row: CaseRow::unmeasured(key.clone(), kind, with_limit(&key, kind, message)),
             samples: running.samples,
             power: Vec::new(),
             load: None,
         }),
+    }
+}
+
+/// What does not fit, with the limit that leaves so little where it is not the machine.
+fn with_limit(key: &CaseKey, kind: FailureKind, message: String) -> String {
+    let is_here = kind == FailureKind::DoesNotFit && key.device == "cpu";
+    match memory::available_and_why().1.filter(|_| is_here) {
+        Some(limit) => format!("{message} (limited to {limit})"),
+        None => message,
     }
 }
 
@@ -192,7 +202,9 @@ impl Running<'_, '_> {
         let warmup_iterations = self.samples.len();
         let before = self.bench.activity.counters();
         let (stop_reason, windows, power) = self.measure_with_energy(&prompts)?;
-        let activity = before.zip(self.bench.activity.counters()).and_then(|(before, after)| before.until(after));
+        let counters = before.zip(self.bench.activity.counters());
+        let activity = counters.and_then(|(before, after)| before.until(after));
+        let stopped = counters.and_then(|(before, after)| before.stopped_until(&after));
         let measured = &self.samples[warmup_iterations..];
         let mut summary = summarise(&case, measured, self.bench.seed);
         summary.metrics.load = self.bench.last_load;
@@ -210,6 +222,7 @@ impl Running<'_, '_> {
         let activity = activity.filter(|_| self.key.device == "cpu");
         summary.invalid = doubts(measured, steady, activity, &self.bench.limits);
         summary.invalid.extend(device_doubts(&power));
+        let quota = deliver(&mut summary, &case, measured, stopped);
         energy::add(&mut summary, windows, self.bench.idle.clone());
         let row = CaseRow {
             key: self.key.clone(),
@@ -222,7 +235,7 @@ impl Running<'_, '_> {
             warmup_iterations,
             metrics: summary.metrics,
             absent: summary.absent,
-            notes: prepared.notes,
+            notes: prepared.notes.into_iter().chain(quota).collect(),
         };
         Ok(CaseResult { row, samples: std::mem::take(&mut self.samples), power, load })
     }
@@ -315,9 +328,11 @@ impl Running<'_, '_> {
         // The least time grows to an energy window only where the limits leave room for one.
         let room = |sensor: &Sensor| self.bench.limits.max_time_s >= sensor.least_window().0;
         let least = sensor.as_ref().filter(|sensor| room(sensor)).map(Sensor::least_window);
+        // A quota lets a process run and stand in turns: only many of them show what it delivers.
+        let periods = self.bench.activity.quota_period().map_or(0.0, |period| LEAST_PERIODS * period.0);
         let warmup = self.samples.len();
         let opened = self.bench.power.take().map(Sampler::start);
-        let measured = self.measure(prompts, least.unwrap_or_default());
+        let measured = self.measure(prompts, Seconds(least.unwrap_or_default().0.max(periods)));
         let (mut windows, mut rows) = (Vec::new(), Vec::new());
         self.close_window(opened, self.samples.len() - warmup, &mut windows, &mut rows);
         let stop_reason = measured?;

@@ -63,6 +63,14 @@ fn rate<Q: Quantity>(amount: f64, time: Option<Distribution<Seconds>>) -> Option
     time.map(|time| Estimate { value: per(time.median), lo: time.hi.map(per), hi: time.lo.map(per) })
 }
 
+/// The rates that follow from the times of `case`.
+pub(super) fn set_rates(metrics: &mut Metrics, case: &Case) {
+    let batch = case.batch as f64;
+    metrics.prefill_tokens_per_s = rate::<TokensPerSecond>(batch * case.prompt_tokens as f64, metrics.ttft);
+    metrics.decode_tokens_per_s = rate::<TokensPerSecond>(batch, metrics.tpot);
+    metrics.requests_per_s = rate::<RequestsPerSecond>(batch, metrics.e2e);
+}
+
 /// Summarises the measured iterations of `case`.
 pub fn summarise(case: &Case, samples: &[SampleRow], seed: u64) -> Summary {
     let mut summary = Summary::default();
@@ -81,22 +89,13 @@ pub fn summarise(case: &Case, samples: &[SampleRow], seed: u64) -> Summary {
     let clusters: Vec<&[f64]> = gaps.iter().map(Vec::as_slice).collect();
     let interval = clustered_median_interval(&clusters, RESAMPLES, seed);
     let itl = summary.distribution("itl_s", &gaps.concat(), interval);
-    let batch = case.batch as f64;
     if case.gen_tokens == 0 {
         for tag in ["tpot_s", "itl_s", "decode_tokens_per_s"] {
             summary.absent.push((tag.to_string(), "no tokens are generated".to_string()));
         }
     }
-    summary.metrics = Metrics {
-        ttft,
-        tpot,
-        itl,
-        e2e,
-        prefill_tokens_per_s: rate::<TokensPerSecond>(batch * case.prompt_tokens as f64, ttft),
-        decode_tokens_per_s: rate::<TokensPerSecond>(batch, tpot),
-        requests_per_s: rate::<RequestsPerSecond>(batch, e2e),
-        ..Metrics::default()
-    };
+    summary.metrics = Metrics { ttft, tpot, itl, e2e, ..Metrics::default() };
+    set_rates(&mut summary.metrics, case);
     summary
 }
 

@@ -1,6 +1,6 @@
 //! Where a run comes from: program, host, CPU, instance.
 
-use crate::units::{Bytes, Watts};
+use crate::units::{Bytes, Quantity, Seconds, Watts, digits_plain};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Environment {
     pub cpu: CpuRecord,
     /// Memory of the machine, or of the container where that is less.
     pub memory_bytes: Bytes,
+    /// What this process may use of the machine, where that is less than all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsRecord>,
     /// NUMA nodes.
     pub numa_nodes: usize,
     /// The cloud instance, as far as it can be told without the network.
@@ -36,6 +39,112 @@ pub struct Environment {
     /// NVIDIA cards of the machine, whether the run uses them or not.
     #[serde(default)]
     pub gpus: Vec<GpuRecord>,
+}
+
+impl Environment {
+    /// CPUs that the engine can run on at once: those that it is pinned to, or all that it may use.
+    fn cpus(&self) -> usize {
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            Some(last.saturating_sub(first) + 1)
+        };
+        let pinned = self.cpu.pinned_to.as_ref().map(|list| list.split(',').filter_map(range).sum());
+        pinned.filter(|count| *count > 0).unwrap_or(self.cpu.threads)
+    }
+
+    /// CPUs' worth of time that the process could use: its hardware threads, or less by a quota.
+    pub fn usable_cpus(&self) -> f64 {
+        let quota = self.limits.as_ref().and_then(|limits| limits.cpu_quota);
+        quota.map_or(self.cpu.threads as f64, |quota| quota.min(self.cpu.threads as f64))
+    }
+
+    /// Why the engine's threads are more than can run at once, where they are, and what to do.
+    pub fn crowded(&self) -> Option<String> {
+        let (threads, cpus) = (self.cpu.engine_threads, self.cpus());
+        if cpus > 0 && threads > cpus {
+            let many = if cpus == 1 { "" } else { "s" };
+            return Some(format!(
+                "{threads} threads share {cpus} CPU{many}: they take turns, and are no faster; --threads {cpus} is the most that \
+                 run at once"
+            ));
+        }
+        let limits = self.limits.as_ref()?;
+        let quota = limits.cpu_quota.filter(|quota| threads > 1 && threads as f64 > *quota)?;
+        Some(format!(
+            "{threads} threads share a quota of {} CPUs ({}): all of them stand when it is used up; --threads {} is the most that \
+             run all the time",
+            digits_plain(quota),
+            limits.cpu_quota_from.as_deref().unwrap_or("of another system"),
+            whole_cpus(quota)
+        ))
+    }
+}
+
+/// Threads that a quota lets run all the time: its whole CPUs, and one at least. One more would have all of them stopped
+/// within each period, and threads that work together wait for each other at every step.
+pub fn whole_cpus(quota: f64) -> usize {
+    (quota + 1e-9).floor().max(1.0) as usize
+}
+
+/// What the system grants a process of its machine: by control groups (containers), and by limits of processes.
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
+pub struct LimitsRecord {
+    /// CPUs' worth of time that the process may use, such as 0.5; absent without a quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<f64>,
+    /// The period of the quota: when it is used up, all threads stand until the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota_period_s: Option<Seconds>,
+    /// The file that sets the quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota_from: Option<String>,
+    /// CPUs of the process's group, such as `0-3,8`, where they are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpuset: Option<String>,
+    /// The lowest limit of memory; absent where it is not below the machine's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<Bytes>,
+    /// What was used of it when the run began, without cached files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_used_bytes: Option<Bytes>,
+    /// The file or the limit of the process that sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_from: Option<String>,
+    /// Memory that may be swapped out; 0 where none may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_bytes: Option<Bytes>,
+}
+
+impl LimitsRecord {
+    /// What two runs under the same limits have in common: all but what was used when they began.
+    pub fn lasting(&self) -> Self {
+        Self { memory_used_bytes: None, ..self.clone() }
+    }
+
+    /// The quota of CPU time.
+    pub fn cpus_in_words(&self) -> Option<String> {
+        self.cpu_quota.map(|cpus| format!("{} CPUs", digits_plain(cpus)))
+    }
+
+    /// On one line.
+    pub fn in_words(&self) -> String {
+        let from = |from: &Option<String>| from.as_ref().map_or(String::new(), |from| format!(" ({from})"));
+        let quota = self.cpu_quota.map(|cpus| {
+            let period = self.cpu_quota_period_s.map_or(String::new(), |period| format!(" every {period}"));
+            format!("{} CPUs' time{period}{}", digits_plain(cpus), from(&self.cpu_quota_from))
+        });
+        let cpuset = self.cpuset.as_ref().map(|set| format!("CPUs {set}"));
+        let memory = self.memory_bytes.map(|limit| {
+            let used = self.memory_used_bytes.map_or(String::new(), |used| format!(", {} of it used", used.human()));
+            format!("{} of memory{used}{}", limit.human(), from(&self.memory_from))
+        });
+        let swap = self.swap_bytes.map(|swap| match swap.0 > 0.0 {
+            true => format!("{} of swap", swap.human()),
+            false => "no swap".to_string(),
+        });
+        [quota, cpuset, memory, swap].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The CPU as the system describes it.
@@ -136,4 +245,32 @@ pub struct InstanceRecord {
     /// What the user pays for this machine, where they said so.
     #[schemars(with = "Option<String>")]
     pub usd_per_hour: Option<rust_decimal::Decimal>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(threads: usize, cpus: usize, quota: Option<f64>, pinned: Option<&str>) -> Environment {
+        let limits =
+            LimitsRecord { cpu_quota: quota, cpu_quota_from: Some("/cpu.max".into()), ..LimitsRecord::default() };
+        let cpu = CpuRecord { threads: cpus, engine_threads: threads, ..CpuRecord::default() };
+        let cpu = CpuRecord { pinned_to: pinned.map(str::to_string), ..cpu };
+        Environment { cpu, limits: Some(limits), ..Environment::default() }
+    }
+
+    #[test]
+    fn more_threads_than_can_run_are_named_with_the_remedy() {
+        assert_eq!(with(2, 2, None, None).crowded(), None);
+        assert_eq!(with(2, 0, None, None).crowded(), None, "nobody counted the CPUs");
+        assert!(with(8, 2, None, None).crowded().unwrap().contains("8 threads share 2 CPUs"));
+        assert!(with(2, 4, None, Some("3")).crowded().unwrap().contains("2 threads share 1 CPU:"));
+        assert_eq!(with(4, 8, None, Some("0-2,5")).crowded(), None);
+        let why = with(2, 4, Some(1.5), None).crowded().unwrap();
+        assert!(why.contains("a quota of 1.5 CPUs (/cpu.max)") && why.contains("--threads 1 "), "{why}");
+        assert_eq!(with(2, 4, Some(2.0), None).crowded(), None);
+        assert_eq!(with(1, 4, Some(0.05), None).crowded(), None, "there is no less than one");
+        assert_eq!(with(1, 4, Some(0.05), None).usable_cpus(), 0.05);
+        assert_eq!(with(1, 4, Some(8.0), None).usable_cpus(), 4.0);
+    }
 }

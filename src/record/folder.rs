@@ -17,7 +17,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
+mod attempt;
 mod staged;
+
+pub use attempt::Attempt;
 
 /// How long to wait for a lock that is about to be let go.
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
@@ -74,6 +77,8 @@ pub struct RunFolder {
     power: File,
     /// Cases that have a row already.
     pub done: HashSet<String>,
+    /// The case in whose midst an earlier process ended without a word.
+    pub died_in: Option<Attempt>,
     /// What had to be repaired when the folder was opened again.
     pub warnings: Vec<String>,
 }
@@ -93,6 +98,7 @@ impl RunFolder {
             path: path.to_path_buf(),
             _lock: lock,
             done: HashSet::new(),
+            died_in: None,
             warnings: Vec::new(),
         };
         Ok(folder)
@@ -127,6 +133,7 @@ impl RunFolder {
             cases: open("cases.csv")?,
             samples: open("samples.csv")?,
             power: open("power.csv")?,
+            died_in: Attempt::left(path).filter(|attempt| !done.contains(&attempt.case_id)),
             path: path.to_path_buf(),
             _lock: lock,
             done,

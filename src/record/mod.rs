@@ -33,7 +33,7 @@ pub use environment::Environment;
 pub use folder::RunFolder;
 pub use import::{FileRecord, HostRecord, ImportRecord, SkippedRecord, SystemRecord};
 pub use metric::{Distribution, Estimate, METRICS, Metric, Metrics};
-pub use outcome::{Basis, FailureKind, InvalidReason, Outcome, StopReason};
+pub use outcome::{Basis, FailureKind, InvalidReason, Outcome, STOPPED_BY_QUOTA, StopReason};
 pub use quality::{ItemRow, QualityRow};
 pub use quality_record::{CalibrationRecord, DataRecord, QualityRecord, VariantRecord};
 pub use reader::Run;

@@ -60,6 +60,8 @@ pub enum FailureKind {
     TimedOut,
     /// The engine panicked.
     Crashed,
+    /// The process was killed while the case ran: most often because memory ran out.
+    Killed,
     /// A logit was infinite or not a number.
     NotFinite,
     /// The engine did not deliver the tokens that were asked for.
@@ -74,6 +76,7 @@ named_variants!(FailureKind {
     ModelError = "model_error",
     TimedOut = "timed_out",
     Crashed = "crashed",
+    Killed = "killed",
     NotFinite = "not_finite",
     WrongTokenCount = "wrong_token_count",
     EngineError = "engine_error",
@@ -107,6 +110,10 @@ pub enum InvalidReason {
     StolenCpu,
     /// The device throttled.
     Throttled,
+    /// A quota of CPU time stopped the process.
+    CpuQuota,
+    /// The engine had more threads than CPUs.
+    TooManyThreads,
     /// The load generator sent its requests too late.
     LateGenerator,
     /// Requests came faster than they were answered.
@@ -123,6 +130,8 @@ named_variants!(InvalidReason {
     ForeignProcess = "foreign_process",
     StolenCpu = "stolen_cpu",
     Throttled = "throttled",
+    CpuQuota = "cpu_quota",
+    TooManyThreads = "too_many_threads",
     LateGenerator = "late_generator",
     OverSaturated = "over_saturated",
     FailedRequests = "failed_requests",
@@ -137,13 +146,22 @@ impl InvalidReason {
             Self::TooFewSamples => {
                 "an iteration takes too long for the time limit: raise --max-time (of `sizewell load`: --duration, --requests)"
             }
-            Self::ForeignLoad => "other processes used the CPU: stop them and run again",
+            Self::ForeignLoad => {
+                "other processes used the CPU: stop them and run again, or leave them CPUs of their own (fewer --threads, --pin)"
+            }
             Self::ForeignProcess => {
                 "other processes computed on the card (nvidia-smi lists them): stop them and run again"
             }
             Self::StolenCpu => "the hypervisor took CPU time away: use a dedicated instance, or run again",
             Self::Throttled => {
                 "the device lowered its clock for heat or its power supply: cool it, or accept the throttled speed"
+            }
+            Self::CpuQuota => {
+                "a quota of CPU time stopped the process for a part of every period: times are means over all of it; raise the \
+                 quota, use fewer --threads, or take them for what this quota delivers"
+            }
+            Self::TooManyThreads => {
+                "the engine had more threads than CPUs to run them: lower --threads, or leave it out"
             }
             Self::LateGenerator => {
                 "requests were sent late: run the generator on a machine of its own, or at a lower rate"
@@ -157,6 +175,9 @@ impl InvalidReason {
         }
     }
 }
+
+/// What a remark begins with that says how far a quota of CPU time stopped a case.
+pub const STOPPED_BY_QUOTA: &str = "stopped by a CPU quota";
 
 /// Why a measurement stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use super::request::RankRequest;
 use crate::catalog::{Catalog, Offer};
 use crate::record::comparable::obstacle;
 use crate::record::{Basis, Run};
-use crate::units::Usd;
+use crate::units::{Usd, digits_plain};
 use crate::workload::Case;
 use std::sync::Arc;
 
@@ -107,6 +107,9 @@ fn contradiction(run: &Run, offer: &Offer, catalog: &Catalog) -> Option<String> 
         return None;
     }
     if record.engine.device == "cpu" {
+        if let Some(why) = held(run, offer) {
+            return Some(format!("--as: {why}: the price of the whole is not that of what was measured"));
+        }
         let measured = catalog.cpu_of(&record.environment.cpu)?;
         let known = shape.cpu.as_deref().filter(|cpu| **cpu != *measured.id)?;
         return Some(format!("--as: the run was on a {}, and {name} has a {known}", record.environment.cpu.model));
@@ -118,6 +121,15 @@ fn contradiction(run: &Run, offer: &Offer, catalog: &Catalog) -> Option<String> 
     }
     let measured = catalog.accelerator_of_run(record)?;
     (**card != *measured.id).then(|| has(card)).flatten()
+}
+
+/// That a quota of CPU time held a run to fewer CPUs than a type has.
+fn held(run: &Run, offer: &Offer) -> Option<String> {
+    let usable = run.record.environment.usable_cpus();
+    let limits = run.record.environment.limits.as_ref()?;
+    let quota = limits.cpu_quota.filter(|quota| run.record.engine.device == "cpu" && *quota <= usable)?;
+    let vcpus = offer.shape.vcpus.filter(|vcpus| *vcpus > usable)?;
+    Some(format!("a quota held the run to {} CPUs, and {} has {vcpus}", digits_plain(quota), offer.name()))
 }
 
 /// Where the measured machine is bought: what the user said, or what was recognised.
@@ -147,7 +159,10 @@ pub(super) fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
         return Vec::new();
     }
     let threads = run.record.environment.cpu.threads as f64;
-    let size = offer.shape.vcpus.filter(|vcpus| *vcpus != threads);
+    let held = held(run, offer);
+    // What a quota leaves of a larger machine is what is compared.
+    let threads = if held.is_none() { run.record.environment.usable_cpus().min(threads) } else { threads };
+    let size = offer.shape.vcpus.filter(|vcpus| *vcpus != threads && held.is_none());
     let size = size.map(|vcpus| format!("the machine has {threads} CPU threads, {} has {vcpus}", offer.name()));
     let on_cpu = run.record.engine.device == "cpu";
     let unused = offer.shape.accelerator.as_ref().filter(|_| on_cpu);
@@ -155,7 +170,7 @@ pub(super) fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
     let several = Some(offer.shape.accelerator_count).filter(|count| !on_cpu && *count > 1.0);
     let several =
         several.map(|count| format!("one card was measured; that {count} run side by side as fast is assumed"));
-    size.into_iter().chain(unused).chain(several).collect()
+    held.into_iter().chain(size).chain(unused).chain(several).collect()
 }
 
 /// Why lengths that another tool did not run on its card would not fit it.

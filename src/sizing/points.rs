@@ -6,7 +6,7 @@ use super::fit;
 use super::interval::Interval;
 use super::lengths::Lengths;
 use super::project::{Times, measured_times};
-use crate::record::{Basis, CaseRow, InvalidReason, Outcome, Run};
+use crate::record::{Basis, CaseRow, InvalidReason, Outcome, Run, STOPPED_BY_QUOTA};
 use crate::workload::{Case, ModelShape, Quant};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -401,9 +401,11 @@ fn is_served(run: &Run, row: &CaseRow) -> bool {
 /// What speaks against a case, in words.
 fn doubt(row: &CaseRow, reason: InvalidReason) -> Arc<str> {
     let said = row.notes.iter().find(|note| note.ends_with("requests failed"));
+    let stopped = row.notes.iter().find(|note| note.starts_with(STOPPED_BY_QUOTA));
     match (reason, said) {
         (InvalidReason::FailedRequests, Some(note)) => note.as_str().into(),
         (InvalidReason::FailedRequests, None) => "requests failed".into(),
+        (InvalidReason::CpuQuota, _) => stopped.map_or("the measurement is cpu_quota", |note| note.as_str()).into(),
         (reason, _) => format!("the measurement is {reason}").into(),
     }
 }

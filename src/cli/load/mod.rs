@@ -10,7 +10,7 @@ pub use args::Args;
 
 use super::Exit;
 use super::progress::{stop_on_signal, stop_was_asked};
-use super::setup::{default_folder, new_record};
+use super::setup::{default_folder, new_record, warn_of_threads};
 use super::talk::Talk;
 use crate::device::cpu;
 use crate::engine::candle::threads as candle_threads;
@@ -93,6 +93,7 @@ struct Test {
 impl Test {
     fn begin(args: &Args, asked: Asked, opened: Opened, threads: usize, talk: &Talk) -> anyhow::Result<Self> {
         let mut record = new_record(&args.measure_args(), threads);
+        warn_of_threads(&record.environment, talk);
         if let Some(key) = &opened.key {
             record.environment.argv.iter_mut().for_each(|word| *word = key.hidden_in_name(word));
         }

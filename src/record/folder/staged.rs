@@ -94,6 +94,7 @@ fn make(made: &Path, record: &RunRecord, rows: &[CaseRow]) -> Result<(), FolderE
         power: start("power.csv", &PowerRow::HEADER)?,
         path: made.to_path_buf(),
         _lock: File::open(made).map_err(|e| FolderError::Io(made.to_path_buf(), e))?,
+        died_in: None,
         done: HashSet::new(),
         warnings: Vec::new(),
     };

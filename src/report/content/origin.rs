@@ -51,6 +51,9 @@ pub fn environment(run: &Run) -> Table {
     line("CPU", format!("{} ({}), {} cores, {} threads", cpu.model, cpu.signature, cpu.cores, cpu.threads));
     line("instruction sets", cpu.features.join(" "));
     line("memory", env.memory_bytes.human());
+    if let Some(limits) = &env.limits {
+        line("limits", limits.in_words());
+    }
     line("host", format!("{}, {}", env.hostname, env.os));
     for gpu in &env.gpus {
         let memory = gpu.memory_bytes.map_or(String::new(), |memory| format!(", {}", memory.human()));

@@ -3,6 +3,7 @@
 pub mod attention;
 mod dispatch;
 pub mod packed;
+mod pool;
 pub mod product;
 pub mod rope;
 pub mod rows;

@@ -1,7 +1,7 @@
-//! Sharing out work over candle's pool of threads so that each thread gets the same part of it every time: memory that a
+//! Sharing out work over the pool of threads so that each thread gets the same part of it every time: memory that a
 //! thread touched first lies near it, and one long stretch of memory is read faster than many short ones.
 
-use candle_core::utils::barrier_pool;
+use super::pool::pool;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,11 +30,11 @@ impl Part {
 }
 
 /// Calls `work` once for each of `items`, a part of them on each thread in order; a thread that is done takes items from
-/// the ends of the others' parts. `space` is made once a thread.
+/// the ends of the others' parts, and so does those of a thread that does not get to run. `space` is made once a thread.
 pub(super) fn share_out<S>(items: usize, space: impl Fn() -> S + Sync, work: impl Fn(&mut S, usize) + Sync) {
     assert!(items <= u32::MAX as usize);
-    let pool = barrier_pool();
-    let threads = pool.n_workers() + 1;
+    let pool = pool();
+    let threads = pool.threads();
     if items == 0 {
         return;
     }
@@ -44,7 +44,7 @@ pub(super) fn share_out<S>(items: usize, space: impl Fn() -> S + Sync, work: imp
         return;
     }
     let parts: Vec<Part> = (0..threads).map(|t| Part::new(items * t / threads..items * (t + 1) / threads)).collect();
-    pool.execute(|thread| {
+    pool.share(&|thread| {
         let mut space = space();
         while let Some(item) = parts[thread].take(true) {
             work(&mut space, item);

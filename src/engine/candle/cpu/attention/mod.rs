@@ -3,6 +3,7 @@
 mod cache;
 
 use super::packed::{Format, PANEL};
+use super::pool::pool;
 use super::product::kernels::{Ahead, Stored, Tile, X, run, tile_rows};
 use super::simd::Level;
 use super::softmax::{Total, exponentials};
@@ -10,7 +11,6 @@ use super::values::{SharedMut, contiguous_f32};
 use super::work::share_out;
 use crate::workload::CacheType;
 pub use cache::KvCache;
-use candle_core::utils::barrier_pool;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -143,7 +143,7 @@ impl Call<'_> {
     /// Splits the work over the pool's workers: by sequences, heads and blocks of queries, and where those are few, by
     /// stretches of positions, whose sums are put together in the end.
     fn run(&self, batch: usize) {
-        let threads = barrier_pool().n_workers() + 1;
+        let threads = pool().threads();
         let (kv_heads, rows) = (self.op.cache.heads(), self.seq * self.group());
         let together = tile_rows(self.level, Format::F32).min(rows);
         let blocks = rows.div_ceil(together);

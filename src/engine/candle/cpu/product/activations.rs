@@ -2,7 +2,7 @@
 
 use super::super::dispatch::dispatched;
 use super::super::packed::BLOCK;
-use candle_core::utils::barrier_pool;
+use super::super::work::share_out;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -180,6 +180,6 @@ fn for_each_tile(tiling: Tiling, values: usize, work: impl Fn(usize) + Sync) {
     if values < ALONE_BELOW {
         (0..tiling.count()).for_each(work);
     } else {
-        barrier_pool().execute_chunked(tiling.count(), |range| range.for_each(&work));
+        share_out(tiling.count(), || (), |(), tile| work(tile));
     }
 }

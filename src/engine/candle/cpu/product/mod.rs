@@ -6,11 +6,11 @@ mod ints;
 pub(super) mod kernels;
 
 use super::packed::{BLOCK, Format, PANEL, Packed};
+use super::pool::pool;
 use super::simd::Level;
 use super::values::{SharedMut, contiguous_f32};
 use super::work::share_out;
 use activations::{Bytes, Floats, Tiling};
-use candle_core::utils::barrier_pool;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use kernels::{Ahead, Stored, Tile, X, tile_rows};
 use std::ops::Range;
@@ -83,7 +83,7 @@ impl Products<'_> {
         let out = SharedMut(y.as_mut_ptr());
         // A panel with all rows is one unit, but where panels are few, their rows are shared out too.
         let panels: usize = self.matrices.iter().map(|matrix| matrix.panels()).sum();
-        let threads = barrier_pool().n_workers() + 1;
+        let threads = pool().threads();
         let parts = (threads * 4).div_ceil(panels.max(1)).clamp(1, tiling(true).count());
         let space = || [0f32; 12 * PANEL];
         share_out(panels * parts, space, |space, index| {
