@@ -92,7 +92,7 @@ fn ctrl_c_ends_cleanly_and_says_how_to_continue() {
     assert!(status.success());
     let out = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert_eq!(out.status.code(), Some(130), "{text}");
     assert!(text.contains("--resume"), "{text}");
     let run = Run::read(&folder).unwrap();
     assert_eq!(run.record.status, RunStatus::Interrupted);

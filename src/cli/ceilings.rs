@@ -3,6 +3,7 @@
 use super::measure_args::MeasureArgs;
 use super::measuring::{measure_card, measure_ceilings};
 use super::setup::{new_record, warn_of_threads};
+use super::stop::end_on_signal;
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::{DeviceId, DeviceListError, cpu};
@@ -47,6 +48,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     }
     // SAFETY: nothing has started a thread yet, and candle has not run.
     unsafe { threads::configure(count, None) };
+    end_on_signal();
     let mut record = new_record(&MeasureArgs::default(), count);
     warn_of_threads(&record.environment, talk);
     (_, record.power) = power::open(Path::new("/"), DeviceId::Cpu);

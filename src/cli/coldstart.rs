@@ -2,8 +2,8 @@
 //! once with the weights out of the page cache and once with them in it.
 
 use super::measure_args::{KernelsArg, MeasureArgs};
-use super::progress::{stop_on_signal, stop_was_asked};
 use super::setup::{cuda_engine, default_folder, model_record, new_record, open_card, warn_of_threads};
+use super::stop::{self, stop_on_signal, stop_was_asked};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::{DeviceId, page_cache};
@@ -127,6 +127,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let run = RunFolder::create(&path, &record)?;
     talk.say(format!("{} on {}, into {}", model.name, what.device, path.display()));
     let written = path.join(WEIGHTS);
+    let mut removed = None;
     let files = match &model.origin {
         Origin::Files(files) => files.clone(),
         Origin::Embedded(_) => {
@@ -134,6 +135,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         }
         Origin::Seed(_) => {
             talk.say(format!("writing random weights in {quant} to start from"));
+            removed = Some(stop::Removed::watched(vec![gguf_writer::temporary(&written), written.clone()]));
             gguf_writer::write(&written, &model.shape, model.weights.as_mut(), quant, &model.name)?;
             // By its name within the folder, which may have a name that is no text.
             what.model = format!("./{WEIGHTS}");
@@ -145,6 +147,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if written.exists() {
         std::fs::remove_file(&written).with_context(|| format!("{} cannot be removed", written.display()))?;
     }
+    drop(removed);
     let rows = rows?;
     record.status = if rows.len() == 2 * repeat { RunStatus::Complete } else { RunStatus::Interrupted };
     record.finished_at = Some(crate::record::clock::now());
@@ -156,7 +159,10 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
             output::text(&format!("\n{}\n", path.display()))?;
         }
     }
-    let failed = rows.iter().all(|row| row.total_s.is_none()) || record.status != RunStatus::Complete;
+    if record.status != RunStatus::Complete {
+        return Ok(Exit::Interrupted);
+    }
+    let failed = rows.iter().all(|row| row.total_s.is_none());
     Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 
@@ -178,6 +184,10 @@ fn starts(
                 return Ok(rows);
             }
             let row = one(what, files, folder, number, cache);
+            if stop_was_asked() {
+                // A start that a signal cut short says nothing.
+                return Ok(rows);
+            }
             if row.outcome != "ok" {
                 talk.warn(format!("start {number}: {}", row.outcome));
             }
@@ -238,7 +248,10 @@ fn spawn(what: &What, files: &[PathBuf], folder: &Path) -> anyhow::Result<Phases
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let begun = SystemClock.now();
-    let out = command.args(["--begun", &begun.0.to_string()]).spawn()?.wait_with_output()?;
+    let child = command.args(["--begun", &begun.0.to_string()]).spawn()?;
+    let watched = stop::Child::watched(child.id());
+    let out = child.wait_with_output()?;
+    drop(watched);
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         anyhow::bail!("the process ended with {}: {}", out.status, said.lines().last().unwrap_or("").trim());

@@ -2,9 +2,9 @@
 
 use super::job::Job;
 use super::keeping::Keeping;
-use super::progress::stop_was_asked;
 use super::quality::Args;
 use super::setup::open_card;
+use super::stop::stop_was_asked;
 use super::talk::Talk;
 use super::usage;
 use crate::engine::candle::ops::Kernels;

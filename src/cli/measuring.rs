@@ -1,9 +1,10 @@
 //! Carrying measurements out: what `run` and `profile` do before they show anything.
 
 use super::measure_args::MeasureArgs;
-use super::progress::{Progress, stop_on_signal, stop_was_asked};
+use super::progress::Progress;
 use super::resume;
 use super::setup::{self, Part, Place, Setup};
+use super::stop::{stop_on_signal, stop_was_asked};
 use super::talk::Talk;
 use super::{Exit, usage};
 use crate::device::activity::ActivityMonitor;
@@ -37,7 +38,8 @@ impl Measured {
     fn exit(&self) -> Exit {
         let ok: Vec<_> = self.run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
         match (self.complete, ok.is_empty(), ok.iter().any(|row| row.is_valid())) {
-            (false, _, _) | (true, true, _) => Exit::Failed,
+            (false, _, _) => Exit::Interrupted,
+            (true, true, _) => Exit::Failed,
             (true, false, false) => Exit::InvalidMeasurement,
             (true, false, true) => Exit::Done,
         }
@@ -61,12 +63,17 @@ pub struct Series {
     pub measured: Vec<Measured>,
     /// Something went wrong beside them; it has been said.
     failed: bool,
+    /// A signal stopped it before all runs had begun.
+    stopped: bool,
 }
 
 impl Series {
     /// The worst exit status of its parts.
     pub fn exit(&self) -> Exit {
         let exits: Vec<Exit> = self.measured.iter().map(Measured::exit).collect();
+        if self.stopped || exits.contains(&Exit::Interrupted) {
+            return Exit::Interrupted;
+        }
         match (self.failed || exits.contains(&Exit::Failed), exits.contains(&Exit::InvalidMeasurement)) {
             (true, _) => Exit::Failed,
             (false, true) => Exit::InvalidMeasurement,
@@ -106,7 +113,7 @@ pub fn measure_configured(
     stop_on_signal();
     if let Some(path) = &args.resume {
         let measured = measure_one(resume::resume(path, args, engine_threads, talk)?, args, engine_threads, talk)?;
-        return Ok(Series { measured: vec![measured], failed: false });
+        return Ok(Series { measured: vec![measured], ..Series::default() });
     }
     // Errors of the command line show before anything is changed or measured.
     args.sweep()?;
@@ -128,6 +135,7 @@ pub fn measure_configured(
         };
         for limit in limits {
             if stop_was_asked() {
+                series.stopped = true;
                 break;
             }
             let part = Part { device: target.device, limit };

@@ -29,6 +29,7 @@ mod resume;
 mod run;
 mod setup;
 mod shape;
+mod stop;
 pub mod talk;
 mod validate;
 
@@ -52,6 +53,8 @@ pub enum Exit {
     GateCannotTell,
     /// The measurement cannot be relied on.
     InvalidMeasurement,
+    /// A signal stopped it before its end; what is finished is kept.
+    Interrupted,
 }
 
 impl Exit {
@@ -64,6 +67,7 @@ impl Exit {
             Self::GateFailed => 3,
             Self::GateCannotTell => 4,
             Self::InvalidMeasurement => 5,
+            Self::Interrupted => stop::STATUS,
         })
     }
 
@@ -71,6 +75,7 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         match error.downcast_ref::<UsageError>() {
             Some(_) => Self::Usage,
+            None if stop::stop_was_asked() => Self::Interrupted,
             None => Self::Failed,
         }
     }
@@ -98,7 +103,7 @@ fn usage<T>(message: impl Into<String>) -> anyhow::Result<T> {
 #[command(name = "sizewell", version, about, arg_required_else_help = true)]
 #[command(
     after_help = "Exit status: 0 done, 1 the job failed, 2 usage, 3 a gate says no or drift raises an alarm, 4 a gate cannot tell, \
-                        5 the measurement is invalid."
+                        5 the measurement is invalid, 130 a signal stopped it."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -156,6 +161,24 @@ enum Command {
     PowerGuard(power_guard::Args),
 }
 
+impl Command {
+    /// Whether it sets how many threads compute, which has to be done before there is a second thread, such as the one that
+    /// hears signals; these say themselves from where on they hear them.
+    fn configures_threads(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_)
+                | Self::Ceilings(_)
+                | Self::Profile(_)
+                | Self::Load(_)
+                | Self::Coldstart(_)
+                | Self::ColdstartProbe(_)
+                | Self::Quality(_)
+                | Self::PowerGuard(_)
+        )
+    }
+}
+
 impl Cli {
     /// Reads the command line. What is not to be run is said: an error, or the help that was asked for.
     pub fn read() -> Result<Self, ExitCode> {
@@ -184,6 +207,9 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<Exit> {
         let talk = Talk::new(self.quiet);
+        if !self.command.configures_threads() {
+            stop::end_on_signal();
+        }
         match self.command {
             Command::Run(args) => run::run(args, &talk),
             Command::Devices(args) => devices::run(args),

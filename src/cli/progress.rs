@@ -1,36 +1,13 @@
 //! A progress bar with the current case and the time left; plain lines where there is no terminal.
 
+use super::stop;
 use super::talk::{Talk, line, printable};
 use crate::measure::{Observer, Phase};
 use crate::record::{CaseKey, CaseRow, Outcome};
 use crate::units::Quantity;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-
-static STOP: AtomicBool = AtomicBool::new(false);
-static HANDLER: OnceLock<()> = OnceLock::new();
-
-/// Makes the first Ctrl-C (or TERM) ask for a clean stop, and the second one stop at once.
-pub fn stop_on_signal() {
-    HANDLER.get_or_init(|| {
-        let set = ctrlc::set_handler(|| {
-            if STOP.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
-            }
-            line("\nstopping: finished cases are kept; once more stops at once");
-        });
-        if let Err(error) = set {
-            line(&format!("warning: Ctrl-C will not stop cleanly: {error}"));
-        }
-    });
-}
-
-/// Whether a stop was asked for.
-pub fn stop_was_asked() -> bool {
-    STOP.load(Ordering::SeqCst)
-}
 
 /// Shows a sweep.
 pub struct Progress {
@@ -138,6 +115,10 @@ impl Observer for Progress {
     }
 
     fn stop_flag(&self) -> Option<&AtomicBool> {
-        Some(&STOP)
+        Some(stop::flag())
+    }
+
+    fn should_stop(&self) -> bool {
+        stop::stop_was_asked()
     }
 }

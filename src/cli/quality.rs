@@ -7,8 +7,8 @@ use super::job::{Job, job, open, same_vocabulary};
 use super::keeping::{self, Keeping};
 use super::measure_args::{KernelsArg, MeasureArgs};
 use super::measuring;
-use super::progress::stop_on_signal;
 use super::setup::{self, model_record, new_record};
+use super::stop::{end_on_signal, stop_on_signal};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::DeviceId;
@@ -146,6 +146,8 @@ pub fn run(mut args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let engine_threads = args.threads.unwrap_or_else(crate::device::cpu::default_threads);
     // SAFETY: nothing has started a thread yet, and candle has not run.
     unsafe { threads::configure(engine_threads, None) };
+    // There is nothing to keep yet.
+    end_on_signal();
     let model = open(&args.model, args.seed, talk)?;
     let other = args.reference.as_deref().map(|name| open(name, args.seed, talk)).transpose()?;
     if let Some(other) = &other {

@@ -9,7 +9,7 @@ use super::summary::{Summary, device_doubts, doubts, summarise};
 use super::{Observer, Phase};
 use crate::device::activity::ActivityMonitor;
 use crate::device::memory;
-use crate::engine::{Engine, EngineError, Generated, Prepared};
+use crate::engine::{Engine, EngineError, Generated, Prepared, panic_message};
 use crate::power::sampler::Sampler;
 use crate::power::{PowerError, PowerSource, Sensor};
 use crate::record::ceiling::{arithmetic_roof, roof};
@@ -131,8 +131,7 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Stop> 
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(Stop::from),
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            let message = format!("the engine panicked: {}", text.unwrap_or("no message"));
+            let message = format!("the engine panicked: {}", panic_message(panic.as_ref()));
             Err(Stop::Failed(FailureKind::Crashed, message))
         }
     }
@@ -279,7 +278,8 @@ impl Running<'_, '_> {
         };
         let engine = &mut *self.engine;
         let timed = guarded(|| time_iteration(engine, clock, &case, prompts, &go_on));
-        if interrupted.into_inner() || self.observer.should_stop() {
+        // The observer is asked in any case: it is to know that the stop was seen.
+        if self.observer.should_stop() || interrupted.into_inner() {
             return Err(Stop::Interrupted);
         }
         let token_times = timed.map_err(|stop| match stop {

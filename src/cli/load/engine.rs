@@ -2,8 +2,8 @@
 
 use super::args::{Args, Asked};
 use super::target::{Opened, prompts};
-use crate::cli::progress::stop_was_asked;
 use crate::cli::setup::{by_candle, cuda_engine, model_record, new_record, open_card};
+use crate::cli::stop::stop_was_asked;
 use crate::cli::talk::Talk;
 use crate::cli::{Exit, usage};
 use crate::engine::candle::opened::About;

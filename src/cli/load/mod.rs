@@ -9,8 +9,8 @@ mod view;
 pub use args::Args;
 
 use super::Exit;
-use super::progress::{stop_on_signal, stop_was_asked};
 use super::setup::{default_folder, new_record, warn_of_threads};
+use super::stop::{stop_on_signal, stop_was_asked};
 use super::talk::Talk;
 use crate::device::cpu;
 use crate::engine::candle::threads as candle_threads;
@@ -63,7 +63,9 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let mut test = Test::begin(&args, asked, opened, threads, talk)?;
     let outcome = test.carry_out(&args);
     let run = test.end(&args, outcome)?;
-    outcome::show(&args, &run, talk)
+    let exit = outcome::show(&args, &run, talk)?;
+    // What it says holds for what there is of it.
+    Ok(if stop_was_asked() { Exit::Interrupted } else { exit })
 }
 
 /// Sockets are files: as many as the system allows.

@@ -1,6 +1,6 @@
 //! A load test as it goes: a live view on a terminal, plain lines elsewhere, and every request into requests.csv.
 
-use crate::cli::progress::stop_was_asked;
+use crate::cli::stop::stop_was_asked;
 use crate::cli::talk::{Talk, line, printable, printable_lines};
 use crate::measure::load::{Live, LoadObserver, Sample};
 use crate::record::{RequestLog, StepRecord};

@@ -160,13 +160,12 @@ impl CandleEngine {
             return Err(EngineError::DoesNotFit { needed, available });
         };
         self.load(quant).map_err(|error| self.explained(error, &case(slots)))?;
-        let Some((_, mut decoder)) = self.loaded.take() else {
+        let Some((_, decoder)) = self.loaded.take() else {
             return Err(EngineError::Failed("no weights are loaded".to_string()));
         };
-        let device = self.device.clone();
         let kind = self.cache_type(quant);
-        device.with_context(|| decoder.allocate(slots, slot_tokens, kind)).map_err(failed)?;
-        Ok((CandleBatch::new(decoder, device, slots, slot_tokens), slots < most_slots))
+        let batch = CandleBatch::new(decoder, self.device.clone(), (slots, slot_tokens), kind).map_err(failed)?;
+        Ok((batch, slots < most_slots))
     }
 
     fn compute(&self, quant: Quant) -> Compute {

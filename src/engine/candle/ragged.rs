@@ -48,6 +48,9 @@ impl Ragged {
             }
             ragged.pieces.push((segment.row, segment.past, count));
         }
+        if end == 0 {
+            bail!("a pass has at least one token");
+        }
         if ragged.sampled_ends.is_empty() {
             // A pass of nothing but the beginning of a prompt: some logits are made and not looked at.
             ragged.sampled_ends.push(end as u32 - 1);

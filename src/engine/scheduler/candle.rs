@@ -4,6 +4,7 @@ use super::{BatchModel, Segment};
 use crate::engine::EngineError;
 use crate::engine::candle::decoder::Decoder;
 use crate::engine::candle::{greedy, ops};
+use crate::workload::CacheType;
 use candle_core::{DType, Device};
 
 /// A decoder with an allocated cache.
@@ -12,12 +13,19 @@ pub struct CandleBatch {
     device: Device,
     slots: usize,
     slot_tokens: usize,
+    cache: CacheType,
 }
 
 impl CandleBatch {
-    /// Takes `decoder`, whose cache has room for `slots` sequences of `slot_tokens` positions.
-    pub(in crate::engine) fn new(decoder: Decoder, device: Device, slots: usize, slot_tokens: usize) -> Self {
-        Self { decoder, device, slots, slot_tokens }
+    /// Takes `decoder` and gives it a cache with room for `slots` sequences of `slot_tokens` positions.
+    pub(in crate::engine) fn new(
+        mut decoder: Decoder,
+        device: Device,
+        (slots, slot_tokens): (usize, usize),
+        cache: CacheType,
+    ) -> candle_core::Result<Self> {
+        device.with_context(|| decoder.allocate(slots, slot_tokens, cache))?;
+        Ok(Self { decoder, device, slots, slot_tokens, cache })
     }
 
     fn tokens(&mut self, segments: &[Segment<'_>]) -> candle_core::Result<Vec<u32>> {
@@ -45,5 +53,16 @@ impl BatchModel for CandleBatch {
         // Where nothing is sampled the decoder makes one row of logits all the same.
         tokens.truncate(segments.iter().filter(|segment| segment.sampled).count());
         Ok(tokens)
+    }
+
+    /// A new cache, and one token through all of it: threads or locks that the panic took with it show here.
+    fn recover(&mut self) -> Result<(), EngineError> {
+        let device = self.device.clone();
+        let first = Segment { row: 0, past: 0, tokens: &[0], sampled: true };
+        let tried = device.with_context(|| {
+            self.decoder.allocate(self.slots, self.slot_tokens, self.cache)?;
+            self.tokens(&[first])
+        });
+        tried.map(|_| ()).map_err(|error| EngineError::Failed(error.to_string()))
     }
 }

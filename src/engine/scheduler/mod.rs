@@ -5,12 +5,13 @@
 pub mod candle;
 pub mod target;
 
-use super::EngineError;
+use super::{EngineError, panic_message};
 use crate::record::PhaseTimes;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -27,6 +28,12 @@ pub trait BatchModel: Send {
 
     /// Runs a pass and gives the next token of each piece that is sampled, in order.
     fn pass(&mut self, segments: &[Segment<'_>]) -> Result<Vec<u32>, EngineError>;
+
+    /// Makes it ready again after a pass that panicked, which may have left anything in the cache: every place is empty
+    /// then. An error where it does not compute any more.
+    fn recover(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
 }
 
 /// What a sequence is told.
@@ -68,6 +75,23 @@ pub struct Load {
     pub waiting: AtomicUsize,
     /// Sequences with a place.
     pub active: AtomicUsize,
+    /// Passes that panicked; the engine came back after each of them but, where [`Load::gone`] says so, the last.
+    pub crashes: AtomicUsize,
+    gone: OnceLock<String>,
+}
+
+impl Load {
+    /// Why the engine has ended for good, where it has.
+    pub fn gone(&self) -> Option<&str> {
+        self.gone.get().map(String::as_str)
+    }
+
+    /// Nobody is served any more.
+    fn end(&self, why: &str) {
+        let _ = self.gone.set(why.to_string());
+        self.waiting.store(0, Ordering::Relaxed);
+        self.active.store(0, Ordering::Relaxed);
+    }
 }
 
 /// A running scheduler: dropping the last handle ends its thread.
@@ -87,9 +111,12 @@ impl Scheduler {
         let load = Arc::new(Load::default());
         let slot_tokens = model.slot_tokens();
         let watched = load.clone();
-        std::thread::Builder::new()
-            .name("sizewell-engine".to_string())
-            .spawn(move || Loop::new(model, prefill_chunk.max(1), watched).run(&queue))?;
+        std::thread::Builder::new().name("sizewell-engine".to_string()).spawn(move || {
+            let run = || Loop::new(model, prefill_chunk.max(1), watched.clone()).run(&queue);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+                watched.end(&format!("the scheduler crashed: {}", panic_message(panic.as_ref())));
+            }
+        })?;
         Ok(Self { jobs, slot_tokens, load })
     }
 
@@ -97,7 +124,11 @@ impl Scheduler {
     /// sequence out of the batch.
     pub fn submit(&self, prompt: Vec<u32>, gen_tokens: usize) -> UnboundedReceiver<Told> {
         let (tell, told) = unbounded_channel();
-        let context = prompt.len() + gen_tokens;
+        if let Some(why) = self.load.gone() {
+            let _ = tell.send(Told::Failed(stopped(why)));
+            return told;
+        }
+        let context = prompt.len().saturating_add(gen_tokens);
         if prompt.is_empty() || gen_tokens == 0 || context > self.slot_tokens {
             let why = match context > self.slot_tokens {
                 true => format!("{context} tokens do not fit a place of {} in the cache", self.slot_tokens),
@@ -109,10 +140,15 @@ impl Scheduler {
         self.load.waiting.fetch_add(1, Ordering::Relaxed);
         let job = Job { prompt, gen_tokens, tell, came: Instant::now() };
         if let Err(back) = self.jobs.send(job) {
-            let _ = back.0.tell.send(Told::Failed("the engine has stopped".to_string()));
+            let _ = back.0.tell.send(Told::Failed(stopped(self.load.gone().unwrap_or("nobody runs it"))));
         }
         told
     }
+}
+
+/// What sequences are told when there is no engine any more.
+fn stopped(why: &str) -> String {
+    format!("the engine has stopped ({why}): start it again")
 }
 
 /// The thread's state.
@@ -134,10 +170,23 @@ impl Loop {
     fn run(mut self, queue: &Receiver<Job>) {
         while self.take(queue) {
             self.admit();
-            if !self.active.is_empty() {
-                self.pass();
+            if !self.active.is_empty()
+                && let Err(why) = self.pass()
+            {
+                self.give_up(queue, &why);
+                return;
             }
         }
+    }
+
+    /// Tells everybody that nothing comes any more. Whoever asks between this and the end of the queue is told by that end.
+    fn give_up(&mut self, queue: &Receiver<Job>, why: &str) {
+        self.load.end(why);
+        let jobs = self.active.drain(..).map(|active| active.job).chain(self.waiting.drain(..)).chain(queue.try_iter());
+        for job in jobs {
+            let _ = job.tell.send(Told::Failed(stopped(why)));
+        }
+        self.load.end(why);
     }
 
     /// Takes what has come; waits for something where there is nothing to do. `false` when nobody can ask any more.
@@ -173,8 +222,9 @@ impl Loop {
         self.load.active.store(self.active.len(), Ordering::Relaxed);
     }
 
-    /// One pass: every sequence that decodes, and chunks of prompts in the order of their coming.
-    fn pass(&mut self) {
+    /// One pass: every sequence that decodes, and chunks of prompts in the order of their coming. One that fails or panics is
+    /// the end of the sequences that are in it, and of nothing else. The error says why the engine cannot go on.
+    fn pass(&mut self) -> Result<(), String> {
         // Those that decode come first, so that one call attends to all of them.
         self.active.sort_by_key(|active| (active.last.is_none(), active.admitted));
         let mut budget = self.prefill_chunk;
@@ -208,8 +258,9 @@ impl Loop {
             })
             .collect();
         let sampled: Vec<bool> = segments.iter().map(|segment| segment.sampled).collect();
-        match self.model.pass(&segments) {
-            Ok(tokens) => {
+        let model = &mut self.model;
+        match catch_unwind(AssertUnwindSafe(|| model.pass(&segments))) {
+            Ok(Ok(tokens)) => {
                 let mut tokens = tokens.into_iter();
                 for ((index, count), sampled) in taken.into_iter().zip(sampled) {
                     self.active[index].filled += count;
@@ -218,12 +269,11 @@ impl Loop {
                     }
                 }
             }
-            Err(error) => {
-                let why = error.to_string();
-                for active in self.active.drain(..) {
-                    let _ = active.job.tell.send(Told::Failed(why.clone()));
-                    self.free.push(active.slot);
-                }
+            Ok(Err(error)) => self.fail(&taken, &error.to_string()),
+            Err(panic) => {
+                let why = format!("a pass of the engine crashed: {}", panic_message(panic.as_ref()));
+                self.fail(&taken, &why);
+                self.recover(&why)?;
             }
         }
         let free = &mut self.free;
@@ -235,6 +285,36 @@ impl Loop {
             !over
         });
         self.load.active.store(self.active.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends the sequences that were `taken` into a pass.
+    fn fail(&mut self, taken: &[(usize, usize)], why: &str) {
+        let mut index = 0;
+        let free = &mut self.free;
+        self.active.retain(|active| {
+            let is_in = taken.iter().any(|(taken, _)| *taken == index);
+            index += 1;
+            if is_in {
+                let _ = active.job.tell.send(Told::Failed(why.to_string()));
+                free.push(active.slot);
+            }
+            !is_in
+        });
+    }
+
+    /// Makes the model ready again; those that waited with a part of their prompt in the cache begin anew.
+    fn recover(&mut self, why: &str) -> Result<(), String> {
+        self.load.crashes.fetch_add(1, Ordering::Relaxed);
+        let model = &mut self.model;
+        match catch_unwind(AssertUnwindSafe(|| model.recover())) {
+            Ok(Ok(())) => {
+                self.active.iter_mut().for_each(|active| active.filled = 0);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(format!("{why}; it did not come back: {error}")),
+            Err(panic) => Err(format!("{why}; it did not come back: {}", panic_message(panic.as_ref()))),
+        }
     }
 }
 
@@ -259,100 +339,4 @@ impl Active {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Mutex;
-
-    /// `(row, past, tokens)` of each piece, for each pass.
-    type Passes = Arc<Mutex<Vec<Vec<(usize, usize, usize)>>>>;
-
-    /// Answers with the number of positions that a row holds, and keeps what each pass was.
-    struct Counting {
-        slots: usize,
-        passes: Passes,
-        fail_at: usize,
-    }
-
-    impl BatchModel for Counting {
-        fn slots(&self) -> usize {
-            self.slots
-        }
-
-        fn slot_tokens(&self) -> usize {
-            64
-        }
-
-        fn pass(&mut self, segments: &[Segment<'_>]) -> Result<Vec<u32>, EngineError> {
-            let mut passes = self.passes.lock().unwrap();
-            if passes.len() == self.fail_at {
-                passes.push(Vec::new());
-                return Err(EngineError::Failed("out of luck".to_string()));
-            }
-            passes.push(segments.iter().map(|s| (s.row, s.past, s.tokens.len())).collect());
-            drop(passes);
-            std::thread::sleep(Duration::from_millis(2));
-            Ok(segments.iter().filter(|s| s.sampled).map(|s| (s.past + s.tokens.len()) as u32).collect())
-        }
-    }
-
-    fn start(slots: usize, fail_at: usize) -> (Scheduler, Passes) {
-        let passes = Arc::new(Mutex::new(Vec::new()));
-        let model = Counting { slots, passes: passes.clone(), fail_at };
-        (Scheduler::start(Box::new(model), 8).unwrap(), passes)
-    }
-
-    fn all(mut told: UnboundedReceiver<Told>) -> (Vec<u32>, Option<Told>) {
-        let mut tokens = Vec::new();
-        while let Some(what) = told.blocking_recv() {
-            match what {
-                Told::Token(token) => tokens.push(token),
-                other => return (tokens, Some(other)),
-            }
-        }
-        (tokens, None)
-    }
-
-    #[test]
-    fn sequences_share_passes_and_places_are_given_again() {
-        let (scheduler, passes) = start(2, usize::MAX);
-        let told: Vec<_> = (0..6).map(|i| scheduler.submit(vec![1; 10 + i], 4)).collect();
-        for (index, told) in told.into_iter().enumerate() {
-            let (tokens, end) = all(told);
-            let prompt = 10 + index as u32;
-            assert_eq!(tokens, [prompt, prompt + 1, prompt + 2, prompt + 3]);
-            assert!(matches!(end, Some(Told::Done(phases)) if phases.decode_s > 0.0));
-        }
-        let passes = passes.lock().unwrap();
-        assert!(
-            passes
-                .iter()
-                .all(|pass| pass.len() <= 2 && pass.iter().filter(|p| p.2 > 1).map(|p| p.2).sum::<usize>() <= 8)
-        );
-        assert!(
-            passes.iter().any(|pass| pass.len() == 2 && pass[0].2 == 1 && pass[1].2 > 1),
-            "prefill beside decoding"
-        );
-        assert!(passes.iter().flatten().all(|(row, ..)| *row < 2));
-    }
-
-    #[test]
-    fn who_goes_away_gives_the_place_free() {
-        let (scheduler, _) = start(1, usize::MAX);
-        drop(scheduler.submit(vec![1; 4], 60));
-        let (tokens, _) = all(scheduler.submit(vec![1; 4], 2));
-        assert_eq!(tokens.len(), 2);
-    }
-
-    #[test]
-    fn what_cannot_be_is_told_and_a_failure_does_not_end_the_engine() {
-        let (scheduler, _) = start(2, 0);
-        assert!(
-            matches!(all(scheduler.submit(vec![1; 60], 10)).1, Some(Told::Failed(why)) if why.contains("place of 64"))
-        );
-        assert!(matches!(all(scheduler.submit(vec![], 10)).1, Some(Told::Failed(_))));
-        assert!(
-            matches!(all(scheduler.submit(vec![1; 3], 3)).1, Some(Told::Failed(why)) if why.contains("out of luck"))
-        );
-        assert_eq!(all(scheduler.submit(vec![1; 3], 3)).0, [3, 4, 5]);
-    }
-}
+mod tests;

@@ -12,6 +12,10 @@ const ALONE_BELOW: usize = 1 << 14;
 
 /// `len` numbers in rows of `cols`, each made by `work(index, row)` from zeros, by several threads where that is worth it.
 pub(super) fn made_of_rows(len: usize, cols: usize, work: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    // Rows of nothing are nothing, however many there are.
+    if len == 0 || cols == 0 {
+        return Vec::new();
+    }
     if len < ALONE_BELOW {
         let mut y = vec![0f32; len];
         y.chunks_exact_mut(cols).enumerate().for_each(|(index, row)| work(index, row));
@@ -264,6 +268,18 @@ mod tests {
         for y in [gelu(&x).unwrap(), swiglu(&x, &x.ones_like().unwrap()).unwrap()] {
             let y: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
             assert!(y[0] == 1e30 && y[1] == 0.0 && y[2].is_nan() && y[3] == 0.0, "{y:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_nothing_are_nothing() {
+        let zeros = |dims: &[usize]| Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu).unwrap();
+        for dims in [[0usize, 4], [3, 0], [0, 0]] {
+            let (x, weight) = (zeros(&dims), zeros(&dims[1..]));
+            assert_eq!(gelu(&x).unwrap().dims(), dims);
+            assert_eq!(swiglu(&x, &x).unwrap().dims(), dims);
+            // A norm of no columns has no row of weights.
+            assert_eq!(rms_norm(&x, &weight, 1e-5).is_ok(), dims[1] > 0);
         }
     }
 

@@ -9,7 +9,12 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Where [`write`] puts the file until it is whole.
+pub fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("gguf.new")
+}
 
 /// Writes `shape` with the weights of `weights` at `quant`. The file appears whole or not at all. Rows are written as
 /// the source gives them, which is right for random weights; reordering the heads of real ones is not done here.
@@ -34,7 +39,7 @@ pub fn write(
     let metadata = metadata(shape, name);
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let temporary = path.with_extension("gguf.new");
+    let temporary = temporary(path);
     let written = File::create(&temporary).map_err(|e| ModelError::new(path, e)).and_then(|file| {
         let mut out = BufWriter::new(file);
         gguf_file::write(&mut out, &metadata, &tensors).map_err(fail)?;

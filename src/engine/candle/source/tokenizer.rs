@@ -2,6 +2,7 @@
 //! here that is an error like any other.
 
 use super::{ModelError, spm};
+use crate::engine::panic_message;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::tokenizer::TokenizerFromGguf;
 use std::cell::Cell;
@@ -32,10 +33,7 @@ fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     IS_CAUGHT.set(true);
     let outcome = catch_unwind(AssertUnwindSafe(work));
     IS_CAUGHT.set(false);
-    outcome.unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
-        Err(text.and_then(|text| text.lines().next()).unwrap_or("it cannot be used").to_string())
-    })
+    outcome.unwrap_or_else(|payload| Err(panic_message(payload.as_ref()).to_string()))
 }
 
 /// The tokenizer that `make` gives, tried on a few letters, as some that are wrong can be made but not used.

@@ -183,7 +183,11 @@ impl KvCache {
     /// Writes the keys and values `(batch, seq, kv_heads, dim)` of new positions behind those of `places`.
     pub fn write(&mut self, keys: &Tensor, values: &Tensor, places: &Places) -> Result<()> {
         let (batch, seq, heads, dim) = keys.dims4()?;
-        if (heads, dim) != (self.heads, self.dim) || keys.shape() != values.shape() || !places.fit(batch, self.rows) {
+        if dim == 0
+            || (heads, dim) != (self.heads, self.dim)
+            || keys.shape() != values.shape()
+            || !places.fit(batch, self.rows)
+        {
             bail!("keys {:?} and values {:?} do not fit {self:?}", keys.shape(), values.shape());
         }
         if places.longest() + seq > self.capacity {

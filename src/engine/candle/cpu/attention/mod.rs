@@ -90,7 +90,7 @@ impl CustomOp1 for CachedAttention<'_> {
         let (batch, seq, heads, dim) = layout.shape().dims4()?;
         let cache = self.cache;
         let fits = self.places.fit(batch, cache.rows()) && dim == cache.dim() && heads % cache.heads().max(1) == 0;
-        if !fits || cache.heads() == 0 {
+        if !fits || cache.heads() == 0 || heads == 0 || dim == 0 {
             bail!("queries {:?} do not fit {cache:?}", layout.shape());
         }
         let longest = self.places.longest() + seq;
@@ -98,10 +98,20 @@ impl CustomOp1 for CachedAttention<'_> {
             bail!("{longest} positions do not fit a cache of {}", cache.capacity());
         }
         let (q, ..) = contiguous_f32(q, layout)?;
-        let mut result = vec![0f32; batch * seq * heads * dim];
-        let out = SharedMut(result.as_mut_ptr());
-        Call { op: self, q, out, seq, heads, level: Level::best() }.run(batch);
+        let result = self.attend(q, (batch, seq, heads), pool().threads());
         Ok((CpuStorage::F32(result), Shape::from((batch, seq, heads * dim))))
+    }
+}
+
+impl CachedAttention<'_> {
+    /// The result for queries that fit, cut for so many threads. The cut is the only thing that depends on their number.
+    fn attend(&self, q: &[f32], (batch, seq, heads): (usize, usize, usize), threads: usize) -> Vec<f32> {
+        let mut result = vec![0f32; batch * seq * heads * self.cache.dim()];
+        let out = SharedMut(result.as_mut_ptr());
+        if batch > 0 {
+            Call { op: self, q, out, seq, heads, level: Level::best() }.run(batch, threads);
+        }
+        result
     }
 }
 
@@ -140,10 +150,10 @@ impl Call<'_> {
         self.heads / self.op.cache.heads()
     }
 
-    /// Splits the work over the pool's workers: by sequences, heads and blocks of queries, and where those are few, by
-    /// stretches of positions, whose sums are put together in the end.
-    fn run(&self, batch: usize) {
-        let threads = pool().threads();
+    /// Cuts the work for `threads`: by sequences, heads and blocks of queries, and where those are few, by stretches of
+    /// positions, whose sums are put together in the end. How many stretches there are follows from the longest sequence:
+    /// in one that is shorter than they are many, most of them are empty, and are passed over.
+    fn run(&self, batch: usize, threads: usize) {
         let (kv_heads, rows) = (self.op.cache.heads(), self.seq * self.group());
         let together = tile_rows(self.level, Format::F32).min(rows);
         let blocks = rows.div_ceil(together);
@@ -171,11 +181,14 @@ impl Call<'_> {
         }
         let parts: Vec<Mutex<Option<Sums>>> = (0..owners * stretches).map(|_| Mutex::new(None)).collect();
         share_out(parts.len(), Vec::new, |scores, index| {
-            *parts[index].lock().unwrap_or_else(|e| e.into_inner()) = Some(self.attend(&unit(index), scores));
+            let of = unit(index);
+            if !of.stretch.is_empty() {
+                *parts[index].lock().unwrap_or_else(|e| e.into_inner()) = Some(self.attend(&of, scores));
+            }
         });
-        let mut parts = parts.into_iter().filter_map(|part| part.into_inner().unwrap_or_else(|e| e.into_inner()));
+        let mut parts = parts.into_iter().map(|part| part.into_inner().unwrap_or_else(|e| e.into_inner()));
         for owner in 0..owners {
-            let sums: Vec<Sums> = parts.by_ref().take(stretches).collect();
+            let sums: Vec<Sums> = parts.by_ref().take(stretches).flatten().collect();
             self.finish(&unit(owner * stretches), &sums);
         }
     }

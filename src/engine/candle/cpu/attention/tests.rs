@@ -122,6 +122,86 @@ fn sequences_of_different_lengths_are_each_their_own() {
     assert!(q.apply_op1_no_bwd(&op(&cache, Places::Each(vec![(5, 0)]), 1.0, None)).is_err());
 }
 
+/// Attention of one query in `f64`, position after position.
+fn naive(q: &[f32], (k, v): (&[Vec<f32>], &[Vec<f32>]), seen: std::ops::Range<usize>, scale: f32) -> Vec<f64> {
+    let dot = |key: &[f32]| q.iter().zip(key).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>() * scale as f64;
+    let scores: Vec<f64> = seen.clone().map(|position| dot(&k[position])).collect();
+    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let shares: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+    let total: f64 = shares.iter().sum();
+    let each = |i: usize| seen.clone().zip(&shares).map(|(at, share)| share / total * v[at][i] as f64).sum();
+    (0..q.len()).map(each).collect()
+}
+
+/// Batches of any lengths, cut for any number of threads, against [`naive`]: `(row, past)` of each sequence.
+fn check(seq: usize, (heads, kv, dim): (usize, usize, usize), places: &[(usize, usize)], window: Option<usize>) {
+    let capacity = places.iter().map(|(_, past)| past + seq).max().unwrap_or(0);
+    let rows = places.iter().map(|(row, _)| row + 1).max().unwrap_or(0);
+    let (k, v) = (random((rows, capacity, kv, dim)), random((rows, capacity, kv, dim)));
+    let cache = filled(CacheType::F32, &k, &v);
+    let q = random((places.len(), seq, heads, dim));
+    let flat: Vec<f32> = q.flatten_all().unwrap().to_vec1().unwrap();
+    let head = |t: &Tensor, row: usize, head: usize| -> Vec<Vec<f32>> {
+        t.narrow(0, row, 1).unwrap().narrow(2, head, 1).unwrap().reshape((capacity, dim)).unwrap().to_vec2().unwrap()
+    };
+    let attention = op(&cache, Places::Each(places.to_vec()), 0.3, window);
+    let mut want = Vec::with_capacity(flat.len());
+    for (sequence, (row, past)) in places.iter().enumerate() {
+        let of: Vec<_> = (0..kv).map(|index| (head(&k, *row, index), head(&v, *row, index))).collect();
+        for index in 0..seq {
+            let end = past + index + 1;
+            for head in 0..heads {
+                let at = ((sequence * seq + index) * heads + head) * dim;
+                let (k, v) = &of[head / (heads / kv)];
+                let first = window.map_or(0, |window| end.saturating_sub(window));
+                want.extend(naive(&flat[at..at + dim], (k, v), first..end, 0.3));
+            }
+        }
+    }
+    for threads in [1usize, 2, 3, 7, 16, 64, 100, 1000] {
+        let got = attention.attend(&flat, (places.len(), seq, heads), threads);
+        let off = got.iter().zip(&want).map(|(got, want)| (*got as f64 - want).abs()).fold(0.0, f64::max);
+        assert!(got.len() == want.len() && off < 1e-4, "{threads} threads, {seq} of {places:?} {window:?}: {off}");
+    }
+}
+
+#[test]
+fn sequences_that_are_shorter_than_there_are_stretches_are_attended_to() {
+    // One beyond 256 positions makes two stretches of the others too, though they fill no panel.
+    check(1, (9, 3, 16), &[(0, 357), (1, 4)], None);
+    check(1, (2, 1, 8), &[(0, 0), (2, 700), (1, 31), (3, 32), (4, 33)], None);
+    check(258, (2, 1, 8), &[(0, 0)], None);
+    check(1, (2, 2, 8), &[(0, 1500), (1, 3)], Some(40));
+    check(3, (1, 1, 2), &[], None);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+    #[test]
+    fn any_lengths_and_threads_give_what_a_naive_one_gives(
+        pasts in proptest::collection::vec(proptest::prop_oneof![0usize..5, 0usize..70, 240usize..530], 1..5),
+        seq in proptest::prop_oneof![proptest::strategy::Just(1usize), 1usize..20],
+        (kv, group) in (1usize..3, 1usize..3),
+        window in proptest::option::of(1usize..300),
+    ) {
+        let places: Vec<_> = pasts.into_iter().enumerate().collect();
+        check(seq, (kv * group, kv, 6), &places, window);
+    }
+}
+
+#[test]
+fn shapes_without_anything_are_no_panic() {
+    let cache = KvCache::new(CacheType::F32, (1, 1, 4, 8));
+    let of = |shape: (usize, usize, usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    for shape in [(1, 1, 0, 8), (1, 0, 1, 8), (1, 1, 1, 0)] {
+        assert!(of(shape).apply_op1_no_bwd(&op(&cache, Places::All(0), 1.0, None)).is_err(), "{shape:?}");
+    }
+    let none = of((0, 1, 1, 8)).apply_op1_no_bwd(&op(&cache, Places::Each(Vec::new()), 1.0, None)).unwrap();
+    assert_eq!(none.dims(), [0, 1, 8]);
+    let mut empty = KvCache::new(CacheType::F32, (1, 1, 4, 0));
+    assert!(empty.write(&of((1, 1, 1, 0)), &of((1, 1, 1, 0)), &Places::All(0)).is_err());
+}
+
 #[test]
 fn a_cache_that_is_too_short_is_an_error() {
     let zeros = |shape: (usize, usize, usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();

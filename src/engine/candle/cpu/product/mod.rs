@@ -48,7 +48,7 @@ impl CustomOp1 for Products<'_> {
         if let Some(other) = self.matrices.iter().find(|matrix| matrix.cols() != cols) {
             bail!("a matrix of {} inputs cannot take {cols} activations", other.cols());
         }
-        let y = self.run(x, (rows, cols));
+        let y = self.run(x, (rows, cols), pool().threads());
         let len = y.len();
         Ok((CpuStorage::F32(y), Shape::from(len)))
     }
@@ -68,7 +68,8 @@ struct Prepared<'a> {
 }
 
 impl Products<'_> {
-    fn run(&self, x: &[f32], (rows, cols): (usize, usize)) -> Vec<f32> {
+    /// The products, cut for so many threads; what comes out does not depend on their number.
+    fn run(&self, x: &[f32], (rows, cols): (usize, usize), threads: usize) -> Vec<f32> {
         let outputs: usize = self.matrices.iter().map(|matrix| matrix.rows()).sum();
         if rows == 0 || cols == 0 {
             return vec![0.0; rows * outputs];
@@ -83,7 +84,6 @@ impl Products<'_> {
         let out = SharedMut(y.as_mut_ptr());
         // A panel with all rows is one unit, but where panels are few, their rows are shared out too.
         let panels: usize = self.matrices.iter().map(|matrix| matrix.panels()).sum();
-        let threads = pool().threads();
         let parts = (threads * 4).div_ceil(panels.max(1)).clamp(1, tiling(true).count());
         let space = || [0f32; 12 * PANEL];
         share_out(panels * parts, space, |space, index| {

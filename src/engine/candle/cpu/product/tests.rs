@@ -62,6 +62,29 @@ fn products_agree_with_candle_on_every_level() {
 }
 
 #[test]
+fn more_threads_than_panels_and_tiles_change_nothing() {
+    for (encodings, m) in [
+        (&[Encoding::F32][..], 1usize),
+        (&[Encoding::Q8_0], 1),
+        (&[Encoding::Q8_0], 13),
+        (&[Encoding::F16], 13),
+        (&[Encoding::Q8_0, Encoding::F32, Encoding::Q4_0], 3),
+        (&[Encoding::Q4_0], 31),
+    ] {
+        let cols = 64;
+        let packed: Vec<Packed> = encodings.iter().map(|encoding| matrix(*encoding, 33, cols).0).collect();
+        let matrices: Vec<&Packed> = packed.iter().collect();
+        let x: Vec<f32> = Tensor::randn(0f32, 1.0, m * cols, &Device::Cpu).unwrap().to_vec1().unwrap();
+        let products = Products { matrices: &matrices, level: Level::best() };
+        let one = products.run(&x, (m, cols), 1);
+        for threads in [2usize, 5, 64, 100, 1000] {
+            assert_eq!(products.run(&x, (m, cols), threads), one, "{encodings:?}, {m} rows, {threads} threads");
+        }
+        assert!(products.run(&[], (0, cols), 64).is_empty());
+    }
+}
+
+#[test]
 fn quantized_products_are_exact_where_activations_are() {
     // Multiples of a power of two up to 127 need no rounding, so that nothing but the order of sums is left.
     for encoding in [Encoding::Q8_0, Encoding::Q4_0, Encoding::Q4K, Encoding::Q6K] {

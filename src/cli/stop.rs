@@ -1,0 +1,164 @@
+//! Stopping on Ctrl-C, TERM or HUP. The first signal asks for a clean stop: what is finished is kept, and how to go on is
+//! said. Loops look at that between two tokens or requests. What does not look (making gigabytes of random weights, a
+//! download, a step of a library) is not waited for: the process ends by itself within a second, and what is on disk is what
+//! a kill would leave, which every command can read and go on from. A second signal ends it at once.
+
+use super::talk::line;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The exit status of a command that a signal stopped, whichever signal it was.
+pub const STATUS: u8 = 130;
+
+/// How long the command has to see that it is to stop.
+const TO_SEE: Duration = Duration::from_millis(800);
+/// How long it has, once it has seen it, to write down what it has.
+const TO_WRITE: Duration = Duration::from_secs(5);
+/// How often the watcher looks.
+const TICK: Duration = Duration::from_millis(50);
+
+static STOP: AtomicBool = AtomicBool::new(false);
+/// The command has seen that it is to stop, and is on its way to its end.
+static SEEN: AtomicBool = AtomicBool::new(false);
+/// The command looks whether it is to stop.
+static LOOKS: AtomicBool = AtomicBool::new(false);
+static HANDLER: OnceLock<()> = OnceLock::new();
+/// A process that is of no use without this one; 0 for none.
+static CHILD: AtomicU32 = AtomicU32::new(0);
+/// Files that are of no use without this process.
+static REMOVED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Makes a signal end the command at once. The system would do that too, but not for the first process of a container, which
+/// it lets live.
+pub fn end_on_signal() {
+    HANDLER.get_or_init(|| {
+        let hangup_is_ignored = ignores_hangup();
+        if let Err(error) = ctrlc::set_handler(signalled) {
+            line(&format!("warning: Ctrl-C will not stop cleanly: {error}"));
+        }
+        if hangup_is_ignored {
+            ignore_hangup();
+        }
+    });
+}
+
+/// Makes the first signal ask for a clean stop, from here on, and the second one end the command at once.
+pub fn stop_on_signal() {
+    LOOKS.store(true, Ordering::SeqCst);
+    end_on_signal();
+}
+
+/// Whether a stop was asked for. Whoever asks and is told so ends what it does.
+pub fn stop_was_asked() -> bool {
+    let asked = STOP.load(Ordering::SeqCst);
+    if asked {
+        SEEN.store(true, Ordering::SeqCst);
+    }
+    asked
+}
+
+/// The flag itself, for loops that know nothing of this module.
+pub fn flag() -> &'static AtomicBool {
+    &STOP
+}
+
+/// A process that is killed where this one ends by a signal, for as long as the guard lives.
+pub struct Child(());
+
+impl Child {
+    /// Names it.
+    pub fn watched(id: u32) -> Self {
+        CHILD.store(id, Ordering::SeqCst);
+        Self(())
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        CHILD.store(0, Ordering::SeqCst);
+    }
+}
+
+/// Files that are removed where this process ends by a signal, for as long as the guard lives.
+pub struct Removed(());
+
+impl Removed {
+    /// Names them; they need not be there yet.
+    pub fn watched(paths: Vec<PathBuf>) -> Self {
+        *REMOVED.lock().unwrap_or_else(PoisonError::into_inner) = paths;
+        Self(())
+    }
+}
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        REMOVED.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn signalled() {
+    if STOP.swap(true, Ordering::SeqCst) || !LOOKS.load(Ordering::SeqCst) {
+        end();
+    }
+    kill_child();
+    line("\nstopping: what is finished is kept; once more stops at once");
+    // This thread has to hear the second signal.
+    if std::thread::Builder::new().name("sizewell-stop".to_string()).spawn(watch).is_err() {
+        end();
+    }
+}
+
+/// Ends the process where the command does not come to its own end in time.
+fn watch() {
+    let asked = Instant::now();
+    loop {
+        std::thread::sleep(TICK);
+        let patience = if SEEN.load(Ordering::SeqCst) { TO_WRITE } else { TO_SEE };
+        if asked.elapsed() >= patience {
+            line("stopped in the middle of a step, which is lost; what was finished before it is kept");
+            end();
+        }
+    }
+}
+
+fn kill_child() {
+    #[cfg(unix)]
+    if let Some(id) = rustix::process::Pid::from_raw(CHILD.load(Ordering::SeqCst) as i32) {
+        // One that has ended by now needs no killing.
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+    }
+}
+
+fn end() -> ! {
+    kill_child();
+    for path in REMOVED.try_lock().iter().flat_map(|removed| removed.iter()) {
+        let _ = std::fs::remove_file(path);
+    }
+    std::process::exit(i32::from(STATUS))
+}
+
+/// Whether this process was started by `nohup`, or the like: the end of a terminal is not its end.
+#[cfg(target_os = "linux")]
+fn ignores_hangup() -> bool {
+    // SAFETY: asking for the action of a signal changes nothing; the struct is plain numbers, for which zeros are valid.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn ignore_hangup() {
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ignores_hangup() -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ignore_hangup() {}
