@@ -35,7 +35,9 @@ pub fn after_first(events: &[Event], tokens: usize, waited: Duration) -> Option<
     }
     let mut begun = 0.0;
     for (event, weight) in events.iter().zip(&weights).take(events.len() - 1) {
-        if event.0.duration_since(first.0).as_secs_f64() > MOMENT * span {
+        let took = event.0.duration_since(first.0).as_secs_f64();
+        // Tokens at their own pace before a long stall are no moment.
+        if took > MOMENT * span || took > LEAST * begun {
             break;
         }
         begun += weight;
