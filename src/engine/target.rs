@@ -120,14 +120,14 @@ impl Oddity {
                  no TPOT (a proxy that gathers answers?)"
             ),
             Self::UnseenTokens => format!(
-                "of {some} the server counts tokens that never came, such as thoughts: TPOT and tokens/s are of those that \
+                "in {some} the server counts tokens that never came, such as thoughts: TPOT and tokens/s are of those that \
                  came"
             ),
             Self::CountTooHigh => format!(
-                "of {some} the server counts more tokens than came: its count is not used (--tokenizer counts the text)"
+                "in {some} the server counts more tokens than came: its count is not used (--tokenizer counts the text)"
             ),
             Self::CountTooLow => format!(
-                "of {some} the server counts fewer tokens than events with text came: its count is not used (--tokenizer \
+                "in {some} the server counts fewer tokens than events with text came: its count is not used (--tokenizer \
                  counts the text)"
             ),
             Self::CutLonger => format!(
@@ -136,10 +136,10 @@ impl Oddity {
             ),
             Self::BeyondAsked => format!("{some} have more tokens than were asked for"),
             Self::CountsCharacters => {
-                format!("of the prompts of {some} the server counts characters as tokens: its count is not used")
+                format!("for the prompts of {some} the server counts characters as tokens: its count is not used")
             }
             Self::PromptTooHigh => {
-                format!("of the prompts of {some} the server counts several times their tokens: its count is not used")
+                format!("for the prompts of {some} the server counts several times their tokens: its count is not used")
             }
         }
     }

@@ -316,8 +316,9 @@ fn known(slo: &Slo, alone: &StepRecord) -> anyhow::Result<()> {
             LatencyKind::E2e => (&alone.e2e_s, "nothing is answered"),
         };
         if latency.count == 0 {
-            let noted: String = alone.answer_notes.iter().map(|note| format!("; {note}")).collect();
-            anyhow::bail!("--slo: no request has a {}: {hint}{noted}", term.of.label());
+            let noted = alone.answer_notes.join("; ");
+            let why = if noted.is_empty() { hint } else { &noted };
+            anyhow::bail!("--slo: no request has a {}: {why}", term.of.label());
         }
     }
     Ok(())

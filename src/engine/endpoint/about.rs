@@ -167,8 +167,17 @@ impl Endpoint {
         about
     }
 
-    /// Models that the server says it has; the error is what it says instead.
+    /// Models that the server says it has; the error is what it says instead. A query that an API needs is in the way of some
+    /// lists: they are asked for without it then.
     pub async fn models(&self, location: &Location) -> Result<Vec<String>, String> {
+        let listed = self.listed(location).await;
+        match (&listed, location.without_query()) {
+            (Err(_), Some(plain)) => self.listed(&plain).await.or(listed),
+            _ => listed,
+        }
+    }
+
+    async fn listed(&self, location: &Location) -> Result<Vec<String>, String> {
         let request = self.bare(Method::GET, location.models()?)?;
         let hidden = |text: String| self.asks.hidden(&text);
         let response = self.http.request(request).await.map_err(|e| hidden(super::unsent(&e).message))?;

@@ -101,6 +101,11 @@ impl Location {
         self.at(&format!("{}/models", self.root))
     }
 
+    /// The same without its query, where it has one.
+    pub fn without_query(&self) -> Option<Self> {
+        self.query.is_some().then(|| Self { query: None, ..self.clone() })
+    }
+
     /// The address of a path beside the APIs, such as `/version`.
     pub fn beside(&self, path: &str) -> Result<Uri, String> {
         self.at(&format!("{}{path}", self.prefix()))
