@@ -76,7 +76,7 @@ impl Drop for Server {
 }
 
 fn generator(server: &Server, gen_tokens: usize) -> Generator {
-    let asks = Asks { api: Api::Completions, model: "m".into(), ignore_eos: true, vocabulary: None, key: None };
+    let asks = Asks::new(Api::Completions, "m");
     let endpoint = Endpoint::new(&Location::parse(&server.url).unwrap(), asks).unwrap();
     let fixed = LengthDistribution::Fixed;
     let prompts = PromptSource::synthetic(Wording::Words, fixed(8), fixed(gen_tokens), 0.0, (1, 0));

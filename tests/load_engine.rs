@@ -78,7 +78,7 @@ fn our_client_meets_our_port() {
         let location = Location::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         tokio::spawn(serve(listener, served, std::future::pending()));
         for api in [Api::Completions, Api::Chat] {
-            let asks = Asks { api, model: String::new(), ignore_eos: true, vocabulary: None, key: None };
+            let asks = Asks::new(api, "");
             let endpoint = Endpoint::new(&location, asks).unwrap();
             assert_eq!(endpoint.models(&location).await.unwrap(), ["reference"]);
             let answer = endpoint.ask(planned(Prompt::Text("the river ".into()), 20), Default::default()).await;

@@ -16,7 +16,7 @@ struct Silent;
 impl LoadObserver for Silent {}
 
 fn endpoint(url: &str, api: Api) -> Endpoint {
-    let asks = Asks { api, model: "m".into(), ignore_eos: true, vocabulary: None, key: None };
+    let asks = Asks::new(api, "m");
     Endpoint::new(&Location::parse(url).unwrap(), asks).unwrap()
 }
 

@@ -16,7 +16,7 @@ use support::simulated::{self, Act, Places, Server};
 
 fn generator(server: &Server, gen_tokens: usize) -> Generator {
     let location = Location::parse(&server.url).unwrap();
-    let asks = Asks { api: Api::Completions, model: "m".into(), ignore_eos: true, vocabulary: None, key: None };
+    let asks = Asks::new(Api::Completions, "m");
     let endpoint = Endpoint::new(&location, asks).unwrap();
     let fixed = LengthDistribution::Fixed;
     let prompts = PromptSource::synthetic(Wording::Words, fixed(5), fixed(gen_tokens), 0.0, (1, 0));

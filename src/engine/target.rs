@@ -34,6 +34,8 @@ pub enum RequestOutcome {
     Empty,
     /// Answered at once although a stream was asked for.
     NotStreamed,
+    /// Ended by a filter of the server: neither whole nor failed, and no measure of its speed.
+    Filtered,
     /// The engine failed.
     EngineError,
     /// The generator could not send it: it ran out of files or memory.
@@ -58,6 +60,7 @@ impl RequestOutcome {
             Self::ServerError => "server_error",
             Self::Empty => "empty",
             Self::NotStreamed => "not_streamed",
+            Self::Filtered => "content_filter",
             Self::EngineError => "engine_error",
             Self::GeneratorError => "generator_error",
             Self::Cut => "cut",
@@ -87,6 +90,61 @@ impl CountedBy {
     }
 }
 
+/// What is odd about an answer: none of it is an error, and each makes a figure less than it seems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Oddity {
+    /// All or most of its tokens came at once.
+    HandedOver,
+    /// The server counts tokens that never came, such as thoughts that it keeps.
+    UnseenTokens,
+    /// The server counts more tokens than the text can have, or than were asked for and came.
+    CountTooHigh,
+    /// The server counts fewer tokens than events with text came.
+    CountTooLow,
+    /// A tokenizer cuts the text into more tokens than were asked for.
+    CutLonger,
+    /// More tokens came than were asked for.
+    BeyondAsked,
+    /// The server counts the characters of a prompt as its tokens.
+    CountsCharacters,
+    /// The server counts several times the tokens that a prompt has.
+    PromptTooHigh,
+}
+
+impl Oddity {
+    /// In a sentence, of `some` of all answers, such as `3 of 100 answers`.
+    pub fn sentence(self, some: &str) -> String {
+        match self {
+            Self::HandedOver => format!(
+                "{some} were handed over at once, or most of each: how fast their tokens are made does not show, and they have \
+                 no TPOT (a proxy that gathers answers?)"
+            ),
+            Self::UnseenTokens => format!(
+                "in {some} the server counts tokens that never came, such as thoughts: TPOT and tokens/s are of those that \
+                 came"
+            ),
+            Self::CountTooHigh => format!(
+                "in {some} the server counts more tokens than came: its count is not used (--tokenizer counts the text)"
+            ),
+            Self::CountTooLow => format!(
+                "in {some} the server counts fewer tokens than events with text came: its count is not used (--tokenizer \
+                 counts the text)"
+            ),
+            Self::CutLonger => format!(
+                "the tokenizer cuts {some} into more tokens than were asked for, as it does text of random tokens: what was \
+                 asked for is the most that is counted"
+            ),
+            Self::BeyondAsked => format!("{some} have more tokens than were asked for"),
+            Self::CountsCharacters => {
+                format!("for the prompts of {some} the server counts characters as tokens: its count is not used")
+            }
+            Self::PromptTooHigh => {
+                format!("for the prompts of {some} the server counts several times their tokens: its count is not used")
+            }
+        }
+    }
+}
+
 /// What came of a request, and when.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -100,8 +158,15 @@ pub struct Answer {
     pub prompt_tokens: Option<usize>,
     /// Tokens of the answer; `None` where nobody counted them: events are not tokens.
     pub output_tokens: Option<(usize, CountedBy)>,
-    /// What the server says where a tokenizer has counted.
+    /// Tokens of the answer that were seen to come behind the first moment, by which its time is divided; `None` where each
+    /// was but the first.
+    pub after_first: Option<f64>,
+    /// What the server says, where a tokenizer has counted too or what it says is not what came.
     pub server_tokens: Option<usize>,
+    /// What a tokenizer counts in the text that came.
+    pub text_tokens: Option<usize>,
+    /// What is odd about it.
+    pub oddities: Vec<Oddity>,
     /// When the answer was there, for answers without a stream.
     pub whole: Option<Instant>,
     /// Where the time went, where the server says.
@@ -126,7 +191,10 @@ impl Answer {
             events: Vec::new(),
             prompt_tokens: None,
             output_tokens: None,
+            after_first: None,
             server_tokens: None,
+            text_tokens: None,
+            oddities: Vec::new(),
             whole: None,
             phases: None,
         }

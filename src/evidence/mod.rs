@@ -41,6 +41,8 @@ mod vllm_serve;
 mod write;
 
 pub use bundled::bundled;
+pub use level::within as level_within;
+pub use model::record as model_named;
 pub use observed::Overrides;
 pub use source::Source;
 pub use write::write;

@@ -139,6 +139,10 @@ impl PhaseTimes {
     }
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// How a limit fared in a step.
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct TermRecord {
@@ -148,6 +152,9 @@ pub struct TermRecord {
     pub requests: u64,
     /// Those beyond it, failed ones among them.
     pub beyond: u64,
+    /// Answered requests whose time could not be seen, which are not among them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unseen: u64,
     /// Lower end of the 95 % interval of their share, widened for how they come together in time.
     pub share_lo: f64,
     /// Upper end.
@@ -251,8 +258,11 @@ pub struct StepRecord {
     pub prompt_tokens: Option<f64>,
     /// Mean tokens of an answer.
     pub output_tokens: Option<f64>,
-    /// Mean tokens of an answer as the server counts them, where a tokenizer has counted too.
+    /// Mean tokens of an answer as the server counts them, where a tokenizer has counted too or they are not those that came.
     pub server_tokens: Option<f64>,
+    /// Mean tokens of an answer as a tokenizer counts them in its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_tokens: Option<f64>,
     /// Mean tokens that were asked for.
     pub asked_tokens: f64,
     /// Who counted the tokens of answers: `server`, `tokenizer`, `engine`; absent where nobody did.
@@ -281,6 +291,9 @@ pub struct StepRecord {
     /// How it went over time.
     #[serde(default)]
     pub moments: Vec<Moment>,
+    /// What is odd about its answers, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answer_notes: Vec<String>,
 }
 
 /// How latency goes up beyond the limit.

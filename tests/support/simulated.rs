@@ -105,8 +105,13 @@ fn converse(
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        if path == "/v1/models" {
+        if path.split('?').next().is_some_and(|path| path.ends_with("/models")) {
             writer.write_all(&json(200, "{\"data\":[{\"id\":\"simulated\"}]}"))?;
+            continue;
+        }
+        // It says nothing of itself.
+        if first.starts_with("GET ") {
+            writer.write_all(&json(404, "{\"detail\":\"Not Found\"}"))?;
             continue;
         }
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);

@@ -4,7 +4,7 @@ use crate::cli::measure_args::MeasureArgs;
 use crate::cli::rank_args::share;
 use crate::cli::usage;
 use crate::device::DeviceId;
-use crate::engine::endpoint::Api;
+use crate::engine::endpoint::{Api, Location, Patch, TOKENS};
 use crate::measure::load::{End, Load, Slo};
 use crate::units::parse_seconds;
 use crate::workload::Quant;
@@ -51,19 +51,32 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Target")]
 pub(super) struct TargetArgs {
-    /// Server that speaks the API of OpenAI (vLLM, SGLang, TGI, llama-server, Ollama): http://HOST:PORT.
+    /// Server that speaks the API of OpenAI (vLLM, SGLang, TGI, llama-server, Ollama): http://HOST:PORT, what stands before
+    /// /v1, or the whole address of an API as it is to be asked, with a query where it needs one (?api-version=1).
     #[arg(long, value_name = "URL", required_unless_present = "model")]
     pub(super) endpoint: Option<String>,
-    /// API to use.
-    #[arg(long, value_name = "NAME", default_value = "chat", help = "API to use: chat, completions, embeddings")]
-    pub(super) api: Api,
+    /// API to use: chat, completions, embeddings; that of the address by default, else chat.
+    #[arg(long, value_name = "NAME")]
+    pub(super) api: Option<Api>,
     /// The model as the server calls it; the first that it lists by default.
     #[arg(long, value_name = "NAME", requires = "endpoint")]
     pub(super) served_model: Option<String>,
     /// Environment variable that holds the key; it is sent, and never written anywhere.
     #[arg(long, value_name = "VARIABLE", requires = "endpoint")]
     pub(super) api_key_env: Option<String>,
-    /// The engine behind the endpoint, for the record: vllm, sglang, llama.cpp.
+    /// Changes to the body of each request, a JSON merge patch: null takes a key out, and "{tokens}" stands for the length
+    /// that is asked for. For servers that refuse what is asked:
+    /// '{"max_completion_tokens":"{tokens}","max_tokens":null,"stream_options":null}'.
+    #[arg(long, value_name = "JSON", requires = "endpoint")]
+    pub(super) body_json: Option<String>,
+    /// PEM file with the certificate of a private authority, or the one that the server has signed itself: believed besides
+    /// those of the system.
+    #[arg(long, value_name = "FILE", requires = "endpoint", conflicts_with = "insecure")]
+    pub(super) ca_cert: Option<PathBuf>,
+    /// Believe any certificate of the server.
+    #[arg(long, requires = "endpoint")]
+    pub(super) insecure: bool,
+    /// The engine behind the endpoint, for the record: vllm, sglang, llama.cpp; as the server says by default.
     #[arg(long, value_name = "NAME", requires = "endpoint")]
     pub(super) engine: Option<String>,
     /// Let the model end answers where it will; the length that is asked for is then the most.
@@ -72,8 +85,9 @@ pub(super) struct TargetArgs {
     /// tokenizer.json, or a folder with one: counts the tokens of prompts and, where the server does not, of answers.
     #[arg(long, value_name = "FILE")]
     pub(super) tokenizer: Option<PathBuf>,
-    /// Model to serve in process: preset, GGUF file, folder with config.json and safetensors, or hub id.
-    #[arg(long, short, value_name = "MODEL", conflicts_with = "endpoint")]
+    /// Model to serve in process: preset, GGUF file, folder with config.json and safetensors, or hub id. With --endpoint,
+    /// what the server serves, for the record: a config.json will do.
+    #[arg(long, short, value_name = "MODEL")]
     pub(super) model: Option<String>,
     /// Quantization level of the model; of an endpoint, the one it is known to have.
     #[arg(long, value_name = "LEVEL")]
@@ -94,7 +108,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
     /// Serve the model at this address instead of sending requests to it, until Ctrl-C: 127.0.0.1:8080.
-    #[arg(long, value_name = "ADDRESS", requires = "model", conflicts_with_all = ["rate", "users", "trace", "find_limit"])]
+    #[arg(long, value_name = "ADDRESS", requires = "model", conflicts_with_all = ["rate", "users", "trace", "find_limit", "endpoint"])]
     pub(super) serve: Option<String>,
 }
 
@@ -217,7 +231,48 @@ fn nonce() -> u64 {
     hash.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | *byte as u64)
 }
 
+impl TargetArgs {
+    /// The model is served in process.
+    pub(super) fn in_process(&self) -> bool {
+        self.endpoint.is_none()
+    }
+
+    /// Changes to bodies.
+    pub(super) fn patch(&self) -> anyhow::Result<Option<Patch>> {
+        let read = |text: &String| text.parse::<Patch>().or_else(|why| usage(format!("--body-json: {why}")));
+        self.body_json.as_ref().map(read).transpose()
+    }
+}
+
 impl Args {
+    /// The same, where a changed body asks for answers of a length of its own: that one is planned with.
+    pub(super) fn with_body(mut self) -> anyhow::Result<Self> {
+        let Some(length) = self.target.patch()?.as_ref().and_then(Patch::length) else { return Ok(self) };
+        if length == 0 {
+            return usage("--body-json: the length of answers must be above 0");
+        }
+        if self.traffic.trace.is_some() || self.traffic.prompts.is_some() {
+            return usage(format!(
+                "--body-json asks for {length} tokens whatever the lengths of --trace or --prompts: write \"{TOKENS}\" in \
+                 place of the number"
+            ));
+        }
+        self.traffic.gen_tokens = LengthDistribution::Fixed(length);
+        Ok(self)
+    }
+
+    /// The address of the server, read; the error does not repeat it.
+    pub(super) fn location(&self) -> anyhow::Result<Option<Location>> {
+        let read = |url: &String| Location::parse(url).or_else(|why| usage(format!("--endpoint: {why}")));
+        self.target.endpoint.as_ref().map(read).transpose()
+    }
+
+    /// The API that is used.
+    pub(super) fn api(&self) -> Api {
+        let of_address = || Location::parse(self.target.endpoint.as_deref()?).ok()?.api();
+        self.target.api.or_else(of_address).unwrap_or(Api::Chat)
+    }
+
     /// Reads and checks all of it before anything is opened.
     pub(super) fn asked(&self) -> anyhow::Result<Asked> {
         let traffic = &self.traffic;
@@ -315,7 +370,7 @@ impl Args {
     /// The same for what is common to all measurements.
     pub(super) fn measure_args(&self) -> MeasureArgs {
         MeasureArgs {
-            model: self.target.model.clone(),
+            model: self.target.model.clone().filter(|_| self.target.in_process()),
             threads: self.target.threads,
             seed: Some(self.seed),
             instance: self.instance.clone(),
@@ -328,7 +383,7 @@ impl Args {
     /// The prompts in words, for the record.
     pub(super) fn prompts_in_words(&self) -> String {
         let traffic = &self.traffic;
-        let answers = if self.target.api.streams() || self.target.model.is_some() {
+        let answers = if self.target.in_process() || self.api().streams() {
             format!(", {} generated tokens", traffic.gen_tokens)
         } else {
             String::new()

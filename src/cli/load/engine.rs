@@ -121,7 +121,7 @@ pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk
         prompts: prompts(args, (asked.shared, asked.nonce), wording, vocabulary)?,
         is_here: true,
         scheduler: Some(engine.record),
-        key: None,
+        secrets: Vec::new(),
     })
 }
 

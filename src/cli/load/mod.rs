@@ -2,7 +2,9 @@
 
 mod args;
 mod engine;
+mod hints;
 mod outcome;
+mod served;
 mod target;
 mod view;
 
@@ -44,6 +46,7 @@ const BURST: f64 = 2.0;
 
 /// Runs the load test.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+    let args = args.with_body()?;
     let asked = args.asked()?;
     if let Some(trace) = &asked.trace {
         talk.say(trace);
@@ -56,9 +59,9 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     if let Some(address) = &args.target.serve {
         return engine::behind_a_port(&args, &asked, threads, address, talk);
     }
-    let opened = match args.target.model {
-        Some(_) => engine::in_process(&args, &asked, threads, talk)?,
-        None => target::endpoint(&args, &asked, talk)?,
+    let opened = match args.target.in_process() {
+        true => engine::in_process(&args, &asked, threads, talk)?,
+        false => target::endpoint(&args, &asked, talk)?,
     };
     let mut test = Test::begin(&args, asked, opened, threads, talk)?;
     let outcome = test.carry_out(&args);
@@ -96,7 +99,7 @@ impl Test {
     fn begin(args: &Args, asked: Asked, opened: Opened, threads: usize, talk: &Talk) -> anyhow::Result<Self> {
         let mut record = new_record(&args.measure_args(), threads);
         warn_of_threads(&record.environment, talk);
-        if let Some(key) = &opened.key {
+        for key in &opened.secrets {
             record.environment.argv.iter_mut().for_each(|word| *word = key.hidden_in_name(word));
         }
         record.engine = opened.engine;
@@ -147,14 +150,12 @@ impl Test {
     /// One request, so that a server that is not there costs no minutes.
     fn try_one(&mut self) -> anyhow::Result<()> {
         let answer = self.generator.ask_one(self.asked.timeout, stop_was_asked);
-        if answer.outcome == RequestOutcome::Ok {
+        // A prompt that a filter takes offence at says nothing of the next.
+        if matches!(answer.outcome, RequestOutcome::Ok | RequestOutcome::Filtered) {
             return Ok(());
         }
         let (target, message) = (&self.traffic.target, &answer.message);
-        let hint = match message.contains("ignore_eos") || message.contains("min_tokens") {
-            true => "; --allow-eos leaves out what only some servers take",
-            false => "",
-        };
+        let hint = hints::of(message);
         anyhow::bail!("{target}: the first request ended as {}: {message}{hint}", answer.outcome.name())
     }
 
@@ -318,7 +319,9 @@ fn known(slo: &Slo, alone: &StepRecord) -> anyhow::Result<()> {
             LatencyKind::E2e => (&alone.e2e_s, "nothing is answered"),
         };
         if latency.count == 0 {
-            anyhow::bail!("--slo: no request has a {}: {hint}", term.of.label());
+            let noted = alone.answer_notes.join("; ");
+            let why = if noted.is_empty() { hint } else { &noted };
+            anyhow::bail!("--slo: no request has a {}: {why}", term.of.label());
         }
     }
     Ok(())

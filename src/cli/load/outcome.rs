@@ -114,7 +114,11 @@ pub(super) fn cases(
         row.absent.push(("itl_s".to_string(), "events are not known to be tokens".to_string()));
     }
     if streams && step.tpot_s.count == 0 {
-        row.absent.push(("tpot_s".to_string(), "nobody counted the tokens: --tokenizer counts them".to_string()));
+        let why = match step.answer_notes.is_empty() {
+            true => "nobody counted the tokens: --tokenizer counts them".to_string(),
+            false => step.answer_notes.join("; "),
+        };
+        row.absent.push(("tpot_s".to_string(), why));
     }
     row.notes = notes(args, traffic, step);
     vec![row]
@@ -154,6 +158,7 @@ fn notes(args: &Args, traffic: &TrafficRecord, step: &StepRecord) -> Vec<String>
     if failed > 0 {
         notes.push(format!("{failed} of {} requests failed", step.requests));
     }
+    notes.extend(step.answer_notes.iter().cloned());
     if step.short_answers > 0 {
         let why = if args.target.allow_eos { "" } else { " although the whole length was asked for" };
         notes.push(format!("{} answers are shorter than asked{why}", step.short_answers));
@@ -207,7 +212,16 @@ fn exit(traffic: &TrafficRecord, talk: &Talk) -> Exit {
         return Exit::InvalidMeasurement;
     }
     if let Some(term) = step.terms.iter().find(|term| term.requests == 0) {
-        talk.warn(format!("no request has a {}: whether its limit is kept cannot be told", term.term.of.label()));
+        let noted: String = step.answer_notes.iter().map(|note| format!("; {note}")).collect();
+        talk.warn(format!(
+            "no request has a {}: whether its limit is kept cannot be told{noted}",
+            term.term.of.label()
+        ));
+        return Exit::GateCannotTell;
+    }
+    if traffic.limit.is_none() && step.verdict.is_none() && !step.terms.is_empty() {
+        let noted: String = step.answer_notes.iter().map(|note| format!("; {note}")).collect();
+        talk.warn(format!("whether the limits are kept cannot be told: a time of some requests is not seen{noted}"));
         return Exit::GateCannotTell;
     }
     match (&traffic.limit, step.verdict) {

@@ -18,12 +18,12 @@ pub enum Api {
 }
 
 impl Api {
-    /// Its path.
-    pub fn path(self) -> &'static str {
+    /// The end of its address.
+    pub fn ending(self) -> &'static str {
         match self {
-            Self::Chat => "/v1/chat/completions",
-            Self::Completions => "/v1/completions",
-            Self::Embeddings => "/v1/embeddings",
+            Self::Chat => "/chat/completions",
+            Self::Completions => "/completions",
+            Self::Embeddings => "/embeddings",
         }
     }
 
@@ -56,11 +56,82 @@ impl FromStr for Api {
     }
 }
 
+/// What stands for the length that is asked for in a patch of bodies.
+pub const TOKENS: &str = "{tokens}";
+/// Keys by which servers are told how long an answer may be.
+const LENGTHS: [&str; 5] = ["max_completion_tokens", "max_tokens", "max_new_tokens", "max_output_tokens", "n_predict"];
+/// Keys that a load test makes itself.
+const OWN: [&str; 4] = ["messages", "prompt", "input", "stream"];
+
+/// Changes to the body of each request: a JSON merge patch (RFC 7396), in which null takes a key out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Patch(Value);
+
+impl FromStr for Patch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let patch: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+        let Some(object) = patch.as_object() else {
+            return Err("not an object such as {\"temperature\":1,\"stream_options\":null}".to_string());
+        };
+        if let Some(own) = OWN.iter().find(|own| object.contains_key(**own)) {
+            return Err(format!("`{own}` is made by the load test itself: leave it out"));
+        }
+        for key in ["n", "best_of"] {
+            if object.get(key).is_some_and(|count| !count.is_null() && count.as_u64() != Some(1)) {
+                return Err(format!("`{key}`: times are those of one answer a request: leave it out"));
+            }
+        }
+        Ok(Self(patch))
+    }
+}
+
+impl Patch {
+    /// The length that it asks for in place of the planned one, where it gives a number.
+    pub fn length(&self) -> Option<usize> {
+        LENGTHS.iter().find_map(|key| self.0.get(*key)?.as_u64()).map(|length| length as usize)
+    }
+
+    /// Its secrets, which must stand nowhere.
+    pub fn secrets(&self) -> Vec<super::Key> {
+        let object = self.0.as_object().into_iter().flatten();
+        let secret = |(name, value): (&String, &Value)| {
+            let value = value.as_str().filter(|value| super::secret::is_secret(name, value))?;
+            super::Key::hiding(value)
+        };
+        object.filter_map(secret).collect()
+    }
+
+    fn applied(&self, body: &mut Value, tokens: usize) {
+        merge(body, &self.0, tokens);
+    }
+}
+
+fn merge(target: &mut Value, patch: &Value, tokens: usize) {
+    let Value::Object(changes) = patch else {
+        *target = if patch == TOKENS { Value::from(tokens) } else { patch.clone() };
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(object) = target else { return };
+    for (key, change) in changes {
+        if change.is_null() {
+            object.remove(key);
+        } else {
+            merge(object.entry(key).or_insert(Value::Null), change, tokens);
+        }
+    }
+}
+
 /// What is asked for beside the prompt.
 #[derive(Clone, Copy)]
 pub(super) struct Wishes<'a> {
     pub(super) ignore_eos: bool,
     pub(super) model: &'a str,
+    pub(super) patch: Option<&'a Patch>,
 }
 
 #[derive(Serialize)]
@@ -96,7 +167,7 @@ pub(super) fn body(api: Api, planned: &Planned, wishes: Wishes<'_>) -> Result<Ve
     let (prompt, messages) = match (api, &planned.prompt) {
         (Api::Embeddings, prompt) => {
             let body = json!({ "model": wishes.model, "input": [text(prompt)?] });
-            return serde_json::to_vec(&body).map_err(|e| e.to_string());
+            return patched(&body, planned, wishes.patch);
         }
         (Api::Completions, prompt) => (Some(text(prompt)?), None),
         (Api::Chat, Prompt::Messages(messages)) => (None, Some(messages.clone())),
@@ -114,6 +185,13 @@ pub(super) fn body(api: Api, planned: &Planned, wishes: Wishes<'_>) -> Result<Ve
         ignore_eos: wishes.ignore_eos.then_some(true),
         min_tokens: wishes.ignore_eos.then_some(planned.gen_tokens),
     };
+    patched(&body, planned, wishes.patch)
+}
+
+fn patched(body: &impl Serialize, planned: &Planned, patch: Option<&Patch>) -> Result<Vec<u8>, String> {
+    let Some(patch) = patch else { return serde_json::to_vec(body).map_err(|e| e.to_string()) };
+    let mut body = serde_json::to_value(body).map_err(|e| e.to_string())?;
+    patch.applied(&mut body, planned.gen_tokens);
     serde_json::to_vec(&body).map_err(|e| e.to_string())
 }
 
@@ -127,7 +205,7 @@ mod tests {
 
     #[test]
     fn bodies_are_what_the_apis_take() {
-        let wishes = Wishes { ignore_eos: true, model: "m" };
+        let wishes = Wishes { ignore_eos: true, model: "m", patch: None };
         let of =
             |api, prompt| -> Value { serde_json::from_slice(&body(api, &planned(prompt), wishes).unwrap()).unwrap() };
         let chat = of(Api::Chat, Prompt::Text("hi".into()));
@@ -140,8 +218,30 @@ mod tests {
         assert_eq!(of(Api::Completions, Prompt::Tokens(vec![1, 2]))["prompt"], json!([1, 2]));
         assert_eq!(of(Api::Embeddings, Prompt::Text("hi".into())), json!({ "model": "m", "input": ["hi"] }));
         assert!(body(Api::Chat, &planned(Prompt::Tokens(vec![1])), wishes).is_err());
-        let plain =
-            body(Api::Chat, &planned(Prompt::Text("x".into())), Wishes { ignore_eos: false, model: "m" }).unwrap();
+        let plain = Wishes { ignore_eos: false, ..wishes };
+        let plain = body(Api::Chat, &planned(Prompt::Text("x".into())), plain).unwrap();
         assert!(!String::from_utf8(plain).unwrap().contains("ignore_eos"));
+    }
+
+    #[test]
+    fn a_patch_changes_adds_and_takes_out() {
+        let text = r#"{"max_completion_tokens":"{tokens}","max_tokens":null,"stream_options":null,"temperature":1,"a":{"b":null,"c":2}}"#;
+        let patch: Patch = text.parse().unwrap();
+        let wishes = Wishes { ignore_eos: false, model: "m", patch: Some(&patch) };
+        let body = body(Api::Chat, &planned(Prompt::Text("hi".into())), wishes).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let expected = json!({
+            "model": "m", "messages": [{ "role": "user", "content": "hi" }], "stream": true,
+            "max_completion_tokens": 7, "temperature": 1, "a": { "c": 2 },
+        });
+        assert_eq!(body, expected);
+        assert_eq!(patch.length(), None);
+        let fixed: Patch = r#"{"max_completion_tokens":8,"max_tokens":null}"#.parse().unwrap();
+        assert_eq!((fixed.length(), fixed.secrets().len()), (Some(8), 0));
+        let secret: Patch = r#"{"api_key":"hunter2","user":"me"}"#.parse().unwrap();
+        assert_eq!(secret.secrets().len(), 1);
+        for bad in ["[]", "{", "3", r#"{"stream":false}"#, r#"{"n":2}"#, r#"{"messages":[]}"#] {
+            assert!(bad.parse::<Patch>().is_err(), "{bad}");
+        }
     }
 }

@@ -1,29 +1,40 @@
 //! A server that speaks the API of OpenAI: chat and plain completions as a stream, and embeddings.
 
+mod about;
 mod answer;
 mod body;
 mod events;
+mod fault;
+mod finish;
+mod handed;
 pub mod location;
+mod mend;
 mod secret;
 mod sse;
+mod tls;
+mod tokens;
+mod unpack;
+mod words;
 
-pub use body::Api;
+pub use about::About;
+pub use body::{Api, Patch, TOKENS};
 pub use location::Location;
 pub use secret::Key;
+pub use tls::Trust;
 
 use super::target::{Answer, Asking, FirstToken, RequestOutcome, Target};
 use crate::workload::traffic::{Planned, prompts::Vocabulary};
 use body::Wishes;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http_body_util::Full;
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most of a body that says what went wrong which is read.
 const MOST_OF_AN_ERROR: usize = 64 << 10;
@@ -41,6 +52,34 @@ pub struct Asks {
     pub vocabulary: Option<Arc<Vocabulary>>,
     /// The key.
     pub key: Option<Key>,
+    /// Changes to each body.
+    pub patch: Option<Patch>,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// What else must not be repeated of what a server says.
+    pub secrets: Vec<Key>,
+}
+
+impl Asks {
+    /// As most servers are asked: an API, a model, whole lengths.
+    pub fn new(api: Api, model: impl Into<String>) -> Self {
+        Self {
+            api,
+            model: model.into(),
+            ignore_eos: true,
+            vocabulary: None,
+            key: None,
+            patch: None,
+            trust: Trust::System,
+            secrets: Vec::new(),
+        }
+    }
+
+    /// What a server says, without secrets.
+    fn hidden(&self, text: &str) -> String {
+        let keys = self.key.iter().chain(&self.secrets);
+        keys.fold(text.to_string(), |text, key| key.hidden_in(&text))
+    }
 }
 
 type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -61,33 +100,37 @@ impl Endpoint {
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(Duration::from_secs(10)));
-        // The system's roots know an office's own authority; a container may have none.
-        let builder = match HttpsConnectorBuilder::new().with_native_roots() {
-            Ok(builder) => builder,
-            Err(_) => HttpsConnectorBuilder::new().with_webpki_roots(),
-        };
-        let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = asks.trust.connector(tcp)?;
         let http = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(usize::MAX)
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_timer(TokioTimer::new())
             .build(connector);
-        let uri = location.of(asks.api.path())?;
+        let uri = location.of(asks.api)?;
         let authorization = asks.key.as_ref().map(Key::header).transpose()?;
         Ok(Self { http, uri, asks: Arc::new(asks), authorization })
     }
 
-    /// The error says why it cannot be asked.
-    fn request(&self, planned: &Planned) -> Result<Request<Full<Bytes>>, String> {
-        let wishes = Wishes { ignore_eos: self.asks.ignore_eos, model: &self.asks.model };
-        let body = body::body(self.asks.api, planned, wishes)?;
-        let accepted = if self.asks.api.streams() { "text/event-stream" } else { "application/json" };
-        let mut request = Request::builder().method(Method::POST).uri(self.uri.clone());
-        request = request.header(CONTENT_TYPE, "application/json").header(ACCEPT, accepted);
+    /// A request without a body.
+    fn bare(&self, method: Method, uri: Uri) -> Result<Request<Full<Bytes>>, String> {
+        let mut request = Request::builder().method(method).uri(uri).header(ACCEPT_ENCODING, "identity");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        request.body(Full::new(Bytes::from(body))).map_err(|e| e.to_string())
+        request.body(Full::new(Bytes::new())).map_err(|e| e.to_string())
+    }
+
+    /// The error says why it cannot be asked.
+    fn request(&self, planned: &Planned) -> Result<Request<Full<Bytes>>, String> {
+        let Asks { ignore_eos, ref model, ref patch, api, .. } = *self.asks;
+        let wishes = Wishes { ignore_eos, model, patch: patch.as_ref() };
+        let body = body::body(api, planned, wishes)?;
+        let accepted = if api.streams() { "text/event-stream" } else { "application/json" };
+        let mut request = self.bare(Method::POST, self.uri.clone())?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accepted));
+        *request.body_mut() = Full::new(Bytes::from(body));
+        Ok(request)
     }
 
     async fn asked(self, planned: Planned, first: Arc<FirstToken>) -> Answer {
@@ -95,18 +138,29 @@ impl Endpoint {
             Ok(request) => request,
             Err(why) => return Answer::failed(RequestOutcome::GeneratorError, why),
         };
-        let answer = match self.http.request(request).await {
+        let (at, asked) = (Instant::now(), planned.gen_tokens);
+        let mut answer = match self.http.request(request).await {
             Err(error) => unsent(&error),
             Ok(response) if response.status() != StatusCode::OK => refused(response).await,
             Ok(response) if self.asks.api.streams() => {
-                events::read(response, self.asks.vocabulary.as_deref(), &first).await
+                let with = events::With { vocabulary: self.asks.vocabulary.as_deref(), first: &first, asked, at };
+                events::read(response, with).await
             }
             Ok(response) => answer::read_embeddings(response).await,
         };
-        match &self.asks.key {
-            Some(key) if !answer.message.is_empty() => Answer { message: key.hidden_in(&answer.message), ..answer },
-            _ => answer,
+        let (prompt_tokens, odd) = tokens::of_prompt(self.asks.api, &planned, answer.prompt_tokens);
+        answer.prompt_tokens = prompt_tokens;
+        answer.oddities.extend(odd);
+        if !answer.message.is_empty() {
+            answer.message = self.asks.hidden(&answer.message);
         }
+        answer
+    }
+
+    /// The same for another model.
+    pub fn with_model(self, model: String) -> Self {
+        let asks = Asks { model, ..(*self.asks).clone() };
+        Self { asks: Arc::new(asks), ..self }
     }
 }
 
@@ -120,7 +174,7 @@ impl Target for Endpoint {
 fn unsent(error: &hyper_util::client::legacy::Error) -> Answer {
     let io = causes(error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
     let no_files = io.and_then(std::io::Error::raw_os_error).is_some_and(|code| [23, 24, 99].contains(&code));
-    let words = causes(error).last().map_or(error.to_string(), |cause| cause.to_string());
+    let words = causes(error).last().map_or(error.to_string(), |cause| cause.to_string()) + tls::hint(error);
     match (no_files, error.is_connect()) {
         (true, _) => Answer::failed(RequestOutcome::GeneratorError, words),
         (false, true) => Answer::failed(RequestOutcome::Unreachable, words),
@@ -137,38 +191,18 @@ fn causes<'a>(
 /// What a server said with a status other than 200.
 async fn refused(response: hyper::Response<hyper::body::Incoming>) -> Answer {
     let status = response.status();
-    let body = http_body_util::Limited::new(response.into_body(), MOST_OF_AN_ERROR);
-    let text = match body.collect().await {
-        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+    let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(fault::one_line);
+    let text = match unpack::whole(response, MOST_OF_AN_ERROR).await {
+        Ok(body) => String::from_utf8_lossy(&body).into_owned(),
         Err(_) => String::new(),
     };
-    let said = answer::error_text(&text);
+    let said = match to.filter(|_| status.is_redirection()) {
+        // It may carry a secret in its query, and what stands there is of no use here.
+        Some(to) => {
+            let to = to.split(['?', '#']).next().unwrap_or("");
+            format!(": the server sends requests on to {to}: give that address as --endpoint")
+        }
+        None => fault::error_text(&text),
+    };
     Answer::failed(RequestOutcome::BadStatus, format!("status {}{said}", status.as_u16()))
-}
-
-impl Endpoint {
-    /// Models that the server says it has; the error is what it says instead.
-    pub async fn models(&self, location: &Location) -> Result<Vec<String>, String> {
-        let mut request = Request::builder().method(Method::GET).uri(location.of("/v1/models")?);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
-        let request = request.body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
-        let hidden = |text: String| self.asks.key.as_ref().map_or(text.clone(), |key| key.hidden_in(&text));
-        let response = self.http.request(request).await.map_err(|e| hidden(unsent(&e).message))?;
-        if response.status() != StatusCode::OK {
-            return Err(hidden(refused(response).await.message));
-        }
-        let body = http_body_util::Limited::new(response.into_body(), 1 << 20);
-        let body = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
-        let list: serde_json::Value = serde_json::from_slice(&body).map_err(|e| format!("/v1/models: {e}"))?;
-        let data = list.get("data").and_then(|data| data.as_array()).cloned().unwrap_or_default();
-        Ok(data.iter().filter_map(|model| Some(model.get("id")?.as_str()?.to_string())).collect())
-    }
-
-    /// The same for another model.
-    pub fn with_model(self, model: String) -> Self {
-        let asks = Asks { model, ..(*self.asks).clone() };
-        Self { asks: Arc::new(asks), ..self }
-    }
 }

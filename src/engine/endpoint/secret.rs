@@ -1,4 +1,5 @@
-//! The key of an endpoint: it comes from the environment and goes into one header, and nowhere else.
+//! The key of an endpoint: it comes from the environment and goes into one header, and nowhere else. Secrets of an address or
+//! of a body are hidden in the same way.
 
 use hyper::header::HeaderValue;
 use std::fmt;
@@ -7,6 +8,45 @@ use std::fmt;
 const HIDDEN: &str = "[key]";
 /// Servers repeat the beginning of a key that they refuse.
 const BEGINNING: usize = 6;
+
+/// Names of secrets, in lower case and without what joins words.
+const NAMES: [&str; 20] = [
+    "key",
+    "apikey",
+    "accesskey",
+    "secretkey",
+    "subscriptionkey",
+    "ocpapimsubscriptionkey",
+    "token",
+    "accesstoken",
+    "authtoken",
+    "apitoken",
+    "auth",
+    "authorization",
+    "password",
+    "passwd",
+    "pwd",
+    "secret",
+    "clientsecret",
+    "sig",
+    "signature",
+    "code",
+];
+/// A value of letters and digits that is as long may be a secret whatever it is called.
+const LONG: usize = 20;
+/// A shorter value is no secret that could be told from other words.
+const SHORT: usize = 4;
+
+/// Whether a value of this name is a secret.
+pub fn is_secret(name: &str, value: &str) -> bool {
+    let plain: String = name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+    let has = |test: fn(&char) -> bool| value.chars().any(|c| test(&c));
+    let looks_like_one = value.len() >= LONG
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_%+/=".contains(c))
+        && has(char::is_ascii_digit)
+        && has(char::is_ascii_alphabetic);
+    NAMES.contains(&plain.as_str()) || looks_like_one || value.starts_with("sk-")
+}
 
 /// A key. It cannot be printed.
 #[derive(Clone)]
@@ -32,6 +72,11 @@ impl Key {
             }
             key => Ok(Self(key.to_string())),
         }
+    }
+
+    /// A secret that is known from elsewhere; `None` where it is too short to be told from other words.
+    pub fn hiding(value: &str) -> Option<Self> {
+        (value.len() >= SHORT).then(|| Self(value.to_string()))
     }
 
     /// The header that carries it.

@@ -266,7 +266,7 @@ mod tests {
                 messages: if failed > 0 { vec!["bad_status: status 429".to_string()] } else { Vec::new() },
                 verdict: Some(if broken { StepVerdict::Breaks } else { StepVerdict::Holds }),
                 e2e_s: crate::record::Latency { p90: Some(Ranged { value, lo: None, hi: None }), ..Default::default() },
-                terms: vec![TermRecord { term, requests: 1000, beyond, share_lo: 0.0, share_hi: 0.0 }],
+                terms: vec![TermRecord { term, requests: 1000, beyond, unseen: 0, share_lo: 0.0, share_hi: 0.0 }],
                 ..StepRecord::default()
             })
         }

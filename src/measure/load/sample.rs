@@ -1,6 +1,6 @@
 //! The times of one request, counted from when it was due.
 
-use crate::engine::target::{Answer, CountedBy, RequestOutcome};
+use crate::engine::target::{Answer, CountedBy, Oddity, RequestOutcome};
 use crate::record::{LatencyKind, PhaseTimes, RequestRow};
 
 /// One request, in seconds from the start of its step.
@@ -28,8 +28,14 @@ pub struct Sample {
     pub asked_tokens: usize,
     /// Tokens that came, and who counted them.
     pub output_tokens: Option<(usize, CountedBy)>,
-    /// Tokens that the server counts where a tokenizer has counted.
+    /// Tokens that were seen to come behind the first moment.
+    pub after_first: Option<f64>,
+    /// Tokens that the server counts, where a tokenizer has counted too or they are not those that came.
     pub server_tokens: Option<usize>,
+    /// Tokens that a tokenizer counts in the text.
+    pub text_tokens: Option<usize>,
+    /// What is odd about its answer.
+    pub oddities: Vec<Oddity>,
     /// What came of it.
     pub outcome: RequestOutcome,
     /// What went wrong.
@@ -75,7 +81,10 @@ impl Sample {
             prompt_tokens: answer.prompt_tokens.or(asked.prompt_tokens),
             asked_tokens: asked.asked_tokens,
             output_tokens: answer.output_tokens,
+            after_first: answer.after_first,
             server_tokens: answer.server_tokens,
+            text_tokens: answer.text_tokens,
+            oddities: answer.oddities,
             outcome: answer.outcome,
             message: answer.message,
             phases: answer.phases,
@@ -100,10 +109,22 @@ impl Sample {
             LatencyKind::Ttft => (self.events > 0).then_some(first - self.intended_s),
             LatencyKind::E2e => Some(last - self.intended_s),
             LatencyKind::Tpot => match self.output_tokens {
-                Some((count, _)) if count > 1 && self.events > 1 => Some((last - first) / (count - 1) as f64),
+                Some((count, _)) if count > 1 && self.events > 1 && !self.is_handed_over() => {
+                    Some((last - first) / self.after_first.unwrap_or((count - 1) as f64))
+                }
                 _ => None,
             },
         }
+    }
+
+    fn is_handed_over(&self) -> bool {
+        self.oddities.contains(&Oddity::HandedOver)
+    }
+
+    /// It has a time that could not be seen. An answer of one token has no time per token, which is no lack.
+    pub fn lacks(&self, kind: LatencyKind) -> bool {
+        let is_one_token = matches!(self.output_tokens, Some((0 | 1, _)));
+        self.is_ok() && self.time(kind).is_none() && !(kind == LatencyKind::Tpot && is_one_token)
     }
 
     /// How long it has kept its user waiting.

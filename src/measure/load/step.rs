@@ -156,6 +156,8 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
         prompt_tokens: mean(tally.prompt_tokens),
         output_tokens: mean(tally.output_tokens),
         server_tokens: mean(tally.server_tokens),
+        text_tokens: mean(tally.text_tokens),
+        answer_notes: answer_notes(tally),
         asked_tokens: tally.asked_tokens as f64 / (tally.requests as f64).max(1.0),
         tokens_from: tally.counted_by.map(|by| by.name().to_string()),
         short_answers: tally.short,
@@ -170,4 +172,18 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
         phases_from: tally.phases().map(|_| "measured".to_string()),
         moments: tally.moments.record(course.warm_up_s),
     }
+}
+
+/// What is odd about answers, a sentence each.
+fn answer_notes(tally: &Tally) -> Vec<String> {
+    let answered = tally.answered();
+    let of = |count: u64| format!("{count} of {answered} answers");
+    let mut notes: Vec<String> = tally.oddities.iter().map(|(oddity, count)| oddity.sentence(&of(*count))).collect();
+    if let Some(count) = tally.outcomes.get(RequestOutcome::Filtered.name()) {
+        notes.push(format!(
+            "{count} of {} requests were ended by the server's content filter: they are counted apart, and as not answered",
+            tally.requests
+        ));
+    }
+    notes
 }

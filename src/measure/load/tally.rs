@@ -5,7 +5,7 @@ use super::judge;
 use super::moments::{Moments, Told};
 use super::sample::Sample;
 use super::slo::Slo;
-use crate::engine::target::{CountedBy, RequestOutcome};
+use crate::engine::target::{CountedBy, Oddity, RequestOutcome};
 use crate::record::{LatencyKind, PhaseTimes, StepVerdict, TermRecord};
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ const MOST_MESSAGES: usize = 8;
 struct Counted {
     requests: u64,
     beyond: u64,
+    /// Answered, and it could not be seen whether within the limit.
+    unseen: u64,
     moments: Moments,
 }
 
@@ -49,8 +51,12 @@ pub struct Tally {
     pub prompt_tokens: (u64, u64),
     /// Tokens of answers, and requests that they are known of.
     pub output_tokens: (u64, u64),
-    /// Those that servers count where a tokenizer has counted, and requests that they are known of.
+    /// Those that servers count where they are not the ones above, and requests that they are known of.
     pub server_tokens: (u64, u64),
+    /// Those that a tokenizer counts in the text, and requests that they are known of.
+    pub text_tokens: (u64, u64),
+    /// Answers that are odd, by how.
+    pub oddities: BTreeMap<Oddity, u64>,
     /// Who counted them.
     pub counted_by: Option<CountedBy>,
     /// Answers that are shorter than was asked for.
@@ -85,7 +91,7 @@ impl Tally {
         }
         self.requests += 1;
         self.asked_tokens += sample.asked_tokens as u64;
-        let good = sample.is_ok() && slo.is_kept_by(|kind| sample.time(kind));
+        let good = sample.is_ok() && slo.is_kept_by(|kind| sample.time(kind)) && !lacks_a_time(sample, slo);
         self.good += good as u64;
         let (ttft_s, e2e_s) = (sample.time(LatencyKind::Ttft), sample.time(LatencyKind::E2e));
         let failed = !sample.is_ok();
@@ -125,6 +131,13 @@ impl Tally {
             self.server_tokens.0 += count as u64;
             self.server_tokens.1 += 1;
         }
+        if let Some(count) = sample.text_tokens {
+            self.text_tokens.0 += count as u64;
+            self.text_tokens.1 += 1;
+        }
+        for oddity in &sample.oddities {
+            *self.oddities.entry(*oddity).or_default() += 1;
+        }
         if let Some((count, by)) = sample.output_tokens {
             self.output_tokens.0 += count as u64;
             self.output_tokens.1 += 1;
@@ -150,8 +163,12 @@ impl Tally {
 
     fn count_terms(&mut self, sample: &Sample, slo: &Slo) {
         self.terms.resize_with(slo.terms.len() + slo.goodput.is_some() as usize, Counted::default);
-        let mut count = |index: usize, beyond: bool| {
+        let mut count = |index: usize, beyond: Option<bool>| {
             let counted: &mut Counted = &mut self.terms[index];
+            let Some(beyond) = beyond else {
+                counted.unseen += 1;
+                return;
+            };
             counted.requests += 1;
             counted.beyond += beyond as u64;
             counted.moments.add(Told { intended_s: sample.intended_s, beyond, ..Told::default() });
@@ -159,21 +176,23 @@ impl Tally {
         let waited = sample.waited_s();
         for (index, term) in slo.terms.iter().enumerate() {
             match (sample.is_ok(), sample.is_cut(), sample.time(term.of)) {
-                (true, _, Some(time)) => count(index, time > term.limit_s.0),
+                (true, _, Some(time)) => count(index, Some(time > term.limit_s.0)),
+                (true, _, None) if sample.lacks(term.of) => count(index, None),
                 // One token has no time per token.
                 (true, _, None) => {}
                 (false, true, _) if term.of == LatencyKind::Tpot => {}
                 (false, true, _) if term.of == LatencyKind::Ttft && sample.first_after_s().is_some() => {
-                    count(index, sample.first_after_s() > Some(term.limit_s.0));
+                    count(index, Some(sample.first_after_s() > Some(term.limit_s.0)));
                 }
-                (false, true, _) if waited > term.limit_s.0 => count(index, true),
+                (false, true, _) if waited > term.limit_s.0 => count(index, Some(true)),
                 (false, true, _) => {}
-                (false, false, _) => count(index, true),
+                (false, false, _) => count(index, Some(true)),
             }
         }
         if slo.goodput.is_some() && !sample.is_cut() {
-            let good = sample.is_ok() && slo.is_kept_by(|kind| sample.time(kind));
-            count(slo.terms.len(), !good);
+            let kept = sample.is_ok() && slo.is_kept_by(|kind| sample.time(kind));
+            let unseen = kept && lacks_a_time(sample, slo);
+            count(slo.terms.len(), (!unseen).then_some(!kept));
         }
     }
 
@@ -182,20 +201,27 @@ impl Tally {
         let mut verdicts = Vec::new();
         let mut records = Vec::new();
         for (index, (counted, allowed)) in self.terms.iter().zip(slo.allowed()).enumerate() {
-            let Counted { requests, beyond, .. } = *counted;
+            let Counted { requests, beyond, unseen, .. } = *counted;
             let inflation = judge::inflation(&counted.moments.blocks(judge::BLOCKS));
             let (share_lo, share_hi) = judge::share_interval(beyond, requests, inflation);
             let share = beyond as f64 / (requests as f64).max(1.0);
-            verdicts.push(judge::verdict(share, (share_lo, share_hi), allowed));
+            verdicts.push(match unseen {
+                0 => Some(judge::verdict(share, (share_lo, share_hi), allowed)),
+                _ => with_unseen(counted, inflation, allowed),
+            });
             records.extend(slo.terms.get(index).map(|term| TermRecord {
                 term: *term,
                 requests,
                 beyond,
+                unseen,
                 share_lo,
                 share_hi,
             }));
         }
-        (records, judge::worst(verdicts))
+        let told = judge::worst(verdicts.iter().flatten().copied());
+        // A limit of which it cannot be told is not kept, unless another is broken, which tells enough.
+        let all_told = verdicts.iter().all(Option::is_some);
+        (records, told.filter(|verdict| all_told || !verdict.holds()))
     }
 
     /// A limit that is broken already whatever the rest of `planned` requests do.
@@ -230,5 +256,26 @@ impl Tally {
     /// Failed, in whatever way.
     pub fn failed(&self) -> u64 {
         self.requests - self.answered()
+    }
+}
+
+/// A time that a limit is about could not be seen.
+fn lacks_a_time(sample: &Sample, slo: &Slo) -> bool {
+    slo.terms.iter().any(|term| sample.lacks(term.of))
+}
+
+/// The verdict on a limit of which some requests are not known: that which holds however those were; `None` where there is
+/// none.
+fn with_unseen(counted: &Counted, inflation: f64, allowed: f64) -> Option<StepVerdict> {
+    let all = counted.requests + counted.unseen;
+    let of = |beyond: u64| {
+        let share = beyond as f64 / (all as f64).max(1.0);
+        judge::verdict(share, judge::share_interval(beyond, all, inflation), allowed)
+    };
+    let (best, worst) = (of(counted.beyond), of(counted.beyond + counted.unseen));
+    match (best.holds(), worst.holds()) {
+        (_, true) => Some(worst),
+        (false, false) => Some(best),
+        (true, false) => None,
     }
 }

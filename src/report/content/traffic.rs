@@ -4,6 +4,9 @@ use crate::record::{LimitKind, Ranged, RecoveryRecord, Run, StepRecord, StepVerd
 use crate::report::table::{DASH, Table};
 use crate::units::{Fraction, Quantity, RequestsPerSecond, Seconds, TokensPerSecond, digits};
 
+/// Notes below the table of steps, so that a long search does not bury them.
+const MOST_NOTES: usize = 20;
+
 /// Every table of a load test.
 pub fn tables(traffic: &TrafficRecord) -> Vec<Table> {
     let mut tables = vec![steps(traffic)];
@@ -179,12 +182,20 @@ fn tokens(notes: &mut Vec<String>, traffic: &TrafficRecord) {
                 .to_string(),
         });
     }
-    if let (Some(ours), Some(theirs)) = (step.output_tokens, step.server_tokens) {
+    // Records of before name the tokenizer's count as that of the answer.
+    let by_tokenizer = step.output_tokens.filter(|_| step.tokens_from.as_deref() == Some("tokenizer"));
+    if let (Some(ours), Some(theirs)) = (step.text_tokens.or(by_tokenizer), step.server_tokens) {
         notes.push(format!(
             "The server counts {} tokens of an answer, the tokenizer {}.",
             digits(theirs),
             digits(ours)
         ));
+    }
+    for note in traffic.steps.iter().flat_map(|step| &step.answer_notes) {
+        let note = format!("{note}.");
+        if !notes.contains(&note) && notes.len() < MOST_NOTES {
+            notes.push(note);
+        }
     }
     let short: u64 = traffic.steps.iter().map(|step| step.short_answers).sum();
     if short > 0 {
@@ -209,7 +220,7 @@ fn terms(traffic: &TrafficRecord) -> Option<Table> {
         for term in &step.terms {
             if term.requests == 0 {
                 let mut row = vec![digits(step.offered_requests_per_s.0), term.term.label()];
-                row.extend([DASH, DASH, DASH, "no request has this time"].map(str::to_string));
+                row.extend([DASH, DASH, DASH, "cannot tell: no request has this time"].map(str::to_string));
                 table.push(row);
                 continue;
             }
@@ -219,7 +230,11 @@ fn terms(traffic: &TrafficRecord) -> Option<Table> {
                 percent(term.share()),
                 format!("{} to {}", percent(term.share_lo), percent(term.share_hi)),
                 percent(term.allowed()),
-                if term.share() <= term.allowed() + 1e-9 { "yes" } else { "no" }.to_string(),
+                match (term.unseen, step.verdict) {
+                    (1.., None) => format!("cannot tell: of {} more requests it is not seen", term.unseen),
+                    _ if term.share() <= term.allowed() + 1e-9 => "yes".to_string(),
+                    _ => "no".to_string(),
+                },
             ]);
         }
     }
