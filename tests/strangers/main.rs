@@ -1,4 +1,4 @@
-//! Inputs that nobody here wrote, each with its right value: files of other tools, price lists, data sets, models. One
+//! Inputs that nobody here wrote, each with its right value: files of other tools, price lists, data sets, models, servers. One
 //! module a subject; small files that they read stand in `cases/`.
 
 #[path = "../support/mod.rs"]
@@ -12,3 +12,5 @@ mod prices;
 mod quality;
 mod quality_runs;
 mod ranking;
+mod servers;
+mod servers_asked;

@@ -130,8 +130,10 @@ pub(super) fn hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
     }
 }
 
-/// The library puts its errors into those of the system, which do not show them as causes.
+/// The library's errors come within those of the system, which do not show what they hold as their cause.
 fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
-    let within = || cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<Error>();
-    cause.downcast_ref::<Error>().or_else(within)
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(held) => tls_error(held.get_ref()?),
+        None => cause.downcast_ref::<Error>(),
+    }
 }
