@@ -9,8 +9,9 @@ use sizewell::engine::candle::source;
 use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
 use sizewell::engine::language::LanguageModel;
 use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment, Told};
-use sizewell::engine::serve::{Served, Texts, serve};
+use sizewell::engine::serve::{Served, serve};
 use sizewell::engine::target::{CountedBy, RequestOutcome, Target};
+use sizewell::engine::tokenizing::Texts;
 use sizewell::engine::{Engine, EngineError};
 use sizewell::workload::traffic::{Planned, Prompt};
 use sizewell::workload::{Case, Quant};
@@ -69,9 +70,9 @@ fn planned(prompt: Prompt, gen_tokens: usize) -> Planned {
 fn our_client_meets_our_port() {
     let (batch, _) = engine(Kernels::Own).batch_model(Quant::F32, 4, 128, 32).unwrap();
     let model = source::open("reference", 1, false).unwrap();
-    let texts = Texts::Tokenizer(Arc::new(model.tokenizer.unwrap()), model.shape.vocab_size);
+    let texts = Texts::of(model.tokenizer.unwrap(), model.shape.vocab_size);
     let scheduler = Scheduler::start(Box::new(batch), 32).unwrap();
-    let served = Arc::new(Served { scheduler, texts, model: "reference".into() });
+    let served = Arc::new(Served::new(scheduler, texts, "reference".into()));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,7 +4,7 @@ use super::measure_args::MeasureArgs;
 use super::progress::Progress;
 use super::resume;
 use super::setup::{self, Part, Place, Setup};
-use super::stop::{stop_on_signal, stop_was_asked};
+use super::stop::{self, stop_on_signal, stop_was_asked};
 use super::talk::Talk;
 use super::{Exit, usage};
 use crate::device::activity::ActivityMonitor;
@@ -183,6 +183,9 @@ fn set_limit(guard: &mut Option<LimitGuard>, limit: Option<(PowerLimit, Watts)>)
 
 fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow::Result<Measured> {
     let Setup { mut folder, mut record, device, mut engine, power, limit } = setup;
+    if record.quality.is_none() {
+        stop::goes_on_by(format!("sizewell profile --resume {}", folder.path().display()));
+    }
     // Ceilings of a run that was begun without stay away: its cases would not have their shares alike.
     if record.ceilings.is_empty() && !args.no_ceilings && folder.done.is_empty() {
         let quick = record.workload.as_ref().is_some_and(|w| w.limits.max_time_s <= 5.0);

@@ -8,7 +8,7 @@ use super::keeping::{self, Keeping};
 use super::measure_args::{KernelsArg, MeasureArgs};
 use super::measuring;
 use super::setup::{self, model_record, new_record};
-use super::stop::{end_on_signal, stop_on_signal};
+use super::stop::{end_on_signal, goes_on_by, stop_on_signal};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::DeviceId;
@@ -161,6 +161,7 @@ pub fn run(mut args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     );
     stop_on_signal();
     let folder = begun_or_continued(resumed.as_deref(), &args, &job, &model, engine_threads, talk)?;
+    goes_on_by(format!("sizewell quality --resume {}", folder.display()));
     let (folder, mut record) = RunFolder::resume(&folder)?;
     let reference_record = other.as_ref().map(About::of).map(model_record).transpose()?;
     let keeping = Keeping::new(&folder, &job, &record, reference_record.as_ref())?;

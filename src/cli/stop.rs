@@ -30,6 +30,14 @@ static CHILD: AtomicU32 = AtomicU32::new(0);
 /// Files that are of no use without this process.
 static REMOVED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
+/// What goes on with what is kept, where something does.
+static GOES_ON: Mutex<Option<String>> = Mutex::new(None);
+
+/// Says what command goes on where a signal ends this one in the middle of a step.
+pub fn goes_on_by(command: String) {
+    *GOES_ON.lock().unwrap_or_else(PoisonError::into_inner) = Some(command);
+}
+
 /// Makes a signal end the command at once. The system would do that too, but not for the first process of a container, which
 /// it lets live.
 pub fn end_on_signal() {
@@ -117,7 +125,9 @@ fn watch() {
         std::thread::sleep(TICK);
         let patience = if SEEN.load(Ordering::SeqCst) { TO_WRITE } else { TO_SEE };
         if asked.elapsed() >= patience {
-            line("stopped in the middle of a step, which is lost; what was finished before it is kept");
+            let goes_on = GOES_ON.try_lock().ok().and_then(|command| command.clone());
+            let how = goes_on.map_or(String::new(), |command| format!("; go on with: {command}"));
+            line(&format!("stopped in the middle of a step, which is lost; what was finished before it is kept{how}"));
             end();
         }
     }

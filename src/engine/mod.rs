@@ -5,13 +5,16 @@ pub mod candle;
 pub mod endpoint;
 pub mod fake;
 pub mod language;
+mod panics;
 pub mod scheduler;
 pub mod serve;
 pub mod target;
+pub mod tokenizing;
+
+pub use panics::{caught, panic_message};
 
 use crate::units::{Bytes, Seconds};
 use crate::workload::Case;
-use std::any::Any;
 use std::ops::ControlFlow;
 use thiserror::Error;
 
@@ -38,13 +41,6 @@ pub enum EngineError {
     /// Anything else.
     #[error("{0}")]
     Failed(String),
-}
-
-/// What a panic said, in its first line: engines call code that is not theirs, and a panic in it is an error of the pass or the
-/// case that it came in.
-pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
-    text.and_then(|text| text.lines().next()).unwrap_or("no message")
 }
 
 /// Whether to go on after a token.

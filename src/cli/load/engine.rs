@@ -11,7 +11,8 @@ use crate::engine::candle::ops::Kernels;
 use crate::engine::candle::{CandleEngine, source};
 use crate::engine::scheduler::target::EngineTarget;
 use crate::engine::scheduler::{BatchModel, Scheduler};
-use crate::engine::serve::{self, Served, Texts};
+use crate::engine::serve::{self, Served};
+use crate::engine::tokenizing::Texts;
 use crate::measure::load::Load;
 use crate::record::{EngineRecord, ModelRecord, SchedulerRecord};
 use crate::workload::Quant;
@@ -104,7 +105,8 @@ pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk
         Some(vocabulary) => Wording::Vocabulary(vocabulary.clone()),
         None => Wording::Tokens(engine.model.shape.vocab_size),
     };
-    let target = EngineTarget::new(engine.scheduler, engine.tokenizer.map(Arc::new));
+    let vocab = engine.model.shape.vocab_size;
+    let target = EngineTarget::new(engine.scheduler, engine.tokenizer.map(|tokenizer| Texts::of(tokenizer, vocab)));
     Ok(Opened {
         target: Arc::new(target),
         place: "in process".to_string(),
@@ -143,13 +145,13 @@ pub(super) fn behind_a_port(
     let engine = start(args, asked, threads, talk)?;
     let vocab = engine.model.shape.vocab_size;
     let texts = match engine.tokenizer {
-        Some(tokenizer) => Texts::Tokenizer(Arc::new(tokenizer), vocab),
+        Some(tokenizer) => Texts::of(tokenizer, vocab),
         None => Texts::Words(vocab),
     };
     if matches!(texts, Texts::Words(_)) {
         talk.say("random weights: every word of a prompt is a token");
     }
-    let served = Arc::new(Served { scheduler: engine.scheduler, texts, model: engine.name.clone() });
+    let served = Arc::new(Served::new(engine.scheduler, texts, engine.name.clone()));
     let SchedulerRecord { slots, slot_tokens, .. } = engine.record;
     talk.say(format!(
         "serving {} at http://{here}: {slots} places of {slot_tokens} tokens; Ctrl-C ends it",
@@ -160,6 +162,9 @@ pub(super) fn behind_a_port(
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    runtime.block_on(serve::serve(listener, served, stop))?;
+    let served = runtime.block_on(serve::serve(listener, served, stop));
+    // A long text that is being tokenized is for nobody now.
+    runtime.shutdown_background();
+    served?;
     Ok(Exit::Done)
 }

@@ -2,34 +2,34 @@
 
 use super::{Scheduler, Told};
 use crate::engine::target::{Answer, Asking, CountedBy, FirstToken, RequestOutcome, Target};
+use crate::engine::tokenizing::{Apart, TextError, Texts};
 use crate::record::PhaseTimes;
 use crate::workload::traffic::{Planned, Prompt};
 use std::sync::Arc;
 use std::time::Instant;
-use tokenizers::Tokenizer;
 
-/// A scheduler, and the tokenizer that turns texts into what it takes.
+/// A scheduler, and how texts become what it takes.
 pub struct EngineTarget {
     scheduler: Scheduler,
-    tokenizer: Option<Arc<Tokenizer>>,
+    texts: Option<Texts>,
+    apart: Apart,
 }
 
 impl EngineTarget {
     /// Asks `scheduler`.
-    pub fn new(scheduler: Scheduler, tokenizer: Option<Arc<Tokenizer>>) -> Self {
-        Self { scheduler, tokenizer }
+    pub fn new(scheduler: Scheduler, texts: Option<Texts>) -> Self {
+        Self { scheduler, texts, apart: Apart::default() }
     }
 }
 
 /// The tokens of a prompt; the error says why it has none.
-fn tokens(prompt: Prompt, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>, String> {
-    match (prompt, tokenizer) {
+async fn tokens(prompt: Prompt, texts: Option<Texts>, apart: Apart, most: usize) -> Result<Vec<u32>, String> {
+    match (prompt, texts) {
         (Prompt::Tokens(tokens), _) => Ok(tokens),
-        (Prompt::Text(text), Some(tokenizer)) => {
-            let encoded = tokenizer.encode(text, true).map_err(|e| e.to_string())?;
-            Ok(encoded.get_ids().to_vec())
+        (Prompt::Text(text), Some(texts)) => {
+            apart.of(text.len(), move || texts.tokens(&text, most)).await?.map_err(|error| error.to_string())
         }
-        (Prompt::Text(_), None) => Err("the model has no vocabulary: its prompts are tokens".to_string()),
+        (Prompt::Text(_), None) => Err(TextError::NoVocabulary.to_string()),
         (Prompt::Messages(_), _) => {
             Err("messages of a chat need a server with a chat template: --endpoint".to_string())
         }
@@ -38,10 +38,10 @@ fn tokens(prompt: Prompt, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>, Str
 
 impl Target for EngineTarget {
     fn ask(&self, request: Planned, first: Arc<FirstToken>) -> Asking {
-        let (scheduler, tokenizer) = (self.scheduler.clone(), self.tokenizer.clone());
+        let (scheduler, texts, apart) = (self.scheduler.clone(), self.texts.clone(), self.apart.clone());
         Box::pin(async move {
             let began = Instant::now();
-            let prompt = match tokens(request.prompt, tokenizer.as_deref()) {
+            let prompt = match tokens(request.prompt, texts, apart, scheduler.slot_tokens).await {
                 Ok(prompt) => prompt,
                 Err(why) => return Answer::failed(RequestOutcome::EngineError, why),
             };

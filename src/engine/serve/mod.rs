@@ -2,16 +2,16 @@
 //! way as any server. Answers have the length that is asked for: a model's own end does not cut a measurement short.
 
 mod ask;
+mod body;
 mod stream;
 mod text;
 
-pub use text::Texts;
-
 use super::scheduler::Scheduler;
-use ask::{Ask, Refusal};
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use super::tokenizing::{Apart, Texts};
+use ask::{Ask, Limits, Refusal};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -21,18 +21,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
-/// The largest body of a request.
-const MOST_OF_A_BODY: usize = 32 << 20;
+/// Large bodies that are in memory at once.
+const LARGE_AT_ONCE: usize = 4;
 
 /// What is served.
 pub struct Served {
     /// Runs it.
-    pub scheduler: Scheduler,
+    scheduler: Scheduler,
     /// Between texts and tokens.
-    pub texts: Texts,
+    texts: Texts,
     /// What it is called.
-    pub model: String,
+    model: String,
+    apart: Apart,
+    large: Semaphore,
+}
+
+impl Served {
+    /// The model `model`, run by `scheduler`.
+    pub fn new(scheduler: Scheduler, texts: Texts, model: String) -> Self {
+        Self { scheduler, texts, model, apart: Apart::default(), large: Semaphore::new(LARGE_AT_ONCE) }
+    }
 }
 
 /// Which of the two APIs an answer is for.
@@ -50,11 +60,13 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let app = Router::new()
         .route("/health", get(health))
+        .route("/version", get(version))
         .route("/v1/models", get(models))
+        .route("/v1/models/{*name}", get(model))
         .route("/v1/completions", post(completions))
         .route("/v1/chat/completions", post(chat))
         .fallback(nothing)
-        .layer(DefaultBodyLimit::max(MOST_OF_A_BODY))
+        .method_not_allowed_fallback(other_method)
         .with_state(served);
     let serving = axum::serve(NoDelay(listener), app);
     tokio::select! {
@@ -82,58 +94,90 @@ impl axum::serve::Listener for NoDelay {
     }
 }
 
-async fn health(State(served): State<Arc<Served>>) -> Json<Value> {
+async fn health(State(served): State<Arc<Served>>) -> Response {
     let load = &served.scheduler.load;
-    Json(json!({
-        "status": "ok",
+    let gone = load.gone();
+    let mut health = json!({
+        "status": if gone.is_some() { "failed" } else { "ok" },
         "waiting": load.waiting.load(Ordering::Relaxed),
         "active": load.active.load(Ordering::Relaxed),
-    }))
+        "crashed_passes": load.crashes.load(Ordering::Relaxed),
+    });
+    match gone {
+        Some(why) => {
+            health["reason"] = json!(why);
+            (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response()
+        }
+        None => Json(health).into_response(),
+    }
+}
+
+async fn version() -> Json<Value> {
+    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+fn about(served: &Served) -> Value {
+    json!({
+        "id": served.model, "object": "model", "created": 0, "owned_by": "sizewell",
+        "max_model_len": served.scheduler.slot_tokens,
+    })
 }
 
 async fn models(State(served): State<Arc<Served>>) -> Json<Value> {
-    Json(json!({ "object": "list", "data": [{ "id": served.model, "object": "model", "owned_by": "sizewell" }] }))
+    Json(json!({ "object": "list", "data": [about(&served)] }))
+}
+
+async fn model(State(served): State<Arc<Served>>, Path(name): Path<String>) -> Response {
+    match name == served.model {
+        true => Json(about(&served)).into_response(),
+        false => refused(Refusal(StatusCode::NOT_FOUND, format!("the one model here is `{}`", served.model))),
+    }
 }
 
 async fn nothing() -> Response {
     refused(Refusal(
         StatusCode::NOT_FOUND,
-        "there are /v1/chat/completions, /v1/completions, /v1/models, /health".into(),
+        "there are /v1/chat/completions, /v1/completions, /v1/models, /version, /health".into(),
     ))
 }
 
-async fn completions(served: State<Arc<Served>>, body: Result<Json<Ask>, JsonRejection>) -> Response {
-    answer(Api::Completions, served, body).await
+async fn other_method() -> Response {
+    let message = "requests for an answer are sent with POST, others with GET";
+    refused(Refusal(StatusCode::METHOD_NOT_ALLOWED, message.to_string()))
 }
 
-async fn chat(served: State<Arc<Served>>, body: Result<Json<Ask>, JsonRejection>) -> Response {
-    answer(Api::Chat, served, body).await
+async fn completions(State(served): State<Arc<Served>>, headers: HeaderMap, body: Body) -> Response {
+    answer(Api::Completions, served, headers, body).await.unwrap_or_else(refused)
 }
 
-async fn answer(api: Api, State(served): State<Arc<Served>>, body: Result<Json<Ask>, JsonRejection>) -> Response {
-    let ask = match body {
-        Ok(Json(ask)) => ask,
-        Err(error) => return refused(Refusal(error.status(), error.body_text())),
-    };
+async fn chat(State(served): State<Arc<Served>>, headers: HeaderMap, body: Body) -> Response {
+    answer(Api::Chat, served, headers, body).await.unwrap_or_else(refused)
+}
+
+async fn answer(api: Api, served: Arc<Served>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let mut whole = body::read(&served, &headers, body).await?;
     let began = Instant::now();
-    let (prompt, gen_tokens) = match ask.tokens(api, &served) {
-        Ok(tokens) => tokens,
-        Err(refusal) => return refused(refusal),
-    };
+    let (bytes, reading) = (std::mem::take(&mut whole.bytes), served.clone());
+    let asked = served.apart.of(bytes.len(), move || {
+        let (texts, context) = (&reading.texts, reading.scheduler.slot_tokens);
+        Ask::read(api, &bytes, &Limits { texts, context, model: &reading.model })
+    });
+    let asked =
+        asked.await.unwrap_or_else(|why| Err(Refusal(StatusCode::BAD_REQUEST, format!("it cannot be read: {why}"))));
+    drop(whole);
+    let Ask { prompt, gen_tokens, streams, usage_event } = asked?;
     let tokenize_s = began.elapsed().as_secs_f64();
     let prompt_tokens = prompt.len();
     let told = served.scheduler.submit(prompt, gen_tokens);
-    let answering = stream::Answering::new(api, served, told, prompt_tokens, tokenize_s);
-    match ask.streams() {
-        true => answering.streamed(),
-        false => match answering.whole().await {
-            Ok(whole) => Json(whole).into_response(),
-            Err(refusal) => refused(refusal),
-        },
+    let answering = stream::Answering::new(api, served, told, (prompt_tokens, tokenize_s));
+    match streams {
+        true => answering.streamed(usage_event).await,
+        false => answering.whole().await.map(|whole| Json(whole).into_response()),
     }
 }
 
 fn refused(Refusal(status, message): Refusal) -> Response {
-    let body = json!({ "error": { "message": message, "type": "invalid_request_error", "code": status.as_u16() } });
+    let kind = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
+    let body = json!({ "error": { "message": message, "type": kind, "param": null, "code": status.as_u16() } });
     (status, Json(body)).into_response()
 }

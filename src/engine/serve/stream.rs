@@ -29,6 +29,12 @@ pub(super) struct Answering {
     tokenize_s: f64,
     made: usize,
     ended: bool,
+    /// What was told already, and is to be passed on first.
+    first: Option<Told>,
+    /// The counts come in an event of their own.
+    usage_event: bool,
+    /// Whether the engine has ended, where nothing comes any more.
+    served: Arc<Served>,
 }
 
 fn event(data: &Value) -> Bytes {
@@ -40,8 +46,7 @@ impl Answering {
         api: Api,
         served: Arc<Served>,
         told: UnboundedReceiver<Told>,
-        prompt_tokens: usize,
-        tokenize_s: f64,
+        (prompt_tokens, tokenize_s): (usize, f64),
     ) -> Self {
         let kind = if api == Api::Chat { "chatcmpl" } else { "cmpl" };
         Self {
@@ -55,7 +60,27 @@ impl Answering {
             tokenize_s,
             made: 0,
             ended: false,
+            first: None,
+            usage_event: false,
+            served,
         }
+    }
+
+    /// What the engine tells next; that it has stopped, where it tells nothing more.
+    async fn next_told(&mut self) -> Told {
+        match self.first.take() {
+            Some(told) => told,
+            None => self.told.recv().await.unwrap_or(Told::Failed("the engine has stopped".to_string())),
+        }
+    }
+
+    /// A failure of the engine as an answer.
+    fn failure(&self, why: String) -> Refusal {
+        let status = match self.served.scheduler.load.gone() {
+            Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+            None => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refusal(status, why)
     }
 
     fn envelope(&self, choices: Value, streamed: bool) -> Value {
@@ -86,7 +111,9 @@ impl Answering {
 
     fn choice(&self, text: &str, finish: Option<&str>) -> Value {
         match self.api {
-            Api::Chat => json!([{ "index": 0, "delta": { "content": text }, "finish_reason": finish }]),
+            Api::Chat => {
+                json!([{ "index": 0, "delta": { "role": "assistant", "content": text }, "finish_reason": finish }])
+            }
             Api::Completions => json!([{ "index": 0, "text": text, "finish_reason": finish }]),
         }
     }
@@ -94,29 +121,21 @@ impl Answering {
     /// The next events; `None` behind the last.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         while !self.ended {
-            let bytes = match self.told.recv().await {
-                Some(Told::Token(token)) => {
+            let bytes = match self.next_told().await {
+                Told::Token(token) => {
                     self.made += 1;
                     match self.unfolding.add(token) {
                         text if text.is_empty() => continue,
                         text => event(&self.envelope(self.choice(&text, None), true)),
                     }
                 }
-                Some(Told::Done(phases)) => {
+                Told::Done(phases) => {
                     self.ended = true;
-                    let last = event(&self.envelope(self.choice("", Some("length")), true));
-                    let mut usage = self.envelope(json!([]), true);
-                    usage["usage"] = self.usage();
-                    usage["timings"] = self.timings(&phases);
-                    Bytes::from([&last[..], &event(&usage)[..], b"data: [DONE]\n\n"].concat())
+                    self.last_events(&phases)
                 }
-                Some(Told::Failed(why)) => {
+                Told::Failed(why) => {
                     self.ended = true;
-                    event(&json!({ "error": { "message": why, "type": "server_error" } }))
-                }
-                None => {
-                    self.ended = true;
-                    event(&json!({ "error": { "message": "the engine has stopped", "type": "server_error" } }))
+                    event(&json!({ "error": { "message": why, "type": "server_error", "code": 500 } }))
                 }
             };
             return Some((Ok(bytes), self));
@@ -124,18 +143,35 @@ impl Answering {
         None
     }
 
-    /// As a stream of events.
-    pub(super) fn streamed(self) -> Response {
+    /// The end of a stream: why it ended, and the counts, which clients that did not ask for an event of their own (it has no
+    /// choice in it) find beside that.
+    fn last_events(&self, phases: &PhaseTimes) -> Bytes {
+        let mut last = self.envelope(self.choice("", Some("length")), true);
+        let mut usage = self.envelope(json!([]), true);
+        let counted = if self.usage_event { &mut usage } else { &mut last };
+        counted["usage"] = self.usage();
+        counted["timings"] = self.timings(phases);
+        let usage = if self.usage_event { event(&usage) } else { Bytes::new() };
+        Bytes::from([&event(&last)[..], &usage[..], b"data: [DONE]\n\n"].concat())
+    }
+
+    /// As a stream of events. One that fails before its first token is no stream but an error.
+    pub(super) async fn streamed(mut self, usage_event: bool) -> Result<Response, Refusal> {
+        self.usage_event = usage_event;
+        match self.next_told().await {
+            Told::Failed(why) => return Err(self.failure(why)),
+            told => self.first = Some(told),
+        }
         let body = Body::from_stream(futures_util::stream::unfold(self, Self::next));
         let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
-        (headers, body).into_response()
+        Ok((headers, body).into_response())
     }
 
     /// All at once.
     pub(super) async fn whole(mut self) -> Result<Value, Refusal> {
         let mut text = String::new();
-        while let Some(told) = self.told.recv().await {
-            match told {
+        loop {
+            match self.next_told().await {
                 Told::Token(token) => {
                     self.made += 1;
                     text.push_str(&self.unfolding.add(token));
@@ -152,9 +188,8 @@ impl Answering {
                     whole["timings"] = self.timings(&phases);
                     return Ok(whole);
                 }
-                Told::Failed(why) => return Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, why)),
+                Told::Failed(why) => return Err(self.failure(why)),
             }
         }
-        Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the engine has stopped".to_string()))
     }
 }

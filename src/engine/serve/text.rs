@@ -1,42 +1,6 @@
-//! Between texts and tokens.
+//! Tokens as texts, one after the other.
 
-use std::sync::Arc;
-use tokenizers::Tokenizer;
-
-/// How texts become tokens and tokens texts.
-#[derive(Clone)]
-pub enum Texts {
-    /// By the model's tokenizer.
-    Tokenizer(Arc<Tokenizer>, usize),
-    /// Of random weights: each word is a token, and each token a word.
-    Words(usize),
-}
-
-impl Texts {
-    /// Tokens that there are.
-    pub fn vocab(&self) -> usize {
-        match self {
-            Self::Tokenizer(_, vocab) | Self::Words(vocab) => *vocab,
-        }
-    }
-
-    /// The tokens of a text.
-    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
-        match self {
-            Self::Tokenizer(tokenizer, _) => {
-                tokenizer.encode(text, true).map(|encoded| encoded.get_ids().to_vec()).map_err(|e| e.to_string())
-            }
-            Self::Words(vocab) => Ok(text.split_whitespace().map(|word| number(word, *vocab)).collect()),
-        }
-    }
-}
-
-/// A number below `vocab` that is the word's own (FNV-1a).
-fn number(word: &str, vocab: usize) -> u32 {
-    let hash =
-        word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3));
-    (hash % vocab.max(1) as u64) as u32
-}
+use crate::engine::tokenizing::Texts;
 
 /// The text of tokens as they come: what may still be half a character is held back.
 pub(super) struct Unfolding {
@@ -55,7 +19,7 @@ impl Unfolding {
 
     /// The text that one more token adds; empty where it is half a character.
     pub(super) fn add(&mut self, token: u32) -> String {
-        let Texts::Tokenizer(tokenizer, _) = &self.texts else { return format!(" t{token}") };
+        let Texts::Tokenizer { tokenizer, .. } = &self.texts else { return format!(" t{token}") };
         self.tokens.push(token);
         let text = |range: &[u32]| tokenizer.decode(range, false).unwrap_or_default();
         let before = text(&self.tokens[self.from..self.given]);
@@ -74,11 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_tokens_of_their_own() {
-        let texts = Texts::Words(1000);
-        let tokens = texts.tokens("one two  one\nthree").unwrap();
-        assert_eq!((tokens.len(), tokens[0]), (4, tokens[2]));
-        assert!(tokens.iter().all(|token| *token < 1000) && tokens[0] != tokens[1]);
-        assert_eq!(Unfolding::new(texts).add(7), " t7");
+    fn tokens_of_random_weights_are_words() {
+        assert_eq!(Unfolding::new(Texts::Words(1000)).add(7), " t7");
     }
 }

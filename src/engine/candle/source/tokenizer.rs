@@ -2,49 +2,25 @@
 //! here that is an error like any other.
 
 use super::{ModelError, spm};
-use crate::engine::panic_message;
+use crate::engine::caught;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::tokenizer::TokenizerFromGguf;
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Once;
 use tokenizers::Tokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 
-thread_local! {
-    /// Whether a panic of this thread is caught and told as an error, so that it need not be printed.
-    static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What `work` gives, or what it panicked with, in one line. The panic is not printed; those of other threads are.
-fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !IS_CAUGHT.get() {
-                before(info);
-            }
-        }));
-    });
-    IS_CAUGHT.set(true);
-    let outcome = catch_unwind(AssertUnwindSafe(work));
-    IS_CAUGHT.set(false);
-    outcome.unwrap_or_else(|payload| Err(panic_message(payload.as_ref()).to_string()))
-}
-
 /// The tokenizer that `make` gives, tried on a few letters, as some that are wrong can be made but not used.
 fn tried(make: impl FnOnce() -> Result<Tokenizer, String>) -> Result<Tokenizer, String> {
-    caught(|| {
+    let made = caught(|| {
         let tokenizer = make()?;
         if let Ok(encoded) = tokenizer.encode("a b", true) {
             let _ = tokenizer.decode(encoded.get_ids(), true);
         }
         Ok(tokenizer)
-    })
+    });
+    made.and_then(|made| made)
 }
 
 /// The tokenizer of a `tokenizer.json` file. The error names the file.
@@ -173,6 +149,6 @@ mod tests {
             let message = from_bytes(text.as_bytes()).unwrap_err();
             assert!(message.starts_with("not a tokenizer: ") && !message.contains('\n'), "{message}");
         }
-        assert_eq!(caught(|| -> Result<(), String> { panic!("one\ntwo") }), Err("one".to_string()));
+        assert_eq!(caught(|| panic!("one\ntwo")), Err::<(), _>("one".to_string()));
     }
 }
