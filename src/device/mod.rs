@@ -10,5 +10,6 @@ pub mod inventory;
 pub mod memory;
 pub mod nvidia;
 pub mod page_cache;
+pub mod served;
 
 pub use id::{DeviceId, DeviceListError};
