@@ -229,7 +229,8 @@ fn step_on_paper(rate: f64, mu: f64, slo: &Slo, requests: usize, seed: u64) -> S
 
 #[test]
 fn the_limit_is_the_one_of_theory() {
-    use sizewell::measure::load::limit::{Search, conclude, search};
+    use sizewell::measure::load::limit::{About, conclude};
+    use sizewell::measure::load::search::{Search, search};
     // The percentile p of E2E in M/M/1 is -ln(1 - p) / (mu - lambda): the limit s is met up to mu + ln(1 - p) / s.
     let mu = 100.0;
     for (slo, theory) in [
@@ -238,13 +239,13 @@ fn the_limit_is_the_one_of_theory() {
         ("e2e=50ms", mu + 0.5f64.ln() / 0.05),
     ] {
         let slo: Slo = slo.parse().unwrap();
-        let how = Search { start: 5.0, precision: 0.03, most_steps: 30, most_rate: 1e4 };
+        let how = Search { start: 5.0, precision: 0.03, most_steps: 30, most_rate: 1e4, least_rate: 0.0 };
         let mut seed = 0;
-        let searched = search(&how, &mut |rate| {
+        let searched = search(&how, &mut |asked| {
             seed += 1;
-            Some(step_on_paper(rate, mu, &slo, 60_000, seed))
+            Some(step_on_paper(asked.rate, mu, &slo, 60_000, seed))
         });
-        let found = conclude(&searched, None, false);
+        let found = conclude(&searched, &About { how: &how, alone: None, few_places: false, first_step: 0 });
         let rate = found.requests_per_s.unwrap().0;
         assert!((rate / theory - 1.0).abs() < 0.04, "{slo:?}: {rate}, by theory {theory}");
         let (lo, hi) = (found.lo.unwrap().0, found.hi.unwrap().0);

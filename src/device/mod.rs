@@ -11,5 +11,6 @@ pub mod limits;
 pub mod memory;
 pub mod nvidia;
 pub mod page_cache;
+pub mod served;
 
 pub use id::{DeviceId, DeviceListError};

@@ -79,9 +79,6 @@ fn run(source: &Source, base: &RunRecord, shape: Option<&ModelShape>, group: Vec
     Run { path: source.path.clone(), record, cases: group.into_iter().map(case_row).collect() }
 }
 
-/// From this share of requests that failed on, the times of the others are in doubt.
-const MOST_FAILED: f64 = 0.01;
-
 /// What is said of a measurement in which requests failed.
 fn failures(observed: &mut Observed) -> Vec<InvalidReason> {
     let Observed { failed, samples, .. } = *observed;
@@ -92,8 +89,7 @@ fn failures(observed: &mut Observed) -> Vec<InvalidReason> {
     if !observed.notes.contains(&note) {
         observed.notes.push(note);
     }
-    let share = failed as f64 / (failed + samples) as f64;
-    (share >= MOST_FAILED).then_some(InvalidReason::FailedRequests).into_iter().collect()
+    InvalidReason::of_failures(failed as u64, (failed + samples) as u64).into_iter().collect()
 }
 
 /// Why a measurement cannot be what was measured; `None` where nothing speaks against it.

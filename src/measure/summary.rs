@@ -132,15 +132,18 @@ pub fn doubts(
     } else if both.iter().any(|values| relative_half_width(values, 1).is_none_or(|w| w > NOISY_HALF_WIDTH)) {
         doubts.push(InvalidReason::Noisy);
     }
-    if let Some(activity) = activity {
-        let reasons = [
-            (activity.foreign > FOREIGN_SHARE, InvalidReason::ForeignLoad),
-            (activity.stolen > STOLEN_SHARE, InvalidReason::StolenCpu),
-            (activity.throttles > 0, InvalidReason::Throttled),
-        ];
-        doubts.extend(reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason));
-    }
+    doubts.extend(activity.into_iter().flat_map(activity_doubts));
     doubts
+}
+
+/// What else the machine did that shows in what it measures.
+pub fn activity_doubts(activity: Activity) -> Vec<InvalidReason> {
+    let reasons = [
+        (activity.foreign > FOREIGN_SHARE, InvalidReason::ForeignLoad),
+        (activity.stolen > STOLEN_SHARE, InvalidReason::StolenCpu),
+        (activity.throttles > 0, InvalidReason::Throttled),
+    ];
+    reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
 }
 
 #[cfg(test)]

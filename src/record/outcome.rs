@@ -137,7 +137,15 @@ named_variants!(InvalidReason {
     FailedRequests = "failed_requests",
 });
 
+/// From this share of requests that failed on, the times of the others are in doubt.
+const MOST_FAILED: f64 = 0.01;
+
 impl InvalidReason {
+    /// Whether so many failed of so many requests that the times of the others are in doubt.
+    pub fn of_failures(failed: u64, requests: u64) -> Option<Self> {
+        (failed > 0 && failed as f64 >= MOST_FAILED * requests as f64).then_some(Self::FailedRequests)
+    }
+
     /// What to do about it.
     pub fn advice(self) -> &'static str {
         match self {

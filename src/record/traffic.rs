@@ -223,8 +223,12 @@ pub struct Moment {
 pub struct StepRecord {
     /// How requests came: `open_poisson`, `closed_8`.
     pub arrival: String,
-    /// The rate that was offered; of a closed loop, the one that came of it.
+    /// The rate that was offered, as it was planned; of a closed loop, the one that came of it.
     pub offered_requests_per_s: RequestsPerSecond,
+    /// Requests that were due a second of the measured time: about what was planned, as far as chance has it. Absent in older
+    /// records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_requests_per_s: Option<RequestsPerSecond>,
     /// Answered requests a second of the measured time.
     pub answered_requests_per_s: RequestsPerSecond,
     /// Tokens of answers a second, where they are counted.
@@ -254,6 +258,19 @@ pub struct StepRecord {
     pub send_lag_s: Latency,
     /// The lag is small enough to be left out of account, and the generator could send every request.
     pub lag_is_small: bool,
+    /// The lag is so large that what was measured is the generator, or it could not send every request.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lag_spoils: bool,
+    /// Share of this machine's CPU time that neither generator nor server used; absent where the server is elsewhere or not
+    /// known by its process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_cpu: Option<f64>,
+    /// Share that the hypervisor gave to somebody else; absent where the server is elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stolen_cpu: Option<f64>,
+    /// What else went on on the machine of the server that its times may come from: `foreign_load`, `stolen_cpu`, `throttled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disturbed: Vec<String>,
     /// Mean tokens of a prompt, as the server (or else a tokenizer) counts them.
     pub prompt_tokens: Option<f64>,
     /// Mean tokens of an answer.
@@ -296,6 +313,23 @@ pub struct StepRecord {
     pub answer_notes: Vec<String>,
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl StepRecord {
+    /// Requests that failed, in whatever way; those that the end of the step cut off did not.
+    pub fn failed(&self) -> u64 {
+        let failed = self.outcomes.iter().filter(|(name, _)| !["ok", "cut"].contains(&name.as_str()));
+        failed.map(|(_, count)| count).sum()
+    }
+
+    /// Users who ask one after the other.
+    pub fn is_closed(&self) -> bool {
+        self.arrival.starts_with("closed")
+    }
+}
+
 /// How latency goes up beyond the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -311,7 +345,7 @@ pub enum LimitKind {
 /// The highest rate under the SLO.
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct LimitRecord {
-    /// The highest rate that held; absent where none did.
+    /// The highest rate that held and held again, for longer; absent where none did.
     pub requests_per_s: Option<RequestsPerSecond>,
     /// A rate that certainly holds.
     pub lo: Option<RequestsPerSecond>,
@@ -319,10 +353,27 @@ pub struct LimitRecord {
     pub hi: Option<RequestsPerSecond>,
     /// Knee or cliff.
     pub kind: LimitKind,
-    /// What gave way first: `queue`, `prefill`, `decode`, `memory`, `errors`, `generator` or `unknown`.
+    /// What gave way first: `queue`, `prefill`, `decode`, `memory`, `errors`, `generator` or `unknown`; from outside,
+    /// `queue or prefill`, or `queue or service` where answers come at once.
     pub gave_way: String,
     /// In a sentence.
     pub explanation: String,
+    /// The step that stands for it: its number from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
+    /// For how long it held when it was run again; absent in records of before that was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated_s: Option<Seconds>,
+    /// The rate that was found before it was run again; higher where that broke then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_first: Option<RequestsPerSecond>,
+}
+
+impl LimitRecord {
+    /// It held when it was run again.
+    pub fn is_confirmed(&self) -> bool {
+        self.requests_per_s.is_some() && self.repeated_s.is_some()
+    }
 }
 
 /// How long a burst is felt.

@@ -6,7 +6,7 @@ use super::fit;
 use super::interval::Interval;
 use super::lengths::Lengths;
 use super::project::{Times, measured_times};
-use crate::record::{Basis, CaseRow, InvalidReason, Outcome, Run, STOPPED_BY_QUOTA};
+use crate::record::{Basis, CaseRow, InvalidReason, Outcome, Run, STOPPED_BY_QUOTA, TrafficRecord};
 use crate::workload::{Case, ModelShape, Quant};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -344,11 +344,7 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
         if run.record.traffic.is_some() && method == EXACT {
             point.method = UNDER_TRAFFIC;
         }
-        if run.record.traffic.as_ref().is_some_and(|traffic| traffic.limit.is_none()) {
-            point
-                .doubts
-                .push("its rate is the one that was sent, not the most that it carries: load --find-limit".into());
-        }
+        point.doubts.extend(run.record.traffic.as_ref().and_then(doubt_of_rate).map(Arc::from));
         points.push(point);
     }
     if points.is_empty() {
@@ -380,6 +376,17 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
         }
     };
     Ok(Points { lengths, quants, points })
+}
+
+/// What speaks against buying by the rate of a load.
+fn doubt_of_rate(traffic: &TrafficRecord) -> Option<&'static str> {
+    match &traffic.limit {
+        None => Some("its rate is the one that was sent, not the most that it carries: load --find-limit"),
+        Some(limit) if !limit.is_confirmed() => {
+            Some("its rate was not run again to be certain that it holds: load --find-limit of this version does")
+        }
+        Some(_) => None,
+    }
 }
 
 /// The rate that was counted under a load of these lengths: of a search, with the rates that certainly hold and do not.

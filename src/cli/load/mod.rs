@@ -2,6 +2,7 @@
 
 mod args;
 mod engine;
+mod find;
 mod hints;
 mod outcome;
 mod served;
@@ -17,32 +18,13 @@ use super::talk::Talk;
 use crate::device::cpu;
 use crate::engine::candle::threads as candle_threads;
 use crate::engine::target::RequestOutcome;
-use crate::measure::load::limit::{self, Search, Searched};
-use crate::measure::load::recovery::{self, Recovery};
-use crate::measure::load::{End, Generator, Live, Load, LoadObserver, Sample, Slo, StepPlan};
-use crate::record::{
-    LatencyKind, PhaseTimes, RecoveryRecord, RequestLog, Run, RunFolder, RunRecord, RunStatus, StepRecord,
-    TrafficRecord,
-};
-use crate::units::{RequestsPerSecond, Seconds, digits};
-use crate::workload::traffic::{Arrivals, Schedule};
+use crate::measure::load::{End, Generator, Load, Neighbours, StepPlan};
+use crate::record::{PhaseTimes, RequestLog, Run, RunFolder, RunRecord, RunStatus, StepRecord, TrafficRecord};
+use crate::units::Seconds;
 use args::Asked;
-use std::time::Duration;
+use std::time::Instant;
 use target::Opened;
 use view::View;
-
-/// Requests of the server alone, before a search.
-const ALONE: usize = 12;
-/// A percentile of a step is looked at with so many requests beyond it, were it just kept.
-const BEYOND_AT_LIMIT: f64 = 10.0;
-/// Share of the limit that a burst stands on.
-const BASE_OF_BURST: f64 = 0.7;
-/// Seconds that a recovery is watched for at most.
-const MOST_WATCHED: f64 = 900.0;
-/// Steps that take longer are announced with their time.
-const LONG_STEP: f64 = 30.0;
-/// The burst, as a multiple of the limit.
-const BURST: f64 = 2.0;
 
 /// Runs the load test.
 pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
@@ -97,6 +79,7 @@ struct Test {
 
 impl Test {
     fn begin(args: &Args, asked: Asked, opened: Opened, threads: usize, talk: &Talk) -> anyhow::Result<Self> {
+        let neighbours = neighbours(&opened);
         let mut record = new_record(&args.measure_args(), threads);
         warn_of_threads(&record.environment, talk);
         for key in &opened.secrets {
@@ -139,6 +122,7 @@ impl Test {
             ));
         }
         let generator = Generator::new(opened.target, opened.prompts, cpu::default_threads().clamp(1, 4))?;
+        let generator = generator.beside(neighbours);
         let folder = RunFolder::create(&path, &record)?;
         let log = RequestLog::create(&path).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
         talk.say(format!("{} at {} ({}), into {}", opened.model_name, traffic.target, traffic.api, path.display()));
@@ -148,11 +132,13 @@ impl Test {
     }
 
     /// One request, so that a server that is not there costs no minutes.
-    fn try_one(&mut self) -> anyhow::Result<()> {
+    /// The seconds that it took.
+    fn try_one(&mut self) -> anyhow::Result<f64> {
+        let begun = Instant::now();
         let answer = self.generator.ask_one(self.asked.timeout, stop_was_asked);
         // A prompt that a filter takes offence at says nothing of the next.
         if matches!(answer.outcome, RequestOutcome::Ok | RequestOutcome::Filtered) {
-            return Ok(());
+            return Ok(begun.elapsed().as_secs_f64());
         }
         let (target, message) = (&self.traffic.target, &answer.message);
         let hint = hints::of(message);
@@ -160,14 +146,14 @@ impl Test {
     }
 
     fn carry_out(&mut self, args: &Args) -> anyhow::Result<()> {
-        self.try_one()?;
+        let first_s = self.try_one()?;
         match self.asked.load.clone() {
             Some(load) => {
                 let plan = self.plan(args, load, self.asked.end, self.asked.warm_up_s);
                 self.step(&plan);
                 Ok(())
             }
-            None => self.find_limit(args),
+            None => self.find_limit(args, first_s),
         }
     }
 
@@ -197,100 +183,6 @@ impl Test {
         record
     }
 
-    fn find_limit(&mut self, args: &Args) -> anyhow::Result<()> {
-        let one = Load::Closed { users: 1, think: Duration::ZERO };
-        self.view.say("one request after the other:");
-        let alone = self.plan(args, one, End { requests: Some(ALONE), seconds: Some(60.0) }, 0.0);
-        let alone = self.step(&StepPlan { may_end_early: false, ..alone });
-        if stop_was_asked() {
-            return Ok(());
-        }
-        let Some(e2e) = alone.e2e_s.mean.filter(|_| alone.e2e_s.count > 0) else {
-            anyhow::bail!("no request was answered: {}", alone.messages.join("; "));
-        };
-        known(&args.slo, &alone)?;
-        self.alone = alone.ttft_s.mean.filter(|_| alone.phases.is_none());
-        let start = args.traffic.rate.unwrap_or(0.5 / e2e);
-        let how = Search {
-            start,
-            precision: self.asked.precision,
-            most_steps: args.limit.max_steps,
-            most_rate: args.limit.max_rate,
-        };
-        let searched = limit::search(&how, &mut |rate| {
-            let (end, warm_up_s) = self.length(args, rate, e2e);
-            let load = Load::Open { arrivals: args.traffic.arrivals, rate };
-            let seconds = warm_up_s + end.requests.map_or(0.0, |requests| requests as f64 / rate);
-            if seconds > LONG_STEP {
-                self.view.say(&format!("{} req/s, about {seconds:.0} s:", digits(rate)));
-            }
-            let record = self.step(&self.plan(args, load, end, warm_up_s));
-            (!stop_was_asked()).then_some(record)
-        });
-        let few_places = self.traffic.scheduler.as_ref().is_some_and(|scheduler| scheduler.limited_by_memory);
-        self.traffic.limit = Some(limit::conclude(&searched, Some(&alone), few_places));
-        if !searched.stopped && !args.limit.no_burst {
-            self.burst(args, &searched, e2e);
-        }
-        Ok(())
-    }
-
-    /// How long a step at `rate` has to be: enough requests for every percentile that is promised, and several times the
-    /// time of one, as a queue has to fill first.
-    fn length(&self, args: &Args, rate: f64, e2e: f64) -> (End, f64) {
-        let for_tail = (BEYOND_AT_LIMIT / args.slo.least_allowed().max(1e-4)).ceil() as usize;
-        let needed = for_tail.max(args.slo.requests_needed()).max(50);
-        let for_time = (rate * (10.0 * e2e).clamp(2.0, 60.0)).ceil() as usize;
-        let requests = args.traffic.requests.unwrap_or(needed.max(for_time));
-        let warm_up_s = self.asked.own_warm_up.unwrap_or((3.0 * e2e).clamp(0.5, 60.0));
-        let seconds = args.traffic.duration.as_ref().and(self.asked.end.seconds);
-        (End { requests: Some(requests), seconds }, warm_up_s)
-    }
-
-    /// A burst at twice the limit, and how long it is felt.
-    fn burst(&mut self, args: &Args, searched: &Searched, e2e: f64) {
-        let Some(limit) = searched.bracket().0.map(|step| step.offered_requests_per_s.0) else { return };
-        let (base, burst) = (limit * BASE_OF_BURST, limit * BURST);
-        let burst_s = (5.0 * e2e).clamp(5.0, 20.0);
-        let allowed: Vec<f64> = args.slo.allowed().collect();
-        // Two windows and as long again, and several times the burst.
-        let most_watched_s = (burst_s * 30.0).max(4.0 * recovery::window(&allowed) as f64 / base);
-        if most_watched_s > MOST_WATCHED {
-            let note = format!(
-                "no burst was sent: at {} req/s more than {MOST_WATCHED:.0} s would have to be watched for so many requests \
-                 as the SLO takes",
-                digits(base)
-            );
-            self.traffic.notes.push(note);
-            return;
-        }
-        self.view.say(&format!("a burst of {} req/s for {burst_s:.0} s:", digits(burst)));
-        let mut felt = Felt { view: &mut self.view, args, burst_s, recovery: Recovery::new(allowed) };
-        let times = burst_times(base, burst, burst_s, most_watched_s, args.seed.wrapping_add(1000 + self.steps as u64));
-        let plan = StepPlan {
-            step: self.steps,
-            load: Load::Open { arrivals: Arrivals::Poisson, rate: base },
-            end: End { requests: None, seconds: Some(burst_s + most_watched_s) },
-            warm_up_s: 0.0,
-            timeout: self.asked.timeout,
-            slo: args.slo.clone(),
-            seed: args.seed,
-            may_end_early: false,
-        };
-        let record = self.generator.run_at(&plan, times, &mut felt);
-        let recovered_after_s = felt.recovery.after(burst_s);
-        let watched_s = Seconds((record.seconds.0 - burst_s).max(0.0));
-        self.steps += 1;
-        self.traffic.recovery = Some(RecoveryRecord {
-            base_requests_per_s: RequestsPerSecond(base),
-            burst_requests_per_s: RequestsPerSecond(burst),
-            burst_s: Seconds(burst_s),
-            recovered_after_s,
-            watched_s,
-            moments: record.moments,
-        });
-    }
-
     /// Writes down what was found, whether or not all of it came to an end.
     fn end(mut self, args: &Args, outcome: anyhow::Result<()>) -> anyhow::Result<Run> {
         self.view.finish()?;
@@ -308,23 +200,14 @@ impl Test {
     }
 }
 
-/// A limit on a time that no request has would hold at every rate.
-fn known(slo: &Slo, alone: &StepRecord) -> anyhow::Result<()> {
-    for term in &slo.terms {
-        let (latency, hint) = match term.of {
-            LatencyKind::Ttft => (&alone.ttft_s, "answers are not streamed"),
-            LatencyKind::Tpot => {
-                (&alone.tpot_s, "nobody counts the tokens (--tokenizer does), or answers have but one")
-            }
-            LatencyKind::E2e => (&alone.e2e_s, "nothing is answered"),
-        };
-        if latency.count == 0 {
-            let noted = alone.answer_notes.join("; ");
-            let why = if noted.is_empty() { hint } else { &noted };
-            anyhow::bail!("--slo: no request has a {}: {why}", term.of.label());
-        }
+/// What else goes on where the server is, if that is here.
+fn neighbours(opened: &Opened) -> Option<Neighbours> {
+    if opened.scheduler.is_some() {
+        return Some(Neighbours::in_process());
     }
-    Ok(())
+    let address: hyper::Uri = opened.place.parse().ok().filter(|_| opened.is_here)?;
+    let usual = if address.scheme_str() == Some("https") { 443 } else { 80 };
+    Some(Neighbours::of_port(address.port_u16().unwrap_or(usual)))
 }
 
 /// Where the time went as far as it shows from outside: what the first token takes longer than alone was spent waiting.
@@ -332,39 +215,4 @@ fn inferred(step: &StepRecord, alone: f64) -> Option<PhaseTimes> {
     let (ttft, e2e) = (step.ttft_s.mean?, step.e2e_s.mean?);
     let prefill_s = alone.min(ttft);
     Some(PhaseTimes { prefill_s, queue_s: ttft - prefill_s, decode_s: (e2e - ttft).max(0.0), ..PhaseTimes::default() })
-}
-
-/// Arrival times of a burst and then of a base rate.
-fn burst_times(base: f64, burst: f64, burst_s: f64, watched_s: f64, seed: u64) -> Vec<f64> {
-    let during = Schedule::new(Arrivals::Poisson, burst, 0.0, seed).take_while(|at| *at < burst_s);
-    let after = Schedule::new(Arrivals::Poisson, base, 0.0, seed ^ 1).take_while(|at| *at < watched_s);
-    during.chain(after.map(|at| burst_s + at)).collect()
-}
-
-/// Watches a burst until the SLO holds again, beside showing it.
-struct Felt<'a> {
-    view: &'a mut View,
-    args: &'a Args,
-    burst_s: f64,
-    recovery: Recovery,
-}
-
-impl LoadObserver for Felt<'_> {
-    fn live(&mut self, live: &Live<'_>) {
-        self.view.live(live);
-    }
-
-    fn reason_to_stop(&self) -> Option<String> {
-        self.view.reason_to_stop().or_else(|| {
-            let is_over = self.recovery.after(self.burst_s).is_some();
-            is_over.then(|| "the SLO holds again".to_string())
-        })
-    }
-
-    fn request_ended(&mut self, sample: &Sample, step: usize) {
-        if !sample.is_cut() {
-            self.recovery.add(sample, &self.args.slo);
-        }
-        self.view.request_ended(sample, step);
-    }
 }

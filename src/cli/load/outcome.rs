@@ -13,14 +13,11 @@ use crate::units::{Quantity, Seconds, digits};
 use crate::workload::traffic::LengthDistribution;
 use crate::workload::{Case, Quant};
 
-/// The step that stands for the run: that of the limit, or the only one.
-fn chosen(traffic: &TrafficRecord) -> Option<&StepRecord> {
+/// The step that stands for the run: that of the limit, or the only one. A search that came to no limit has none.
+fn chosen<'a>(args: &Args, traffic: &'a TrafficRecord) -> Option<&'a StepRecord> {
     match &traffic.limit {
-        Some(limit) => {
-            let rate = limit.requests_per_s?;
-            // The step of the server alone comes first and is no step of the search.
-            traffic.steps.iter().skip(1).find(|step| step.offered_requests_per_s == rate)
-        }
+        Some(limit) => traffic.steps.get(limit.step?),
+        None if args.limit.find_limit => None,
         None => traffic.steps.first(),
     }
 }
@@ -58,7 +55,7 @@ pub(super) fn cases(
     model: &str,
     quant: Quant,
 ) -> Vec<CaseRow> {
-    let Some(step) = chosen(traffic) else { return Vec::new() };
+    let Some(step) = chosen(args, traffic) else { return Vec::new() };
     let streams = step.ttft_s.count > 0;
     // What was offered tells a case from another, not how many requests happened to be in flight.
     let users: Option<usize> = step.arrival.strip_prefix("closed_").and_then(|users| users.parse().ok());
@@ -107,6 +104,10 @@ pub(super) fn cases(
         ..Metrics::default()
     };
     row.invalid = doubts(step);
+    let is_certain = limit.is_none_or(|limit| limit.lo.is_some());
+    if !is_certain && !row.invalid.contains(&InvalidReason::TooFewSamples) {
+        row.invalid.push(InvalidReason::TooFewSamples);
+    }
     if is_ours(traffic) && !row.invalid.contains(&InvalidReason::LateGenerator) {
         row.invalid.push(InvalidReason::LateGenerator);
     }
@@ -140,6 +141,8 @@ fn doubts(step: &StepRecord) -> Vec<InvalidReason> {
     if step.e2e_s.p90.is_none() {
         doubts.push(InvalidReason::TooFewSamples);
     }
+    doubts.extend(InvalidReason::of_failures(step.failed(), step.requests));
+    doubts.extend(step.disturbed.iter().filter_map(|name| name.parse::<InvalidReason>().ok()));
     doubts
 }
 
@@ -154,9 +157,8 @@ fn notes(args: &Args, traffic: &TrafficRecord, step: &StepRecord) -> Vec<String>
         digits(step.mean_in_flight),
         step.most_in_flight
     ));
-    let failed: u64 = step.outcomes.iter().filter(|(name, _)| *name != "ok").map(|(_, count)| count).sum();
-    if failed > 0 {
-        notes.push(format!("{failed} of {} requests failed", step.requests));
+    if step.failed() > 0 {
+        notes.push(format!("{} of {} requests failed", step.failed(), step.requests));
     }
     notes.extend(step.answer_notes.iter().cloned());
     if step.short_answers > 0 {
@@ -183,13 +185,12 @@ pub(super) fn show(args: &Args, run: &Run, talk: &Talk) -> anyhow::Result<Exit> 
         }
         output::text(&format!("\n{}\n", run.path.display()))?;
     }
-    Ok(exit(traffic, talk))
+    Ok(exit(args, traffic, talk))
 }
 
-fn exit(traffic: &TrafficRecord, talk: &Talk) -> Exit {
-    let Some(step) = chosen(traffic) else {
-        talk.warn("no step stands for the run");
-        return Exit::Failed;
+fn exit(args: &Args, traffic: &TrafficRecord, talk: &Talk) -> Exit {
+    let Some(step) = chosen(args, traffic) else {
+        return without_a_step(traffic, talk);
     };
     if step.e2e_s.count == 0 {
         talk.warn(format!("no request was answered: {}", step.messages.join("; ")));
@@ -204,12 +205,21 @@ fn exit(traffic: &TrafficRecord, talk: &Talk) -> Exit {
         talk.warn(format!("invalid: the generator could not send {count} requests: {}", step.messages.join("; ")));
         return Exit::InvalidMeasurement;
     }
-    if !step.lag_is_small {
+    let lag = Seconds(step.send_lag_s.mean.unwrap_or(0.0)).human();
+    if step.lag_spoils {
         talk.warn(format!(
-            "invalid: the generator sent requests {} late in the mean, more than 1 % of the median time to the first token",
-            Seconds(step.send_lag_s.mean.unwrap_or(0.0)).human()
+            "invalid: the generator sent requests {lag} late in the mean, more than a tenth of what is measured: run it on a \
+             machine of its own, or at a lower rate"
         ));
         return Exit::InvalidMeasurement;
+    }
+    if !step.lag_is_small {
+        talk.warn(format!(
+            "doubtful: the generator sent requests {lag} late in the mean, which is a part of their times"
+        ));
+    }
+    for reason in step.disturbed.iter().filter_map(|name| name.parse::<InvalidReason>().ok()) {
+        talk.warn(format!("doubtful: {}", reason.advice()));
     }
     if let Some(term) = step.terms.iter().find(|term| term.requests == 0) {
         let noted: String = step.answer_notes.iter().map(|note| format!("; {note}")).collect();
@@ -224,10 +234,41 @@ fn exit(traffic: &TrafficRecord, talk: &Talk) -> Exit {
         talk.warn(format!("whether the limits are kept cannot be told: a time of some requests is not seen{noted}"));
         return Exit::GateCannotTell;
     }
+    let too_many = InvalidReason::of_failures(step.failed(), step.requests).is_some();
+    if too_many {
+        let (failed, said) = (step.failed(), step.messages.join("; "));
+        talk.warn(format!(
+            "{failed} of {} requests failed, and the times are those of the others: {said}",
+            step.requests
+        ));
+    }
     match (&traffic.limit, step.verdict) {
+        // Where there is an SLO, failures count against it.
+        (None, None) if too_many => Exit::InvalidMeasurement,
         (Some(_), _) | (None, None) => Exit::Done,
         (None, Some(StepVerdict::Holds)) => Exit::Done,
         (None, Some(StepVerdict::Breaks)) => Exit::GateFailed,
         (None, Some(StepVerdict::HoldsBarely | StepVerdict::BreaksBarely)) => Exit::GateCannotTell,
+    }
+}
+
+/// A search that came to no limit, or was stopped before.
+fn without_a_step(traffic: &TrafficRecord, talk: &Talk) -> Exit {
+    match &traffic.limit {
+        Some(limit) if limit.found_first.is_some() => {
+            talk.warn(format!(
+                "no rate held when it was run again, so that there is none to buy by: {}",
+                limit.explanation
+            ));
+            Exit::GateCannotTell
+        }
+        Some(limit) => {
+            talk.warn(format!("no limit was found: {}", limit.explanation));
+            Exit::Failed
+        }
+        None => {
+            talk.warn("no step stands for the run: the search was ended before it came to a limit");
+            Exit::Failed
+        }
     }
 }

@@ -79,7 +79,7 @@ impl View {
 /// A step in a few words.
 pub(super) fn one_line(step: &StepRecord) -> String {
     let time = |latency: &crate::record::Latency| {
-        let tail = latency.p99.or(latency.p90).filter(|_| !step.arrival.starts_with("closed"));
+        let tail = latency.p99.or(latency.p90).filter(|_| !step.is_closed());
         latency.p50.map(|median| {
             let tail = tail.map_or(String::new(), |tail| {
                 let name = if latency.p99.is_some() { "p99" } else { "p90" };
@@ -102,12 +102,20 @@ pub(super) fn one_line(step: &StepRecord) -> String {
         format!(": {word}")
     });
     let cut = step.cut_short.as_ref().map_or(String::new(), |why| format!(" ({why})"));
-    format!(
-        "{} req/s, {} requests{verdict}{cut}; {}",
-        digits(step.offered_requests_per_s.0),
-        step.requests,
-        times.join("; ")
-    )
+    let disturbed = match step.disturbed.is_empty() {
+        true => String::new(),
+        false => format!(" (doubtful: {})", step.disturbed.join(", ")),
+    };
+    format!("{}, {} requests{verdict}{disturbed}{cut}; {}", rates(step), step.requests, times.join("; "))
+}
+
+/// What was offered and what was answered, which are one in a closed loop.
+fn rates(step: &StepRecord) -> String {
+    let answered = digits(step.answered_requests_per_s.0);
+    match step.is_closed() {
+        true => format!("{answered} req/s answered"),
+        false => format!("{} req/s offered, {answered} answered", digits(step.offered_requests_per_s.0)),
+    }
 }
 
 impl LoadObserver for View {

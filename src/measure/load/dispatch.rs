@@ -4,9 +4,10 @@
 //! the runtime talks to the server, and the caller adds up. What is late in the second is the send lag; nothing that a
 //! server does can put a request off.
 
+use super::neighbours::{Neighbours, Seen, Watch};
 use super::pace::{wait_until, wake_in_time};
 use super::sample::{Asked, Sample};
-use super::saturation;
+use super::saturation::Backlog;
 use super::step::{Course, Load, StepPlan, record};
 use super::tally::Tally;
 use crate::engine::target::{Answer, FirstToken, RequestOutcome, Target};
@@ -21,8 +22,8 @@ use tokio::sync::watch;
 
 /// How often the caller looks up from adding.
 const TICK: Duration = Duration::from_millis(100);
-/// Time between two looks at the backlog.
-const LOOK: f64 = 0.25;
+/// The same while the backlog is looked at: as often as it is noted.
+const GLANCE: Duration = Duration::from_millis(25);
 /// Requests that are made ahead of their time.
 const AHEAD: usize = 512;
 
@@ -60,6 +61,7 @@ pub struct Generator {
     runtime: Runtime,
     target: Arc<dyn Target>,
     prompts: Arc<Mutex<PromptSource>>,
+    neighbours: Option<Neighbours>,
 }
 
 /// What the threads of a step share.
@@ -94,7 +96,12 @@ impl Generator {
             .thread_name("sizewell-load")
             .enable_all()
             .build()?;
-        Ok(Self { runtime, target, prompts: Arc::new(Mutex::new(prompts)) })
+        Ok(Self { runtime, target, prompts: Arc::new(Mutex::new(prompts)), neighbours: None })
+    }
+
+    /// Watches what else goes on on this machine, where the server is here.
+    pub fn beside(self, neighbours: Option<Neighbours>) -> Self {
+        Self { neighbours, ..self }
     }
 
     /// Sends one request now and waits for what comes of it, or until `should_stop`.
@@ -157,7 +164,8 @@ impl Generator {
                     scope.spawn(|| self.send(due, line));
                 }
             }
-            let collected = collect(plan, &shared, &finished, &cut, observer);
+            let watch = self.neighbours.as_ref().map(Neighbours::watch);
+            let collected = collect(plan, &shared, (&finished, &cut), watch, observer);
             shared.stop.store(true, Ordering::Relaxed);
             collected
         });
@@ -364,16 +372,16 @@ fn due_times(plan: &StepPlan) -> DueTimes {
 fn collect(
     plan: &StepPlan,
     shared: &Shared,
-    finished: &Receiver<Sample>,
-    cut: &watch::Sender<bool>,
+    (finished, cut): (&Receiver<Sample>, &watch::Sender<bool>),
+    mut neighbours: Option<Watch<'_>>,
     observer: &mut dyn LoadObserver,
 ) -> (Tally, Course) {
     let mut tally = Tally::default();
     let mut course = Course { warm_up_s: plan.warm_up_s, ..Course::default() };
-    let mut watch = Backlog::default();
+    let mut backlog = Backlog::default();
     let (mut taken, mut shown) = (0u64, Instant::now());
     loop {
-        match finished.recv_timeout(TICK) {
+        match finished.recv_timeout(GLANCE) {
             Ok(sample) => {
                 taken += 1;
                 let end = plan.end.seconds.map_or(f64::INFINITY, |seconds| plan.warm_up_s + seconds);
@@ -391,7 +399,8 @@ fn collect(
         let all_sent = shared.all_sent.load(Ordering::Acquire);
         if elapsed >= plan.warm_up_s && !all_sent {
             tally.moments.in_flight(elapsed, in_flight);
-            watch.look(elapsed, in_flight);
+            backlog.look(elapsed, in_flight, shared.sent.load(Ordering::Relaxed));
+            neighbours.iter_mut().for_each(|watch| watch.look(elapsed));
         }
         if all_sent && taken >= shared.sent.load(Ordering::Relaxed) {
             break;
@@ -400,7 +409,7 @@ fn collect(
             shown = now;
             let sent = shared.sent.load(Ordering::Relaxed);
             observer.live(&Live { plan, elapsed_s: elapsed, tally: &tally, in_flight, sent });
-            let reason = observer.reason_to_stop().or_else(|| reason_to_end(plan, &tally, &watch, all_sent));
+            let reason = observer.reason_to_stop().or_else(|| reason_to_end(plan, &tally, &backlog, all_sent));
             if let (Some(reason), None) = (reason, &course.cut_short) {
                 course.cut_short = Some(reason);
                 shared.stop.store(true, Ordering::Relaxed);
@@ -408,7 +417,15 @@ fn collect(
             }
         }
     }
+    course.backlog_growth = growth(plan, &tally, &backlog);
+    course.seen = neighbours.map_or_else(Seen::default, Watch::end);
     let last_due = shared.last_due_us.load(Ordering::Relaxed) as f64 / 1e6;
+    set_times(&mut course, plan, &tally, last_due);
+    (tally, course)
+}
+
+/// The times that what was counted is over.
+fn set_times(course: &mut Course, plan: &StepPlan, tally: &Tally, last_due: f64) {
     let by_count = plan.end.requests.is_some_and(|most| tally.requests >= most as u64);
     let planned = plan.end.seconds.filter(|_| course.cut_short.is_none() && !by_count);
     let since_warm = |end: f64| (end - plan.warm_up_s).max(1e-3);
@@ -425,15 +442,13 @@ fn collect(
             since_warm(last_due.max(tally.last_answer_s))
         }
     };
-    course.backlog_growth = watch.growth(plan, &tally);
     if !plan.load.is_open() {
         course.seconds = course.answer_seconds;
     }
-    (tally, course)
 }
 
 /// Why a step need not go on.
-fn reason_to_end(plan: &StepPlan, tally: &Tally, watch: &Backlog, all_sent: bool) -> Option<String> {
+fn reason_to_end(plan: &StepPlan, tally: &Tally, backlog: &Backlog, all_sent: bool) -> Option<String> {
     if !plan.may_end_early || plan.slo.is_empty() {
         return None;
     }
@@ -444,29 +459,17 @@ fn reason_to_end(plan: &StepPlan, tally: &Tally, watch: &Backlog, all_sent: bool
     // A backlog that grows is still no verdict: some requests have to be beyond a limit.
     let (_, verdict) = tally.judged(&plan.slo);
     let breaks = verdict.is_some_and(|verdict| verdict == StepVerdict::Breaks);
-    let growth = watch.growth(plan, tally).filter(|_| breaks && !all_sent)?;
+    if !breaks || all_sent {
+        return None;
+    }
+    let growth = growth(plan, tally, backlog)?;
     Some(format!("over-saturated: {} more requests in flight each second", crate::units::digits(growth)))
 }
 
-/// Requests in flight over time.
-#[derive(Debug, Default)]
-struct Backlog {
-    points: Vec<(f64, f64)>,
-}
-
-impl Backlog {
-    /// Requests that it grows by each second. It grows until the first answers are there, and with a rate that rises: only
-    /// what comes after twice the time of a request at an even rate is looked at.
-    fn growth(&self, plan: &StepPlan, tally: &Tally) -> Option<f64> {
-        let even = matches!(&plan.load, Load::Open { arrivals, .. } if !matches!(arrivals, Arrivals::Ramp { .. }));
-        let filled = tally.e2e.fastest().map_or(f64::INFINITY, |e2e| 2.0 * e2e);
-        let from = self.points.partition_point(|(at, _)| *at < filled.max(plan.warm_up_s));
-        saturation::growth(&self.points[from..]).filter(|_| even)
-    }
-
-    fn look(&mut self, seconds: f64, in_flight: u64) {
-        if self.points.last().is_none_or(|last| seconds - last.0 >= LOOK) {
-            self.points.push((seconds, in_flight as f64));
-        }
-    }
+/// Requests that the backlog grows by each second. It grows until the first answers are there, and with a rate that rises: only
+/// what comes after twice the time of a request at an even rate is looked at.
+fn growth(plan: &StepPlan, tally: &Tally, backlog: &Backlog) -> Option<f64> {
+    let even = matches!(&plan.load, Load::Open { arrivals, .. } if !matches!(arrivals, Arrivals::Ramp { .. }));
+    let filled = 2.0 * tally.e2e.fastest()?;
+    backlog.growth(filled.max(plan.warm_up_s)).filter(|_| even)
 }

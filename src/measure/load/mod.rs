@@ -3,17 +3,24 @@
 pub mod dispatch;
 pub mod histogram;
 pub mod judge;
+pub mod lag;
+pub mod length;
 pub mod limit;
 pub mod moments;
+pub mod neighbours;
 pub mod pace;
+#[cfg(test)]
+mod paper;
 pub mod recovery;
 pub mod sample;
 pub mod saturation;
+pub mod search;
 pub mod slo;
 pub mod step;
 pub mod tally;
 
 pub use dispatch::{Generator, Live, LoadObserver};
+pub use neighbours::Neighbours;
 pub use sample::Sample;
 pub use slo::Slo;
 pub use step::{End, Load, StepPlan};

@@ -1,17 +1,16 @@
 //! One step of a load test as it is planned, and the record of what came of it.
 
+use super::lag::{self, Lag};
+use super::neighbours::Seen;
 use super::sample::Sample;
 use super::slo::Slo;
 use super::tally::Tally;
 use crate::engine::target::RequestOutcome;
-use crate::record::StepRecord;
+use crate::record::{StepRecord, StepVerdict};
 use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use crate::workload::traffic::{Arrivals, Trace};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Share of the median TTFT that the generator's own lag may be.
-pub const MOST_LAG: f64 = 0.01;
 
 /// How requests come.
 #[derive(Debug, Clone)]
@@ -102,6 +101,8 @@ pub struct Course {
     pub answer_seconds: f64,
     /// Requests in flight that were added each second, where more came than were answered.
     pub backlog_growth: Option<f64>,
+    /// What else went on on the server's machine.
+    pub seen: Seen,
 }
 
 impl Course {
@@ -114,6 +115,14 @@ impl Course {
     }
 }
 
+/// A limit that is kept while the backlog grows is not kept for long: it does not hold, though how soon it breaks is not seen.
+fn of_backlog(verdict: StepVerdict, growth: Option<f64>) -> StepVerdict {
+    match growth {
+        Some(_) if verdict.holds() => StepVerdict::BreaksBarely,
+        _ => verdict,
+    }
+}
+
 /// The record of a step.
 pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
     let rate = |count: u64| count as f64 / course.answer_seconds.max(1e-9);
@@ -121,13 +130,9 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
     let mean = |(sum, count): (u64, u64)| (count > 0).then(|| sum as f64 / count as f64);
     let failed = tally.failed();
     let (terms, verdict) = tally.judged(&plan.slo);
-    let (ttft, e2e, lag) = (tally.ttft.summary(failed), tally.e2e.summary(failed), tally.lag.summary(0));
-    let first = if ttft.count > 0 { tally.ttft.so_far(0.5) } else { tally.e2e.so_far(0.5) };
-    // In a closed loop a request is due when it is sent.
-    let lag_is_small = match (lag.mean, first) {
-        (Some(lag), Some(first)) => !plan.load.is_open() || lag <= MOST_LAG * first,
-        _ => true,
-    };
+    let lag = lag::judge(&plan.load, course.seconds, &plan.slo, tally);
+    let could_send = !tally.outcomes.contains_key(RequestOutcome::GeneratorError.name());
+    let due: u64 = tally.outcomes.values().sum();
     let offered = match &plan.load {
         Load::Open { arrivals, rate } => arrivals.mean_rate(*rate),
         Load::Trace { .. } => tally.requests as f64 / course.seconds.max(1e-9),
@@ -136,6 +141,7 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
     StepRecord {
         arrival: plan.load.arrival(),
         offered_requests_per_s: RequestsPerSecond(offered),
+        came_requests_per_s: (due > 1).then(|| RequestsPerSecond(due as f64 / course.seconds.max(1e-9))),
         answered_requests_per_s: RequestsPerSecond(rate(answered)),
         output_tokens_per_s: (tally.output_tokens.1 > 0).then(|| TokensPerSecond(rate(tokens))),
         seconds: Seconds(course.seconds),
@@ -149,10 +155,14 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
             let (same, all) = tally.event_is_token;
             same as f64 >= 0.99 * all as f64
         }),
-        ttft_s: ttft,
-        e2e_s: e2e,
-        send_lag_s: lag,
-        lag_is_small: lag_is_small && !tally.outcomes.contains_key(RequestOutcome::GeneratorError.name()),
+        ttft_s: tally.ttft.summary(failed),
+        e2e_s: tally.e2e.summary(failed),
+        send_lag_s: tally.lag.summary(0),
+        lag_is_small: lag == Lag::Small && could_send,
+        lag_spoils: lag == Lag::Spoils || !could_send,
+        foreign_cpu: course.seen.foreign,
+        stolen_cpu: course.seen.stolen,
+        disturbed: course.seen.reasons.iter().map(|reason| reason.name().to_string()).collect(),
         prompt_tokens: mean(tally.prompt_tokens),
         output_tokens: mean(tally.output_tokens),
         server_tokens: mean(tally.server_tokens),
@@ -165,7 +175,7 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
         most_in_flight: course.most_in_flight,
         goodput: tally.good as f64 / (tally.requests as f64).max(1.0),
         terms,
-        verdict: verdict.filter(|_| !plan.slo.is_empty()),
+        verdict: verdict.filter(|_| !plan.slo.is_empty()).map(|verdict| of_backlog(verdict, course.backlog_growth)),
         cut_short: course.cut_short,
         backlog_growth_per_s: course.backlog_growth,
         phases: tally.phases(),

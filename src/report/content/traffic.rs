@@ -1,6 +1,6 @@
 //! What a load test found: each step, where the time goes, and the limit in words.
 
-use crate::record::{LimitKind, Ranged, RecoveryRecord, Run, StepRecord, StepVerdict, TrafficRecord};
+use crate::record::{LimitKind, LimitRecord, Ranged, RecoveryRecord, Run, StepRecord, StepVerdict, TrafficRecord};
 use crate::report::table::{DASH, Table};
 use crate::units::{Fraction, Quantity, RequestsPerSecond, Seconds, TokensPerSecond, digits};
 
@@ -47,7 +47,7 @@ fn how(arrival: &str) -> String {
 /// Each step, in the order in which they were run.
 fn steps(traffic: &TrafficRecord) -> Table {
     let columns = [
-        ">req/s",
+        ">offered/s",
         "arrivals",
         ">requests",
         ">failed",
@@ -73,8 +73,7 @@ fn steps(traffic: &TrafficRecord) -> Table {
         closed(a).cmp(&closed(b)).then(a.offered_requests_per_s.0.total_cmp(&b.offered_requests_per_s.0))
     });
     for step in rows {
-        let failed: u64 =
-            step.outcomes.iter().filter(|(name, _)| !["ok", "cut"].contains(&name.as_str())).map(|(_, n)| n).sum();
+        let failed = step.failed();
         let cut = if step.cut_short.is_some() { " *" } else { "" };
         let closed = step.arrival.starts_with("closed");
         // The tail of a closed loop is that of the users it has, not of the traffic that it stands for.
@@ -125,10 +124,22 @@ fn notes(table: &mut Table, traffic: &TrafficRecord) {
         ));
     }
     for step in traffic.steps.iter().filter(|step| !step.lag_is_small) {
+        let (word, much) = match step.lag_spoils {
+            true => ("INVALID", "by more than a tenth of what is measured, or could not send every request"),
+            false => ("DOUBTFUL", "by a part of the times that counts"),
+        };
+        notes
+            .push(format!("{word} at {} req/s: the generator was late {much}.", digits(step.offered_requests_per_s.0)));
+    }
+    for step in traffic.steps.iter().filter(|step| !step.disturbed.is_empty()) {
+        let percent =
+            |share: Option<f64>| share.map_or("an unknown share".to_string(), |share| Fraction(share).human());
         notes.push(format!(
-            "INVALID at {} req/s: the generator was late by more than 1 % of the median time to the first token, or could not \
-             send every request.",
-            digits(step.offered_requests_per_s.0)
+            "DOUBTFUL at {} req/s ({}): others used {} of the CPU time, the hypervisor {}.",
+            digits(step.offered_requests_per_s.0),
+            step.disturbed.join(", "),
+            percent(step.foreign_cpu),
+            percent(step.stolen_cpu)
         ));
     }
     for step in traffic.steps.iter().filter(|step| step.cut_short.is_none()) {
@@ -211,7 +222,7 @@ fn terms(traffic: &TrafficRecord) -> Option<Table> {
     if traffic.slo.is_empty() {
         return None;
     }
-    let mut table = Table::new("Limits", &[">req/s", "limit", ">beyond it", ">95 % interval", ">allowed", "kept"]);
+    let mut table = Table::new("Limits", &[">offered/s", "limit", ">beyond it", ">95 % interval", ">allowed", "kept"]);
     let mut steps: Vec<&StepRecord> =
         traffic.steps.iter().filter(|step| step.arrival.starts_with("open") || traffic.limit.is_none()).collect();
     steps.sort_by(|a, b| a.offered_requests_per_s.0.total_cmp(&b.offered_requests_per_s.0));
@@ -247,7 +258,7 @@ fn terms(traffic: &TrafficRecord) -> Option<Table> {
 
 /// Where the time of a request goes, at each rate that says so.
 fn phases(traffic: &TrafficRecord) -> Option<Table> {
-    let columns = [">req/s", "arrivals", ">tokenize", ">queue", ">prefill", ">decode", ">transfer", ">sum"];
+    let columns = [">offered/s", "arrivals", ">tokenize", ">queue", ">prefill", ">decode", ">transfer", ">sum"];
     let mut table = Table::new("Where the time goes", &columns);
     let mut inferred = false;
     for step in traffic.steps.iter().filter(|step| step.phases.is_some()) {
@@ -283,6 +294,7 @@ pub fn sentences(run: &Run) -> Vec<String> {
             Some(rate) => format!("Limit under {slo}: {}{}.", rate.human(), range(limit.lo, limit.hi)),
             None => format!("Limit under {slo}: no rate that was tried holds{}.", range(None, limit.hi)),
         });
+        said.extend(repeated(limit));
         said.push(format!("What gave way first: {} ({}).", limit.gave_way, limit.explanation));
         said.push(match limit.kind {
             LimitKind::Knee => "A knee: a little more load costs a little more time.".to_string(),
@@ -292,6 +304,20 @@ pub fn sentences(run: &Run) -> Vec<String> {
     }
     said.extend(traffic.recovery.as_ref().map(recovery));
     said
+}
+
+/// That a limit was run again, and what came of it.
+fn repeated(limit: &LimitRecord) -> Option<String> {
+    let first = limit.found_first.filter(|first| limit.requests_per_s.is_none_or(|rate| first.0 > rate.0 * 1.001));
+    let first = first.map_or(String::new(), |first| format!("; {} held at first and broke then", first.human()));
+    match (limit.requests_per_s, limit.repeated_s) {
+        (Some(_), Some(seconds)) => Some(format!("It held for {seconds} when it was run again{first}.")),
+        (Some(_), None) => {
+            Some("It was not run again to be certain: the record is of before that was done.".to_string())
+        }
+        (None, _) if first.is_empty() => None,
+        (None, _) => Some(format!("No rate held when it was run again for longer{first}: none is fit to buy by.")),
+    }
 }
 
 fn range(lo: Option<RequestsPerSecond>, hi: Option<RequestsPerSecond>) -> String {

@@ -28,7 +28,8 @@ pub fn plots(traffic: &TrafficRecord) -> Vec<Plot> {
     let mut plots: Vec<Plot> = kinds.into_iter().filter_map(|kind| against_rate(traffic, kind)).collect();
     let open: Vec<&StepRecord> = traffic.steps.iter().filter(|step| step.arrival.starts_with("open")).collect();
     if let ([one], None) = (open.as_slice(), &traffic.limit) {
-        let title = format!("How the load of {} req/s went", digits(one.offered_requests_per_s.0));
+        let (offered, answered) = (one.offered_requests_per_s.0, one.answered_requests_per_s.0);
+        let title = format!("How {} req/s went, of which {} were answered", digits(offered), digits(answered));
         plots.extend(over_time("load-over-time", title, &one.moments, Vec::new()));
     }
     if let Some(recovery) = &traffic.recovery {
@@ -51,6 +52,10 @@ pub fn plots(traffic: &TrafficRecord) -> Vec<Plot> {
 fn against_rate(traffic: &TrafficRecord, kind: LatencyKind) -> Option<Plot> {
     let mut steps: Vec<&StepRecord> = traffic.steps.iter().filter(|step| step.arrival.starts_with("open")).collect();
     steps.sort_by(|a, b| a.offered_requests_per_s.0.total_cmp(&b.offered_requests_per_s.0));
+    // Of a rate that was run again, the last and longest run stands; the sort keeps their order.
+    steps.reverse();
+    steps.dedup_by(|earlier, later| earlier.offered_requests_per_s == later.offered_requests_per_s);
+    steps.reverse();
     if steps.len() < 2 {
         return None;
     }

@@ -1,0 +1,249 @@
+//! Looking for the highest rate under an SLO: the server alone, the search, and a burst above what was found.
+
+use super::args::Args;
+use super::view::View;
+use super::{Test, inferred};
+use crate::cli::stop::stop_was_asked;
+use crate::engine::target::RequestOutcome;
+use crate::measure::load::length::Length;
+use crate::measure::load::limit::{About, conclude};
+use crate::measure::load::recovery::{self, Recovery};
+use crate::measure::load::search::{Asked, Purpose, Search, Searched, expected_s, search};
+use crate::measure::load::{End, Live, Load, LoadObserver, Sample, Slo, StepPlan};
+use crate::record::{LatencyKind, RecoveryRecord, StepRecord};
+use crate::units::{RequestsPerSecond, Seconds, digits};
+use crate::workload::traffic::{Arrivals, Schedule};
+use std::time::{Duration, Instant};
+
+/// Requests of the server alone, before a search.
+const ALONE: usize = 12;
+/// Requests that warm it up, by the time that the first one took, and the most seconds of that.
+const WARM_UP: f64 = 2.0;
+const MOST_WARM_UP: f64 = 30.0;
+/// Share of the limit that a burst stands on.
+const BASE_OF_BURST: f64 = 0.7;
+/// Seconds that a recovery is watched for at most.
+const MOST_WATCHED: f64 = 900.0;
+/// Steps that take longer are announced with their time.
+const LONG_STEP: f64 = 5.0;
+/// The burst, as a multiple of the limit.
+const BURST: f64 = 2.0;
+/// The lowest rate that is tried, as a multiple of the rate of one request after the other.
+const LEAST_LOAD: f64 = 0.02;
+/// Limits that the time of a search is said for, likewise.
+const EXPECTED: [f64; 2] = [1.0, 32.0];
+
+impl Test {
+    pub(super) fn find_limit(&mut self, args: &Args, first_s: f64) -> anyhow::Result<()> {
+        let Some(alone) = self.alone(args, first_s)? else { return Ok(()) };
+        known(&args.slo, &alone)?;
+        let e2e = alone.e2e_s.mean.unwrap_or(0.0).max(1e-6);
+        let length = Length::new(&args.slo, &alone, self.asked.precision, args.traffic.requests);
+        let how = Search {
+            start: args.traffic.rate.unwrap_or(0.5 / e2e),
+            precision: length.resolvable(),
+            most_steps: args.limit.max_steps,
+            most_rate: args.limit.max_rate,
+            least_rate: LEAST_LOAD / e2e,
+        };
+        let expected = self.announce(&how, &length, e2e);
+        let (begun, mut gone) = (Instant::now(), None);
+        let first_step = self.steps;
+        let searched = search(&how, &mut |asked| {
+            let record = self.search_step(args, asked, &length, begun);
+            if stop_was_asked() {
+                return None;
+            }
+            gone = self.is_gone(&record);
+            gone.is_none().then_some(record)
+        });
+        self.traffic.notes.push(format!("the search took {}; {expected}", Seconds(begun.elapsed().as_secs_f64())));
+        if let Some(why) = gone {
+            anyhow::bail!("{} does not answer any more ({why}): see its log, and run again", self.traffic.target);
+        }
+        let few_places = self.traffic.scheduler.as_ref().is_some_and(|scheduler| scheduler.limited_by_memory);
+        let about = About { how: &how, alone: Some(&alone), few_places, first_step };
+        self.traffic.limit = Some(conclude(&searched, &about));
+        if !searched.stopped && !args.limit.no_burst {
+            self.burst(args, &searched, e2e);
+        }
+        Ok(())
+    }
+
+    /// One request after the other, behind some that warm the server up; `None` where the user stopped it.
+    fn alone(&mut self, args: &Args, first_s: f64) -> anyhow::Result<Option<StepRecord>> {
+        let one = Load::Closed { users: 1, think: Duration::ZERO };
+        self.view.say("one request after the other:");
+        let warm_up_s = self.asked.own_warm_up.unwrap_or(WARM_UP * first_s).min(MOST_WARM_UP);
+        let plan = self.plan(args, one, End { requests: Some(ALONE), seconds: Some(60.0) }, warm_up_s);
+        let mut alone = self.step(&StepPlan { may_end_early: false, ..plan });
+        if stop_was_asked() {
+            return Ok(None);
+        }
+        if alone.e2e_s.count == 0 {
+            anyhow::bail!("no request was answered: {}", alone.messages.join("; "));
+        }
+        if let (None, Some(ttft)) = (&alone.phases, alone.ttft_s.mean) {
+            self.alone = Some(ttft);
+            (alone.phases, alone.phases_from) = (inferred(&alone, ttft), Some("inferred".to_string()));
+            if let Some(step) = self.traffic.steps.last_mut() {
+                step.clone_from(&alone);
+            }
+        }
+        Ok(Some(alone))
+    }
+
+    /// Says how long it will take, and gives that back for the record.
+    fn announce(&mut self, how: &Search, length: &Length, e2e: f64) -> String {
+        let [least, most] = EXPECTED.map(|times| {
+            let limit = (times / e2e).min(how.most_rate);
+            Seconds(expected_s(how, limit, |asked| length.seconds(asked)))
+        });
+        let [one, many] = EXPECTED.map(|times| digits(times / e2e));
+        let (least, most) = if least.0 <= most.0 { (least, most) } else { (most, least) };
+        let expected = format!("{least} to {most} were expected for a limit between {one} and {many} req/s");
+        self.view
+            .say(&format!("looking for the limit: about {least} to {most}, for one between {one} and {many} req/s"));
+        if how.precision > self.asked.precision {
+            let note = format!(
+                "limits of this length tell rates within {} % apart in steps of ten minutes, not {} %",
+                digits(how.precision * 100.0),
+                digits(self.asked.precision * 100.0)
+            );
+            self.view.say(&note);
+            self.traffic.notes.push(note);
+        }
+        expected
+    }
+
+    fn search_step(&mut self, args: &Args, asked: &Asked, length: &Length, begun: Instant) -> StepRecord {
+        let warm_up_s = self.asked.own_warm_up.unwrap_or(length.warm_up_s());
+        let requests = length.requests(asked);
+        // A time that the user gives is that of a step; what is run again for longer takes more of them.
+        let own = args.traffic.duration.as_ref().and(self.asked.end.seconds);
+        let own = own.map(|seconds| seconds * Length::times(asked));
+        let end = End { requests: Some(requests), seconds: own };
+        let seconds = warm_up_s + (requests as f64 / asked.rate).min(own.unwrap_or(f64::INFINITY));
+        if seconds > LONG_STEP {
+            let purpose = match asked.purpose {
+                Purpose::Seek | Purpose::Narrow => "",
+                Purpose::Again => " once more",
+                Purpose::Recheck => " once more and for longer",
+                Purpose::Repeat => " again and for longer, to be certain",
+            };
+            let so_far = Seconds(begun.elapsed().as_secs_f64());
+            let rate = digits(asked.rate);
+            self.view.say(&format!("{rate} req/s{purpose}, about {seconds:.0} s ({so_far} so far):"));
+        }
+        let load = Load::Open { arrivals: args.traffic.arrivals, rate: asked.rate };
+        self.step(&self.plan(args, load, end, warm_up_s))
+    }
+
+    /// What a request alone comes to where most of a step failed: a server that is gone is no limit.
+    fn is_gone(&self, step: &StepRecord) -> Option<String> {
+        if step.failed() * 2 <= step.requests || stop_was_asked() {
+            return None;
+        }
+        let answer = self.generator.ask_one(self.asked.timeout, stop_was_asked);
+        let is_gone = [RequestOutcome::Unreachable, RequestOutcome::Disconnected, RequestOutcome::EngineError];
+        is_gone.contains(&answer.outcome).then(|| format!("{}: {}", answer.outcome.name(), answer.message))
+    }
+
+    /// A burst at twice the limit, and how long it is felt.
+    fn burst(&mut self, args: &Args, searched: &Searched, e2e: f64) {
+        let Some(limit) = searched.confirmed().map(|ran| ran.asked.rate) else { return };
+        let (base, burst) = (limit * BASE_OF_BURST, limit * BURST);
+        let burst_s = (5.0 * e2e).clamp(5.0, 20.0);
+        let allowed: Vec<f64> = args.slo.allowed().collect();
+        // Two windows and as long again, and several times the burst.
+        let most_watched_s = (burst_s * 30.0).max(4.0 * recovery::window(&allowed) as f64 / base);
+        if most_watched_s > MOST_WATCHED {
+            let note = format!(
+                "no burst was sent: at {} req/s more than {MOST_WATCHED:.0} s would have to be watched for so many requests \
+                 as the SLO takes",
+                digits(base)
+            );
+            self.traffic.notes.push(note);
+            return;
+        }
+        self.view.say(&format!("a burst of {} req/s for {burst_s:.0} s:", digits(burst)));
+        let mut felt = Felt { view: &mut self.view, args, burst_s, recovery: Recovery::new(allowed) };
+        let times = burst_times(base, burst, burst_s, most_watched_s, args.seed.wrapping_add(1000 + self.steps as u64));
+        let plan = StepPlan {
+            step: self.steps,
+            load: Load::Open { arrivals: Arrivals::Poisson, rate: base },
+            end: End { requests: None, seconds: Some(burst_s + most_watched_s) },
+            warm_up_s: 0.0,
+            timeout: self.asked.timeout,
+            slo: args.slo.clone(),
+            seed: args.seed,
+            may_end_early: false,
+        };
+        let record = self.generator.run_at(&plan, times, &mut felt);
+        let recovered_after_s = felt.recovery.after(burst_s);
+        let watched_s = Seconds((record.seconds.0 - burst_s).max(0.0));
+        self.steps += 1;
+        self.traffic.recovery = Some(RecoveryRecord {
+            base_requests_per_s: RequestsPerSecond(base),
+            burst_requests_per_s: RequestsPerSecond(burst),
+            burst_s: Seconds(burst_s),
+            recovered_after_s,
+            watched_s,
+            moments: record.moments,
+        });
+    }
+}
+
+/// A limit on a time that no request has would hold at every rate.
+fn known(slo: &Slo, alone: &StepRecord) -> anyhow::Result<()> {
+    for term in &slo.terms {
+        let (latency, hint) = match term.of {
+            LatencyKind::Ttft => (&alone.ttft_s, "answers are not streamed"),
+            LatencyKind::Tpot => {
+                (&alone.tpot_s, "nobody counts the tokens (--tokenizer does), or answers have but one")
+            }
+            LatencyKind::E2e => (&alone.e2e_s, "nothing is answered"),
+        };
+        if latency.count == 0 {
+            let noted = alone.answer_notes.join("; ");
+            let why = if noted.is_empty() { hint } else { &noted };
+            anyhow::bail!("--slo: no request has a {}: {why}", term.of.label());
+        }
+    }
+    Ok(())
+}
+
+/// Arrival times of a burst and then of a base rate.
+fn burst_times(base: f64, burst: f64, burst_s: f64, watched_s: f64, seed: u64) -> Vec<f64> {
+    let during = Schedule::new(Arrivals::Poisson, burst, 0.0, seed).take_while(|at| *at < burst_s);
+    let after = Schedule::new(Arrivals::Poisson, base, 0.0, seed ^ 1).take_while(|at| *at < watched_s);
+    during.chain(after.map(|at| burst_s + at)).collect()
+}
+
+/// Watches a burst until the SLO holds again, beside showing it.
+struct Felt<'a> {
+    view: &'a mut View,
+    args: &'a Args,
+    burst_s: f64,
+    recovery: Recovery,
+}
+
+impl LoadObserver for Felt<'_> {
+    fn live(&mut self, live: &Live<'_>) {
+        self.view.live(live);
+    }
+
+    fn reason_to_stop(&self) -> Option<String> {
+        self.view.reason_to_stop().or_else(|| {
+            let is_over = self.recovery.after(self.burst_s).is_some();
+            is_over.then(|| "the SLO holds again".to_string())
+        })
+    }
+
+    fn request_ended(&mut self, sample: &Sample, step: usize) {
+        if !sample.is_cut() {
+            self.recovery.add(sample, &self.args.slo);
+        }
+        self.view.request_ended(sample, step);
+    }
+}
