@@ -7,6 +7,7 @@ mod support;
 mod folders;
 mod formats;
 mod imports;
+mod machine;
 mod models;
 mod prices;
 mod quality;
