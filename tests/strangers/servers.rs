@@ -118,6 +118,16 @@ fn every_dialect_is_read_to_its_tokens() {
         ("a refusal", [each(json!({"refusal": "no"})), ending()].concat()),
         ("finish_reason is empty", [vec![delta(json!({"content": " w"}), json!("")); N], ending()].concat()),
         ("all of it each time", [(0..N).map(so_far).collect(), ending()].concat()),
+        ("all of it once more at the end", {
+            let said =
+                json!({"choices": [{"index": 0, "message": {"content": " w".repeat(N)}, "finish_reason": "stop"}]});
+            [tokens(N), vec![data(said), usage(counts(N))]].concat()
+        }),
+        ("two events without a line between", {
+            let joined = [token(), token()].concat();
+            let joined = String::from_utf8(joined).unwrap().replacen("\n\n", "\n", 1).into_bytes();
+            [tokens(N - 2), vec![joined], ending()].concat()
+        }),
         ("choices null", [tokens(N), vec![finish(), null, done()]].concat()),
         ("counts as floats", [tokens(N), vec![finish(), usage(float), done()]].concat()),
         ("carriage returns", lines("\n", "\r")),

@@ -319,8 +319,8 @@ impl<'a> Reading<'a> {
 
     fn choice(&mut self, choice: Choice<'_>) {
         self.finish(&choice.finish_reason.0);
-        if let (Some(message), None) = (&choice.message, &choice.delta) {
-            // All of it each time: what is new stands behind what was there.
+        // All of it each time: what is new stands behind what was there. Others repeat all of it once, behind its parts.
+        if let (Some(message), None, true) = (&choice.message, &choice.delta, self.bytes == self.repeated) {
             let content = message.content.0.as_ref();
             let new = content.get(self.repeated..).unwrap_or("");
             self.repeated = self.repeated.max(content.len());

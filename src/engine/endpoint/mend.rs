@@ -5,7 +5,7 @@
 pub fn mended(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let (mut rest, mut changed) = (text, false);
-    while let Some(at) = rest.find(|c: char| c == '"' || c == 'N' || c == 'I' || c == '-') {
+    while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         if rest.starts_with('"') {

@@ -48,7 +48,7 @@ impl Usage {
 /// A count, also where it is written as 16.0 or "16".
 fn count(value: &Value) -> Option<usize> {
     let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-    (number >= 0.0 && number <= 1e12 && number.fract() == 0.0).then_some(number as usize)
+    ((0.0..=1e12).contains(&number) && number.fract() == 0.0).then_some(number as usize)
 }
 
 /// What came of an answer.

@@ -119,22 +119,10 @@ mod tests {
     #[test]
     fn each_packing_is_undone_as_it_comes() {
         let text = b"data: {\"choices\":[]}\n\n".repeat(20);
-        let packed = |mut encoder: Box<dyn FnMut(&[u8]) -> Vec<u8>>| encoder(&text);
-        let gzip = packed(Box::new(|text| {
-            let mut out = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
-            out.write_all(text).unwrap();
-            out.finish().unwrap()
-        }));
-        let zlib = packed(Box::new(|text| {
-            let mut out = flate2::write::ZlibEncoder::new(Vec::new(), Compression::fast());
-            out.write_all(text).unwrap();
-            out.finish().unwrap()
-        }));
-        let raw = packed(Box::new(|text| {
-            let mut out = flate2::write::DeflateEncoder::new(Vec::new(), Compression::fast());
-            out.write_all(text).unwrap();
-            out.finish().unwrap()
-        }));
+        let (mut gzip, mut zlib, mut raw) = (Vec::new(), Vec::new(), Vec::new());
+        flate2::write::GzEncoder::new(&mut gzip, Compression::fast()).write_all(&text).unwrap();
+        flate2::write::ZlibEncoder::new(&mut zlib, Compression::fast()).write_all(&text).unwrap();
+        flate2::write::DeflateEncoder::new(&mut raw, Compression::fast()).write_all(&text).unwrap();
         for (name, bytes) in [("gzip", gzip), ("deflate", zlib), ("deflate", raw), ("identity", text.clone())] {
             let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(name))]);
             let mut unpack = Unpack::of(&headers).unwrap();
