@@ -12,3 +12,4 @@ mod prices;
 mod quality;
 mod quality_runs;
 mod ranking;
+mod serving;
