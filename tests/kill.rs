@@ -98,3 +98,27 @@ fn ctrl_c_ends_cleanly_and_says_how_to_continue() {
     assert_eq!(run.record.status, RunStatus::Interrupted);
     assert!((1..6).contains(&run.cases.len()));
 }
+
+#[test]
+fn a_signal_ends_what_does_not_look_for_one() {
+    // Random weights are made in one go, which takes longer than a second here: what is on disk then is what a kill leaves.
+    for name in ["-INT", "-TERM"] {
+        let work = tempfile::tempdir().unwrap();
+        let folder = work.path().join("run");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sizewell"));
+        command.args(["profile", "--model", "smollm2-135m", "--quant", "f16", "--batch", "1", "--prompt", "16"]);
+        command.args(["--gen-tokens", "4", "--no-ceilings", "--threads", "1", "-o"]).arg(&folder);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let started = std::time::Instant::now();
+        while !folder.join("power.csv").exists() && started.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+        let out = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(130), "{name}: {text}");
+        assert!(text.contains("--resume"), "{name}: {text}");
+        let run = Run::read(&folder).unwrap();
+        assert!(run.cases.is_empty() && run.record.status != RunStatus::Complete, "{name}");
+    }
+}

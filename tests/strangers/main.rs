@@ -15,3 +15,4 @@ mod quality_runs;
 mod ranking;
 mod servers;
 mod servers_asked;
+mod serving;

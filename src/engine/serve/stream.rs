@@ -29,6 +29,8 @@ pub(super) struct Answering {
     tokenize_s: f64,
     made: usize,
     ended: bool,
+    /// Some text was passed on.
+    spoke: bool,
     /// What was told already, and is to be passed on first.
     first: Option<Told>,
     /// The counts come in an event of their own.
@@ -60,6 +62,7 @@ impl Answering {
             tokenize_s,
             made: 0,
             ended: false,
+            spoke: false,
             first: None,
             usage_event: false,
             served,
@@ -112,7 +115,13 @@ impl Answering {
     fn choice(&self, text: &str, finish: Option<&str>) -> Value {
         match self.api {
             Api::Chat => {
-                json!([{ "index": 0, "delta": { "role": "assistant", "content": text }, "finish_reason": finish }])
+                let delta = match (text.is_empty(), self.spoke) {
+                    (true, _) => json!({}),
+                    // Clients put deltas together, the role too: it comes once.
+                    (false, false) => json!({ "role": "assistant", "content": text }),
+                    (false, true) => json!({ "content": text }),
+                };
+                json!([{ "index": 0, "delta": delta, "finish_reason": finish }])
             }
             Api::Completions => json!([{ "index": 0, "text": text, "finish_reason": finish }]),
         }
@@ -126,7 +135,11 @@ impl Answering {
                     self.made += 1;
                     match self.unfolding.add(token) {
                         text if text.is_empty() => continue,
-                        text => event(&self.envelope(self.choice(&text, None), true)),
+                        text => {
+                            let choice = self.choice(&text, None);
+                            self.spoke = true;
+                            event(&self.envelope(choice, true))
+                        }
                     }
                 }
                 Told::Done(phases) => {
