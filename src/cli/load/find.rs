@@ -28,6 +28,13 @@ const MOST_WATCHED: f64 = 900.0;
 const LONG_STEP: f64 = 5.0;
 /// The burst, as a multiple of the limit.
 const BURST: f64 = 2.0;
+/// A server is at rest when so many requests in a row take no more than so many times that of one alone, and a little.
+const AT_REST: usize = 2;
+const MOST_AT_REST: f64 = 2.0;
+const LITTLE: f64 = 0.01;
+/// Seconds and requests that are waited for that.
+const MOST_REST: f64 = 120.0;
+const MOST_PROBES: usize = 30;
 /// The lowest rate that is tried, as a multiple of the rate of one request after the other.
 const LEAST_LOAD: f64 = 0.02;
 /// Limits that the time of a search is said for, likewise.
@@ -50,6 +57,7 @@ impl Test {
         let (begun, mut gone) = (Instant::now(), None);
         let first_step = self.steps;
         let searched = search(&how, &mut |asked| {
+            self.rest(&alone);
             let record = self.search_step(args, asked, &length, begun);
             if stop_was_asked() {
                 return None;
@@ -65,6 +73,7 @@ impl Test {
         let about = About { how: &how, alone: Some(&alone), few_places, first_step };
         self.traffic.limit = Some(conclude(&searched, &about));
         if !searched.stopped && !args.limit.no_burst {
+            self.rest(&alone);
             self.burst(args, &searched, e2e);
         }
         Ok(())
@@ -137,6 +146,40 @@ impl Test {
         }
         let load = Load::Open { arrivals: args.traffic.arrivals, rate: asked.rate };
         self.step(&self.plan(args, load, end, warm_up_s))
+    }
+
+    /// Waits until the server has done with what a step left behind: many go on with requests that nobody waits for any more,
+    /// and the next step would be charged with them.
+    fn rest(&mut self, alone: &StepRecord) {
+        let left_behind = |step: &StepRecord| ["cut", "timeout"].iter().any(|name| step.outcomes.contains_key(*name));
+        if !self.traffic.steps.last().is_some_and(left_behind) {
+            return;
+        }
+        let usual = alone.ttft_s.mean.or(alone.e2e_s.mean).unwrap_or(0.0);
+        let (begun, mut quick) = (Instant::now(), 0);
+        for _ in 0..MOST_PROBES {
+            let asked = Instant::now();
+            let answer = self.generator.ask_one(self.asked.timeout, stop_was_asked);
+            // What is not answered is for the next step to say.
+            if answer.outcome != RequestOutcome::Ok || stop_was_asked() {
+                return;
+            }
+            let first = answer.events.first().copied().or(answer.whole).unwrap_or_else(Instant::now);
+            let took = first.saturating_duration_since(asked).as_secs_f64();
+            quick = if took <= MOST_AT_REST * usual + LITTLE { quick + 1 } else { 0 };
+            if quick >= AT_REST {
+                return;
+            }
+            if begun.elapsed().as_secs_f64() > MOST_REST {
+                break;
+            }
+        }
+        let waited = Seconds(begun.elapsed().as_secs_f64());
+        let note = format!("after a step that broke, the server was not at rest again within {waited}");
+        if !self.traffic.notes.contains(&note) {
+            self.view.say(&note);
+            self.traffic.notes.push(note);
+        }
     }
 
     /// What a request alone comes to where most of a step failed: a server that is gone is no limit.

@@ -89,7 +89,9 @@ impl Length {
     pub fn requests(&self, asked: &Asked) -> usize {
         let times = Self::times(asked);
         if let Some(requests) = self.requests {
-            return (requests as f64 * times) as usize;
+            // What is called certain has had the time to break.
+            let tells = if is_long(asked) { asked.rate * self.tells(asked) } else { 0.0 };
+            return (requests as f64 * times).max(tells).ceil() as usize;
         }
         // Coarse steps tell coarse differences, for which fewer requests do.
         let share = (self.resolvable() / asked.resolution).clamp(0.0, 1.0);
@@ -99,10 +101,15 @@ impl Length {
         (for_tail * times).max(for_time).ceil() as usize
     }
 
+    /// Seconds within which an overload of the share that is to be told shows.
+    fn tells(&self, asked: &Asked) -> f64 {
+        (self.room_s / asked.resolution).min(MOST_SECONDS)
+    }
+
     /// Seconds below which a step does not tell what it is for.
     fn least_seconds(&self, asked: &Asked) -> f64 {
         let fills = (FILLS * self.e2e_s).clamp(LEAST_SECONDS, MOST_FILL);
-        let tells = (self.room_s / asked.resolution).min(MOST_SECONDS);
+        let tells = self.tells(asked);
         match is_long(asked) {
             true => (REPEAT * fills.max(tells)).max(LEAST_REPEAT),
             false => fills.max(tells),
@@ -161,5 +168,6 @@ mod tests {
         let own = Length { requests: Some(200), ..length("e2e_p99=1s", 0.02, 0.05) };
         assert_eq!(own.requests(&at(5.0, 0.5, Purpose::Seek)), 200);
         assert_eq!(own.requests(&at(5.0, 0.05, Purpose::Repeat)), 600);
+        assert!(own.requests(&at(500.0, 0.05, Purpose::Repeat)) > 9000, "20 s, for 5 % of a second");
     }
 }

@@ -131,17 +131,7 @@ fn notes(table: &mut Table, traffic: &TrafficRecord) {
         notes
             .push(format!("{word} at {} req/s: the generator was late {much}.", digits(step.offered_requests_per_s.0)));
     }
-    for step in traffic.steps.iter().filter(|step| !step.disturbed.is_empty()) {
-        let percent =
-            |share: Option<f64>| share.map_or("an unknown share".to_string(), |share| Fraction(share).human());
-        notes.push(format!(
-            "DOUBTFUL at {} req/s ({}): others used {} of the CPU time, the hypervisor {}.",
-            digits(step.offered_requests_per_s.0),
-            step.disturbed.join(", "),
-            percent(step.foreign_cpu),
-            percent(step.stolen_cpu)
-        ));
-    }
+    notes.extend(disturbed(traffic));
     for step in traffic.steps.iter().filter(|step| step.cut_short.is_none()) {
         if let Some(growth) = step.backlog_growth_per_s {
             notes.push(format!(
@@ -151,10 +141,12 @@ fn notes(table: &mut Table, traffic: &TrafficRecord) {
             ));
         }
     }
-    for step in &traffic.steps {
-        if let Some(why) = &step.cut_short {
-            notes.push(format!("* {} req/s was ended early: {why}.", digits(step.offered_requests_per_s.0)));
-        }
+    let mut reasons: Vec<&String> = traffic.steps.iter().filter_map(|step| step.cut_short.as_ref()).collect();
+    reasons.sort();
+    reasons.dedup();
+    for why in reasons {
+        let rates = rates(traffic, |step| step.cut_short.as_ref() == Some(why));
+        notes.push(format!("* {rates} req/s ended early: {why}."));
     }
     for message in traffic.steps.iter().flat_map(|step| &step.messages) {
         let note = format!("A failure said: {message}.");
@@ -164,6 +156,35 @@ fn notes(table: &mut Table, traffic: &TrafficRecord) {
     }
     tokens(notes, traffic);
     notes.extend(traffic.notes.iter().map(|note| format!("{note}.")));
+}
+
+/// The rates of steps, each once, lowest first.
+fn rates(traffic: &TrafficRecord, of: impl Fn(&StepRecord) -> bool) -> String {
+    let mut rates: Vec<f64> =
+        traffic.steps.iter().filter(|step| of(step)).map(|step| step.offered_requests_per_s.0).collect();
+    rates.sort_by(f64::total_cmp);
+    rates.dedup();
+    rates.into_iter().map(digits).collect::<Vec<_>>().join(", ")
+}
+
+/// What else went on on the server's machine.
+fn disturbed(traffic: &TrafficRecord) -> Option<String> {
+    let steps = || traffic.steps.iter().filter(|step| !step.disturbed.is_empty());
+    let most = |of: fn(&StepRecord) -> Option<f64>| {
+        let most = steps().filter_map(of).max_by(f64::total_cmp);
+        most.map_or("an unknown share".to_string(), |share| Fraction(share).human())
+    };
+    steps().next()?;
+    let mut names: Vec<&str> = steps().flat_map(|step| &step.disturbed).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    Some(format!(
+        "DOUBTFUL at {} req/s ({}): others used up to {} of the CPU time, the hypervisor {}.",
+        rates(traffic, |step| !step.disturbed.is_empty()),
+        names.join(", "),
+        most(|step| step.foreign_cpu),
+        most(|step| step.stolen_cpu)
+    ))
 }
 
 fn lag(step: &StepRecord) -> f64 {
