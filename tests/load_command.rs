@@ -289,3 +289,41 @@ fn an_slo_at_a_rate_is_an_exit_status() {
         assert!([Some(status), Some(5)].contains(&run.status.code()), "{slo}: {}", said(&run));
     }
 }
+
+#[test]
+fn a_closed_stdout_takes_no_result_away() {
+    // `| head -0`: nobody reads, and what was found is no better for that. Whoever writes to a full disk is told.
+    let status = |command: &mut std::process::Command, full: bool| {
+        let stdout = match full {
+            true => Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap()),
+            false => Stdio::piped(),
+        };
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let out = child.wait_with_output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let server =
+        Server::start(|ask| vec![Act::Until(ask.at + Duration::from_millis(200)), Act::Send(simulated::answer(1))]);
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str| {
+        let mut command = sizewell();
+        command.args(["load", "--endpoint", &server.url, "--api", "completions", "--rate", "60", "--requests", "60"]);
+        command.args(["--warm-up", "0", "--gen-tokens", "1", "--slo", "e2e_p50=20ms", "-o"]);
+        command.arg(folder.path().join(name));
+        command
+    };
+    // 5 where the machine is so busy that the requests were late.
+    let (code, said) = status(&mut run("closed"), false);
+    assert!([3, 5].contains(&code), "{code}: {said}");
+    let (code, said) = status(&mut run("full"), true);
+    assert!(code == 1 && said.contains("stdout cannot be written"), "{code}: {said}");
+    assert!(folder.path().join("full/cases.csv").exists(), "the run is kept");
+    // A profile of which no case could be measured.
+    let mut profile = sizewell();
+    profile.args(["profile", "--model", "llama-3.1-70b", "--quant", "f32", "--batch", "1", "--prompt", "16"]);
+    profile.args(["--gen-tokens", "4", "--no-ceilings", "-o"]).arg(folder.path().join("profile"));
+    let (code, said) = status(&mut profile, false);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("no case could be measured"), "{said}");
+}
