@@ -5,7 +5,7 @@
 //! moment is no limit. The rate that is found is run again for three times as long before it is believed; where it breaks
 //! then, the search goes on below it.
 
-use crate::record::{StepRecord, StepVerdict};
+use crate::record::{StepRecord, StepVerdict, TermRecord};
 
 /// How a search is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,8 +58,12 @@ const COARSE: f64 = 0.5;
 const MOST_STRIDES: usize = 4;
 const LEAST_STRIDE: f64 = 0.05;
 /// Runs of a rate whose breaks are doubtful, and steps that are run again for such a reason in all.
-const MOST_RUNS: usize = 3;
-const MOST_AGAIN: usize = 8;
+const MOST_RUNS: usize = 2;
+const MOST_AGAIN: usize = 6;
+/// Checks of the break that a limit stands on.
+const MOST_RECHECKS: usize = 6;
+/// Standard deviations beyond what is allowed that are certain.
+const CERTAIN: f64 = 1.96;
 /// Rates whose long run may break before the search gives up being certain.
 const MOST_REPEATS: usize = 6;
 
@@ -145,11 +149,25 @@ impl Searched {
         known
     }
 
-    /// The lowest rate that certainly breaks by the interval of its last run.
+    /// The lowest rate that certainly breaks: by the interval of its last run, or by all its runs together.
     pub fn surely_breaks(&self) -> Option<f64> {
         let known = self.known();
-        let sure = known.into_iter().find(|ran| ran.step.verdict == Some(StepVerdict::Breaks));
+        let sure = known.into_iter().find(|ran| {
+            let rate = ran.asked.rate;
+            !ran.holds() && (ran.step.verdict == Some(StepVerdict::Breaks) || self.excess(rate) >= CERTAIN)
+        });
         sure.map(|ran| ran.asked.rate)
+    }
+
+    /// Standard deviations by which the runs of a rate are beyond what is allowed, all together (Stouffer).
+    fn excess(&self, rate: f64) -> f64 {
+        let of_term = |term: &TermRecord| {
+            let (share, half) = (term.share(), term.share() - term.share_lo);
+            if half > 0.0 { CERTAIN * (share - term.allowed()) / half } else { 0.0 }
+        };
+        let of_run = |ran: &Ran| ran.step.terms.iter().map(of_term).fold(f64::NEG_INFINITY, f64::max);
+        let runs: Vec<f64> = self.runs(rate).map(of_run).filter(|excess| excess.is_finite()).collect();
+        runs.iter().sum::<f64>() / (runs.len().max(1) as f64).sqrt()
     }
 
     /// The highest rate that held when it was first looked for, whatever became of it.
@@ -206,28 +224,28 @@ impl Searched {
         let last = self.steps.last().filter(|ran| !ran.holds())?;
         let runs = self.runs(last.asked.rate).count();
         let is_first = runs == 1 && self.steps.iter().filter(|ran| !ran.holds()).count() == 1;
-        let is_disturbed = !last.step.disturbed.is_empty() && runs < MOST_RUNS;
-        (is_first || is_disturbed).then(|| self.again(last)).flatten()
-    }
-
-    /// A step once more, as long as there are not too many of those.
-    fn again(&self, ran: &Ran) -> Option<Asked> {
-        let is_again = |ran: &&Ran| [Purpose::Again, Purpose::Recheck].contains(&ran.asked.purpose);
-        let count = self.steps.iter().filter(is_again).count();
-        let purpose = match ran.asked.purpose {
+        let is_disturbed = !last.step.disturbed.is_empty() && runs < MOST_RUNS && !self.is_never_quiet();
+        let purpose = match last.asked.purpose {
             Purpose::Seek | Purpose::Narrow => Purpose::Again,
             again => again,
         };
-        (count < MOST_AGAIN).then_some(Asked { purpose, ..ran.asked })
+        let count = self.steps.iter().filter(|ran| ran.asked.purpose == Purpose::Again).count();
+        ((is_first || is_disturbed) && count < MOST_AGAIN).then_some(Asked { purpose, ..last.asked })
+    }
+
+    /// The machine is shared all the time: running a step again finds no better moment.
+    fn is_never_quiet(&self) -> bool {
+        let disturbed = self.steps.iter().filter(|ran| !ran.step.disturbed.is_empty()).count();
+        self.steps.len() >= MOST_AGAIN && disturbed * 2 > self.steps.len()
     }
 
     /// What is left to be certain of, where the rates that hold and break are close.
     fn close(&self, how: &Search, held: &Ran, broken: Option<&Ran>) -> Option<Asked> {
         // The limit stands on this break.
         let is_long = |ran: &&Ran| [Purpose::Recheck, Purpose::Repeat].contains(&ran.asked.purpose);
-        let stands_on = broken.filter(|ran| !is_long(ran));
-        if let Some(asked) = stands_on.and_then(|ran| self.again(ran)) {
-            return Some(Asked { resolution: how.precision, purpose: Purpose::Recheck, ..asked });
+        let checked = self.steps.iter().filter(|ran| ran.asked.purpose == Purpose::Recheck).count();
+        if let Some(ran) = broken.filter(|ran| !is_long(ran) && checked < MOST_RECHECKS) {
+            return Some(Asked { rate: ran.asked.rate, resolution: how.precision, purpose: Purpose::Recheck });
         }
         let again = |rate: f64| Asked { rate, resolution: how.precision, purpose: Purpose::Repeat };
         let strides = |count: usize| (1.0 + how.precision.max(LEAST_STRIDE)).powi(count as i32 + 1);

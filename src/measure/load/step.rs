@@ -116,10 +116,12 @@ impl Course {
 }
 
 /// A limit that is kept while the backlog grows is not kept for long: it does not hold, though how soon it breaks is not seen.
+/// One that is broken while the backlog grows is not so by chance.
 fn of_backlog(verdict: StepVerdict, growth: Option<f64>) -> StepVerdict {
-    match growth {
-        Some(_) if verdict.holds() => StepVerdict::BreaksBarely,
-        _ => verdict,
+    match (growth, verdict.holds()) {
+        (None, _) => verdict,
+        (Some(_), true) => StepVerdict::BreaksBarely,
+        (Some(_), false) => StepVerdict::Breaks,
     }
 }
 
