@@ -129,7 +129,7 @@ mod tests {
         let note = deliver(&mut summary, &case, &samples, stopped(69.0)).unwrap();
         assert!(note.starts_with("stopped by a CPU quota of 0.05 CPUs in 69 of 70 periods (99 %)"), "{note}");
         assert_eq!(summary.invalid, [InvalidReason::CpuQuota]);
-        let metrics = summary.metrics.clone();
+        let metrics = summary.metrics;
         let rate = metrics.requests_per_s.unwrap();
         assert!((rate.value.0 - 30.0).abs() < 0.1, "{rate:?}");
         assert!(rate.lo.unwrap() <= rate.value && rate.value <= rate.hi.unwrap());
