@@ -8,7 +8,7 @@ use crate::record::folder::{Attempt, FolderError};
 use crate::record::{CaseKey, CaseRow, FailureKind, InvalidReason, Outcome, RunFolder, RunRecord, RunStatus};
 use std::path::Path;
 
-/// A case in which the process died so often is not begun again, whoever killed it.
+/// A case in which the process died so often is not begun again, where nobody can say what killed it.
 const MOST_ATTEMPTS: u32 = 3;
 
 /// Runs the cases of the record's workload into `folder`. Returns whether all of them have a row now; `false` means
@@ -60,9 +60,12 @@ pub fn profile(
 
 /// Why a case in whose midst an earlier process died is not begun again; `None` where it may have been chance.
 fn deadly(earlier: &Attempt, out_of_memory: Option<u64>) -> Option<String> {
-    let killed = earlier.out_of_memory.zip(out_of_memory).is_some_and(|(then, now)| now > then);
+    let counts = earlier.out_of_memory.zip(out_of_memory);
+    let killed = counts.is_some_and(|(then, now)| now > then);
+    // Nothing was killed for want of memory: somebody ended the process, as they may do again.
+    let ended = counts.is_some_and(|(then, now)| now == then);
     let advice = "choose smaller cases, or a machine or a container with more memory";
-    match (killed, earlier.times >= MOST_ATTEMPTS) {
+    match (killed, !ended && earlier.times >= MOST_ATTEMPTS) {
         (true, _) => Some(format!("out of memory: the system killed the process in this case; {advice}")),
         (false, true) => Some(format!(
             "the process was killed {} times in this case, probably for want of memory; {advice}",
@@ -112,9 +115,10 @@ mod tests {
     fn a_case_that_was_killed_for_memory_is_not_begun_again_and_chance_has_three_goes() {
         let earlier = |times, out_of_memory| Attempt { case_id: "c".into(), times, out_of_memory };
         assert!(deadly(&earlier(1, Some(4)), Some(5)).unwrap().contains("out of memory"));
-        assert_eq!(deadly(&earlier(1, Some(4)), Some(4)), None);
+        assert_eq!(deadly(&earlier(9, Some(4)), Some(4)), None, "somebody else ended it");
         assert_eq!(deadly(&earlier(2, None), Some(4)), None);
         assert_eq!(deadly(&earlier(2, Some(9)), Some(1)), None, "another container counts anew");
-        assert!(deadly(&earlier(3, Some(4)), Some(4)).unwrap().contains("killed 3 times"));
+        assert!(deadly(&earlier(3, Some(9)), Some(1)).unwrap().contains("killed 3 times"));
+        assert!(deadly(&earlier(3, None), Some(4)).unwrap().contains("killed 3 times"));
     }
 }
