@@ -205,14 +205,16 @@ fn a_run_that_is_killed_keeps_what_is_finished_and_goes_on_behind_it() {
     let complete = sizewell(whole.path(), &["quality", "--resume", "run"]);
     assert!(complete.status.code() == Some(2) && said(&complete).contains("is complete"), "{}", said(&complete));
 
-    for (signal, status) in [("-KILL", None), ("-INT", Some(1))] {
+    for (signal, status) in [("-KILL", None), ("-INT", Some(130))] {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "t.txt", text);
         let broken = broken_off(folder.path(), signal);
         assert_eq!(broken.status.code(), status, "{signal}: {}", said(&broken));
         if signal == "-INT" {
-            let go_on = "variants are finished and kept; go on with: sizewell quality --resume run";
-            assert!(said(&broken).contains(go_on), "{}", said(&broken));
+            // Between two variants or, where one takes longer than a signal may, in the middle of it.
+            let said = said(&broken);
+            let kept = said.contains("finished and kept") || said.contains("what was finished before it is kept");
+            assert!(kept && said.contains("go on with: sizewell quality --resume run"), "{said}");
         }
         // What is finished can be read as it is.
         let report = sizewell(folder.path(), &["report", "run", "-o", "r.md"]);
