@@ -23,7 +23,7 @@ pub fn deliver(
     samples: &[SampleRow],
     stopped: Option<Throttling>,
 ) -> Option<String> {
-    let stopped = stopped.filter(|stopped| stopped.share() >= STOPPED_SHARE)?;
+    let stopped = stopped.filter(is_stopped)?;
     summary.invalid.push(InvalidReason::CpuQuota);
     let what = format!(
         "{STOPPED_BY_QUOTA} of {} CPUs in {} of {} periods ({:.0} %)",
@@ -36,6 +36,11 @@ pub fn deliver(
         Some(()) => Some(format!("{what}: times are means over all the time that passed")),
         None => Some(what),
     }
+}
+
+/// A quota stopped this process in so many periods that it shows in the numbers.
+pub fn is_stopped(stopped: &Throttling) -> bool {
+    stopped.share() >= STOPPED_SHARE
 }
 
 fn replace(summary: &mut Summary, case: &Case, samples: &[SampleRow]) -> Option<()> {

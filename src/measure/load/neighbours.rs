@@ -5,6 +5,7 @@
 
 use crate::device::activity::{Activity, ActivityMonitor, Counters};
 use crate::device::served::ServingProcesses;
+use crate::measure::delivered::is_stopped;
 use crate::measure::summary::activity_doubts;
 use crate::record::InvalidReason;
 use std::path::{Path, PathBuf};
@@ -108,10 +109,11 @@ impl Watch<'_> {
 
     /// What was seen until now.
     pub(super) fn end(self) -> Seen {
-        let Some(activity) = self.first.zip(self.counters()).and_then(|(first, now)| first.until(now)) else {
-            return Seen::default();
-        };
+        let Some((first, now)) = self.first.zip(self.counters()) else { return Seen::default() };
+        let Some(activity) = first.until(now) else { return Seen::default() };
         let mut reasons = self.reasons(activity);
+        // What a quota stops is this process: the engine in it, or the generator, whose requests are then late.
+        reasons.extend(first.stopped_until(&now).filter(is_stopped).map(|_| InvalidReason::CpuQuota));
         for reason in &self.disturbed {
             let count = self.disturbed.iter().filter(|other| *other == reason).count();
             // One second of a short step is more than a tenth of it, and may be a tick too many.
