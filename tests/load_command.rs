@@ -61,7 +61,8 @@ fn a_limit_is_found_priced_and_planned_with() {
     assert_eq!((&stands["requests"], &stands["seconds"]), (&180.into(), &found["limit"]["repeated_s"]));
     assert!(stands["backlog_growth_per_s"].is_null() && stands["stolen_cpu"].is_number(), "{stands}");
     // One request after the other has its phases, so that what grew is told against them.
-    assert!(steps[0]["arrival"] == "closed_1" && steps[0]["phases_from"] == "inferred" && steps[0]["warm_up"] != 0);
+    assert!(steps[0]["arrival"] == "closed_1" && steps[0]["phases_from"] == "outside" && steps[0]["warm_up"] != 0);
+    assert!(steps[0]["phases"]["queue_s"] == 0.0 && steps[0]["phases"]["first_token_s"].as_f64().unwrap() > 0.0);
     assert!(found["notes"].to_string().contains("the search took"), "{}", found["notes"]);
     assert!(found["limit"]["hi"].as_f64().unwrap() > rate);
     assert!(found["recovery"]["burst_requests_per_s"].as_f64().unwrap() > rate * 1.9);

@@ -128,6 +128,8 @@ def number(value):
 
 
 def main():
+    # An engine outlives nobody: whoever ends this ends it too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", type=Path, default=ROOT / "target/release/sizewell")
     parser.add_argument("--work", type=Path, default=ROOT / "target/searches")

@@ -124,12 +124,25 @@ pub struct PhaseTimes {
     pub decode_s: f64,
     /// From the server's first token to ours, and from ours to the server: what is left.
     pub transfer_s: f64,
+    /// All that is before the first token, where it is seen from outside only: waiting for a place, for others' prefills and
+    /// for the own one look alike there.
+    #[serde(default)]
+    pub first_token_s: f64,
 }
 
 impl PhaseTimes {
+    /// The name of what is before the first token, as it is seen from outside.
+    pub const BEFORE_FIRST_TOKEN: &str = "queue or prefill";
+
+    /// Seconds before the first token, whatever is known of them.
+    pub fn before_first_token(&self) -> f64 {
+        self.first_token_s + self.tokenize_s + self.queue_s + self.prefill_s
+    }
+
     /// Names and values in order.
-    pub fn parts(&self) -> [(&'static str, f64); 5] {
+    pub fn parts(&self) -> [(&'static str, f64); 6] {
         [
+            (Self::BEFORE_FIRST_TOKEN, self.first_token_s),
             ("tokenize", self.tokenize_s),
             ("queue", self.queue_s),
             ("prefill", self.prefill_s),
@@ -303,7 +316,8 @@ pub struct StepRecord {
     pub backlog_growth_per_s: Option<f64>,
     /// Where the time went.
     pub phases: Option<PhaseTimes>,
-    /// How the phases are known: `measured`, or `inferred` from a request alone.
+    /// How the phases are known: `measured` by the server, or seen from `outside` (records of before 0.2: `inferred`, where
+    /// `queue` is all that was added to the first token of a request alone).
     pub phases_from: Option<String>,
     /// How it went over time.
     #[serde(default)]

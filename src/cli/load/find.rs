@@ -1,8 +1,8 @@
 //! Looking for the highest rate under an SLO: the server alone, the search, and a burst above what was found.
 
+use super::Test;
 use super::args::Args;
 use super::view::View;
-use super::{Test, inferred};
 use crate::cli::stop::stop_was_asked;
 use crate::engine::target::RequestOutcome;
 use crate::measure::load::length::Length;
@@ -85,19 +85,12 @@ impl Test {
         self.view.say("one request after the other:");
         let warm_up_s = self.asked.own_warm_up.unwrap_or(WARM_UP * first_s).min(MOST_WARM_UP);
         let plan = self.plan(args, one, End { requests: Some(ALONE), seconds: Some(60.0) }, warm_up_s);
-        let mut alone = self.step(&StepPlan { may_end_early: false, ..plan });
+        let alone = self.step(&StepPlan { may_end_early: false, ..plan });
         if stop_was_asked() {
             return Ok(None);
         }
         if alone.e2e_s.count == 0 {
             anyhow::bail!("no request was answered: {}", alone.messages.join("; "));
-        }
-        if let (None, Some(ttft)) = (&alone.phases, alone.ttft_s.mean) {
-            self.alone = Some(ttft);
-            (alone.phases, alone.phases_from) = (inferred(&alone, ttft), Some("inferred".to_string()));
-            if let Some(step) = self.traffic.steps.last_mut() {
-                step.clone_from(&alone);
-            }
         }
         Ok(Some(alone))
     }

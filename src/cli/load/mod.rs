@@ -73,8 +73,6 @@ struct Test {
     model_name: String,
     quant: crate::workload::Quant,
     steps: usize,
-    /// Mean time to the first token of a request alone.
-    alone: Option<f64>,
 }
 
 impl Test {
@@ -128,7 +126,7 @@ impl Test {
         talk.say(format!("{} at {} ({}), into {}", opened.model_name, traffic.target, traffic.api, path.display()));
         let view = View::new(talk, log);
         let (model_name, quant) = (opened.model_name, opened.quant);
-        Ok(Self { asked, folder, record, traffic, generator, view, model_name, quant, steps: 0, alone: None })
+        Ok(Self { asked, folder, record, traffic, generator, view, model_name, quant, steps: 0 })
     }
 
     /// One request, so that a server that is not there costs no minutes.
@@ -172,8 +170,9 @@ impl Test {
 
     fn step(&mut self, plan: &StepPlan) -> StepRecord {
         let mut record = self.generator.run(plan, &mut self.view);
-        if let (None, Some(alone)) = (&record.phases, self.alone) {
-            (record.phases, record.phases_from) = (inferred(&record, alone), Some("inferred".to_string()));
+        if record.phases.is_none() {
+            record.phases = from_outside(&record);
+            record.phases_from = record.phases.map(|_| "outside".to_string());
         }
         self.steps += 1;
         self.traffic.steps.push(record.clone());
@@ -210,9 +209,8 @@ fn neighbours(opened: &Opened) -> Option<Neighbours> {
     Some(Neighbours::of_port(address.port_u16().unwrap_or(usual)))
 }
 
-/// Where the time went as far as it shows from outside: what the first token takes longer than alone was spent waiting.
-fn inferred(step: &StepRecord, alone: f64) -> Option<PhaseTimes> {
-    let (ttft, e2e) = (step.ttft_s.mean?, step.e2e_s.mean?);
-    let prefill_s = alone.min(ttft);
-    Some(PhaseTimes { prefill_s, queue_s: ttft - prefill_s, decode_s: (e2e - ttft).max(0.0), ..PhaseTimes::default() })
+/// Where the time went as far as it shows from outside: to the first token, and from there to the last.
+fn from_outside(step: &StepRecord) -> Option<PhaseTimes> {
+    let (first_token_s, e2e) = (step.ttft_s.mean?, step.e2e_s.mean?);
+    Some(PhaseTimes { first_token_s, decode_s: (e2e - first_token_s).max(0.0), ..PhaseTimes::default() })
 }

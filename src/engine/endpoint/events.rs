@@ -437,7 +437,7 @@ impl<'a> Reading<'a> {
             queue_s: seconds("queue_ms"),
             prefill_s: seconds("prompt_ms"),
             decode_s: (last.0 - first.0).as_secs_f64(),
-            transfer_s: 0.0,
+            ..PhaseTimes::default()
         })
     }
 }

@@ -13,8 +13,6 @@ use crate::units::{RequestsPerSecond, Seconds, digits};
 pub(super) const MOST_LAG_OF_LIMIT: f64 = 0.1;
 /// A latency that goes up by more than this within the last bracket has fallen off a cliff.
 const CLIFF: f64 = 3.0;
-/// Waiting for a place and for the prefills of others look alike from outside.
-const BEFORE_FIRST_TOKEN: &str = "queue or prefill";
 /// So do waiting and computing where answers come at once.
 const WHOLE_ANSWER: &str = "queue or service";
 
@@ -42,7 +40,7 @@ pub fn conclude(searched: &Searched, about: &About<'_>) -> LimitRecord {
     let confirmed = searched.confirmed();
     let (gave_way, why) = match broken.map(|step| gave_way(step, held, about.alone)) {
         None => ("unknown", "nothing gave way up to the highest rate tried".to_string()),
-        Some((BEFORE_FIRST_TOKEN | "queue", why)) if about.few_places => {
+        Some((PhaseTimes::BEFORE_FIRST_TOKEN | "queue", why)) if about.few_places => {
             ("memory", format!("{why}, as memory allows no more places in the batch"))
         }
         Some(known) => known,
@@ -182,11 +180,10 @@ fn slowed(
     if kind == LatencyKind::Tpot {
         return ("decode", format!("{first}: decoding slows down as more sequences share the machine"));
     }
-    let is_inferred = |step: &StepRecord| step.phases_from.as_deref() == Some("inferred");
-    let known = |base: &&StepRecord| base.phases.is_some() && is_inferred(base) == is_inferred(step);
+    let known = |base: &&StepRecord| base.phases.is_some() && base.phases_from == step.phases_from;
     let base = [alone, held].into_iter().flatten().find(known).and_then(|base| base.phases);
     match (step.phases, base) {
-        (Some(now), Some(then)) => grown(kind, now, then, is_inferred(step), first),
+        (Some(now), Some(then)) => grown(kind, now, then, first),
         _ if step.ttft_s.count == 0 => (
             WHOLE_ANSWER,
             format!("{first}: answers come at once, so that waiting and computing look alike from outside"),
@@ -196,29 +193,18 @@ fn slowed(
 }
 
 /// The phase that has grown most.
-fn grown(
-    kind: LatencyKind,
-    now: PhaseTimes,
-    then: PhaseTimes,
-    inferred: bool,
-    first: String,
-) -> (&'static str, String) {
+fn grown(kind: LatencyKind, now: PhaseTimes, then: PhaseTimes, first: String) -> (&'static str, String) {
     let mut parts: Vec<(&'static str, f64)> =
         now.parts().iter().zip(then.parts()).map(|((name, now), (_, then))| (*name, now - then)).collect();
-    if inferred {
-        let before: f64 = parts.iter().filter(|(name, _)| *name != "decode").map(|(_, by)| by).sum();
-        parts.retain(|(name, _)| *name == "decode");
-        parts.push((BEFORE_FIRST_TOKEN, before));
-    }
     if kind == LatencyKind::Ttft {
         parts.retain(|(name, _)| *name != "decode");
     }
     let (name, by) = parts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(("unknown", 0.0));
     let by = Seconds(by.max(0.0));
-    let why = match (inferred, name) {
-        (true, BEFORE_FIRST_TOKEN) => format!(
-            "{first}: the first token takes {by} more than that of a request alone; waiting for a place and for the \
-             prefills of others look alike from outside"
+    let why = match name {
+        PhaseTimes::BEFORE_FIRST_TOKEN => format!(
+            "{first}: the first token takes {by} more than before; waiting for a place and for the prefills of others look \
+             alike from outside"
         ),
         _ => format!("{first}: {name} takes {by} more than before"),
     };
@@ -322,6 +308,10 @@ mod tests {
         PhaseTimes { queue_s, prefill_s, decode_s, ..PhaseTimes::default() }
     }
 
+    fn outside(first_token_s: f64, decode_s: f64) -> PhaseTimes {
+        PhaseTimes { first_token_s, decode_s, ..PhaseTimes::default() }
+    }
+
     fn with_phases(phases: PhaseTimes, from: &str) -> StepRecord {
         StepRecord {
             phases: Some(phases),
@@ -343,8 +333,7 @@ mod tests {
         let busy = with_phases(phases(0.02, 0.78, 1.0), "measured");
         assert_eq!(of(&busy, Some(&alone)), "prefill", "the server says that nobody queues");
         // From outside that cannot be told.
-        let (late, alone) =
-            (with_phases(phases(0.3, 0.5, 1.0), "inferred"), with_phases(phases(0.0, 0.5, 0.9), "inferred"));
+        let (late, alone) = (with_phases(outside(0.8, 1.0), "outside"), with_phases(outside(0.5, 0.9), "outside"));
         let (name, why) = gave_way(&late, None, Some(&alone));
         assert_eq!(name, "queue or prefill");
         assert!(why.contains("300 ms more") && why.contains("look alike"), "{why}");

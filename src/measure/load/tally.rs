@@ -245,6 +245,7 @@ impl Tally {
             prefill_s: each(sum.prefill_s),
             decode_s: each(sum.decode_s),
             transfer_s: each(sum.transfer_s),
+            ..PhaseTimes::default()
         })
     }
 

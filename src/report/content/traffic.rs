@@ -1,6 +1,8 @@
 //! What a load test found: each step, where the time goes, and the limit in words.
 
-use crate::record::{LimitKind, LimitRecord, Ranged, RecoveryRecord, Run, StepRecord, StepVerdict, TrafficRecord};
+use crate::record::{
+    LimitKind, LimitRecord, PhaseTimes, Ranged, RecoveryRecord, Run, StepRecord, StepVerdict, TrafficRecord,
+};
 use crate::report::table::{DASH, Table};
 use crate::units::{Fraction, Quantity, RequestsPerSecond, Seconds, TokensPerSecond, digits};
 
@@ -279,23 +281,30 @@ fn terms(traffic: &TrafficRecord) -> Option<Table> {
 
 /// Where the time of a request goes, at each rate that says so.
 fn phases(traffic: &TrafficRecord) -> Option<Table> {
-    let columns = [">offered/s", "arrivals", ">tokenize", ">queue", ">prefill", ">decode", ">transfer", ">sum"];
+    let columns =
+        [">offered/s", "arrivals", ">first token", ">tokenize", ">queue", ">prefill", ">decode", ">transfer", ">sum"];
     let mut table = Table::new("Where the time goes", &columns);
-    let mut inferred = false;
+    let mut outside = false;
     for step in traffic.steps.iter().filter(|step| step.phases.is_some()) {
         let Some(phases) = step.phases else { continue };
-        inferred |= step.phases_from.as_deref() == Some("inferred");
+        let measured = step.phases_from.as_deref() == Some("measured");
+        outside |= !measured;
         let mut row = vec![digits(step.offered_requests_per_s.0), how(&step.arrival)];
-        row.extend(phases.parts().map(|(_, seconds)| Seconds(seconds).human()));
+        // What looks alike from outside stands in one column, and what is not known is no zero.
+        row.extend(phases.parts().map(|(name, seconds)| match name {
+            PhaseTimes::BEFORE_FIRST_TOKEN if measured => DASH.to_string(),
+            PhaseTimes::BEFORE_FIRST_TOKEN => Seconds(phases.before_first_token()).human(),
+            "decode" => Seconds(seconds).human(),
+            _ if measured => Seconds(seconds).human(),
+            _ => DASH.to_string(),
+        }));
         row.push(Seconds(phases.parts().iter().map(|(_, seconds)| seconds).sum()).human());
         table.push(row);
     }
-    table.notes.push(match inferred {
-        true => {
-            "Inferred from outside: prefill is the time to the first token of a request alone, and what is added to it \
-                 under load is called queue; waiting for a place and for others' prefills cannot be told apart."
-                .to_string()
-        }
+    table.notes.push(match outside {
+        true => "Seen from outside: before the first token, waiting for a place, for others' prefills and for the own one look \
+                 alike."
+            .to_string(),
         false => "As the server says, in the mean; transfer is what is left of E2E.".to_string(),
     });
     (!table.rows.is_empty()).then_some(table)
