@@ -135,7 +135,13 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         }
         Origin::Seed(_) => {
             talk.say(format!("writing random weights in {quant} to start from"));
-            removed = Some(stop::Removed::watched(vec![gguf_writer::temporary(&written), written.clone()]));
+            let files = [gguf_writer::temporary(&written), written.clone()];
+            // They are of no use without this process.
+            removed = Some(stop::at_end(move || {
+                files.iter().for_each(|file| {
+                    let _ = std::fs::remove_file(file);
+                })
+            }));
             gguf_writer::write(&written, &model.shape, model.weights.as_mut(), quant, &model.name)?;
             // By its name within the folder, which may have a name that is no text.
             what.model = format!("./{WEIGHTS}");

@@ -1,5 +1,6 @@
 //! Carrying measurements out: what `run` and `profile` do before they show anything.
 
+use super::held_limit::HeldLimit;
 use super::measure_args::MeasureArgs;
 use super::progress::Progress;
 use super::resume;
@@ -15,7 +16,7 @@ use crate::engine::candle::threads;
 use crate::measure::clock::SystemClock;
 use crate::measure::profile::profile;
 use crate::measure::runner::Bench;
-use crate::power::limit::{LimitGuard, PowerLimit};
+use crate::power::limit::PowerLimit;
 use crate::power::{self, PowerSource};
 use crate::record::{Ceiling, Outcome, Run, STOPPED_BY_QUOTA};
 use crate::units::{Bytes, Seconds, Watts, digits_plain};
@@ -91,7 +92,7 @@ impl Series {
 struct Target {
     device: DeviceId,
     limits: Vec<(PowerLimit, Watts)>,
-    guard: Option<LimitGuard>,
+    guard: Option<HeldLimit>,
 }
 
 /// Measures what the arguments ask for, in new folders or in one that is to be continued.
@@ -152,7 +153,7 @@ pub fn measure_configured(
                 }
             }
         }
-        if let Some(Err(error)) = target.guard.map(LimitGuard::restore) {
+        if let Some(Err(error)) = target.guard.map(HeldLimit::restore) {
             talk.warn(error.to_string());
             series.failed = true;
         }
@@ -165,8 +166,8 @@ fn target(args: &MeasureArgs, device: DeviceId) -> anyhow::Result<Target> {
     let Some(index) = device.card().filter(|_| !args.power_limit.is_empty()) else {
         return Ok(Target { device, limits: Vec::new(), guard: None });
     };
-    let guard = LimitGuard::start(&std::env::current_exe()?, index)?;
-    let in_watts = |asked: &PowerLimit| guard.range.resolve(*asked).map(|watts| (*asked, watts));
+    let guard = HeldLimit::of_card(index)?;
+    let in_watts = |asked: &PowerLimit| guard.range().resolve(*asked).map(|watts| (*asked, watts));
     let limits = match args.power_limit.iter().map(in_watts).collect() {
         Ok(limits) => limits,
         Err(power::PowerError(why)) => return usage(why),
@@ -174,7 +175,7 @@ fn target(args: &MeasureArgs, device: DeviceId) -> anyhow::Result<Target> {
     Ok(Target { device, limits, guard: Some(guard) })
 }
 
-fn set_limit(guard: &mut Option<LimitGuard>, limit: Option<(PowerLimit, Watts)>) -> anyhow::Result<()> {
+fn set_limit(guard: &mut Option<HeldLimit>, limit: Option<(PowerLimit, Watts)>) -> anyhow::Result<()> {
     if let (Some(guard), Some((_, watts))) = (guard, limit) {
         guard.set(watts)?;
     }
@@ -228,7 +229,7 @@ fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &T
     drop((engine, bench));
     let path = folder.path().to_path_buf();
     drop(folder);
-    limit.map_or(Ok(()), LimitGuard::restore)?;
+    limit.map_or(Ok(()), HeldLimit::restore)?;
     Ok(Measured { run: Run::read(&path)?, complete })
 }
 

@@ -9,6 +9,7 @@ mod diff;
 mod drift;
 mod evaluating;
 mod gate;
+mod held_limit;
 mod import;
 mod job;
 mod keeping;

@@ -1,6 +1,7 @@
 //! Continuing a run: cases of two programs, machines or settings cannot stand in one, so whatever differs from what the run
 //! was begun with is named, and nothing is measured.
 
+use super::held_limit::HeldLimit;
 use super::measure_args::MeasureArgs;
 use super::setup::{CANDLE_OPS, Setup, by_candle, cpu_engine, cuda_engine, open_card};
 use super::talk::Talk;
@@ -9,7 +10,6 @@ use crate::device::{DeviceId, inventory};
 use crate::engine::candle::opened::Opened;
 use crate::engine::candle::ops::Kernels;
 use crate::power;
-use crate::power::limit::LimitGuard;
 use crate::record::environment::{Environment, GpuRecord};
 use crate::record::run::EngineRecord;
 use crate::record::{RunFolder, RunRecord, RunStatus};
@@ -46,7 +46,7 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     differences.refuse(path)?;
     let limit = match (record.power.limit_w, device.card()) {
         (Some(watts), Some(index)) => {
-            let mut guard = LimitGuard::start(&std::env::current_exe()?, index)?;
+            let mut guard = HeldLimit::of_card(index)?;
             guard.set(watts)?;
             Some(guard)
         }

@@ -1,5 +1,6 @@
 //! What one run is of: a model on one device, at one power limit; with its folder and its record.
 
+use super::held_limit::HeldLimit;
 use super::measure_args::MeasureArgs;
 use super::talk::Talk;
 use super::usage;
@@ -11,7 +12,7 @@ use crate::engine::candle::cpu::simd::Level;
 use crate::engine::candle::opened::{About, Opened};
 use crate::engine::candle::ops::Kernels;
 use crate::measure::overhead;
-use crate::power::limit::{LimitGuard, PowerLimit};
+use crate::power::limit::PowerLimit;
 use crate::power::{self, PowerSource};
 use crate::record::Basis;
 use crate::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION};
@@ -34,7 +35,7 @@ pub struct Setup {
     /// The meter, where there is one.
     pub power: Option<Box<dyn PowerSource>>,
     /// Holds the power limit of a run that is continued; that of a series is held by the series.
-    pub limit: Option<LimitGuard>,
+    pub limit: Option<HeldLimit>,
 }
 
 /// One run of a series.

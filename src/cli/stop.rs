@@ -4,8 +4,7 @@
 //! a kill would leave, which every command can read and go on from. A second signal ends it at once.
 
 use super::talk::line;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,8 +26,11 @@ static LOOKS: AtomicBool = AtomicBool::new(false);
 static HANDLER: OnceLock<()> = OnceLock::new();
 /// A process that is of no use without this one; 0 for none.
 static CHILD: AtomicU32 = AtomicU32::new(0);
-/// Files that are of no use without this process.
-static REMOVED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// Something to be done, with the number of its guard.
+type Last = (u64, Box<dyn Fn() + Send>);
+/// What is done last where a signal ends the process.
+static AT_END: Mutex<Vec<Last>> = Mutex::new(Vec::new());
+static GUARDS: AtomicU64 = AtomicU64::new(0);
 
 /// What goes on with what is kept, where something does.
 static GOES_ON: Mutex<Option<String>> = Mutex::new(None);
@@ -89,20 +91,20 @@ impl Drop for Child {
     }
 }
 
-/// Files that are removed where this process ends by a signal, for as long as the guard lives.
-pub struct Removed(());
+/// Stands for what is done at the end, for as long as it lives.
+pub struct AtEnd(u64);
 
-impl Removed {
-    /// Names them; they need not be there yet.
-    pub fn watched(paths: Vec<PathBuf>) -> Self {
-        *REMOVED.lock().unwrap_or_else(PoisonError::into_inner) = paths;
-        Self(())
-    }
+/// Has something done where a signal ends this process before the command comes to its own end, which runs no destructor: a
+/// file that nobody needs any more is removed, a card gets its power limit back.
+pub fn at_end(what: impl Fn() + Send + 'static) -> AtEnd {
+    let number = GUARDS.fetch_add(1, Ordering::SeqCst);
+    AT_END.lock().unwrap_or_else(PoisonError::into_inner).push((number, Box::new(what)));
+    AtEnd(number)
 }
 
-impl Drop for Removed {
+impl Drop for AtEnd {
     fn drop(&mut self) {
-        REMOVED.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        AT_END.lock().unwrap_or_else(PoisonError::into_inner).retain(|(number, _)| *number != self.0);
     }
 }
 
@@ -143,9 +145,7 @@ fn kill_child() {
 
 fn end() -> ! {
     kill_child();
-    for path in REMOVED.try_lock().iter().flat_map(|removed| removed.iter()) {
-        let _ = std::fs::remove_file(path);
-    }
+    AT_END.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|(_, what)| what());
     std::process::exit(i32::from(STATUS))
 }
 

@@ -244,6 +244,16 @@ impl LimitGuard {
         }
     }
 
+    /// Puts the limit that was found back from this process, without the guard: for a process that ends before it comes to
+    /// [`Self::restore`], and whose guard may have ended too.
+    pub fn put_back(&self) -> impl Fn() + Send + 'static {
+        let (card, found) = (self.card, self.range.found);
+        move || {
+            // The guard says what went wrong, where it is there.
+            let _ = restore_here(card, found);
+        }
+    }
+
     /// Restores the limit that was found, and says whether that worked.
     pub fn restore(mut self) -> Result<(), PowerError> {
         self.end()

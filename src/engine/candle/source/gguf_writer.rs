@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-/// Where [`write`] puts the file until it is whole.
+/// Where [`write()`] puts the file until it is whole.
 pub fn temporary(path: &Path) -> PathBuf {
     path.with_extension("gguf.new")
 }
