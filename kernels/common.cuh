@@ -1,12 +1,14 @@
 // What every kernel uses: number formats, warp reductions, the tensor-core and copy instructions.
 //
-// No header of the toolkit is included, so that the run-time compiler alone is enough. The same sources compile as C++
+// No header of the toolkit is included, so that the run-time compiler alone is enough; nvcc takes them too, for a quick
+// comparison on a machine with a card. The same sources compile as C++
 // with SIZEWELL_HOST, where tests/fake_cuda/host.hpp plays the GPU: each instruction below has its meaning there too.
 #pragma once
 
 #ifdef SIZEWELL_HOST
 #include "host.hpp"
 #else
+#ifdef __CUDACC_RTC__
 typedef unsigned char uint8_t;
 typedef signed char int8_t;
 typedef unsigned short uint16_t;
@@ -14,6 +16,10 @@ typedef unsigned int uint32_t;
 typedef int int32_t;
 typedef unsigned long long uint64_t;
 typedef long long int64_t;
+#else
+// nvcc reads the host's own headers, whose types of these names are others.
+#include <cstdint>
+#endif
 #define KERNEL(name) // registers a kernel with the fake device; nothing here
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__

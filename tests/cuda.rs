@@ -4,7 +4,7 @@
 mod support;
 
 use sizewell::device::ceilings::cuda::{Measured, measure};
-use sizewell::device::cuda::{self, Arg, Card, CudaError, PTX_FILES};
+use sizewell::device::cuda::{self, Arg, Card, CudaError, Form, IMAGES, Image};
 use sizewell::record::CeilingKind;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -52,11 +52,20 @@ fn memory_is_bounded_checked_and_given_back() {
     assert_eq!(card.memory().unwrap().0, free);
 }
 
+fn ptx() -> impl Iterator<Item = &'static Image> {
+    IMAGES.iter().filter(|image| image.form == Form::Ptx)
+}
+
+fn text(ptx: &Image) -> String {
+    String::from_utf8(ptx.unpacked().unwrap()).unwrap()
+}
+
 #[test]
 fn every_kernel_of_the_sources_is_in_the_ptx() {
     let Some((card, _one)) = card() else { return };
-    for file in PTX_FILES.iter().filter(|file| !file.only) {
-        let names = file.text.split(".entry ").skip(1).map(|rest| rest.split(['(', '\n']).next().unwrap());
+    for file in ptx().filter(|file| !file.only) {
+        let text = text(file);
+        let names = text.split(".entry ").skip(1).map(|rest| rest.split(['(', '\n']).next().unwrap());
         for name in names {
             card.kernel(file.source, name).unwrap_or_else(|e| panic!("{} {name}: {e}", file.source));
         }
@@ -72,11 +81,12 @@ fn the_ptx_is_made_from_these_sources() {
     use sha2::{Digest, Sha256};
     let kernels = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let common = std::fs::read(kernels.join("common.cuh")).unwrap();
-    for file in PTX_FILES.iter() {
+    for file in ptx() {
         let source = std::fs::read(kernels.join(format!("{}.cu", file.source))).unwrap();
         let hash = Sha256::new().chain_update(&common).chain_update(&source).finalize();
         let hex: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let first = file.text.lines().next().unwrap();
+        let text = text(file);
+        let first = text.lines().next().unwrap();
         assert_eq!(
             first,
             format!("// sha256 {hex} of common.cuh and {}.cu", file.source),
@@ -86,7 +96,7 @@ fn the_ptx_is_made_from_these_sources() {
     }
     for source in std::fs::read_dir(&kernels).unwrap().flatten().map(|entry| entry.path()) {
         let name = source.file_stem().unwrap().to_string_lossy().into_owned();
-        let made = PTX_FILES.iter().any(|file| file.source == name);
+        let made = ptx().any(|file| file.source == name);
         assert!(made || source.extension().is_none_or(|e| e != "cu"), "{name}.cu has no PTX: run scripts/kernels-ptx");
     }
 }
@@ -183,13 +193,14 @@ fn what_is_missing_is_said_with_what_to_do() {
 #[test]
 fn an_older_driver_and_an_older_card_get_what_they_take() {
     // PTX 8.0 is what a driver for CUDA 12.0 takes: the products of 8-bit floats came later.
-    let old = [("FAKE_CUDA_PTX", "80"), ("FAKE_CUDA_VERSION", "12000")];
+    let old = [("FAKE_CUDA_CODE", "0"), ("FAKE_CUDA_PTX", "80"), ("FAKE_CUDA_VERSION", "12000")];
     let Some(output) = sizewell(&old, &["ceilings", "--device", "cuda:0", "--time", "0.01", "--json"]) else { return };
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stderr}");
     assert!(stdout.contains("tensor_int8") && !stdout.contains("tensor_fp8"));
     assert!(stderr.contains("tensor fp8: kernel tensor_e4m3 needs a newer card"), "{stderr}");
-    let older = sizewell(&[("FAKE_CUDA_PTX", "70")], &["ceilings", "--device", "cuda:0"]).unwrap();
+    let older = [("FAKE_CUDA_PTX", "70"), ("FAKE_CUDA_CODE", "0")];
+    let older = sizewell(&older, &["ceilings", "--device", "cuda:0"]).unwrap();
     assert!(String::from_utf8_lossy(&older.stderr).contains("the driver is too old for this PTX"));
     let volta = [("FAKE_CUDA_SM", "70")];
     let volta = sizewell(&volta, &["ceilings", "--device", "cuda:0", "--time", "0.01", "--json"]).unwrap();
@@ -229,4 +240,42 @@ fn a_model_is_profiled_priced_and_reported_on_a_card() {
     assert!(record["power"]["reason"].as_str().unwrap().contains("no NVIDIA driver"));
     let screen = String::from_utf8_lossy(&run.stdout);
     assert!(screen.contains("Fake GPU 0") && screen.contains("Cheapest measured"), "{screen}");
+}
+
+#[test]
+fn a_cold_start_uses_nothing_that_the_driver_kept_and_code_of_the_card_where_it_can() {
+    let Some(library) = support::fake_cuda::library() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (preset, _) = support::tiny::write(folder.path());
+    let starts = |name: &str, settings: &[(&str, &str)]| {
+        let (output, log) = (folder.path().join(name), folder.path().join(format!("{name}.log")));
+        let done = support::tiny::sizewell()
+            .args(["coldstart", "--device", "cuda:0", "--repeat", "1", "--prompt", "4", "--model"])
+            .arg(&preset)
+            .arg("-o")
+            .arg(&output)
+            .env(cuda::LIBRARY_VARIABLE, library)
+            .env("FAKE_CUDA_LOG", &log)
+            .envs(settings.iter().copied())
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let rows = sizewell::record::coldstart::read(&output).unwrap().unwrap();
+        let record = std::fs::read_to_string(output.join("run.json")).unwrap();
+        (rows, std::fs::read_to_string(log).unwrap(), record)
+    };
+    let (rows, log, record) = starts("code", &[("FAKE_CUDA_SM", "90")]);
+    let [cold, warm] = &rows[..] else { panic!("{rows:?}") };
+    // A file system without a disk under it cannot forget: then nothing was started cold.
+    let was_cold = cold.outcome == "ok";
+    assert_eq!(log.contains("start without a cache"), was_cold, "{log}");
+    assert!(!was_cold || cold.cache_method.ends_with(", CUDA_CACHE_DISABLE=1"), "{cold:?}");
+    assert_eq!((warm.outcome.as_str(), warm.cache_method.as_str()), ("ok", "read before"));
+    assert!(log.contains("machine code for sm_90") && !log.contains("PTX"), "{log}");
+    assert!(record.contains("fused kernels (machine code for sm_90) on compute capability 9.0"), "{record}");
+    // Where it may not, the driver compiles.
+    let (rows, log, record) = starts("ptx", &[("FAKE_CUDA_SM", "90"), ("SIZEWELL_PTX", "1")]);
+    assert_eq!(rows[1].outcome, "ok", "{rows:?}");
+    assert!(log.contains("PTX") && !log.contains("machine code"), "{log}");
+    assert!(record.contains("fused kernels (PTX for sm_70, compiled by the driver)"), "{record}");
 }

@@ -26,6 +26,8 @@ use std::process::{Command, Stdio};
 pub const PROBE_VERB: &str = "coldstart-probe";
 /// The file that a preset's random weights are written to, for as long as it takes.
 const WEIGHTS: &str = "weights.gguf";
+/// What makes the driver compile kernels anew: a fresh container has nothing of what it keeps in a home folder.
+const NO_KERNEL_CACHE: (&str, &str) = ("CUDA_CACHE_DISABLE", "1");
 /// More of the weights than this in memory before a cold start: it was none.
 const MOST_CACHED: f64 = 0.05;
 
@@ -220,13 +222,18 @@ fn one(what: &What, files: &[PathBuf], folder: &Path, repeat: usize, cache: Page
             "the system kept {:.0} % of the weights in memory: the start is not cold",
             100.0 * cached.unwrap_or(0.0)
         )),
-        Ok(_) => spawn(what, files, folder).map_err(|e| format!("{e:#}")),
+        Ok(_) => spawn(what, files, folder, cache).map_err(|e| format!("{e:#}")),
     };
     let phases = started.as_ref().ok().copied();
     ColdStartRow {
         repeat,
         cache,
-        cache_method: prepared.unwrap_or("none").to_string(),
+        cache_method: match (prepared.unwrap_or("none"), cache, what.device) {
+            (method, PageCache::Cold, DeviceId::Cuda(_)) => {
+                format!("{method}, {}={}", NO_KERNEL_CACHE.0, NO_KERNEL_CACHE.1)
+            }
+            (method, ..) => method.to_string(),
+        },
         outcome: started.err().unwrap_or("ok".to_string()),
         process_s: phases.map(|p| p.process_s),
         read_s: phases.map(|p| p.read_s),
@@ -240,8 +247,11 @@ fn one(what: &What, files: &[PathBuf], folder: &Path, repeat: usize, cache: Page
 }
 
 /// Starts the process and reads what it says.
-fn spawn(what: &What, files: &[PathBuf], folder: &Path) -> anyhow::Result<Phases> {
+fn spawn(what: &What, files: &[PathBuf], folder: &Path, cache: PageCache) -> anyhow::Result<Phases> {
     let mut command = Command::new(std::env::current_exe()?);
+    if cache == PageCache::Cold {
+        command.env(NO_KERNEL_CACHE.0, NO_KERNEL_CACHE.1);
+    }
     if what.model == format!("./{WEIGHTS}") {
         command.current_dir(folder);
     }

@@ -157,12 +157,13 @@ pub(super) fn cuda_engine(card: &Card) -> EngineRecord {
         Ok(_) => "cuBLASLt",
         Err(_) => "the project's own kernel",
     };
+    let form = card.kernel_form().unwrap_or_else(|error| error.to_string());
     EngineRecord {
         name: "candle".to_string(),
         version: CANDLE_VERSION.to_string(),
         device: format!("cuda:{}", card.facts.index),
         hardware: Some(card.facts.name.clone()),
-        kernels: format!("fused PTX kernels on compute capability {major}.{minor}, matrix products by {gemm}"),
+        kernels: format!("fused kernels ({form}) on compute capability {major}.{minor}, matrix products by {gemm}"),
         compute_type: "16-bit activations and KV cache, f32 residual".to_string(),
         ..EngineRecord::default()
     }

@@ -22,7 +22,8 @@ pub struct ColdStartRow {
     pub repeat: usize,
     /// What was in the page cache.
     pub cache: PageCache,
-    /// How that was brought about: `drop_caches`, `posix_fadvise`, `read before`.
+    /// How that was brought about: `drop_caches`, `posix_fadvise`, `read before`; of a cold start on a card also
+    /// `CUDA_CACHE_DISABLE=1`, as the driver would else use what it compiled before.
     pub cache_method: String,
     /// `ok`, or why there are no times.
     pub outcome: String,

@@ -6,13 +6,18 @@
 // FAKE_CUDA_SM        compute capability, such as 90 (89)
 // FAKE_CUDA_VERSION   the CUDA version of the driver, such as 12040 (13000)
 // FAKE_CUDA_PTX       newest PTX version that it takes, such as 80 (99)
+// FAKE_CUDA_CODE      whether it takes machine code (1)
+// FAKE_CUDA_POOLS     whether it has memory pools (0)
+// FAKE_CUDA_LOG       a file that gets a line for each start and each module: whether results of compiling are kept, and
+//                     what was loaded
 #include "common.cuh"
 #include <chrono>
+#include <memory>
 #include <mutex>
 #include <set>
 
 #define API extern "C" __attribute__((visibility("default")))
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, INVALID_PTX = 218,
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NO_BINARY = 209, INVALID_PTX = 218,
        UNSUPPORTED_PTX = 222, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, CAPTURE_INVALIDATED = 901 };
 typedef unsigned long long Address;
 
@@ -44,7 +49,18 @@ static bool inside(Address at, size_t bytes) {
 struct Module { std::set<std::string> entries; };
 struct Function { const fake::Entry *entry; int shared = 48 << 10; };
 
-API int cuInit(unsigned) { return setting("FAKE_CUDA_CARDS", 1) > 0 ? OK : NO_DEVICE; }
+static void note(const std::string &line) {
+    const char *path = std::getenv("FAKE_CUDA_LOG");
+    std::FILE *file = path ? std::fopen(path, "a") : nullptr;
+    if (!file) return;
+    std::fprintf(file, "%s\n", line.c_str());
+    std::fclose(file);
+}
+
+API int cuInit(unsigned) {
+    note(setting("CUDA_CACHE_DISABLE", 0) ? "start without a cache" : "start with a cache");
+    return setting("FAKE_CUDA_CARDS", 1) > 0 ? OK : NO_DEVICE;
+}
 API int cuDriverGetVersion(int *version) { *version = setting("FAKE_CUDA_VERSION", 13000); return OK; }
 API int cuDeviceGetCount(int *count) { *count = setting("FAKE_CUDA_CARDS", 1); return OK; }
 API int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal < setting("FAKE_CUDA_CARDS", 1) ? OK : INVALID_DEVICE; }
@@ -155,21 +171,46 @@ API int cuEventElapsedTime(float *ms, void *begin, void *end) {
     return OK;
 }
 
-API int cuModuleLoadData(void **module, const void *image) {
-    const char *text = static_cast<const char *>(image);
+// Machine code is ELF: the card that it is for stands in the flags (one byte further on from ABI 8 on), and each kernel
+// has a section of its own.
+static int load_code(Module &module, const unsigned char *image) {
+    auto number = [&](size_t at, int bytes) {
+        unsigned long long value = 0;
+        std::memcpy(&value, image + at, bytes);
+        return value;
+    };
+    const long sm = setting("FAKE_CUDA_SM", 89), card = (number(48, 4) >> (image[8] >= 8 ? 8 : 0)) & 0xff;
+    if (!setting("FAKE_CUDA_CODE", 1) || card / 10 != sm / 10 || card > sm) return NO_BINARY;
+    const size_t sections = number(0x28, 8), each = number(0x3A, 2), count = number(0x3C, 2), names = number(0x3E, 2);
+    const size_t strings = number(sections + names * each + 0x18, 8);
+    for (size_t i = 0; i < count; i++) {
+        const std::string name = reinterpret_cast<const char *>(image + strings + number(sections + i * each, 4));
+        if (name.rfind(".text.", 0) == 0) module.entries.insert(name.substr(6));
+    }
+    note("machine code for sm_" + std::to_string(card));
+    return OK;
+}
+static int load_ptx(Module &module, const char *text) {
     const char *version = std::strstr(text, ".version ");
     if (!version) return INVALID_PTX;
     int major = 0, minor = 0;
     std::sscanf(version, ".version %d.%d", &major, &minor);
     if (major * 10 + minor > setting("FAKE_CUDA_PTX", 99)) return UNSUPPORTED_PTX;
-    auto *own = new Module;
     // What the PTX defines is what the card has: a name that is only in the sources is not found.
     for (const char *at = text; (at = std::strstr(at, ".entry ")); at += 7) {
         const char *name = at + 7;
-        own->entries.insert(std::string(name, std::strcspn(name, "( \t\r\n")));
+        module.entries.insert(std::string(name, std::strcspn(name, "( \t\r\n")));
     }
-    *module = own;
+    note("PTX");
     return OK;
+}
+API int cuModuleLoadData(void **module, const void *image) {
+    auto own = std::make_unique<Module>();
+    const bool code = std::memcmp(image, "\177ELF", 4) == 0;
+    const int error = code ? load_code(*own, static_cast<const unsigned char *>(image))
+                           : load_ptx(*own, static_cast<const char *>(image));
+    if (error == OK) *module = own.release();
+    return error;
 }
 API int cuModuleUnload(void *module) { delete static_cast<Module *>(module); return OK; }
 API int cuModuleGetFunction(void **function, void *module, const char *name) {

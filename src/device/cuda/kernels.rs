@@ -1,54 +1,21 @@
-//! The kernels of `kernels/`, embedded as PTX for several targets: the newest that a card and its driver take is used,
-//! and the driver compiles it for the card.
+//! The kernels of `kernels/` on a card: the best file that it and its driver take is loaded once, and functions are
+//! launched by name.
 
+use super::images::{Form, Image, candidates};
 use super::{Card, CudaError, During};
+use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::{CUfunction_attribute, CUresult};
 use cudarc::driver::{CudaFunction, CudaModule, LaunchConfig, PushKernelArg};
-use include_dir::{Dir, include_dir};
+use cudarc::nvrtc::Ptx;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-static PTX: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/kernels/ptx");
 
 /// Shared memory that a kernel gets without asking.
 const USUAL_SHARED_BYTES: u32 = 48 << 10;
 
-/// One embedded file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PtxFile {
-    /// The source without its ending, such as `bandwidth`.
-    pub source: &'static str,
-    /// The least compute capability, such as 80 for 8.0.
-    pub target: u32,
-    /// Whether it runs on that capability alone (`sm_90a`).
-    pub only: bool,
-    /// The PTX.
-    pub text: &'static str,
-}
-
-/// Every embedded file.
-pub static PTX_FILES: std::sync::LazyLock<Vec<PtxFile>> = std::sync::LazyLock::new(|| {
-    let read = |file: &'static include_dir::File<'static>| {
-        let name = file.path().file_name()?.to_str()?.strip_suffix(".ptx")?;
-        let (source, target) = name.split_once(".sm_")?;
-        let only = target.ends_with('a');
-        Some(PtxFile { source, target: target.trim_end_matches('a').parse().ok()?, only, text: file.contents_utf8()? })
-    };
-    PTX.files().filter_map(read).collect()
-});
-
-/// The files of `source` that a card of `capability` can run, the newest first.
-fn candidates(source: &str, capability: (u32, u32)) -> Vec<PtxFile> {
-    let own = capability.0 * 10 + capability.1;
-    let fits =
-        |file: &&PtxFile| file.source == source && if file.only { file.target == own } else { file.target <= own };
-    let mut found: Vec<PtxFile> = PTX_FILES.iter().filter(fits).copied().collect();
-    found.sort_by_key(|file| std::cmp::Reverse((file.target, file.only)));
-    found
-}
-
 /// A module that the driver took, and the functions that were asked for.
 pub(super) struct Loaded {
+    image: Image,
     module: Arc<CudaModule>,
     functions: HashMap<String, Kernel>,
 }
@@ -167,14 +134,25 @@ impl Card {
         }
     }
 
-    /// Loads the newest PTX of `source` that the driver takes; an older driver refuses newer PTX.
+    /// How this card comes by its kernels, in words: `machine code for sm_90`.
+    pub fn kernel_form(&self) -> Result<String, CudaError> {
+        // Any file does, as all are carried for the same cards; this is the smallest.
+        let Image { form, target, .. } = self.load("latency")?.image;
+        Ok(match form {
+            Form::MachineCode => format!("machine code for sm_{target}"),
+            Form::Ptx => format!("PTX for sm_{target}, compiled by the driver"),
+        })
+    }
+
+    /// Loads the best file of `source` that the driver takes: an older one refuses newer PTX, and code that it does not
+    /// know is left for PTX.
     fn load(&self, source: &'static str) -> Result<Loaded, CudaError> {
         let (major, minor) = self.facts.capability;
         let mut refused = None;
-        for file in candidates(source, (major, minor)) {
-            match self.context.load_module(cudarc::nvrtc::Ptx::from_src(file.text)) {
-                Ok(module) => return Ok(Loaded { module, functions: HashMap::new() }),
-                Err(error) if error.0 == CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => refused = Some(error),
+        for image in candidates(source, (major, minor)) {
+            match self.load_image(&image) {
+                Ok(module) => return Ok(Loaded { image, module, functions: HashMap::new() }),
+                Err(error) if may_try_another(&image, error) => refused = Some(error),
                 Err(error) => return Err(CudaError::driver(format!("loading {source}.cu"), error)),
             }
         }
@@ -185,33 +163,27 @@ impl Card {
             ))),
         }
     }
+
+    fn load_image(&self, image: &Image) -> Result<Arc<CudaModule>, DriverError> {
+        let broken = DriverError(CUresult::CUDA_ERROR_INVALID_IMAGE);
+        let mut bytes = image.unpacked().ok_or(broken)?;
+        // PTX ends with a zero; a file of machine code says itself how long it is.
+        bytes.push(0);
+        self.context.load_module(Ptx::from_binary(bytes))
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_target_that_fits_comes_first() {
-        let targets = |source, capability| -> Vec<(u32, bool)> {
-            candidates(source, capability).iter().map(|file| (file.target, file.only)).collect()
-        };
-        assert_eq!(targets("bandwidth", (7, 0)), [(70, false)]);
-        assert_eq!(targets("bandwidth", (12, 0)), [(70, false)]);
-        assert_eq!(targets("bandwidth", (6, 1)), []);
-        assert_eq!(targets("wgmma", (9, 0)), [(90, true)]);
-        // Instructions of the `a` targets are in no later card.
-        assert_eq!(targets("wgmma", (10, 0)), []);
-        assert_eq!(targets("tensor", (8, 6)), [(80, false), (75, false)]);
-        assert_eq!(targets("no such file", (9, 0)), []);
-    }
-
-    #[test]
-    fn every_file_names_its_target() {
-        assert!(PTX_FILES.len() >= 10);
-        for file in PTX_FILES.iter() {
-            let target = format!(".target sm_{}{}", file.target, if file.only { "a" } else { "" });
-            assert!(file.text.contains(&target), "{} {}", file.source, file.target);
-        }
+/// Whether the driver may take another file although it refused this one.
+fn may_try_another(image: &Image, error: DriverError) -> bool {
+    use CUresult::*;
+    match image.form {
+        Form::Ptx => error.0 == CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+        Form::MachineCode => matches!(
+            error.0,
+            CUDA_ERROR_NO_BINARY_FOR_GPU
+                | CUDA_ERROR_INVALID_IMAGE
+                | CUDA_ERROR_INVALID_SOURCE
+                | CUDA_ERROR_NOT_SUPPORTED
+        ),
     }
 }

@@ -1,11 +1,12 @@
-//! NVIDIA cards to compute on: the driver's library, opened at run time, the kernels of `kernels/` as PTX inside of
-//! this binary, memory and launches. Nothing of CUDA is needed to build it or to run on a machine without a card.
+//! NVIDIA cards to compute on: the driver's library, opened at run time, the kernels of `kernels/` inside of this
+//! binary, memory and launches. Nothing of CUDA is needed to build it or to run on a machine without a card.
 
 pub mod blas;
 mod buffer;
 mod card;
 mod driver;
 mod graph;
+mod images;
 mod kernels;
 mod pinned;
 
@@ -13,7 +14,8 @@ pub use buffer::Buffer;
 pub use card::{Card, CardFacts, list};
 pub use driver::{LIBRARY_VARIABLE, count, use_library};
 pub use graph::{Graph, Marker};
-pub use kernels::{Arg, Kernel, PTX_FILES, PtxFile};
+pub use images::{Form, IMAGES, Image, PTX_VARIABLE};
+pub use kernels::{Arg, Kernel};
 pub use pinned::Pinned;
 
 use crate::units::Bytes;
