@@ -241,7 +241,7 @@ API int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, un
         auto copy = values;
         std::vector<void *> pointers;
         for (auto &value : copy) pointers.push_back(value.data());
-        entry->launch(dim3(gx, gy, gz), dim3(bx, by, bz), pointers.data());
+        entry->launch(dim3(gx, gy, gz), dim3(bx, by, bz), shared, pointers.data());
     });
     return OK;
 }

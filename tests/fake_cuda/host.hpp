@@ -16,6 +16,7 @@
 #include <vector>
 #include <algorithm>
 #include <array>
+#include <csetjmp>
 #include <ucontext.h>
 
 struct dim3 {
@@ -37,18 +38,20 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 namespace fake {
 
 struct Fiber {
-    ucontext_t context;
+    // Where it goes on. A switch saves registers only: `swapcontext` would ask the system for the signal mask each time.
+    std::jmp_buf place;
+    bool begun = false;
     std::vector<char> stack;
     dim3 thread;
     bool done = false;
     // The rendezvous it waits at: 0 none, 1 block, 2 warp.
     int waits = 0;
-    uint64_t slot = 0; // what it brings to a collective instruction
 };
 
 struct Block {
-    std::vector<Fiber> fibers;
-    ucontext_t scheduler;
+    // One of a kind for as long as the process lives: a fiber runs the thread of its number of every block.
+    std::vector<Fiber> fibers = std::vector<Fiber>(1024);
+    std::jmp_buf scheduler;
     size_t current = 0;
     size_t count = 0;
     std::function<void()> body;
@@ -63,15 +66,34 @@ inline unsigned char *dynamic_shared() {
     return shared_memory.data() + (1024 - at % 1024) % 1024;
 }
 
-inline void enter() {
-    block.body();
-    block.fibers[block.current].done = true;
-    swapcontext(&block.fibers[block.current].context, &block.scheduler);
+inline void yield() {
+    if (_setjmp(block.fibers[block.current].place) == 0) _longjmp(block.scheduler, 1);
 }
-inline void yield() { swapcontext(&block.fibers[block.current].context, &block.scheduler); }
+inline void enter() {
+    for (;;) {
+        block.body();
+        block.fibers[block.current].done = true;
+        yield();
+    }
+}
 inline void wait(int kind) {
     block.fibers[block.current].waits = kind;
     while (block.fibers[block.current].waits != 0) yield();
+}
+
+// Lets the fiber run until it waits or is done.
+inline void resume(Fiber &fiber) {
+    if (_setjmp(block.scheduler) != 0) return;
+    if (fiber.begun) _longjmp(fiber.place, 1);
+    fiber.begun = true;
+    fiber.stack.resize(256 * 1024);
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = fiber.stack.data();
+    context.uc_stack.ss_size = fiber.stack.size();
+    context.uc_link = nullptr;
+    makecontext(&context, reinterpret_cast<void (*)()>(enter), 0);
+    setcontext(&context);
 }
 
 // Lets those pass whose rendezvous is complete.
@@ -93,12 +115,6 @@ inline void run_block() {
         fiber.done = false;
         fiber.waits = 0;
         fiber.thread = dim3(i % block_size.x, i / block_size.x % block_size.y, i / block_size.x / block_size.y);
-        if (fiber.stack.empty()) fiber.stack.resize(256 * 1024);
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = fiber.stack.size();
-        fiber.context.uc_link = nullptr;
-        makecontext(&fiber.context, reinterpret_cast<void (*)()>(enter), 0);
     }
     for (;;) {
         bool moved = false, left = false;
@@ -109,7 +125,7 @@ inline void run_block() {
             moved = true;
             block.current = i;
             thread_index = block.fibers[i].thread;
-            swapcontext(&block.scheduler, &block.fibers[i].context);
+            resume(block.fibers[i]);
         }
         if (!left) return;
         if (!moved) {
@@ -125,25 +141,24 @@ inline void run_block() {
     }
 }
 
-inline void launch(dim3 grid, dim3 threads, const std::function<void()> &body) {
+inline void launch(dim3 grid, dim3 threads, size_t shared, const std::function<void()> &body) {
     grid_size = grid;
     block_size = threads;
     block.count = static_cast<size_t>(threads.x) * threads.y * threads.z;
-    if (block.fibers.size() < block.count) block.fibers.resize(block.count);
     block.body = body;
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {
                 block_index = dim3(x, y, z);
                 // Shared memory holds nothing that a kernel may count on.
-                std::memset(shared_memory.data(), 0xff, shared_memory.size());
+                std::memset(dynamic_shared(), 0xff, shared);
                 run_block();
             }
 }
 
 // A kernel as the driver sees it: pointers to its arguments.
 struct Entry {
-    std::function<void(dim3, dim3, void **)> launch;
+    std::function<void(dim3, dim3, size_t, void **)> launch;
     std::vector<size_t> sizes;
 };
 inline std::map<std::string, Entry> &kernels() {
@@ -151,13 +166,13 @@ inline std::map<std::string, Entry> &kernels() {
     return all;
 }
 template <typename... A, size_t... I>
-void call(void (*kernel)(A...), dim3 grid, dim3 threads, void **args, std::index_sequence<I...>) {
+void call(void (*kernel)(A...), dim3 grid, dim3 threads, size_t shared, void **args, std::index_sequence<I...>) {
     std::tuple<A...> values(*static_cast<std::remove_reference_t<A> *>(args[I])...);
-    launch(grid, threads, [&] { std::apply(kernel, values); });
+    launch(grid, threads, shared, [&] { std::apply(kernel, values); });
 }
 template <typename... A> bool add(const char *name, void (*kernel)(A...)) {
-    kernels()[name] = Entry{[=](dim3 grid, dim3 threads, void **args) {
-                                call(kernel, grid, threads, args, std::index_sequence_for<A...>());
+    kernels()[name] = Entry{[=](dim3 grid, dim3 threads, size_t shared, void **args) {
+                                call(kernel, grid, threads, shared, args, std::index_sequence_for<A...>());
                             },
                             {sizeof(A)...}};
     return true;
@@ -167,12 +182,12 @@ inline size_t lane() { return block.current % 32; }
 inline size_t first_of_warp() { return block.current / 32 * 32; }
 
 // Every lane of the warp brings `value` and sees what all brought.
-template <typename T> std::vector<T> gather(const T &value) {
+template <typename T> std::array<T, 32> gather(const T &value) {
     static_assert(sizeof(T) <= 64);
     static std::vector<std::array<unsigned char, 64>> slots(1024);
     std::memcpy(slots[block.current].data(), &value, sizeof(T));
     wait(2);
-    std::vector<T> all(32);
+    std::array<T, 32> all{};
     size_t first = first_of_warp();
     for (size_t i = 0; i < 32 && first + i < block.count; i++) {
         std::memcpy(static_cast<void *>(&all[i]), slots[first + i].data(), sizeof(T));
