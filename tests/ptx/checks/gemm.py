@@ -1,0 +1,34 @@
+"""The product of two matrices (kernels/gemm.cu)."""
+
+import numpy as np
+
+from . import host
+from .framework import FORMATS, TOLERANCE, Check, ceiling, near, normal
+
+GEMM = f"{host.CEILINGS}/gemm.rs"
+# (m, n, k): whole tiles; a row and a column more, one slice and a part; an odd n and fewer slices than stages; more
+# slices than stages, their number a multiple of none; nine tiles of rows, so that the second group has one.
+SHAPES = [(128, 128, 64), (129, 130, 40), (70, 201, 8), (257, 96, 328), (1030, 136, 24)]
+
+
+def product(device, numbers, file, kind, m, n, k):
+    """One product against double precision."""
+    dtype = FORMATS[kind]
+    a, b = normal(numbers, (m, k), dtype), normal(numbers, (n, k), dtype)
+    d = device.room(m * n, dtype)
+    tile, shared = host.constant(GEMM, "TILE"), host.constant(GEMM, "SHARED_BYTES")
+    host.follows(host.PRODUCTS, "(m.div_ceil(gemm::TILE) * n.div_ceil(gemm::TILE))", "THREADS, gemm::SHARED_BYTES")
+    blocks = ceiling(m, tile) * ceiling(n, tile)
+    threads = host.constant(host.PRODUCTS, "THREADS")
+    arguments = [d, device.upload(a), device.upload(b), m, n, k]
+    device.launch(file, f"gemm_{kind}", (blocks,), threads, arguments, shared)
+    wanted = a.astype(np.float64) @ b.astype(np.float64).T
+    near(device.download(d, (m, n), dtype), wanted, TOLERANCE[kind], "the product")
+
+
+def checks():
+    """Every shape in both formats."""
+    for kind in FORMATS:
+        for m, n, k in SHAPES:
+            run = lambda device, numbers, s=(kind, m, n, k): product(device, numbers, "gemm.sm_80", *s)  # noqa: E731
+            yield Check(f"gemm {kind} {m} x {n} x {k}", run, reverse=kind == "bf16")
