@@ -5,10 +5,11 @@ import numpy as np
 from . import formats, host
 from .framework import FORMATS, TOLERANCE, Check, ceiling, near, normal
 
-# Columns that fill the loop over four pieces per lane once and leave a part of a piece's round over.
-COLUMNS = {"dense": 1048, "q8_0": 2336, "q4_0": 4384, "q4_k": 4352, "q6_k": 4352}
+# Columns that fill the loop over several pieces per lane at least once and leave some pieces over, the last for part of
+# a warp.
+COLUMNS = {"dense": 1944, "q8_0": 3904, "q4_0": 7776, "q4_k": 7680, "q6_k": 6912}
 # How many vectors each width of kernel gets: the host rounds their number up to a power of two.
-VECTORS = {1: 1, 2: 2, 4: 3, 8: 5}
+WHOLE, PARTIAL = {1: 1, 2: 2, 4: 4, 8: 8}, {4: 3, 8: 5}
 ROWS = 19  # a last block, and in it a last warp, with fewer rows than it could take
 
 
@@ -35,13 +36,14 @@ def product(device, numbers, file, kind, form, width, vectors, with_bias=True, r
 
 
 def checks():
-    """Every kernel of both files; the full width of 8 once more for each file and format."""
-    for file in ("gemv.sm_70", "gemv.sm_80"):
+    """Every kernel of both files; fewer vectors than a kernel is for in one format of each file."""
+    for file, partial in (("gemv.sm_70", "bf16"), ("gemv.sm_80", "f16")):
         for kind in FORMATS:
             for form in COLUMNS:
-                for width, vectors in [*VECTORS.items(), (8, 8)] if form in ("dense", "q4_k") else VECTORS.items():
+                for width, vectors in [*WHOLE.items(), *(PARTIAL.items() if kind == partial else ())]:
 
                     def run(device, numbers, s=(file, kind, form, width, vectors)):
-                        product(device, numbers, *s, with_bias=s[3] != 2)
+                        product(device, numbers, *s)
+                        product(device, numbers, *s, with_bias=False, cols=256)
 
                     yield Check(f"gemv {file.split('.')[1]} {form} {kind} m{width} of {vectors}", run)

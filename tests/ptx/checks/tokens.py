@@ -24,6 +24,25 @@ def argmax(device, numbers, kind, vocab, strange):
     same(device.download(flag, 1, np.uint32), [0 if np.isfinite(strange) else 1], "whether all were finite")
 
 
+def places(device, numbers, kind, vocab=40968):
+    """A tie and a number that is not finite in every place that a thread's loop has: the loop takes 8 logits at a time
+    from 1024 threads, and here has five rounds."""
+    logits = normal(numbers, vocab, FORMATS[kind])
+    at, ids, flag = device.upload(logits), device.room(1, np.uint32), device.upload(np.zeros(1, np.uint32))
+    for turn in range(5):
+        for place in range(8):
+            thread = 8 if turn == 4 else int(numbers.integers(1024))  # the last round is of 9 threads
+            row, first = logits.copy(), 8 * (1024 * turn + thread) + place
+            row[[first, *numbers.integers(first, vocab, 2)]] = 9
+            row[(first + 3) % 8 + first // 8 * 8] = [np.inf, np.nan, -np.inf, 0][place % 4]
+            device.memory.write(at, row)
+            device.memory.write(flag, np.zeros(1, np.uint32))
+            device.launch(ARGMAX, f"argmax_{kind}", (1,), THREADS, [at, vocab, ids, flag])
+            ordered = np.where(np.isnan(row.astype(np.float32)), -np.inf, row.astype(np.float32))
+            same(device.download(ids, 1, np.uint32), [ordered.argmax()], "the choice")
+            same(device.download(flag, 1, np.uint32), [not np.isfinite(row).all()], "whether all were finite")
+
+
 def advance(device, numbers):
     """Positions counted on by a step's tokens."""
     past = device.upload(np.array([7], np.uint32))
@@ -67,6 +86,7 @@ def checks():
         for vocab, strange in ((40968, np.nan), (1003, np.inf), (8200, 1.0), (1003, np.nan)):
             run = lambda d, n, s=(kind, vocab, strange): argmax(d, n, *s)  # noqa: E731
             yield Check(f"argmax {kind} of {vocab} with {strange}", run)
+        yield Check(f"argmax {kind}, ties in every place", lambda d, n, kind=kind: places(d, n, kind))
         yield Check(f"embed {kind}", lambda d, n, kind=kind: embed(d, n, kind))
     yield Check("advance", advance)
     for form in formats.MAKERS:

@@ -164,8 +164,9 @@ def extract_bits(program, statement):
         if signed:
             top = np.minimum(at + count - 1, bits - 1).clip(0).astype(np.uint64)
             sign = (x >> top & np.uint64(1)).astype(bool) & (count > 0)
-            taken = np.clip(np.minimum(count, bits - at), 0, 63).astype(np.uint64)
-            value = np.where(sign & (count < bits), value | (~np.uint64(0) << taken), value)
+            taken = np.clip(np.minimum(count, bits - at), 0, bits)
+            filled = value | (~np.uint64(0) << np.minimum(taken, 63).astype(np.uint64))
+            value = np.where(sign & (taken < bits), filled, value)
         return value.astype(unsigned).view(NUMPY[kind])
 
     sources = program.source(a, kind), program.source(position, "u32"), program.source(length, "u32")

@@ -50,7 +50,8 @@ NUMBERS = {
     "s4": nibbles,
 }
 BITS = {"f16": 16, "bf16": 16, "tf32": 32, "e4m3": 8, "s8": 8, "s4": 4}
-SHAPES = {"f16": (8, 16), "bf16": (8, 16), "tf32": (4, 8), "e4m3": (32,), "s8": (16, 32), "s4": (32, 64)}
+# The depths that checks/fragments.py has the ISA's formulas for.
+SHAPES = {"f16": (8, 16), "bf16": (16,), "tf32": (8,), "e4m3": (32,), "s8": (32,), "s4": (64,)}
 
 
 @instruction("mma")

@@ -38,9 +38,9 @@ class Program:
         self.resets = []  # what an instruction keeps between statements, made new for every block
         self._constants = {}
         self._make_registers()
-        self._check_definitions()
         self.coverage = np.zeros(len(kernel.statements), bool)
         self.code = [self._bind(statement) for statement in kernel.statements]
+        self._check_definitions()
 
     def _make_registers(self):
         """All registers of one width are rows of one bank, so that fragments of matrices are read at once."""
