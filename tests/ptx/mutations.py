@@ -177,7 +177,7 @@ MUTATIONS = [
     Mutation("gemv q4_k", "scales of 5 bits", change(r"and\.b32(\s+%\w+, %\w+), 63;", r"and.b32\1, 31;")),
     Mutation("gemv q4_k", "a vector off by 4 bytes", change(r"(ld\.global\.v4\.u32[^;]*\[%\w+)", r"\1+4")),
     Mutation("gemv q6_k", "a borrow between bytes", change(r"-2139062144", "0")),
-    Mutation("gemv q6_k", "the other half of the scales", change(r"ld\.global\.u32(\s+%\w+), \[(%\w+)\]", r"ld.global.u32\1, [\2+4]")),
+    Mutation("gemv q6_k", "other scales", change(r"(ld\.global\.u32\s+%\w+, \[%\w+)\]", r"\1+4]")),
     Mutation("norm", "no barrier", drop(r"bar\.sync")),
     Mutation("norm", "a vector off by 4 bytes", change(r"(ld\.global\.v4\.f32[^;]*\[%\w+)", r"\1+4")),
     Mutation("norm", "a sum of the wrong lanes", change(r"shfl\.sync\.bfly", "shfl.sync.up", None)),

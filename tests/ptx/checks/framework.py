@@ -7,8 +7,9 @@ import ml_dtypes
 import numpy as np
 
 FORMATS = {"f16": np.float16, "bf16": ml_dtypes.bfloat16}
-# What rounding a result to 16 bits, and sums in f32, may cost.
-TOLERANCE = {"f16": 1e-3, "bf16": 8e-3}
+# What rounding a result to 16 bits costs at most, relative to it: half of its last bit; and a little for sums in f32.
+ROUNDING = {"f16": 2.0**-11 * 1.02, "bf16": 2.0**-8 * 1.02}
+F32_SUMS = 2e-6
 
 
 class Wrong(Exception):
@@ -34,14 +35,13 @@ def normal(numbers, shape, dtype):
     return numbers.standard_normal(shape).astype(dtype)
 
 
-def near(got, wanted, tolerance, what):
-    """That every number is near: within `tolerance` of its own size and of the typical size of all.
+def near(got, wanted, relative, what, typical=F32_SUMS):
+    """That every number is near: within `relative` of its own size and `typical` of the typical size of all.
 
     One wrong number among thousands is found, where a norm of all differences would hide it.
     """
     got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
-    scale = np.abs(wanted) + np.sqrt(np.mean(wanted**2))
-    bad = ~(np.abs(got - wanted) <= 4 * tolerance * scale)
+    bad = ~(np.abs(got - wanted) <= relative * np.abs(wanted) + typical * np.sqrt(np.mean(wanted**2)))
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise Wrong(f"{what} at {first}: {got[first]} instead of {wanted[first]} ({bad.sum()} of {bad.size} are wrong)")

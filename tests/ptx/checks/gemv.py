@@ -3,13 +3,15 @@
 import numpy as np
 
 from . import formats, host
-from .framework import FORMATS, TOLERANCE, Check, ceiling, near, normal
+from .framework import FORMATS, ROUNDING, Check, ceiling, near, normal
 
 # Columns that fill the loop over several pieces per lane at least once and leave some pieces over, the last for part of
 # a warp.
 COLUMNS = {"dense": 1944, "q8_0": 3904, "q4_0": 7776, "q4_k": 7680, "q6_k": 6912}
 # How many vectors each width of kernel gets: the host rounds their number up to a power of two.
 WHOLE, PARTIAL = {1: 1, 2: 2, 4: 4, 8: 8}, {4: 3, 8: 5}
+# Columns for further launches: few, and for dense rows an end in each piece of the loop on tensor cores.
+SMALL = {"dense": (24, 56, 88, 120), "q8_0": (32, 1056), "q4_0": (32, 1056), "q4_k": (256, 1280), "q6_k": (256, 1280)}
 ROWS = 19  # a last block, and in it a last warp, with fewer rows than it could take
 
 
@@ -32,7 +34,7 @@ def product(device, numbers, file, kind, form, width, vectors, with_bias=True, r
         name, operands = f"gemv_{form}_{kind}_m{width}", [device.upload(part) for part in (quants, scales, q, pairs)]
     device.launch(file, name, grid, host.constant(host.PRODUCTS, "THREADS"), [y, rows, *operands, *sizes])
     wanted = x.astype(np.float64) @ weights.astype(np.float64).T + (bias.astype(np.float64) if with_bias else 0)
-    near(device.download(y, (vectors, rows), dtype), wanted, TOLERANCE[kind], "the product")
+    near(device.download(y, (vectors, rows), dtype), wanted, ROUNDING[kind], "the product")
 
 
 def checks():
@@ -44,6 +46,7 @@ def checks():
 
                     def run(device, numbers, s=(file, kind, form, width, vectors)):
                         product(device, numbers, *s)
-                        product(device, numbers, *s, with_bias=False, cols=256)
+                        for cols in SMALL[s[2]]:
+                            product(device, numbers, *s, with_bias=False, cols=cols)
 
                     yield Check(f"gemv {file.split('.')[1]} {form} {kind} m{width} of {vectors}", run)

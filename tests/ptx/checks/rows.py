@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import formats, host
-from .framework import FORMATS, TOLERANCE, Check, Wrong, ceiling, near, normal, same
+from .framework import FORMATS, ROUNDING, Check, Wrong, ceiling, near, normal, same
 
 NORM, GATE, ROPE, BIAS, QUANTIZE = (f"{name}.sm_70" for name in ("norm", "gate", "rope", "bias", "quantize"))
 
@@ -23,7 +23,7 @@ def norm(device, numbers, kind, cols, with_delta, rows=2):
     total = residual.astype(np.float64) + (delta.astype(np.float64) if with_delta else 0)
     near(device.download(at, (rows, cols), np.float32), total, 1e-6, "the residual")
     wanted = total / np.sqrt((total**2).mean(1, keepdims=True) + epsilon) * weight
-    near(device.download(out, (rows, cols), dtype), wanted, TOLERANCE[kind], "the norm")
+    near(device.download(out, (rows, cols), dtype), wanted, ROUNDING[kind], "the norm")
 
 
 def rope(device, numbers, kind, dim, with_norm, past=5):
@@ -57,13 +57,13 @@ def rope(device, numbers, kind, dim, with_norm, past=5):
     a, b = y[..., : dim // 2].copy(), y[..., dim // 2 :].copy()
     y = np.concatenate([a * c - b * s, a * s + b * c], 2)
     y[~fits] = x[~fits]
-    near(device.download(at, qkv.shape, dtype)[:, :heads], y[:, :heads], TOLERANCE[kind], "the queries")
+    near(device.download(at, qkv.shape, dtype)[:, :heads], y[:, :heads], ROUNDING[kind], "the queries")
     same(device.download(at, qkv.shape, dtype)[:, heads:], qkv[:, heads:], "keys and values, which stay")
     for name, place, new in (("keys", keys, y[:, heads:-kv_heads]), ("values", values, x[:, -kv_heads:])):
         wanted = old.astype(np.float64)
         for row in np.nonzero(fits)[0]:
             wanted[row // seq, :, position[row]] = new[row]
-        near(device.download(place, old.shape, dtype), wanted, TOLERANCE[kind] if name == "keys" else 0, name)
+        near(device.download(place, old.shape, dtype), wanted, ROUNDING[kind] if name == "keys" else 0, name)
 
 
 def gate(device, numbers, kind, cols, rows=2):
@@ -77,7 +77,7 @@ def gate(device, numbers, kind, cols, rows=2):
     grid, threads = (rows, ceiling(cols, 2048)), host.constant(host.DECODER, "THREADS")
     device.launch(GATE, f"silu_mul_{kind}", grid, threads, arguments)
     g, up = both[:, :cols].astype(np.float64), both[:, cols:].astype(np.float64)
-    near(device.download(out, (rows, cols), dtype), g / (1 + np.exp(-g)) * up, TOLERANCE[kind], "the gate")
+    near(device.download(out, (rows, cols), dtype), g / (1 + np.exp(-g)) * up, ROUNDING[kind], "the gate")
 
 
 def bias(device, numbers, kind, rows=3, cols=301):

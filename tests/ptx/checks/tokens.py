@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import formats, host
-from .framework import FORMATS, TOLERANCE, Check, near, normal, same
+from .framework import FORMATS, ROUNDING, Check, near, normal, same
 
 ARGMAX, EMBED = "argmax.sm_70", "embed.sm_70"
 THREADS = 1024  # of argmax
@@ -77,7 +77,7 @@ def blocks(device, numbers, form, cols=2304, rows=6):
             arguments = [out, *matrix, 0 if chosen is None else of_ids, cols]
             device.launch(EMBED, f"dequantize_{form}_{kind}", (n,), threads, arguments)
             of = wanted if chosen is None else wanted[chosen]
-            near(device.download(out, (n, cols), dtype), of, TOLERANCE[kind], f"the {kind} matrix")
+            near(device.download(out, (n, cols), dtype), of, ROUNDING[kind], f"the {kind} matrix")
 
 
 def checks():
