@@ -1,6 +1,7 @@
 """What a call of gpu-verify left in its folder, read as far as it goes: every part may be missing or cut off."""
 
 import csv
+import io
 import json
 import pathlib
 import re
@@ -63,7 +64,10 @@ class Evidence:
     def _rows(self, folder):
         try:
             with (self.folder / folder / "cases.csv").open(newline="") as file:
-                return [row for row in csv.DictReader(file) if None not in row.values()]
+                text = file.read()
+            # A row that a killed step has cut off, in the middle of a number perhaps, is none.
+            whole = text[:text.rfind("\n") + 1]
+            return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
         except (OSError, csv.Error):
             return []
 

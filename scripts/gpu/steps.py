@@ -35,6 +35,8 @@ class Settings:
         self.batches = environ.get("BATCHES", "1,8")
         self.seconds = environ.get("MAX_TIME", "6")
         self.first_run = environ.get("FROM", "")
+        # More arguments of the sweep's `profile`.
+        self.more = environ.get("MORE", "").split()
         # For cuBLASLt alone: PyTorch brings libraries of its own, which these must not replace.
         self.libraries = {"LD_LIBRARY_PATH": library_path(environ)} if library_path(environ) else {}
 
@@ -90,7 +92,7 @@ def second_call(s):
     """The sweep with energy by both meters, what the metering costs, and how the meters move."""
     prompt = [s.prompt, s.gen, s.seconds]
     return card_steps(s) + [
-        Step("sweep", 400, profile(s, "sweep", s.model, s.quants, s.batches, *prompt), s.libraries, least=60),
+        Step("sweep", 400, profile(s, "sweep", s.model, s.quants, s.batches, *prompt, *s.more), s.libraries, least=60),
         Step("energy", 20, [sys.executable, HERE.parent / "check-energy", "sweep"], judge=judge_energy, least=2),
         Step("unmetered", 90, profile(s, "unmetered", s.model, s.quants.split(",")[0], s.batches.split(",")[0], *prompt,
                                       "--no-ceilings"), {"SIZEWELL_NVML": "/nonexistent", **s.libraries}, least=20),
@@ -103,7 +105,8 @@ def third_call(s):
     """The same model on another kind of card, and the first card's run projected to it."""
     batch = s.batches.split(",")[0]
     return card_steps(s) + [
-        Step("sweep", 400, profile(s, "sweep", s.model, s.quants, batch, s.prompt, s.gen, s.seconds), s.libraries, least=60),
+        Step("sweep", 400, profile(s, "sweep", s.model, s.quants, batch, s.prompt, s.gen, s.seconds, *s.more), s.libraries,
+             least=60),
         Step("projection", 30, lambda: projection(s), judge=judge_soft, least=2),
         Step("energy", 20, [sys.executable, HERE.parent / "check-energy", "sweep"], judge=judge_energy, least=2),
         Step("peers", 90, [sys.executable, HERE / "peers.py", s.device, "0.3"], judge=judge_soft),

@@ -13,8 +13,6 @@ use std::sync::Arc;
 /// The library's file, where it is neither in the linker's places nor in those of [`places`].
 #[cfg(not(feature = "cuda"))]
 pub const LIBRARY_VARIABLE: &str = "SIZEWELL_CUBLASLT";
-/// What cudarc takes of a card's memory for the library, at most (32 MiB on Hopper, 4 elsewhere).
-const WORKSPACE_BYTES: usize = 32 << 20;
 
 /// Numbers of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl Blas {
     pub fn open(card: &Card) -> Result<Self, CudaError> {
         probe()?;
         // cudarc panics where the workspace does not fit, and says so of nothing: it is tried first.
-        drop(card.alloc(WORKSPACE_BYTES)?);
+        drop(card.alloc(if card.facts.capability.0 >= 9 { 32 << 20 } else { 4 << 20 })?);
         let failed = |why: String| CudaError::Driver { what: "starting cuBLASLt".to_string(), why };
         // cudarc panics where a function is missing, as in a library of another generation.
         match catch_unwind(AssertUnwindSafe(|| CudaBlasLT::new(card.stream().clone()))) {
