@@ -79,6 +79,8 @@ def prefill(evidence, row):
 
 def judged(evidence):
     """Pairs of a goal and what comes of it."""
+    if evidence.call.get("driver_library"):
+        return [("every goal", cannot_tell("no card was measured, but a driver's library of its own"))]
     pairs = [(f"read bandwidth from {READ_BANDWIDTH:.0%} of the data sheet", read_bandwidth(evidence)),
              (f"bf16 tensor cores from {TENSOR_BF16:.0%} of cuBLAS", tensor_bf16(evidence))]
     rows = [row for row in evidence.rows["sweep"] if row["batch"] == "1" and row["outcome"] == "ok"]

@@ -18,13 +18,13 @@ about = "Tiny"
 source = "made up"
 [shape]
 architecture = "llama"
-hidden_size = 64
-intermediate_size = 256
-layers = 2
-heads = 4
-kv_heads = 2
-head_dim = 16
-vocab_size = 128
+hidden_size = 32
+intermediate_size = 32
+layers = 1
+heads = 1
+kv_heads = 1
+head_dim = 32
+vocab_size = 32
 max_context = 128
 norm_eps = 1e-5
 rope_theta = 10000.0
@@ -86,8 +86,8 @@ def environment(folder):
         **os.environ, "SIZEWELL": sizewell, "DECODER_TESTS": tests,
         "SIZEWELL_CUDA": str(fake_driver(folder)), "SIZEWELL_NVML": str(fake_nvml(folder)), "FAKE_NVML_SCRIPT": "1",
         "FAKE_CUDA_SM": "90", "FAKE_CUDA_POOLS": "1", "FAKE_CUDA_CARDS": "2",
-        "MODEL": str(model), "SMALL_MODEL": str(model), "PROMPT": "8", "GEN": "4", "BATCHES": "1,2", "MAX_TIME": "6",
-        "CEILING_TIME": "0.001",
+        "MODEL": str(model), "SMALL_MODEL": str(model), "PROMPT": "8", "GEN": "4", "BATCHES": "1,2", "MAX_TIME": "2",
+        "CEILING_TIME": "0.001", "METER_TIME": "1",
     }
 
 
@@ -100,7 +100,7 @@ def rehearse(gpu_verify, out):
     shared = environment(folder)
     worst = 0
     # The decoder's tests need more memory than the ceilings, which fill what there is.
-    for call, card in (("1", {**H100, "FAKE_CUDA_MEMORY": str(32 << 20)}), ("2", {**H100, "FAKE_CUDA_MEMORY": str(8 << 20)}),
+    for call, card in (("1", {**H100, "FAKE_CUDA_MEMORY": str(32 << 20), "BUDGET": "1800", "LIMITS": "logits=900"}), ("2", {**H100, "FAKE_CUDA_MEMORY": str(8 << 20)}),
                        ("3", {**H200, "FAKE_CUDA_MEMORY": str(8 << 20), "FROM": str(out / "call2.tar.gz")})):
         say(f"\n{LOUD}: CALL {call}\n", sys.stdout)
         status = subprocess.call([sys.executable, gpu_verify, call, out], env={**shared, **card})

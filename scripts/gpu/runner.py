@@ -58,7 +58,9 @@ def judge_plain(status, _out, err):
     """As the program's exit status says: 5 is a measurement that is not to be trusted."""
     if status == 0:
         return OK, ""
-    return (DOUBTFUL if status == 5 else FAILED), last_line(err) or f"status {status}"
+    if status == 5:
+        return DOUBTFUL, "what it measured is marked so"
+    return FAILED, last_line(err) or f"status {status}"
 
 
 def say(text, stream=None):
@@ -143,10 +145,8 @@ class Runner:
         out, err = self.work / f"{step.name}.out", self.work / f"{step.name}.log"
         try:
             status = self._wait(command, step.env, limit, out, err)
-        except FileNotFoundError:
-            return ABSENT, f"{command[0]} is not here"
         except OSError as error:
-            return FAILED, str(error)
+            return FAILED, f"{command[0]} does not start: {error.strerror}"
         if status is None and limit < step.limit:
             return CUT, f"the call's time was up after {limit:.0f} s of it"
         if status is None:

@@ -34,6 +34,7 @@ class Settings:
         self.quants = environ.get("QUANTS", "bf16,int8,int4")
         self.batches = environ.get("BATCHES", "1,8")
         self.seconds = environ.get("MAX_TIME", "6")
+        self.meter_seconds = environ.get("METER_TIME", "3")
         self.first_run = environ.get("FROM", "")
         # More arguments of the sweep's `profile`.
         self.more = environ.get("MORE", "").split()
@@ -68,7 +69,7 @@ def first_call(s):
     """Does it run, are its results right, and what are the roofs, beside those that PyTorch sees."""
     ceilings = [s.sizewell, "ceilings", "--device", s.device, "--json", "--time"]
     kernel_cache = {"CUDA_CACHE_PATH": s.work / "cache-jit", "CUDA_CACHE_MAXSIZE": 1 << 30}
-    short = [s.model, "bf16", "1", min(s.prompt, "512", key=int), s.gen, "2"]
+    short = [s.model, "bf16", "1", min(s.prompt, "512", key=int), s.gen, min(s.seconds, "2", key=float)]
     small = [s.small_model, "int4", "1", min(s.prompt, "64", key=int), min(s.gen, "32", key=int), "1"]
     return card_steps(s) + [
         Step("ceilings", 150, ceilings + [os.environ.get("CEILING_TIME", "0.5")], s.libraries),
@@ -96,7 +97,7 @@ def second_call(s):
         Step("energy", 20, [sys.executable, HERE.parent / "check-energy", "sweep"], judge=judge_energy, least=2),
         Step("unmetered", 90, profile(s, "unmetered", s.model, s.quants.split(",")[0], s.batches.split(",")[0], *prompt,
                                       "--no-ceilings"), {"SIZEWELL_NVML": "/nonexistent", **s.libraries}, least=20),
-        Step("meters", 60, [sys.executable, HERE / "meters.py", s.device], judge=judge_soft),
+        Step("meters", 60, [sys.executable, HERE / "meters.py", s.device, s.meter_seconds], judge=judge_soft),
         Step("cards", 120, lambda: every_card(s), s.libraries),
     ]
 

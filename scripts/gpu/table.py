@@ -254,7 +254,7 @@ def methodology(e):
         ("every device alone", e.state("cards")),
         ("copy of the weights in coldstart", e.state("coldstart")),
         ("candle's own kernels", NEEDS_FEATURE),
-        ("processes as NVML sees them", f"foreign ones: {', '.join(sorted(foreign))}" if foreign else e.state("sweep")),
+        ("processes as NVML sees them", f"foreign ones, as counted beside the readings: {', '.join(sorted(foreign))}" if foreign else e.state("sweep")),
         ("NVML", f"devices {e.state('devices')}; energy {e.state('energy')}"),
         ("kernels, memory, launches", f"ceilings {e.state('ceilings')}; memcheck {e.state('memcheck')}"),
         ("ceilings, decoder", "the goals above"),
