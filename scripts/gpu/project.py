@@ -36,6 +36,8 @@ source = "none: only its times are asked for"
 def unpacked(first, into):
     """The folder of the first card's run."""
     path = pathlib.Path(first)
+    # What an earlier call left there is another run.
+    shutil.rmtree(into, ignore_errors=True)
     if path.is_file():
         with tarfile.open(path) as archive:
             wanted = [m for m in archive.getmembers()
@@ -80,11 +82,11 @@ def only(run, into, quant, batch):
 
 def projected(sizewell, run, own, row):
     """The row of `rank` for this card; the reason where there is none."""
-    command = [sizewell, "rank", run, "--own", own, "--provider", "own", "--only", "projected", "--market", "all",
-               "--quant", row["quant"], "--prompt", row["prompt_tokens"], "--gen-tokens", row["gen_tokens"], "--json"]
+    command = [sizewell, "rank", run, "--own", own, "--only", "projected", "--quant", row["quant"], "--prompt",
+               row["prompt_tokens"], "--gen-tokens", row["gen_tokens"], "--top", "100000", "--json"]
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        return None, (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        sys.exit(done.stderr or f"rank ends with status {done.returncode}")
     ranking = json.loads(done.stdout)
     rows = [row for row in ranking["rows"] if row["provider"] == "own"]
     why = [e["reason"] for e in ranking["excluded"] if e["offer"].startswith("own:")]
@@ -117,10 +119,14 @@ def main():
     both = [key for key in then if key in here]
     if not both:
         absent("no case was measured on both cards")
+    refused = 0
     for quant, batch in both:
         row, why = projected(sizewell, only(run, work / f"{quant}-{batch}", quant, batch), own, then[quant, batch])
+        refused += row is None
         line = compared(row, here[quant, batch]) if row else {"refused": why}
         print(json.dumps({"quant": quant, "batch": int(batch), "from": name, "to": card, **line}), flush=True)
+    if refused == len(both):
+        absent(f"nothing is projected: {why}")
 
 
 if __name__ == "__main__":

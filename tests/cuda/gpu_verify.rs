@@ -257,6 +257,44 @@ fn closed_streams_full_disks_and_wrong_words() {
     assert!(stdout(&none).contains(word) && none.status.code() == Some(1), "{}", stdout(&none));
 }
 
+#[test]
+fn what_is_packed_is_all_that_it_needs() {
+    let strip = Command::new("strip").arg("--version").output();
+    if no_python() || strip.is_err() || Command::new("xz").arg("--version").output().is_err() {
+        return eprintln!("skipped: python3, strip or xz is missing");
+    }
+    let stage = Stage::new();
+    let pack = |out: &str, limit: &str| {
+        let mut command = Command::new(script("gpu-pack"));
+        command.arg(stage.at(out)).env("LIMIT_MIB", limit);
+        // Any programs will do: nothing is built.
+        command.env("SIZEWELL", "/bin/true").env("DECODER_TESTS", "/bin/true").output().unwrap()
+    };
+    let packed = pack("gpu.tar.xz", "64");
+    let said = stdout(&packed);
+    assert!(packed.status.success(), "{}", stderr(&packed));
+    assert!(line(&said, "sizewell").contains(" stripped") && said.contains(" of 67108864"), "{said}");
+    let unpacked =
+        Command::new("tar").arg("-xJf").arg(stage.at("gpu.tar.xz")).arg("-C").arg(stage.folder.path()).status();
+    assert!(unpacked.unwrap().success());
+    // Elsewhere, without the project around it, with the programs that lie beside it; a home that is none.
+    let mut there = Command::new(stage.at("gpu/scripts/gpu-verify"));
+    there.arg("1").arg(stage.at("out")).env("STEPS", "devices logits");
+    there.env_remove("SIZEWELL").env_remove("DECODER_TESTS").env_remove("HOME").current_dir("/");
+    let there = there.output().unwrap();
+    assert!(line(&stdout(&there), "devices").contains(" ok "), "{}{}", stdout(&there), stderr(&there));
+    assert!(line(&stdout(&there), "logits").contains("FAILED"), "true tests nothing: {}", stdout(&there));
+    let folder = pack("folder", "64");
+    assert!(folder.status.success() && stage.at("folder/scripts/check-energy").is_file(), "{}", stderr(&folder));
+    // Too large, and a folder that is somebody's.
+    for out in ["small.tar.xz", "small"] {
+        let refused = pack(out, "0");
+        assert!(!refused.status.success() && stderr(&refused).contains("more than the 0 that can be carried"));
+        assert!(!stage.at(out).exists());
+    }
+    assert!(stderr(&pack("out", "64")).contains("was not made by this") && stage.at("out/call1.txt").is_file());
+}
+
 /// The settings of the fake for a card of this name that says it has so many MiB.
 fn as_card(name: &'static str, mib: u64) -> [(&'static str, String); 3] {
     [
