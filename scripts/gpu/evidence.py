@@ -30,8 +30,10 @@ class Evidence:
         self.coldstarts = self._json("coldstart.out") or []
         self.runs = {name: self._json(f"{name}/run.json") for name in ("first", "sweep", "unmetered")}
         self.rows = {name: self._rows(name) for name in self.runs}
-        self.cards = {path.parent.name: self._rows(f"cards/{path.parent.name}")
-                      for path in sorted(self.folder.glob("cards/*/cases.csv"))}
+        self.cards = {
+            path.parent.name: self._rows(f"cards/{path.parent.name}")
+            for path in sorted(self.folder.glob("cards/*/cases.csv"))
+        }
         own = self._json("ceilings.out") or []
         sweep = (self.runs["sweep"] or {}).get("ceilings") or []
         self.ceilings = [c for c in own + sweep if c.get("device", self.device) == self.device]
@@ -66,14 +68,14 @@ class Evidence:
             with (self.folder / folder / "cases.csv").open(newline="") as file:
                 text = file.read()
             # A row that a killed step has cut off, in the middle of a number perhaps, is none.
-            whole = text[:text.rfind("\n") + 1]
+            whole = text[: text.rfind("\n") + 1]
             return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
         except (OSError, csv.Error):
             return []
 
     def _warnings(self, name):
         lines = (line for line in self.text(name).splitlines() if line.startswith("warning: "))
-        return list(dict.fromkeys(line[len("warning: "):] for line in lines))
+        return list(dict.fromkeys(line[len("warning: ") :] for line in lines))
 
     def name(self):
         """The card."""
@@ -105,6 +107,8 @@ class Evidence:
     def logits(self):
         """The largest relative difference to the CPU for each level, of those that the test program printed."""
         worst = {}
-        for level, off in re.findall(r"^\S+ (\S+) b\d+ p\d+ step \d+: ([0-9.eE+-]+)$", self.text("logits.log"), re.MULTILINE):
+        for level, off in re.findall(
+            r"^\S+ (\S+) b\d+ p\d+ step \d+: ([0-9.eE+-]+)$", self.text("logits.log"), re.MULTILINE
+        ):
             worst[level] = max(worst.get(level, 0.0), float(off))
         return worst

@@ -1,5 +1,5 @@
-"""The goals of METHODOLOGY's section 10, held against what was measured. Each is `yes`, `no` or `cannot tell`, and the last
-wherever a figure is missing, doubtful, of something else, or its interval holds the goal."""
+"""The goals of METHODOLOGY's section 10, held against what was measured. Each is `yes`, `no` or `cannot tell`, and
+the last wherever a figure is missing, doubtful, of something else, or its interval holds the goal."""
 
 # Shares that were set before any card was seen.
 READ_BANDWIDTH = 0.90
@@ -73,7 +73,9 @@ def prefill(evidence, row):
     why = of_8b(evidence, row) or (None if library else "cuBLASLt's rate was not measured")
     if why or not row["prefill_ops"] or not row["ttft_s"]:
         return cannot_tell(why or "the run has no time to the first token")
-    share, low, high = (float(row["prefill_ops"]) / float(row[time]) / library for time in ("ttft_s", "ttft_s_hi", "ttft_s_lo"))
+    share, low, high = (
+        float(row["prefill_ops"]) / float(row[time]) / library for time in ("ttft_s", "ttft_s_hi", "ttft_s_lo")
+    )
     return verdict(share, PREFILL, low, high)
 
 
@@ -81,15 +83,21 @@ def judged(evidence):
     """Pairs of a goal and what comes of it."""
     if evidence.call.get("driver_library"):
         return [("every goal", cannot_tell("no card was measured, but a driver's library of its own"))]
-    pairs = [(f"read bandwidth from {READ_BANDWIDTH:.0%} of the data sheet", read_bandwidth(evidence)),
-             (f"bf16 tensor cores from {TENSOR_BF16:.0%} of cuBLAS", tensor_bf16(evidence))]
+    pairs = [
+        (f"read bandwidth from {READ_BANDWIDTH:.0%} of the data sheet", read_bandwidth(evidence)),
+        (f"bf16 tensor cores from {TENSOR_BF16:.0%} of cuBLAS", tensor_bf16(evidence)),
+    ]
     rows = [row for row in evidence.rows["sweep"] if row["batch"] == "1" and row["outcome"] == "ok"]
     for row in rows:
-        pairs.append((f"batch-1 decode in {row['quant']} from {DECODE:.0%} of the read bandwidth", decode(evidence, row)))
+        pairs.append(
+            (f"batch-1 decode in {row['quant']} from {DECODE:.0%} of the read bandwidth", decode(evidence, row))
+        )
     for row in rows:
         pairs.append((f"prefill in {row['quant']} from {PREFILL:.0%} of the GEMM rate", prefill(evidence, row)))
     if not rows:
         why = cannot_tell(f"the sweep has no case of batch 1 ({evidence.state('sweep')})")
-        pairs += [(f"batch-1 decode from {DECODE:.0%} of the read bandwidth", why),
-                  (f"prefill from {PREFILL:.0%} of the GEMM rate", why)]
+        pairs += [
+            (f"batch-1 decode from {DECODE:.0%} of the read bandwidth", why),
+            (f"prefill from {PREFILL:.0%} of the GEMM rate", why),
+        ]
     return pairs

@@ -25,9 +25,16 @@ SWITCHED_S = 0.35
 class FieldValue(ctypes.Structure):
     """nvmlFieldValue_t, for values of 32 bits."""
 
-    _fields_ = [("field", ctypes.c_uint), ("scope", ctypes.c_uint), ("timestamp", ctypes.c_longlong),
-                ("latency_us", ctypes.c_longlong), ("type", ctypes.c_uint), ("status", ctypes.c_uint),
-                ("value", ctypes.c_uint), ("rest", ctypes.c_uint)]
+    _fields_ = [
+        ("field", ctypes.c_uint),
+        ("scope", ctypes.c_uint),
+        ("timestamp", ctypes.c_longlong),
+        ("latency_us", ctypes.c_longlong),
+        ("type", ctypes.c_uint),
+        ("status", ctypes.c_uint),
+        ("value", ctypes.c_uint),
+        ("rest", ctypes.c_uint),
+    ]
 
 
 class Card:
@@ -82,6 +89,7 @@ class Load:
         self.running = False
         try:
             import torch
+
             self.torch = torch
             self.matrix = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
             self.uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
@@ -141,8 +149,15 @@ def watch(name, read, seconds):
             last, changed = value, now
         time.sleep(0.0005)
     period = quantile(gaps, 0.5)
-    say(meter=name, call_ms=quantile(costs, 0.5) * 1e3, call_p99_ms=quantile(costs, 0.99) * 1e3, polls=len(costs),
-        changes=len(gaps), period_ms=period and period * 1e3, last=last)
+    say(
+        meter=name,
+        call_ms=quantile(costs, 0.5) * 1e3,
+        call_p99_ms=quantile(costs, 0.99) * 1e3,
+        polls=len(costs),
+        changes=len(gaps),
+        period_ms=period and period * 1e3,
+        last=last,
+    )
 
 
 def mean_power(points, column):
@@ -158,8 +173,13 @@ def against_counter(card, switched, seconds):
         points.append((time.monotonic(), card.field_w(INSTANT), card.power_w()))
         time.sleep(0.02)
     took = time.monotonic() - begin
-    say(window_s=took, load="switched" if switched else "none", counter_w=(card.energy_j() - first) / took,
-        instant_w=mean_power(points, 1), usage_w=mean_power(points, 2))
+    say(
+        window_s=took,
+        load="switched" if switched else "none",
+        counter_w=(card.energy_j() - first) / took,
+        instant_w=mean_power(points, 1),
+        usage_w=mean_power(points, 2),
+    )
 
 
 def absent(why):
@@ -181,8 +201,12 @@ def main():
         absent(f"no NVML: {error}")
     say(load=load.why or "matrix products by PyTorch", identified_by="uuid" if uuid else "index")
     load.start(switched=False)
-    meters = (("energy", card.energy_j), ("power_usage", card.power_w), ("instant_186", lambda: card.field_w(INSTANT)),
-              ("average_185", lambda: card.field_w(AVERAGE)))
+    meters = (
+        ("energy", card.energy_j),
+        ("power_usage", card.power_w),
+        ("instant_186", lambda: card.field_w(INSTANT)),
+        ("average_185", lambda: card.field_w(AVERAGE)),
+    )
     for name, read in meters:
         watch(name, read, seconds)
     load.stop()

@@ -3,9 +3,8 @@
 
     peers.py [DEVICE [SECONDS]]
 
-Measures each for SECONDS (0.3). Prints one line of JSON for each: `peer`, and `best` and `median` in `unit`, or `error`.
-The status is 4 where PyTorch is not here or sees no card. Changes nothing of the card.
-"""
+Measures each for SECONDS (0.3). Prints one line of JSON for each: `peer`, and `best` and `median` in `unit`, or
+`error`. The status is 4 where PyTorch is not here or sees no card. Changes nothing of the card. """
 
 import json
 import sys
@@ -81,10 +80,12 @@ class Peers:
 
     def product(self, dtype):
         """A matrix product by cuBLAS."""
+
         def make():
             a, b = (self.normal(SIDE, SIDE).to(dtype) for _ in range(2))
             c = self.torch.empty(SIDE, SIDE, device=self.device, dtype=dtype)
             return [lambda: self.torch.mm(a, b.t(), out=c)]
+
         return make
 
     def product_int8(self):
@@ -100,6 +101,7 @@ class Peers:
 
     def decode_products(self, batch):
         """The products of a decode step of Llama 3.1 8B by cuBLAS in one graph, each layer with weights of its own."""
+
         def make():
             shapes = ((HIDDEN + 2 * KEY_VALUE, HIDDEN), (HIDDEN, HIDDEN), (2 * WIDTH, HIDDEN), (HIDDEN, WIDTH))
             layers = [[self.normal(n, k) * k**-0.5 for n, k in shapes] for _ in range(LAYERS)]
@@ -121,15 +123,18 @@ class Peers:
             with self.torch.cuda.graph(graph):
                 step()
             return [graph.replay]
+
         return make
 
     def attention(self, batch, queries, positions, causal):
         """Attention of one layer of Llama 3.1 8B."""
+
         def make():
             q = self.normal(batch, HEADS, queries, HEAD)
             k, v = (self.normal(batch, KV_HEADS, positions, HEAD) for _ in range(2))
             attend = self.torch.nn.functional.scaled_dot_product_attention
             return [lambda: attend(q, k, v, is_causal=causal, enable_gqa=True)]
+
         return make
 
 

@@ -3,10 +3,9 @@
 
     project.py SIZEWELL FIRST HERE CARD
 
-FIRST is the run on the first card: an archive of gpu-verify, or a folder that holds `sweep/run.json` or `run.json`. HERE is
-the run on this card, CARD its id in the catalog. The figures are those of `sizewell rank`. Prints one line of JSON for each
-case that both runs have. The status is 4 where there is none.
-"""
+FIRST is the run on the first card: an archive of gpu-verify, or a folder that holds `sweep/run.json` or `run.json`.
+HERE is the run on this card, CARD its id in the catalog. The figures are those of `sizewell rank`. Prints one line
+of JSON for each case that both runs have. The status is 4 where there is none. """
 
 import csv
 import json
@@ -40,12 +39,15 @@ def unpacked(first, into):
     shutil.rmtree(into, ignore_errors=True)
     if path.is_file():
         with tarfile.open(path) as archive:
-            wanted = [m for m in archive.getmembers()
-                      if m.isfile() and pathlib.PurePosixPath(m.name).parts[-2:][0] == "sweep"]
+            wanted = [
+                m for m in archive.getmembers() if m.isfile() and pathlib.PurePosixPath(m.name).parts[-2:][0] == "sweep"
+            ]
             into.mkdir(parents=True, exist_ok=True)
             for member in wanted:
                 # By its last part alone: no name of an archive says where on this machine a file goes.
-                with archive.extractfile(member) as source, (into / pathlib.PurePosixPath(member.name).name).open("wb") as to:
+                with archive.extractfile(member) as source, (into / pathlib.PurePosixPath(member.name).name).open(
+                    "wb"
+                ) as to:
                     shutil.copyfileobj(source, to)
         path = into
     for folder in (path, path / "sweep"):
@@ -82,8 +84,24 @@ def only(run, into, quant, batch):
 
 def projected(sizewell, run, own, row):
     """The row of `rank` for this card; the reason where there is none."""
-    command = [sizewell, "rank", run, "--own", own, "--only", "projected", "--quant", row["quant"], "--prompt",
-               row["prompt_tokens"], "--gen-tokens", row["gen_tokens"], "--top", "100000", "--json"]
+    command = [
+        sizewell,
+        "rank",
+        run,
+        "--own",
+        own,
+        "--only",
+        "projected",
+        "--quant",
+        row["quant"],
+        "--prompt",
+        row["prompt_tokens"],
+        "--gen-tokens",
+        row["gen_tokens"],
+        "--top",
+        "100000",
+        "--json",
+    ]
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(done.stderr or f"rank ends with status {done.returncode}")
@@ -95,14 +113,22 @@ def projected(sizewell, run, own, row):
 
 def compared(row, here):
     """Predicted beside measured, for both times."""
-    result = {"tier": row["ground"]["tier"], "nearest": row["ground"]["nearest_card"], "law_of": row["ground"]["law_of"]}
+    result = {
+        "tier": row["ground"]["tier"],
+        "nearest": row["ground"]["nearest_card"],
+        "law_of": row["ground"]["law_of"],
+    }
     for time in ("ttft_s", "tpot_s"):
         if not here[time]:
             continue
         measured = float(here[time])
         guess = row[time]
-        result[time] = {"predicted": guess, "measured": measured, "error": guess["value"] / measured - 1,
-                        "within": guess["lo"] <= measured <= guess["hi"]}
+        result[time] = {
+            "predicted": guess,
+            "measured": measured,
+            "error": guess["value"] / measured - 1,
+            "within": guess["lo"] <= measured <= guess["hi"],
+        }
     return result
 
 

@@ -1,5 +1,6 @@
-"""All three calls without a card: on the driver's library that runs the kernels on the CPU, as an H100 and then as an H200,
-with memory pools and two cards, and an NVML that plays a script. It shows that every step runs; figures mean nothing."""
+"""All three calls without a card: on the driver's library that runs the kernels on the CPU, as an H100 and then as
+an H200, with memory pools and two cards, and an NVML that plays a script. It shows that every step runs; figures
+mean nothing."""
 
 import json
 import os
@@ -39,8 +40,21 @@ def fake_driver(folder):
     """Builds the driver's library."""
     compiler = os.environ.get("CXX", "c++")
     sources = [*sorted((ROOT / "kernels").glob("*.cu")), ROOT / "tests/fake_cuda/driver.cpp"]
-    flags = ["-std=c++20", "-O1", "-w", "-fPIC", "-fvisibility=hidden", "-DSIZEWELL_HOST", "-I", ROOT / "kernels", "-I",
-             ROOT / "tests/fake_cuda", "-x", "c++", "-c"]
+    flags = [
+        "-std=c++20",
+        "-O1",
+        "-w",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-DSIZEWELL_HOST",
+        "-I",
+        ROOT / "kernels",
+        "-I",
+        ROOT / "tests/fake_cuda",
+        "-x",
+        "c++",
+        "-c",
+    ]
 
     def compiled(source):
         subprocess.run([compiler, *flags, source, "-o", folder / f"{source.name}.o"], check=True)
@@ -56,8 +70,22 @@ def fake_driver(folder):
 def fake_cublaslt(folder):
     """Builds the library of products."""
     library = folder / "libcublasLt.so.13"
-    subprocess.run([os.environ.get("CXX", "c++"), "-std=c++20", "-O2", "-w", "-fPIC", "-shared", "-fvisibility=hidden",
-                    f"-Wl,-soname,{library.name}", "-o", library, ROOT / "tests/fake_cuda/cublaslt.cpp"], check=True)
+    subprocess.run(
+        [
+            os.environ.get("CXX", "c++"),
+            "-std=c++20",
+            "-O2",
+            "-w",
+            "-fPIC",
+            "-shared",
+            "-fvisibility=hidden",
+            f"-Wl,-soname,{library.name}",
+            "-o",
+            library,
+            ROOT / "tests/fake_cuda/cublaslt.cpp",
+        ],
+        check=True,
+    )
     return library
 
 
@@ -66,8 +94,22 @@ def fake_nvml(folder):
     library = folder / "libfake-nvml.so"
     if shutil.which("rustc") is None:
         return "/nonexistent"
-    subprocess.run(["rustc", "--edition", "2024", "--crate-name", "fake_nvml", "--crate-type", "cdylib", "-O", "-o", library,
-                    ROOT / "tests/fake_nvml/library.rs"], check=True)
+    subprocess.run(
+        [
+            "rustc",
+            "--edition",
+            "2024",
+            "--crate-name",
+            "fake_nvml",
+            "--crate-type",
+            "cdylib",
+            "-O",
+            "-o",
+            library,
+            ROOT / "tests/fake_nvml/library.rs",
+        ],
+        check=True,
+    )
     return library
 
 
@@ -78,8 +120,13 @@ def programs():
         subprocess.run(["cargo", "build", "--locked"], cwd=ROOT, check=True)
         sizewell = ROOT / "target/debug/sizewell"
     if not tests:
-        done = subprocess.run(["cargo", "test", "--locked", "--test", "cuda_decoder", "--no-run", "--message-format=json"],
-                              cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            ["cargo", "test", "--locked", "--test", "cuda_decoder", "--no-run", "--message-format=json"],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         built = (json.loads(line).get("executable") for line in done.stdout.splitlines() if line.startswith("{"))
         tests = next(path for path in built if path and "cuda_decoder" in path)
     return os.path.abspath(sizewell), os.path.abspath(tests)
@@ -91,12 +138,24 @@ def environment(folder):
     model = folder / "tiny.toml"
     model.write_text(MODEL)
     return {
-        **os.environ, "SIZEWELL": sizewell, "DECODER_TESTS": tests,
-        "SIZEWELL_CUDA": str(fake_driver(folder)), "SIZEWELL_NVML": str(fake_nvml(folder)), "FAKE_NVML_SCRIPT": "1",
+        **os.environ,
+        "SIZEWELL": sizewell,
+        "DECODER_TESTS": tests,
+        "SIZEWELL_CUDA": str(fake_driver(folder)),
+        "SIZEWELL_NVML": str(fake_nvml(folder)),
+        "FAKE_NVML_SCRIPT": "1",
         "SIZEWELL_CUBLASLT": str(fake_cublaslt(folder)),
-        "FAKE_CUDA_SM": "90", "FAKE_CUDA_POOLS": "1", "FAKE_CUDA_CARDS": "2",
-        "MODEL": str(model), "SMALL_MODEL": str(model), "PROMPT": "8", "GEN": "4", "BATCHES": "1,2", "MAX_TIME": "2",
-        "CEILING_TIME": "0.001", "METER_TIME": "1",
+        "FAKE_CUDA_SM": "90",
+        "FAKE_CUDA_POOLS": "1",
+        "FAKE_CUDA_CARDS": "2",
+        "MODEL": str(model),
+        "SMALL_MODEL": str(model),
+        "PROMPT": "8",
+        "GEN": "4",
+        "BATCHES": "1,2",
+        "MAX_TIME": "2",
+        "CEILING_TIME": "0.001",
+        "METER_TIME": "1",
     }
 
 

@@ -1,5 +1,5 @@
-"""Runs the steps of a call one after the other, each within a limit of its own and all within the call's time, and keeps
-everything in one archive that is whole after every step."""
+"""Runs the steps of a call one after the other, each within a limit of its own and all within the call's time, and
+keeps everything in one archive that is whole after every step."""
 
 import ctypes
 import datetime
@@ -157,8 +157,14 @@ class Runner:
         """The exit status; nothing where the limit ended it."""
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=self.work,
-                env={**os.environ, **{name: str(value) for name, value in env.items()}}, preexec_fn=_own_group)
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=self.work,
+                env={**os.environ, **{name: str(value) for name, value in env.items()}},
+                preexec_fn=_own_group,
+            )
             try:
                 return process.wait(limit)
             except subprocess.TimeoutExpired:
@@ -222,6 +228,7 @@ def _now():
 
 def on_signals():
     """From here on a signal ends the call in order: what it started ends, and what there is is kept."""
+
     def stop(number, _frame):
         # A second one does not interrupt the ending.
         for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -44,33 +44,67 @@ class Settings:
     def facts(self):
         """What the table says of how it was measured."""
         # Another driver than the machine's: a rehearsal, whatever the card is called.
-        return {"device": self.device, "model": self.model, "prompt": self.prompt, "gen": self.gen,
-                "quants": self.quants, "batches": self.batches, "driver_library": os.environ.get("SIZEWELL_CUDA")}
+        return {
+            "device": self.device,
+            "model": self.model,
+            "prompt": self.prompt,
+            "gen": self.gen,
+            "quants": self.quants,
+            "batches": self.batches,
+            "driver_library": os.environ.get("SIZEWELL_CUDA"),
+        }
 
 
 def library_path(environ):
     """LD_LIBRARY_PATH with the folders that have cuBLASLt behind what stands there: of this Python's packages (the same
     library as PyTorch's, so that both are compared like for like), then of a toolkit."""
-    patterns = [f"{folder}/nvidia/*/lib/libcublasLt.so.*"
-                for folder in dict.fromkeys([sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]])]
+    patterns = [
+        f"{folder}/nvidia/*/lib/libcublasLt.so.*"
+        for folder in dict.fromkeys([sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]])
+    ]
     patterns += ["/usr/local/cuda*/lib64/libcublasLt.so.*", "/usr/local/cuda*/targets/*/lib/libcublasLt.so.*"]
     found = [os.path.dirname(path) for pattern in patterns for path in sorted(glob.glob(pattern), reverse=True)]
     known = [environ["LD_LIBRARY_PATH"]] if environ.get("LD_LIBRARY_PATH") else []
     return ":".join(dict.fromkeys(known + found))
 
 
+def at_most(asked, most):
+    """The first of the numbers that are asked for, or `most`."""
+    first = asked.split(",")[0]
+    return first if float(first) < most else str(most)
+
+
 def profile(settings, folder, model, quants, batches, prompt, gen, seconds, *more):
     """Arguments of `sizewell profile`."""
-    return [settings.sizewell, "profile", "--device", settings.device, "--model", model, "--quant", quants,
-            "--batch", batches, "--prompt", prompt, "--gen-tokens", gen, "--max-time", seconds, "-o", folder, *more]
+    return [
+        settings.sizewell,
+        "profile",
+        "--device",
+        settings.device,
+        "--model",
+        model,
+        "--quant",
+        quants,
+        "--batch",
+        batches,
+        "--prompt",
+        prompt,
+        "--gen-tokens",
+        gen,
+        "--max-time",
+        seconds,
+        "-o",
+        folder,
+        *more,
+    ]
 
 
 def first_call(s):
     """Does it run, are its results right, and what are the roofs, beside those that PyTorch sees."""
     ceilings = [s.sizewell, "ceilings", "--device", s.device, "--json", "--time"]
     kernel_cache = {"CUDA_CACHE_PATH": s.work / "cache-jit", "CUDA_CACHE_MAXSIZE": 1 << 30}
-    short = [s.model, "bf16", "1", min(s.prompt, "512", key=int), s.gen, min(s.seconds, "2", key=float)]
-    small = [s.small_model, "int4", "1", min(s.prompt, "64", key=int), min(s.gen, "32", key=int), "1"]
+    short = [s.model, "bf16", "1", at_most(s.prompt, 512), s.gen, at_most(s.seconds, 2)]
+    small = [s.small_model, "int4", "1", at_most(s.prompt, 64), at_most(s.gen, 32), "1"]
     return card_steps(s) + [
         Step("ceilings", 150, ceilings + [os.environ.get("CEILING_TIME", "0.5")], s.libraries),
         Step("logits", 120, decoder_tests(s), {"SIZEWELL_GPU_TESTS": "1", **s.libraries}, judge_logits),
@@ -79,13 +113,61 @@ def first_call(s):
         # The same start twice: with no kernel compiled yet, and with what the first has left in the driver's cache.
         Step("kernels_cold", 90, ceilings + ["0.001"], {**kernel_cache, **s.libraries}),
         Step("kernels_warm", 60, ceilings + ["0.001"], {**kernel_cache, **s.libraries}),
-        Step("coldstart", 90, [s.sizewell, "coldstart", "--model", s.small_model, "--device", s.device, "--quant", "bf16",
-                               "--prompt", small[3], "--repeat", "2", "-o", "coldstart", "--json"], s.libraries),
-        Step("memcheck", 60, lambda: [is_there("compute-sanitizer"), "--tool", "memcheck", "--error-exitcode", "9",
-                                      *decoder_tests(s)(), "every_level"], {"SIZEWELL_GPU_TESTS": "1"}, judge_memcheck),
-        Step("ncu", 60, lambda: [is_there("ncu"), "--clock-control", "none", "--csv", "--launch-skip", "2000", "-c", "48",
-                                 "--metrics", NCU_METRICS, *profile(s, "ncu", *small, "--no-ceilings")],
-             judge=judge_ncu),
+        Step(
+            "coldstart",
+            90,
+            [
+                s.sizewell,
+                "coldstart",
+                "--model",
+                s.small_model,
+                "--device",
+                s.device,
+                "--quant",
+                "bf16",
+                "--prompt",
+                small[3],
+                "--repeat",
+                "2",
+                "-o",
+                "coldstart",
+                "--json",
+            ],
+            s.libraries,
+        ),
+        Step(
+            "memcheck",
+            60,
+            lambda: [
+                is_there("compute-sanitizer"),
+                "--tool",
+                "memcheck",
+                "--error-exitcode",
+                "9",
+                *decoder_tests(s)(),
+                "every_level",
+            ],
+            {"SIZEWELL_GPU_TESTS": "1"},
+            judge_memcheck,
+        ),
+        Step(
+            "ncu",
+            60,
+            lambda: [
+                is_there("ncu"),
+                "--clock-control",
+                "none",
+                "--csv",
+                "--launch-skip",
+                "2000",
+                "-c",
+                "48",
+                "--metrics",
+                NCU_METRICS,
+                *profile(s, "ncu", *small, "--no-ceilings"),
+            ],
+            judge=judge_ncu,
+        ),
     ]
 
 
@@ -93,10 +175,15 @@ def second_call(s):
     """The sweep with energy by both meters, what the metering costs, and how the meters move."""
     prompt = [s.prompt, s.gen, s.seconds]
     return card_steps(s) + [
-        Step("sweep", 400, profile(s, "sweep", s.model, s.quants, s.batches, *prompt, *s.more), s.libraries, least=60),
+        Step("sweep", 430, profile(s, "sweep", s.model, s.quants, s.batches, *prompt, *s.more), s.libraries, least=60),
         Step("energy", 20, [sys.executable, HERE.parent / "check-energy", "sweep"], judge=judge_energy, least=2),
-        Step("unmetered", 90, profile(s, "unmetered", s.model, s.quants.split(",")[0], s.batches.split(",")[0], *prompt,
-                                      "--no-ceilings"), {"SIZEWELL_NVML": "/nonexistent", **s.libraries}, least=20),
+        Step(
+            "unmetered",
+            90,
+            profile(s, "unmetered", s.model, s.quants.split(",")[0], s.batches.split(",")[0], *prompt, "--no-ceilings"),
+            {"SIZEWELL_NVML": "/nonexistent", **s.libraries},
+            least=40,
+        ),
         Step("meters", 60, [sys.executable, HERE / "meters.py", s.device, s.meter_seconds], judge=judge_soft),
         Step("cards", 120, lambda: every_card(s), s.libraries),
     ]
@@ -106,8 +193,13 @@ def third_call(s):
     """The same model on another kind of card, and the first card's run projected to it."""
     batch = s.batches.split(",")[0]
     return card_steps(s) + [
-        Step("sweep", 400, profile(s, "sweep", s.model, s.quants, batch, s.prompt, s.gen, s.seconds, *s.more), s.libraries,
-             least=60),
+        Step(
+            "sweep",
+            400,
+            profile(s, "sweep", s.model, s.quants, batch, s.prompt, s.gen, s.seconds, *s.more),
+            s.libraries,
+            least=60,
+        ),
         Step("projection", 30, lambda: projection(s), judge=judge_soft, least=2),
         Step("energy", 20, [sys.executable, HERE.parent / "check-energy", "sweep"], judge=judge_energy, least=2),
         Step("peers", 90, [sys.executable, HERE / "peers.py", s.device, "0.3"], judge=judge_soft),
@@ -127,10 +219,12 @@ def card_steps(s):
 
 def decoder_tests(s):
     """The decoder's logits against the CPU's, or Absent."""
+
     def command():
         if not s.decoder_tests:
             raise Absent("the test program is not here: DECODER_TESTS names it")
         return [s.decoder_tests, "--nocapture", "--test-threads", "1"]
+
     return command
 
 

@@ -32,11 +32,19 @@ SHEET = {
 }
 # What PyTorch measured of the same.
 PEER = {
-    "read_bandwidth": "read_bandwidth", "copy_bandwidth": "copy_bandwidth", "gemm_f16": "gemm_f16", "gemm_bf16": "gemm_bf16",
-    "tensor_f16": "gemm_f16", "tensor_bf16": "gemm_bf16", "tensor_int8": "gemm_int8", "tensor_fp8": "gemm_fp8",
+    "read_bandwidth": "read_bandwidth",
+    "copy_bandwidth": "copy_bandwidth",
+    "gemm_f16": "gemm_f16",
+    "gemm_bf16": "gemm_bf16",
+    "tensor_f16": "gemm_f16",
+    "tensor_bf16": "gemm_bf16",
+    "tensor_int8": "gemm_int8",
+    "tensor_fp8": "gemm_fp8",
 }
 TIMES = ("memory_latency", "l2_latency", "launch_time")
-NEEDS_FEATURE = "left out: candle's own kernels need a build with --features cuda, until the engine's own kernels serve this"
+NEEDS_FEATURE = (
+    "left out: candle's own kernels need a build with --features cuda, until the engine's own kernels serve this"
+)
 
 
 def scaled(value, unit):
@@ -86,11 +94,20 @@ def head(e):
     """What was measured, where and when."""
     lines = [f"Call {e.call.get('call', '?')} on {e.device}, {e.name()}, {e.call.get('begun', 'at an unknown time')}"]
     if e.call.get("driver_library"):
-        lines += ["", "NO CARD: SIZEWELL_CUDA names a driver's library of its own. This is a rehearsal, and no figure below "
-                  "means anything.", ""]
+        lines += [
+            "",
+            "NO CARD: SIZEWELL_CUDA names a driver's library of its own. This is a rehearsal, and no figure below "
+            "means anything.",
+            "",
+        ]
     for gpu in e.environment.get("gpus") or []:
-        facts = [f"driver {gpu.get('driver')}", f"CUDA {gpu.get('cuda')}", f"limit {gpu.get('power_limit_w')} W",
-                 f"ECC {gpu.get('ecc')}", f"SM clock up to {gpu.get('max_sm_clock_mhz')} MHz"]
+        facts = [
+            f"driver {gpu.get('driver')}",
+            f"CUDA {gpu.get('cuda')}",
+            f"limit {gpu.get('power_limit_w')} W",
+            f"ECC {gpu.get('ecc')}",
+            f"SM clock up to {gpu.get('max_sm_clock_mhz')} MHz",
+        ]
         lines.append(f"  {gpu.get('name')}: {', '.join(facts)}")
     built = [f"sizewell {e.environment.get('git_revision')}, {e.environment.get('build')}"] if e.environment else []
     sheet = f"data sheet: {e.sheet['id']}" if e.sheet else "data sheet: the catalog does not know this card"
@@ -114,16 +131,30 @@ def roofs(e):
         column, factor = SHEET.get(kind, (None, 1))
         figure = e.sheet.get(column) if column else None
         peer = e.peer(PEER.get(kind, ""))
-        rows.append([kind, scaled(best, unit_of(kind)), scaled(c["median"], unit_of(kind)),
-                     share(best, figure and figure * factor), share(best, peer), c["how"][:70]])
+        rows.append(
+            [
+                kind,
+                scaled(best, unit_of(kind)),
+                scaled(c["median"], unit_of(kind)),
+                share(best, figure and figure * factor),
+                share(best, peer),
+                c["how"][:70],
+            ]
+        )
     lines = columns(["roof", "best", "median", "of data sheet", "of PyTorch", "how"], rows)
     return lines + [f"  absent: {why[:150]}" for why in e.ceilings_absent]
 
 
 def peers(e):
     """PyTorch's figures."""
-    rows = [[name, scaled(p["best"], ""), scaled(p["median"], ""), p["unit"]] if "best" in p else [name, "-", "-", p["error"][:90]]
-            for name, p in e.peers.items()]
+    rows = [
+        (
+            [name, scaled(p["best"], ""), scaled(p["median"], ""), p["unit"]]
+            if "best" in p
+            else [name, "-", "-", p["error"][:90]]
+        )
+        for name, p in e.peers.items()
+    ]
     return columns(["PyTorch", "best", "median", "unit"], rows)
 
 
@@ -133,11 +164,15 @@ def starts(e):
     took = [e.steps.get(name) for name in ("kernels_cold", "kernels_warm")]
     if all(step and step["state"] == "ok" for step in took):
         cold, warm = (step["seconds"] for step in took)
-        lines.append(f"  every kernel: {cold:.1f} s with the driver's cache empty, {warm:.1f} s with it filled: {cold - warm:.1f} s "
-                     "of compiling")
+        lines.append(
+            f"  the ceilings' kernels: {cold:.1f} s with the driver's cache empty, {warm:.1f} s with it filled: "
+            f"{cold - warm:.1f} s of compiling"
+        )
     names = ("process_s", "read_s", "load_s", "copy_s", "warm_up_s", "first_token_s", "total_s")
-    rows = [[c["cache"], c["outcome"]] + [scaled(c[name], "s") if c.get(name) is not None else "-" for name in names]
-            for c in e.coldstarts]
+    rows = [
+        [c["cache"], c["outcome"]] + [scaled(c[name], "s") if c.get(name) is not None else "-" for name in names]
+        for c in e.coldstarts
+    ]
     return lines + columns(["cold start", "outcome"] + [name[:-2] for name in names], rows)
 
 
@@ -149,12 +184,39 @@ def cases(e):
         for r in of_part:
             doubts = "" if r["outcome"] != "ok" or r["valid"] == "true" else f"doubtful: {r['invalid_reasons']}"
             words = "; ".join(filter(None, (doubts, r["reason"], r["message"], r["notes"])))
-            rows.append([part, r["quant"], r["batch"], f"{r['prompt_tokens']}+{r['gen_tokens']}", r["outcome"],
-                         number(r, "tpot_s", "s"), number(r, "ttft_s", "s"), percent(r, "achieved_bandwidth_fraction"),
-                         percent(r, "achieved_flops_fraction"), number(r, "energy_per_token_j", "J"), number(r, "power_w", "W"),
-                         words[:100]])
-    return columns(["case", "quant", "batch", "tokens", "outcome", "TPOT", "TTFT", "of read", "of compute", "J/token", "power",
-                    "doubts"], rows)
+            rows.append(
+                [
+                    part,
+                    r["quant"],
+                    r["batch"],
+                    f"{r['prompt_tokens']}+{r['gen_tokens']}",
+                    r["outcome"],
+                    number(r, "tpot_s", "s"),
+                    number(r, "ttft_s", "s"),
+                    percent(r, "achieved_bandwidth_fraction"),
+                    percent(r, "achieved_flops_fraction"),
+                    number(r, "energy_per_token_j", "J"),
+                    number(r, "power_w", "W"),
+                    words[:100],
+                ]
+            )
+    return columns(
+        [
+            "case",
+            "quant",
+            "batch",
+            "tokens",
+            "outcome",
+            "TPOT",
+            "TTFT",
+            "of read",
+            "of compute",
+            "J/token",
+            "power",
+            "doubts",
+        ],
+        rows,
+    )
 
 
 def logits(e):
@@ -167,16 +229,22 @@ def logits(e):
 
 def energy(e):
     """By both meters, what metering costs, and how the meters move."""
-    lines = [f"  {line}" for line in e.text("energy.out").splitlines() if "window" not in line or e.state("energy") != "ok"][:20]
+    lines = [
+        f"  {line}" for line in e.text("energy.out").splitlines() if "window" not in line or e.state("energy") != "ok"
+    ][:20]
     lines += [f"  {line}" for line in windows(e.text("energy.out"))]
     lines += [f"  {line}" for line in overhead(e)]
     for m in e.meters:
         if "period_ms" in m:
             period = f"{m['period_ms']:.1f} ms" if m["period_ms"] else "not seen to change"
-            lines.append(f"  meter {m['meter']}: a call {m['call_ms']:.3g} ms (p99 {m['call_p99_ms']:.3g}), period {period}")
+            lines.append(
+                f"  meter {m['meter']}: a call {m['call_ms']:.3g} ms (p99 {m['call_p99_ms']:.3g}), period {period}"
+            )
         elif "counter_w" in m:
-            lines.append(f"  load {m['load']}: counter {m['counter_w']:.1f} W, readings {m['instant_w']:.1f} W (now), "
-                         f"{m['usage_w']:.1f} W (usage)")
+            lines.append(
+                f"  load {m['load']}: counter {m['counter_w']:.1f} W, readings {m['instant_w']:.1f} W (now), "
+                f"{m['usage_w']:.1f} W (usage)"
+            )
         elif "after_load_s" in m:
             lines.append(f"  {m['after_load_s']} s after the load: {m['instant_w']:.1f} W at {m['sm_mhz']} MHz")
         else:
@@ -199,7 +267,11 @@ def overhead(e):
         metered = next((r for r in e.rows["sweep"] if all(r[k] == without[k] for k in same)), None)
         if metered and metered["tpot_s"] and without["tpot_s"]:
             ratio = float(metered["tpot_s"]) / float(without["tpot_s"]) - 1
-            noise = sum(float(r["tpot_s_hi"]) - float(r["tpot_s_lo"]) for r in (metered, without)) / 2 / float(without["tpot_s"])
+            noise = (
+                sum(float(r["tpot_s_hi"]) - float(r["tpot_s_lo"]) for r in (metered, without))
+                / 2
+                / float(without["tpot_s"])
+            )
             yield f"metering costs {ratio:+.2%} of a token's time, give or take {noise:.2%} (goal: below 1 %)"
 
 
@@ -211,8 +283,17 @@ def projections(e):
             if time in p:
                 of = p[time]
                 ends = f"{scaled(of['predicted']['lo'], 's')} to {scaled(of['predicted']['hi'], 's')}"
-                rows.append([f"{p['quant']} b{p['batch']} {time[:-2].upper()}", scaled(of["predicted"]["value"], "s"), ends,
-                             scaled(of["measured"], "s"), f"{of['error']:+.1%}", "yes" if of["within"] else "no", p["tier"]])
+                rows.append(
+                    [
+                        f"{p['quant']} b{p['batch']} {time[:-2].upper()}",
+                        scaled(of["predicted"]["value"], "s"),
+                        ends,
+                        scaled(of["measured"], "s"),
+                        f"{of['error']:+.1%}",
+                        "yes" if of["within"] else "no",
+                        p["tier"],
+                    ]
+                )
         if "refused" in p:
             remarks.append(f"  {p['quant']} b{p['batch']}: nothing is projected: {p['refused']}")
     first = e.projections[0] if e.projections else None
@@ -254,7 +335,14 @@ def methodology(e):
         ("every device alone", e.state("cards")),
         ("copy of the weights in coldstart", e.state("coldstart")),
         ("candle's own kernels", NEEDS_FEATURE),
-        ("processes as NVML sees them", f"foreign ones, as counted beside the readings: {', '.join(sorted(foreign))}" if foreign else e.state("sweep")),
+        (
+            "processes as NVML sees them",
+            (
+                f"foreign ones, as counted beside the readings: {', '.join(sorted(foreign))}"
+                if foreign
+                else e.state("sweep")
+            ),
+        ),
         ("NVML", f"devices {e.state('devices')}; energy {e.state('energy')}"),
         ("kernels, memory, launches", f"ceilings {e.state('ceilings')}; memcheck {e.state('memcheck')}"),
         ("ceilings, decoder", "the goals above"),
@@ -269,8 +357,16 @@ def methodology(e):
 
 
 PARTS = (
-    ("Steps", steps), ("Roofs", roofs), ("PyTorch on the same card", peers), ("Logits", logits), ("Starts", starts),
-    ("Cases", cases), ("Energy", energy), ("Kernels", kernels), ("Projection to this card", projections), ("Goals", verdicts),
+    ("Steps", steps),
+    ("Roofs", roofs),
+    ("PyTorch on the same card", peers),
+    ("Logits", logits),
+    ("Starts", starts),
+    ("Cases", cases),
+    ("Energy", energy),
+    ("Kernels", kernels),
+    ("Projection to this card", projections),
+    ("Goals", verdicts),
     ("The list", methodology),
 )
 

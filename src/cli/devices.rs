@@ -2,7 +2,7 @@
 
 use super::catalog::load_catalog;
 use super::{Exit, output};
-use crate::catalog::Accelerator;
+use crate::catalog::{Accelerator, Catalog};
 use crate::device::{DeviceId, inventory};
 use crate::power;
 use crate::report::table::{DASH, Table};
@@ -70,7 +70,8 @@ fn data_sheets(devices: &[inventory::DeviceEntry]) -> anyhow::Result<BTreeMap<St
     if cards.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let catalog = load_catalog(None)?;
+    // What a device is does not hang on prices that somebody has fetched: where those are broken, `rank` says so.
+    let catalog = load_catalog(None).or_else(|_| Catalog::embedded())?;
     let sheet = |device: &inventory::DeviceEntry| {
         let gib = device.memory_bytes.map(|bytes| bytes.0 / 1024f64.powi(3));
         Some((device.id.clone(), catalog.accelerator_named(&device.name, gib)?.clone()))

@@ -50,7 +50,7 @@ fn the_library_is_found_where_packages_and_variables_put_it() {
     let package = root.join("my env/lib/python3.12/site-packages/nvidia/cu13/lib/libcublasLt.so.13");
     build(&package, 13, &[]);
     let active = ("VIRTUAL_ENV", root.join("my env"));
-    assert!(asked(driver, &[active.clone()]).contains("f16 right, bf16 right"));
+    assert!(asked(driver, std::slice::from_ref(&active)).contains("f16 right, bf16 right"));
     // Not by a driver that is older than it.
     let old = asked(driver, &[active.clone(), ("FAKE_CUDA_VERSION", "12040".into())]);
     assert!(old.contains("cuBLASLt is not installed"), "{old}");

@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// The library's file, where it is neither in the linker's places nor in those of [`places`].
+/// The library's file, where it is neither in the linker's places nor in the usual ones.
 #[cfg(not(feature = "cuda"))]
 pub const LIBRARY_VARIABLE: &str = "SIZEWELL_CUBLASLT";
 
