@@ -4,7 +4,8 @@
     peers.py [DEVICE [SECONDS]]
 
 Measures each for SECONDS (0.3). Prints one line of JSON for each: `peer`, and `best` and `median` in `unit`, or
-`error`. The status is 4 where PyTorch is not here or sees no card. Changes nothing of the card. """
+`error`. The status is 4 where PyTorch is not here or sees no card. Changes nothing of the card.
+"""
 
 import json
 import sys

@@ -5,7 +5,8 @@
 
 FIRST is the run on the first card: an archive of gpu-verify, or a folder that holds `sweep/run.json` or `run.json`.
 HERE is the run on this card, CARD its id in the catalog. The figures are those of `sizewell rank`. Prints one line
-of JSON for each case that both runs have. The status is 4 where there is none. """
+of JSON for each case that both runs have. The status is 4 where there is none.
+"""
 
 import csv
 import json
