@@ -1,6 +1,15 @@
 //! Everything above the driver of an NVIDIA card, on a fake driver that runs the kernels on the CPU. What it cannot
 //! show is speed, and what a real chip or driver does otherwise.
 
+#[cfg(unix)]
+#[path = "cuda/blas.rs"]
+mod blas;
+#[cfg(target_os = "linux")]
+#[path = "cuda/gpu_table.rs"]
+mod gpu_table;
+#[cfg(target_os = "linux")]
+#[path = "cuda/gpu_verify.rs"]
+mod gpu_verify;
 mod support;
 
 use sizewell::device::ceilings::cuda::{Measured, measure};

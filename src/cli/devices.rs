@@ -1,10 +1,13 @@
 //! `sizewell devices`.
 
+use super::catalog::load_catalog;
 use super::{Exit, output};
+use crate::catalog::{Accelerator, Catalog};
 use crate::device::{DeviceId, inventory};
 use crate::power;
 use crate::report::table::{DASH, Table};
 use crate::units::Quantity;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Arguments of `devices`.
@@ -21,7 +24,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let environment = inventory::environment(Vec::new(), crate::device::cpu::default_threads(), None);
     let (_, power) = power::open(Path::new("/"), DeviceId::Cpu);
     if args.json {
-        output::json(&serde_json::json!({ "devices": devices, "environment": environment, "power": power }))?;
+        let sheets = data_sheets(&devices)?;
+        output::json(&serde_json::json!({
+            "devices": devices, "environment": environment, "power": power, "data_sheets": sheets
+        }))?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new("Devices", &["device", "name", ">memory", "usable", "remark"]);
@@ -56,4 +62,19 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     output::table(&table)?;
     Ok(Exit::Done)
+}
+
+/// What the catalog says of each card that it knows, by the card's id.
+fn data_sheets(devices: &[inventory::DeviceEntry]) -> anyhow::Result<BTreeMap<String, Accelerator>> {
+    let cards: Vec<_> = devices.iter().filter(|device| device.id.starts_with("cuda:")).collect();
+    if cards.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    // What a device is does not hang on prices that somebody has fetched: where those are broken, `rank` says so.
+    let catalog = load_catalog(None).or_else(|_| Catalog::embedded())?;
+    let sheet = |device: &inventory::DeviceEntry| {
+        let gib = device.memory_bytes.map(|bytes| bytes.0 / 1024f64.powi(3));
+        Some((device.id.clone(), catalog.accelerator_named(&device.name, gib)?.clone()))
+    };
+    Ok(cards.into_iter().filter_map(sheet).collect())
 }

@@ -2,8 +2,11 @@
 // there is no GPU. Functions, names and numbers are those of cuda.h (CUDA 12 and 13 agree on all of them).
 //
 // FAKE_CUDA_MEMORY    bytes of the card (256 MiB): more than that is out of memory
+// FAKE_CUDA_NOMINAL   bytes that the card says it has, whatever it really holds (FAKE_CUDA_MEMORY)
 // FAKE_CUDA_CARDS     how many cards there are (1)
 // FAKE_CUDA_SM        compute capability, such as 90 (89)
+// FAKE_CUDA_NAME      what every card is called ("Fake GPU " and its number)
+// FAKE_CUDA_POOLS     1 where memory comes from pools (0)
 // FAKE_CUDA_VERSION   the CUDA version of the driver, such as 12040 (13000)
 // FAKE_CUDA_PTX       newest PTX version that it takes, such as 80 (99)
 // FAKE_CUDA_CODE      whether it takes machine code (1)
@@ -64,8 +67,12 @@ API int cuInit(unsigned) {
 API int cuDriverGetVersion(int *version) { *version = setting("FAKE_CUDA_VERSION", 13000); return OK; }
 API int cuDeviceGetCount(int *count) { *count = setting("FAKE_CUDA_CARDS", 1); return OK; }
 API int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal < setting("FAKE_CUDA_CARDS", 1) ? OK : INVALID_DEVICE; }
-API int cuDeviceGetName(char *name, int size, int device) { std::snprintf(name, size, "Fake GPU %d", device); return OK; }
-API int cuDeviceTotalMem_v2(size_t *bytes, int) { *bytes = total(); return OK; }
+API int cuDeviceGetName(char *name, int size, int device) {
+    const char *own = std::getenv("FAKE_CUDA_NAME");
+    own ? std::snprintf(name, size, "%s", own) : std::snprintf(name, size, "Fake GPU %d", device);
+    return OK;
+}
+API int cuDeviceTotalMem_v2(size_t *bytes, int) { *bytes = setting("FAKE_CUDA_NOMINAL", total()); return OK; }
 API int cuDeviceGetAttribute(int *value, int attribute, int device) {
     long sm = setting("FAKE_CUDA_SM", 89);
     switch (attribute) {

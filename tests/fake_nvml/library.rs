@@ -301,8 +301,10 @@ pub struct Memory {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(handle: *mut c_void, out: *mut Memory) -> c_uint {
     let gib = 1 << 30;
-    call!(handle, _card => unsafe {
-        put(out, Memory { version: (*out).version, total: 48 * gib, reserved: gib, free: 45 * gib, used: 2 * gib })
+    call!(handle, card => {
+        let size: c_ulonglong = if card.name.contains("80GB") { 80 } else { 48 };
+        let (total, free) = (size * gib, (size - 3) * gib);
+        unsafe { put(out, Memory { version: (*out).version, total, reserved: gib, free, used: 2 * gib }) }
     })
 }
 #[unsafe(no_mangle)]

@@ -1,11 +1,18 @@
 //! cuBLASLt, where it is installed: the vendor's own matrix product.
 
+#[cfg(not(feature = "cuda"))]
+mod places;
+
 use super::{Card, CudaError};
 use cudarc::cublaslt::{CudaBlasLT, Matmul, MatmulConfig};
 use cudarc::driver::CudaStream;
 use half::{bf16, f16};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+/// The library's file, where it is neither in the linker's places nor in the usual ones.
+#[cfg(not(feature = "cuda"))]
+pub const LIBRARY_VARIABLE: &str = "SIZEWELL_CUBLASLT";
 
 /// Numbers of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +30,17 @@ pub struct Blas {
 }
 
 impl Blas {
-    /// Opens the library for `card`; an error says that it is not there.
+    /// Opens the library for `card`; an error says that it is not there, or why it does not start.
     pub fn open(card: &Card) -> Result<Self, CudaError> {
         probe()?;
+        // cudarc panics where the workspace does not fit, and says so of nothing: it is tried first.
+        drop(card.alloc(if card.facts.capability.0 >= 9 { 32 << 20 } else { 4 << 20 })?);
         let failed = |why: String| CudaError::Driver { what: "starting cuBLASLt".to_string(), why };
         // cudarc panics where a function is missing, as in a library of another generation.
         match catch_unwind(AssertUnwindSafe(|| CudaBlasLT::new(card.stream().clone()))) {
             Ok(Ok(handle)) => Ok(Self { handle, stream: card.stream().clone() }),
-            Ok(Err(error)) => Err(failed(format!("{error:?}"))),
-            Err(_) => Err(failed("the library lacks a function".to_string())),
+            Ok(Err(error)) => Err(failed(format!("{:?}", error.0))),
+            Err(panic) => Err(failed(in_words(panic))),
         }
     }
 
@@ -99,16 +108,75 @@ impl Blas {
     }
 }
 
-/// Looks for the library before cudarc does, which panics where it is missing.
+/// What a panic of cudarc says.
+fn in_words(panic: Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+    text.unwrap_or_else(|| "the library lacks a function".to_string())
+}
+
+/// Where the library is found, once for the process; cudarc, which panics where it finds none, then finds the same one.
 #[cfg(not(feature = "cuda"))]
 fn probe() -> Result<(), CudaError> {
-    let names = cudarc::get_lib_name_candidates("cublasLt");
-    // SAFETY: loading runs the initialisers of NVIDIA's library.
-    if names.iter().any(|name| unsafe { libloading::Library::new(name) }.is_ok()) {
+    static FOUND: std::sync::OnceLock<Result<(), String>> = std::sync::OnceLock::new();
+    FOUND.get_or_init(find).clone().map_err(CudaError::Missing)
+}
+
+/// Loads the library that the variable names, or the linker's own, or the first that can be loaded of other places. It
+/// stays loaded, so that cudarc, which asks by names alone, gets it by the name that it has in itself.
+#[cfg(not(feature = "cuda"))]
+fn find() -> Result<(), String> {
+    if let Some(path) = std::env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty()) {
+        return load(path.as_ref()).map_err(|why| format!("{LIBRARY_VARIABLE}: {why}"));
+    }
+    if by_name().is_some() {
         return Ok(());
     }
-    let hint = "cuBLASLt is not installed (libcublasLt.so of the CUDA toolkit; PyPI's nvidia-cublas has it)";
-    Err(CudaError::Missing(hint.to_string()))
+    let places = places::Places { variable: &|name| std::env::var_os(name), root: std::path::Path::new("/") };
+    let newest = super::driver::cuda_generation().map_err(|e| e.to_string())?;
+    let mut refused = Vec::new();
+    for path in places.candidates(newest) {
+        match load(&path) {
+            Ok(()) => return Ok(()),
+            Err(why) => refused.push(why),
+        }
+    }
+    let hint = format!(
+        "cuBLASLt is not installed (libcublasLt.so of the CUDA toolkit; PyPI's nvidia-cublas has it; \
+         {LIBRARY_VARIABLE} names it elsewhere)"
+    );
+    Err(if refused.is_empty() { hint } else { format!("{hint}; {}", refused.join("; ")) })
+}
+
+/// Loads the library at `path` for good, and sees that it is what its name finds from then on.
+#[cfg(not(feature = "cuda"))]
+fn load(path: &std::path::Path) -> Result<(), String> {
+    // SAFETY: loading runs the initialisers of NVIDIA's library.
+    let library = unsafe { libloading::Library::new(path) }.map_err(|e| format!("{}: {e}", path.display()))?;
+    let own = handle(library);
+    match by_name() {
+        Some(found) if found == own => Ok(()),
+        Some(_) => Err(format!("{}: the linker finds another one first; LD_LIBRARY_PATH decides", path.display())),
+        None => Err(format!("{}: it is of a generation of CUDA that is not known", path.display())),
+    }
+}
+
+/// The library that cudarc finds, as the linker numbers it.
+#[cfg(not(feature = "cuda"))]
+fn by_name() -> Option<usize> {
+    let names = cudarc::get_lib_name_candidates("cublasLt");
+    // SAFETY: as in `load`.
+    names.iter().find_map(|name| unsafe { libloading::Library::new(name) }.ok()).map(handle)
+}
+
+/// The linker's number of a library, which is the same for the same file. The library is never unloaded.
+#[cfg(not(feature = "cuda"))]
+fn handle(library: libloading::Library) -> usize {
+    #[cfg(unix)]
+    let number = libloading::os::unix::Library::from(library).into_raw() as usize;
+    #[cfg(windows)]
+    let number = libloading::os::windows::Library::from(library).into_raw() as usize;
+    number
 }
 
 /// Linked, so it is there.

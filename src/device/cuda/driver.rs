@@ -81,3 +81,14 @@ pub fn count() -> Result<usize, CudaError> {
     let count = cudarc::driver::result::device::get_count().during("counting the cards")?;
     Ok(count.max(0) as usize)
 }
+
+/// The generation of CUDA that the driver is for, such as 13: it takes libraries of this one and older ones.
+#[cfg(not(feature = "cuda"))]
+pub(super) fn cuda_generation() -> Result<u32, CudaError> {
+    use super::During;
+    driver()?;
+    let mut version = 0;
+    // SAFETY: the driver is there, and writes one number.
+    unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) }.result().during("asking the driver's version")?;
+    Ok((version / 1000).max(0) as u32)
+}
