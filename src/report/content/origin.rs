@@ -79,7 +79,14 @@ pub fn environment(run: &Run) -> Table {
         line("power sensor", if sensor.part_time { format!("{period}, part-time") } else { period });
     }
     if let Some(idle) = power.idle_w {
-        line("idle power", idle.human());
+        let how = power.idle.as_ref().map_or(String::new(), |idle| {
+            let state = idle.performance_state.map_or(String::new(), |state| format!(", in P{state}"));
+            let open = if idle.card_open { ", with the card open" } else { "" };
+            format!("{state}{open}, after {}", idle.waited_s)
+        });
+        line("idle power", format!("{}{how}", idle.human()));
+    } else if let Some(why) = power.idle.as_ref().and_then(|idle| idle.reason.clone()) {
+        line("idle power", why);
     }
     if let Some(overhead) = record.overhead {
         line(

@@ -18,7 +18,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
     launches(bench)?;
     let l2 = bench.card.facts.l2_bytes;
     let free = bench.card.memory()?.0.0 as usize;
-    let memory = MEMORY_BYTES.max(4 * l2).min(free / 2);
+    let memory = MEMORY_BYTES.max(4 * l2).min(free / 8);
     if l2 > 0 {
         chase(bench, CeilingKind::L2Latency, l2 / PART_OF_L2)?;
     }
