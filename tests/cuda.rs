@@ -118,6 +118,8 @@ fn every_ceiling_is_measured_and_its_results_are_right() {
     assert!(absent.iter().all(|why| why.contains("cuBLASLt")), "{absent:?}");
     use CeilingKind::*;
     for kind in [
+        GemvF16,
+        GemvBf16,
         GemvInt8,
         GemvInt4,
         GemmF16,
@@ -149,6 +151,10 @@ fn every_ceiling_is_measured_and_its_results_are_right() {
         assert_eq!(found.device, "cuda:0");
         assert!(found.best > 0.0 && found.best.is_finite(), "{kind:?} {}", found.best);
     }
+    let how = |kind| ceilings.iter().find(|c| c.kind == kind).unwrap().how.as_str();
+    // What `int4` of a sweep is stored in, and a rate that launches are no part of.
+    assert!(how(GemvInt4).starts_with("Q4_K by the project's own kernel"), "{}", how(GemvInt4));
+    assert!(how(TensorBf16).contains("by the difference of launches of"), "{}", how(TensorBf16));
 }
 
 #[test]
@@ -162,17 +168,58 @@ fn a_wrong_argument_is_an_error_and_not_a_crash() {
     assert!(unsafe { kernel.launch(&card, (1, 1, 1), 32, 300 << 10, &[Arg::U32(0)]) }.is_err());
 }
 
+/// What `sizewell ceilings --json` prints of a card with these settings: kind, bound and how of each row; and stderr.
+fn ceilings(settings: &[(&str, &str)]) -> Option<(Vec<[String; 3]>, String)> {
+    let output = sizewell(settings, &["ceilings", "--device", "cuda:0", "--time", "0.001", "--json"])?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(rows.iter().all(|row| row["device"] == "cuda:0"));
+    let text = |row: &serde_json::Value| ["kind", "bound", "how"].map(|key| row[key].as_str().unwrap().to_string());
+    Some((rows.iter().map(text).collect(), stderr))
+}
+
+/// The bounds of a kind, in the order that its rows were measured in.
+fn bounds<'a>(rows: &'a [[String; 3]], kind: &str) -> Vec<&'a str> {
+    rows.iter().filter(|row| row[0] == kind).map(|row| row[1].as_str()).collect()
+}
+
 #[test]
-fn the_ceilings_of_a_card_are_a_command() {
-    let Some(output) = sizewell(&[], &["ceilings", "--device", "cuda:0", "--time", "0.01", "--json"]) else { return };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let ceilings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let kinds: Vec<&str> = ceilings.as_array().unwrap().iter().map(|c| c["kind"].as_str().unwrap()).collect();
-    assert!(kinds.contains(&"read_bandwidth") && kinds.contains(&"tensor_bf16") && kinds.contains(&"gemm_bf16"));
-    assert!(ceilings.as_array().unwrap().iter().all(|c| c["device"] == "cuda:0"));
-    // The card does not have Hopper's instructions, and there is no cuBLASLt for it: that is said, not hidden.
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("cuBLASLt"), "{stderr}");
+fn a_hopper_card_has_its_own_instructions_and_the_others_are_lower_bounds() {
+    let Some((rows, stderr)) = ceilings(&[("FAKE_CUDA_SM", "90"), ("FAKE_CUDA_POOLS", "1")]) else { return };
+    assert_eq!(rows.len(), 32, "{rows:?}");
+    for kind in ["tensor_f16", "tensor_bf16", "tensor_fp8", "tensor_int8"] {
+        assert_eq!(bounds(&rows, kind), ["lower", "roof"], "{kind}");
+        let wgmma = rows.iter().filter(|row| row[0] == kind && row[2].starts_with("wgmma"));
+        assert_eq!(wgmma.count(), 1, "{kind}");
+    }
+    assert_eq!(bounds(&rows, "tensor_tf32"), ["lower"]);
+    // There is no cuBLASLt for it: that is said, not hidden, and what stands in for it is no roof.
+    assert_eq!(bounds(&rows, "gemm_bf16"), ["lower"]);
+    assert!(stderr.contains("GEMM bf16 by cuBLASLt"), "{stderr}");
+}
+
+#[test]
+fn cards_before_and_after_hopper_have_what_they_have() {
+    let Some((turing, stderr)) = ceilings(&[("FAKE_CUDA_SM", "75"), ("FAKE_CUDA_POOLS", "1")]) else { return };
+    assert_eq!(bounds(&turing, "tensor_f16"), ["roof"]);
+    assert!(bounds(&turing, "tensor_bf16").is_empty() && bounds(&turing, "gemm_f16").is_empty(), "{turing:?}");
+    assert!(stderr.contains("gemm.cu does not run on a card of compute capability 7.5"), "{stderr}");
+    let (ampere, _) = ceilings(&[("FAKE_CUDA_SM", "80"), ("FAKE_CUDA_POOLS", "1")]).unwrap();
+    assert_eq!([bounds(&ampere, "tensor_bf16"), bounds(&ampere, "tensor_int4")], [["roof"], ["roof"]]);
+    assert!(bounds(&ampere, "tensor_fp8").is_empty() && bounds(&ampere, "gemv_bf16") == ["lower"], "{ampere:?}");
+}
+
+#[test]
+fn a_lower_bound_is_printed_as_one() {
+    let arguments = ["ceilings", "--device", "cuda:0", "--time", "0.001"];
+    let Some(output) = sizewell(&[("FAKE_CUDA_SM", "100")], &arguments) else { return };
+    let screen = String::from_utf8_lossy(&output.stdout);
+    let row = screen.lines().find(|line| line.contains("tensor bf16")).unwrap();
+    assert_eq!(row.matches("at least ").count(), 2, "{row}");
+    assert!(row.contains("not the full rate, which takes tcgen05, on compute capability 10.0"), "{row}");
+    assert!(screen.contains("absent: cuda:0: GEMM bf16 by cuBLASLt"), "{screen}");
+    assert!(screen.contains("no share of such a figure is given"), "{screen}");
 }
 
 #[test]

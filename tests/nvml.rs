@@ -195,6 +195,20 @@ fn each_card_is_its_own_and_strangers_void_it() {
 }
 
 #[test]
+fn idle_power_comes_with_the_state_it_was_read_in() {
+    let mut fake = Fake::play(10);
+    let mut source = fake.open(0).unwrap();
+    let idle = sizewell::power::idle::read(&mut source, &mut |time| {
+        let now = fake.now() + time.0;
+        fake.at(now);
+        Some(Seconds(now))
+    })
+    .unwrap();
+    assert!((idle.power.0 / 30.0 - 1.0).abs() < 0.02, "{idle:?}");
+    assert_eq!(idle.performance_state, Some(8));
+}
+
+#[test]
 fn cards_are_described() {
     let fake = Fake::play(0);
     let card = &nvidia::cards(fake.nvml).unwrap()[0];

@@ -61,6 +61,9 @@ fn each_limit_is_a_run_and_the_old_limit_comes_back() {
     for (name, limit, power) in [("cuda-0-100pct", 350.0, 250.0), ("cuda-0-60pct", 210.0, 210.0)] {
         let run = Run::read(&machine.output().join(name)).unwrap();
         assert_eq!(run.record.power.limit_w.unwrap().0, limit);
+        let idle = run.record.power.idle.as_ref().unwrap();
+        assert!(!idle.card_open && idle.performance_state == Some(0) && idle.reason.is_none(), "{idle:?}");
+        assert!((run.record.power.idle_w.unwrap().0 / power - 1.0).abs() < 0.02, "{:?}", run.record.power);
         assert_eq!(run.record.environment.gpus[0].power_limit_w.unwrap().0, limit);
         let metrics = run.cases[0].metrics;
         let measured = metrics.power.unwrap();

@@ -16,15 +16,12 @@ use crate::engine::candle::threads;
 use crate::measure::clock::SystemClock;
 use crate::measure::profile::profile;
 use crate::measure::runner::Bench;
+use crate::power;
 use crate::power::limit::PowerLimit;
-use crate::power::{self, PowerSource};
 use crate::record::{Ceiling, Outcome, Run, STOPPED_BY_QUOTA};
-use crate::units::{Bytes, Seconds, Watts, digits_plain};
+use crate::units::{Bytes, Watts, digits_plain};
 use std::path::Path;
 use std::time::Duration;
-
-/// How long the idle power is read for.
-const IDLE_TIME: Seconds = Seconds(10.0);
 
 /// What a measurement came to.
 pub struct Measured {
@@ -183,7 +180,7 @@ fn set_limit(guard: &mut Option<HeldLimit>, limit: Option<(PowerLimit, Watts)>) 
 }
 
 fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow::Result<Measured> {
-    let Setup { mut folder, mut record, device, mut engine, power, limit } = setup;
+    let Setup { mut folder, mut record, device, mut engine, power, idle, limit } = setup;
     if record.quality.is_none() {
         stop::goes_on_by(format!("sizewell profile --resume {}", folder.path().display()));
     }
@@ -205,9 +202,6 @@ fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &T
     let Some(limits) = record.workload.as_ref().map(|w| w.limits) else {
         return usage("the run has no workload: it holds ceilings only");
     };
-    let mut power = power;
-    let idle = idle_power(power.as_deref_mut(), record.power.idle_w, limits.max_time_s, talk);
-    record.power.idle_w = idle.as_ref().ok().copied();
     let shape = record.model.as_ref().map(|m| m.shape.clone());
     let measured_ceilings: Vec<Ceiling> = record.ceilings.clone();
     let mut bench = Bench {
@@ -236,24 +230,6 @@ fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &T
 /// The second-level cache of a card.
 fn last_cache(device: DeviceId) -> Option<Bytes> {
     cuda::list().ok()?.get(device.card()?).map(|card| Bytes(card.l2_bytes as f64))
-}
-
-/// The power of the device with nothing to do, where it is not known yet and cases will be long enough for an energy.
-fn idle_power(
-    source: Option<&mut (dyn PowerSource + 'static)>,
-    known: Option<Watts>,
-    max_time_s: f64,
-    talk: &Talk,
-) -> Result<Watts, String> {
-    let Some(source) = source else { return Err("there is no power meter".to_string()) };
-    if let Some(known) = known {
-        return Ok(known);
-    }
-    if max_time_s < source.sensor().least_window().0 {
-        return Err("idle power was not waited for: cases are too short for an energy".to_string());
-    }
-    talk.say(format!("reading idle power for {IDLE_TIME}"));
-    power::idle(source, IDLE_TIME).map_err(|error| format!("idle power could not be read: {error}"))
 }
 
 /// Measures the ceilings of the CPU with something to look at.

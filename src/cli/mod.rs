@@ -10,6 +10,7 @@ mod drift;
 mod evaluating;
 mod gate;
 mod held_limit;
+mod idle;
 mod import;
 mod job;
 mod keeping;

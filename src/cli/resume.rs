@@ -2,6 +2,7 @@
 //! was begun with is named, and nothing is measured.
 
 use super::held_limit::HeldLimit;
+use super::idle::idle_power;
 use super::measure_args::MeasureArgs;
 use super::setup::{CANDLE_OPS, Setup, by_candle, cpu_engine, cuda_engine, open_card};
 use super::talk::Talk;
@@ -52,6 +53,11 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
         }
         _ => None,
     };
+    let (mut power, power_record) = power::open(Path::new("/"), device);
+    differences.add("the power meter", &record.power.source, &power_record.source);
+    differences.refuse(path)?;
+    let max_time_s = record.workload.as_ref().map_or(0.0, |workload| workload.limits.max_time_s);
+    let idle = idle_power(power.as_deref_mut(), &mut record.power, max_time_s, false, talk);
     let card = open_card(device)?;
     let kernels = if record.engine.name == CANDLE_OPS { Kernels::Candle } else { Kernels::Own };
     let engine = card.as_deref().map_or_else(cpu_engine, cuda_engine);
@@ -59,13 +65,11 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     if let Some(index) = device.card() {
         differences.of_card(&record.environment, &here, index, record.power.limit_w.is_some());
     }
-    let (power, power_record) = power::open(Path::new("/"), device);
-    differences.add("the power meter", &record.power.source, &power_record.source);
     differences.refuse(path)?;
     talk.say(format!("continuing {}: {} cases are done", path.display(), folder.done.len()));
     record.status = RunStatus::Running;
     let engine = model.engine(card, kernels)?;
-    Ok(Setup { folder, record, device, engine, power, limit })
+    Ok(Setup { folder, record, device, engine, power, idle, limit })
 }
 
 /// What is measured stands in the folder.

@@ -1,6 +1,7 @@
 //! What one run is of: a model on one device, at one power limit; with its folder and its record.
 
 use super::held_limit::HeldLimit;
+use super::idle::idle_power;
 use super::measure_args::MeasureArgs;
 use super::talk::Talk;
 use super::usage;
@@ -34,6 +35,8 @@ pub struct Setup {
     pub engine: Box<dyn Engine>,
     /// The meter, where there is one.
     pub power: Option<Box<dyn PowerSource>>,
+    /// Power of the device with nothing to do, or why it is not known.
+    pub idle: Result<Watts, String>,
     /// Holds the power limit of a run that is continued; that of a series is held by the series.
     pub limit: Option<HeldLimit>,
 }
@@ -90,6 +93,10 @@ pub fn start(
     let sweep = with_native_levels(sweep, args, &model).for_model(model.about().shape).or_else(usage)?;
     let mut record = new_record(args, engine_threads);
     warn_of_threads(&record.environment, talk);
+    let (mut power, power_record) = power::open(Path::new("/"), part.device);
+    record.power = PowerRecord { limit_w: part.limit.map(|(_, watts)| watts), ..power_record };
+    // Before the card is opened, which keeps its clocks up, and before the ceilings heat it.
+    let idle = idle_power(power.as_deref_mut(), &mut record.power, sweep.limits.max_time_s, false, talk);
     let card = open_card(part.device)?;
     if let Some(card) = &card {
         record.engine = cuda_engine(card);
@@ -98,8 +105,6 @@ pub fn start(
     if kernels == Kernels::Candle {
         record.engine = by_candle(record.engine);
     }
-    let (power, power_record) = power::open(Path::new("/"), part.device);
-    record.power = PowerRecord { limit_w: part.limit.map(|(_, watts)| watts), ..power_record };
     record.model = Some(model_record(model.about())?);
     record.workload = Some(sweep);
     record.overhead = overhead::measure();
@@ -116,7 +121,7 @@ pub fn start(
     if let Some(overhead) = record.overhead {
         talk.say(format!("the measuring loop costs {} a token", overhead.per_token_s));
     }
-    Ok(Setup { folder, record, device: part.device, engine, power, limit: None })
+    Ok(Setup { folder, record, device: part.device, engine, power, idle, limit: None })
 }
 
 /// What a record says of a model.

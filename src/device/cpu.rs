@@ -172,6 +172,13 @@ fn hypervisor(root: &Path, info: &str) -> Option<String> {
     flagged.then(|| named.unwrap_or_else(|| "unnamed".to_string()))
 }
 
+/// Whether the system names `flag` among what the CPU can do, under `root` (`/` but for tests).
+pub(super) fn has_flag(root: &Path, flag: &str) -> bool {
+    let info = read(root.join("proc/cpuinfo")).unwrap_or_default();
+    let flags = info.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.trim() == "flags");
+    flags.is_some_and(|(_, flags)| flags.split_whitespace().any(|word| word == flag))
+}
+
 /// Instruction sets that the kernels look for, of those that this CPU has.
 fn features() -> Vec<String> {
     macro_rules! found {
@@ -203,6 +210,15 @@ mod tests {
         assert!(cpu.threads >= 1 && cpu.cores >= 1 && cpu.cores <= cpu.threads.max(1));
         assert!(default_threads() >= 1);
         assert_eq!(cpu.arch, std::env::consts::ARCH);
+    }
+
+    #[test]
+    fn flags_are_whole_words() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc")).unwrap();
+        std::fs::write(root.path().join("proc/cpuinfo"), "processor\t: 0\nflags\t\t: fpu amx_int8 avx2\n").unwrap();
+        assert!(has_flag(root.path(), "amx_int8") && !has_flag(root.path(), "amx"));
+        assert!(!has_flag(Path::new("/nonexistent"), "fpu"));
     }
 
     #[test]

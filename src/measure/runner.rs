@@ -441,8 +441,8 @@ impl Running<'_, '_> {
             }
         }
         match arithmetic_roof(self.bench.ceilings, &self.key.device, case.quant) {
-            None => absent.push(("achieved_flops_fraction".into(), "ceilings were not measured".into())),
-            Some(roof) => metrics.achieved_flops = metrics.ttft.map(|ttft| Fraction(ops / ttft.median.0 / roof)),
+            Err(why) => absent.push(("achieved_flops_fraction".into(), why)),
+            Ok(roof) => metrics.achieved_flops = metrics.ttft.map(|ttft| Fraction(ops / ttft.median.0 / roof.best)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A power source that plays a script, for tests.
 
 use super::{PowerError, PowerSource, Reading, Sensor};
-use crate::units::{Joules, Seconds};
+use crate::units::{Joules, Seconds, Watts};
 use std::sync::{Arc, Mutex};
 
 /// Plays readings one after the other, then repeats the last; counts how often it was read.
@@ -44,5 +44,61 @@ impl PowerSource for FakePower {
             .cloned()
             .unwrap_or(Ok(Joules(0.0)))
             .map(|energy| vec![Reading { energy: Some(energy), ..Reading::default() }])
+    }
+}
+
+/// A clock that goes on when it is told to, shared with the meter that it was taken from.
+#[derive(Debug, Clone, Default)]
+pub struct FakeTime(Arc<Mutex<f64>>);
+
+impl FakeTime {
+    /// Lets time pass; what time it is then.
+    pub fn pass(&self, by: Seconds) -> Seconds {
+        self.0.lock().map_or(by, |mut now| {
+            *now += by.0;
+            Seconds(*now)
+        })
+    }
+}
+
+/// A device of one zone that draws a power over time, and both counts and reads it.
+#[derive(Debug, Clone)]
+pub struct FakeMeter {
+    time: FakeTime,
+    power: fn(f64) -> f64,
+    last: (f64, f64),
+}
+
+impl FakeMeter {
+    /// A meter of this power, in watts at a time in seconds.
+    pub fn new(power: fn(f64) -> f64) -> Self {
+        Self { time: FakeTime::default(), power, last: (0.0, 0.0) }
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> FakeTime {
+        self.time.clone()
+    }
+}
+
+impl PowerSource for FakeMeter {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn zones(&self) -> Vec<String> {
+        vec!["fake-0".to_string()]
+    }
+
+    fn sensor(&self) -> Sensor {
+        Sensor { method: "fake", update_period: Seconds(0.1), averaging: Seconds(0.0), part_time: false, error: None }
+    }
+
+    fn read(&mut self) -> Result<Vec<Reading>, PowerError> {
+        let now = self.time.pass(Seconds(0.0)).0;
+        let (then, counted) = self.last;
+        self.last = (now, counted + (self.power)((now + then) / 2.0) * (now - then));
+        let (energy, power) = (Some(Joules(self.last.1)), Some(Watts((self.power)(now))));
+        Ok(vec![Reading { energy, power, ..Reading::default() }])
     }
 }

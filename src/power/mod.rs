@@ -1,6 +1,7 @@
 //! (4) Energy: sources that count joules or read watts, and the window that a case's energy is taken over.
 
 pub mod fake;
+pub mod idle;
 pub mod limit;
 pub mod nvml;
 pub mod rapl;
@@ -12,7 +13,7 @@ pub use sensor::Sensor;
 
 use crate::device::DeviceId;
 use crate::record::run::PowerRecord;
-use crate::units::{Bytes, Joules, Seconds, Watts};
+use crate::units::{Bytes, Joules, Watts};
 use std::path::Path;
 use thiserror::Error;
 
@@ -38,6 +39,8 @@ pub struct Reading {
 pub struct DeviceState {
     /// Clock of the multiprocessors.
     pub sm_clock_mhz: Option<f64>,
+    /// Performance state: 0 for the highest clocks, 8 or so at rest.
+    pub performance_state: Option<u32>,
     /// Temperature in degrees Celsius.
     pub temperature_c: Option<f64>,
     /// Why its clock is not at its highest.
@@ -119,21 +122,4 @@ pub fn open(root: &Path, device: DeviceId) -> (Option<Box<dyn PowerSource>>, Pow
             (None, PowerRecord { source: "none".to_string(), reason: Some(reason), ..PowerRecord::default() })
         }
     }
-}
-
-/// The mean power of an idle device: read for `duration` while nothing runs.
-pub fn idle(source: &mut dyn PowerSource, duration: Seconds) -> Result<Watts, PowerError> {
-    let sensor = source.sensor();
-    let step = sensor.poll_interval();
-    let begin = std::time::Instant::now();
-    let mut readings = Vec::new();
-    loop {
-        let at = Seconds(begin.elapsed().as_secs_f64());
-        readings.push((at, source.read()?));
-        if at >= duration {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_secs_f64(step.0));
-    }
-    window::evaluate(&sensor, &readings).map(|window| window.power())
 }

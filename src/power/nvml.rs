@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 const POWER_INSTANT: FieldId = FieldId(186);
 /// States are read this often: they take longer than the counters.
 const STATE_PERIOD: Duration = Duration::from_millis(200);
-/// Polls that the update period is found with, at most, and the time between two.
+/// The update period is looked for this long, whatever a poll costs (on cards whose own processor answers, milliseconds),
+/// with so many polls at most, and the time between two.
+const POLL_TIME: Seconds = Seconds(2.0);
 const POLLS: usize = 1000;
 const POLL_GAP: Duration = Duration::from_millis(1);
 /// Update period of the counters where it does not show.
@@ -90,6 +92,7 @@ impl NvmlPower {
         let card = &self.card;
         self.state = DeviceState {
             sm_clock_mhz: optional(card.clock_info(Clock::SM))?.map(f64::from),
+            performance_state: optional(card.performance_state())?.map(|state| state.as_c()).filter(|p| *p < 16),
             temperature_c: optional(card.temperature(TemperatureSensor::Gpu))?.map(f64::from),
             throttle: optional(card.current_throttle_reasons())?.map(reasons).unwrap_or_default(),
             memory_used: optional(card.memory_info())?.map(|memory| Bytes(memory.used as f64)),
@@ -168,8 +171,12 @@ fn meter(card: &Device<'_>, counts: bool) -> Option<f64> {
 fn update_period(read: &mut dyn FnMut() -> Option<f64>, wait: &mut dyn FnMut() -> Seconds) -> Seconds {
     let (mut last, mut changed) = (None, None);
     let mut gaps: Vec<f64> = Vec::new();
+    let begin = wait();
     for _ in 0..POLLS {
         let now = wait();
+        if now - begin > POLL_TIME {
+            break;
+        }
         let Some(value) = read() else { break };
         if last.is_some_and(|last| last != value)
             && let Some(before) = changed.replace(now)
@@ -258,6 +265,20 @@ mod tests {
         });
         assert!((period.0 - 0.02).abs() < 0.002, "{period}");
         assert_eq!(update_period(&mut || Some(1.0), &mut || Seconds(0.0)), USUAL_PERIOD);
+        // A poll that takes 8 ms: 250 of them, not a thousand, and the period is found all the same.
+        let (time, polls) = (std::cell::Cell::new(0.0), std::cell::Cell::new(0));
+        let period = update_period(
+            &mut || {
+                polls.set(polls.get() + 1);
+                time.set(time.get() + 0.007);
+                Some((time.get() / 0.1f64).floor())
+            },
+            &mut || {
+                time.set(time.get() + 0.001);
+                Seconds(time.get())
+            },
+        );
+        assert!((period.0 - 0.1).abs() < 0.01 && (240..260).contains(&polls.get()), "{period} {}", polls.get());
         assert_eq!(update_period(&mut || None, &mut || Seconds(0.0)), USUAL_PERIOD);
     }
 

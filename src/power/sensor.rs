@@ -31,10 +31,11 @@ impl Sensor {
         Seconds(LEAST_WINDOW.0.max(LEAST_UPDATES * self.update_period.0))
     }
 
-    /// How often to read: twice an update, within 1 and 100 ms (states are wanted twice a second at the least, and
-    /// counters that wrap want a reading within minutes).
+    /// How often to read: twice an update, within 10 and 100 ms. A meter that moves at every read, as one that is asked
+    /// through to the device, is not to be asked a thousand times a second: that would take time of what is measured.
+    /// States are wanted twice a second at the least, and counters that wrap want a reading within minutes.
     pub fn poll_interval(&self) -> Seconds {
-        Seconds((self.update_period.0 / 2.0).clamp(0.001, 0.1))
+        Seconds((self.update_period.0 / 2.0).clamp(0.01, 0.1))
     }
 
     /// What the start of a window still holds of the time before it.
@@ -56,5 +57,25 @@ impl Sensor {
             part_time: self.part_time,
             error: self.error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_that_moves_at_every_read_is_read_a_hundred_times_a_second() {
+        let of = |period| {
+            let sensor = Sensor {
+                method: "test",
+                update_period: Seconds(period),
+                averaging: Seconds(0.0),
+                part_time: false,
+                error: None,
+            };
+            sensor.poll_interval().0
+        };
+        assert_eq!([0.0011, 0.02, 0.1, 1.0].map(of), [0.01, 0.01, 0.05, 0.1]);
     }
 }

@@ -27,7 +27,7 @@ pub mod traffic;
 pub mod whole;
 
 pub use case_row::{CaseKey, CaseRow};
-pub use ceiling::{Ceiling, CeilingKind};
+pub use ceiling::{Bound, Ceiling, CeilingKind};
 pub use drift::{BaselineRecord, DriftSet, DriftTest, DriftWindow};
 pub use environment::Environment;
 pub use folder::RunFolder;

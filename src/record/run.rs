@@ -147,12 +147,30 @@ pub struct PowerRecord {
     /// What is known of the sensor.
     #[serde(default)]
     pub sensor: Option<SensorRecord>,
-    /// Power of the device before the run, with nothing to do; absent where it was not waited for.
+    /// Power of the device before the run, with nothing to do; absent where it was not waited for or did not settle.
     #[serde(default)]
     pub idle_w: Option<Watts>,
+    /// How that was read, or why it is absent although it was waited for.
+    #[serde(default)]
+    pub idle: Option<IdleRecord>,
     /// The power limit that was set for this run (`--power-limit`); absent where the card kept its own.
     #[serde(default)]
     pub limit_w: Option<Watts>,
+}
+
+/// How the idle power was read.
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
+pub struct IdleRecord {
+    /// How long it took: ten seconds of a device at rest, and what came before them.
+    pub waited_s: Seconds,
+    /// Performance state of the device then: 0 for the highest clocks; absent where it has none.
+    #[serde(default)]
+    pub performance_state: Option<u32>,
+    /// This program held the card by then, which keeps the clocks of many cards up: a waiting server does so too.
+    pub card_open: bool,
+    /// Why there is no figure.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// A power sensor.

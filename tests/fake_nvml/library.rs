@@ -350,6 +350,14 @@ pub unsafe extern "C" fn nvmlDeviceGetMaxClockInfo(handle: *mut c_void, _kind: c
 pub unsafe extern "C" fn nvmlDeviceGetClockInfo(handle: *mut c_void, _kind: c_uint, out: *mut c_uint) -> c_uint {
     call!(handle, card => if card.capability == (0, 0) { NOT_SUPPORTED } else { unsafe { put(out, 2000) } })
 }
+/// The highest clocks under load, P8 at rest.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPerformanceState(handle: *mut c_void, out: *mut c_uint) -> c_uint {
+    call!(handle, card => match card.capability {
+        (0, 0) => NOT_SUPPORTED,
+        _ => unsafe { put(out, if (card.power)(now()) < 50.0 { 8 } else { 0 }) },
+    })
+}
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetTemperature(handle: *mut c_void, _sensor: c_uint, out: *mut c_uint) -> c_uint {
     call!(handle, card => if card.capability == (0, 0) { NOT_SUPPORTED } else { unsafe { put(out, 61) } })

@@ -3,8 +3,8 @@
 use super::record::record;
 use sizewell::record::metric::Count;
 use sizewell::record::{
-    CaseKey, CaseRow, Ceiling, CeilingKind, Distribution, Estimate, FailureKind, Metrics, Outcome, Run, RunStatus,
-    StopReason,
+    Bound, CaseKey, CaseRow, Ceiling, CeilingKind, Distribution, Estimate, FailureKind, Metrics, Outcome, Run,
+    RunStatus, StopReason,
 };
 use sizewell::units::{Bytes, Fraction, RequestsPerSecond, Seconds, TokensPerSecond};
 use sizewell::workload::{Case, Quant};
@@ -74,6 +74,7 @@ fn ceiling(kind: CeilingKind, best: f64) -> Ceiling {
         median: best * 0.95,
         samples: vec![best; 5],
         how: "made up".into(),
+        bound: Bound::Roof,
     }
 }
 

@@ -3,9 +3,11 @@
 
 use super::team;
 use super::{MIN_SAMPLES, Settings, repeat};
-use crate::record::{Ceiling, CeilingKind};
+use crate::device::cpu::has_flag;
+use crate::record::{Bound, Ceiling, CeilingKind};
 use half::f16;
 use std::hint::black_box;
+use std::path::Path;
 use std::time::Instant;
 
 /// Side of the matrices: large enough that the product is bound by arithmetic.
@@ -99,10 +101,26 @@ pub fn dots(settings: &Settings) -> Vec<Ceiling> {
                 samples.len() < MIN_SAMPLES || start.elapsed() < settings.time_each
             },
         );
-        let how = format!("{}, operands in the first-level cache", kernel.how);
-        ceilings.extend(Ceiling::from_samples(kernel.kind, settings.threads, samples, how));
+        let (bound, why) = bound(&kernel, &|flag| has_flag(Path::new("/"), flag));
+        let how = format!("{}, operands in the first-level cache{why}", kernel.how);
+        let ceiling = Ceiling::from_samples(kernel.kind, settings.threads, samples, how);
+        ceilings.extend(ceiling.map(|ceiling| Ceiling { bound, ..ceiling }));
     }
     ceilings
+}
+
+/// Whether the CPU can do more than a kernel asks of it, and with what.
+fn bound(kernel: &DotKernel, has_flag: &dyn Fn(&str) -> bool) -> (Bound, &'static str) {
+    let matrices = match kernel.kind {
+        CeilingKind::DotInt8 => has_flag("amx_int8"),
+        CeilingKind::DotBf16 => has_flag("amx_bf16"),
+        _ => false,
+    };
+    match (matrices, kernel.how) {
+        (true, _) => (Bound::Lower, "; the CPU's matrix units (AMX) are not used"),
+        (_, PORTABLE) => (Bound::Lower, "; what instructions the CPU has for it are not used"),
+        _ => (Bound::Roof, ""),
+    }
 }
 
 fn kernels() -> Vec<DotKernel> {
@@ -116,12 +134,15 @@ fn kernels() -> Vec<DotKernel> {
     }
 }
 
+/// How [`portable`] does it.
+const PORTABLE: &str = "portable loop";
+
 /// Plain loops, for CPUs whose instructions are not written here.
 fn portable() -> DotKernel {
     DotKernel {
         kind: CeilingKind::DotInt8,
         ops_per_byte: 2.0,
-        how: "portable loop",
+        how: PORTABLE,
         run: |a, b| {
             let mut sums = [0i32; 16];
             for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
@@ -262,5 +283,24 @@ mod x86 {
             });
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_with_matrix_units_can_do_more_than_its_vectors() {
+        let of = |kind, how, flags: &[&str]| {
+            let kernel = DotKernel { kind, ops_per_byte: 2.0, how, run: |_, _| () };
+            bound(&kernel, &|flag| flags.contains(&flag)).0
+        };
+        let amx = ["amx_bf16", "amx_tile", "amx_int8"];
+        assert_eq!(of(CeilingKind::DotInt8, "AVX-512 VNNI", &amx), Bound::Lower);
+        assert_eq!(of(CeilingKind::DotBf16, "AVX-512 BF16", &amx), Bound::Lower);
+        assert_eq!(of(CeilingKind::FmaF32, "AVX-512 multiply-add", &amx), Bound::Roof);
+        assert_eq!(of(CeilingKind::DotInt8, "AVX-512 VNNI", &["avx512_vnni"]), Bound::Roof);
+        assert_eq!(of(CeilingKind::DotInt8, PORTABLE, &[]), Bound::Lower);
     }
 }

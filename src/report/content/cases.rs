@@ -116,6 +116,10 @@ fn case_notes(run: &Run) -> Vec<String> {
     if let Some(why) = absent("achieved_bandwidth_fraction").filter(|_| task_of(run) == Task::Generate) {
         note(format!("of read roof: absent where {why}"));
     }
+    // That nothing was measured is plain from the missing table of ceilings.
+    if let Some(why) = absent("achieved_flops_fraction").filter(|_| !run.record.ceilings.is_empty()) {
+        note(format!("of compute roof: absent ({why})"));
+    }
     let what = match task_of(run) {
         Task::Generate => "tokens are prompt + generated; TTFT is of the whole batch",
         Task::Embed | Task::ClassifyImage => "time is of the whole batch, from the inputs to the results on the host",

@@ -1,6 +1,6 @@
 //! Where the numbers come from: ceilings of the machine, environment, versions.
 
-use crate::record::{Run, RunRecord};
+use crate::record::{Bound, Run, RunRecord};
 use crate::report::table::Table;
 use crate::units::Quantity;
 
@@ -13,12 +13,15 @@ pub fn ceilings(record: &RunRecord) -> Table {
             ceiling.device.clone(),
             ceiling.kind.label().to_string(),
             ceiling.threads.to_string(),
-            ceiling.kind.human(ceiling.best),
-            ceiling.kind.human(ceiling.median),
+            ceiling.human(ceiling.best),
+            ceiling.human(ceiling.median),
             ceiling.how.clone(),
         ]);
     }
     table.notes.extend(record.ceilings_absent.iter().map(|why| format!("absent: {why}")));
+    if record.ceilings.iter().any(|ceiling| ceiling.bound == Bound::Lower) {
+        table.notes.push("at least: the device can do more, and no share of such a figure is given".to_string());
+    }
     table.notes.push("Shares of a roof are shares of the best sample, as STREAM reports it".to_string());
     table
 }
@@ -76,7 +79,14 @@ pub fn environment(run: &Run) -> Table {
         line("power sensor", if sensor.part_time { format!("{period}, part-time") } else { period });
     }
     if let Some(idle) = power.idle_w {
-        line("idle power", idle.human());
+        let how = power.idle.as_ref().map_or(String::new(), |idle| {
+            let state = idle.performance_state.map_or(String::new(), |state| format!(", in P{state}"));
+            let open = if idle.card_open { ", with the card open" } else { "" };
+            format!("{state}{open}, after {}", idle.waited_s)
+        });
+        line("idle power", format!("{}{how}", idle.human()));
+    } else if let Some(why) = power.idle.as_ref().and_then(|idle| idle.reason.clone()) {
+        line("idle power", why);
     }
     if let Some(overhead) = record.overhead {
         line(

@@ -2,8 +2,8 @@
 
 use super::Plot;
 use super::canvas::{self, GRID, INK, LEGEND_WIDTH, WIDTH, log_ticks, text, tick};
-use crate::record::ceiling::roof;
-use crate::record::{CeilingKind, Outcome, Run};
+use crate::record::ceiling::{highest, roof};
+use crate::record::{Bound, Ceiling, CeilingKind, Outcome, Run};
 use crate::report::table::Table;
 use crate::workload::Case;
 use plotters::prelude::*;
@@ -25,14 +25,23 @@ struct Spot {
     rate: f64,
 }
 
+/// What stands beside a line: one that the device can go beyond says so.
+fn label(roof: &Ceiling) -> String {
+    match roof.bound {
+        Bound::Roof => roof.kind.label().to_string(),
+        Bound::Lower => format!("{}, at least", roof.kind.label()),
+    }
+}
+
 /// The roofline; `None` without ceilings or cases.
 pub fn plot(run: &Run) -> Option<Plot> {
     let shape = &run.record.model.as_ref()?.shape;
-    let bandwidth = roof(&run.record.ceilings, &run.record.engine.device, CeilingKind::ReadBandwidth)?;
+    let (ceilings, device) = (&run.record.ceilings, &run.record.engine.device);
+    let bandwidth = roof(ceilings, device, CeilingKind::ReadBandwidth)?;
     use CeilingKind::*;
-    let roofs: Vec<(CeilingKind, f64)> = [GemmF32, GemmF16, GemmBf16, FmaF32, DotBf16, DotInt8]
+    let roofs: Vec<&Ceiling> = [GemmF32, GemmF16, GemmBf16, TensorF16, TensorBf16, FmaF32, DotBf16, DotInt8]
         .into_iter()
-        .filter_map(|kind| Some((kind, roof(&run.record.ceilings, &run.record.engine.device, kind)?)))
+        .filter_map(|kind| highest(ceilings, device, kind))
         .collect();
     let mut names: Vec<String> = Vec::new();
     let mut spots = Vec::new();
@@ -54,7 +63,7 @@ pub fn plot(run: &Run) -> Option<Plot> {
             spots.push(Spot { case, series, intensity: ops / bytes, rate: ops / seconds });
         }
     }
-    let highest = roofs.iter().map(|(_, rate)| *rate).max_by(f64::total_cmp)?;
+    let highest = roofs.iter().map(|roof| roof.best).max_by(f64::total_cmp)?;
     let (x_low, x_high) = canvas::range(spots.iter().map(|s| s.intensity), false)?;
     let (y_low, y_high) = canvas::range(spots.iter().map(|s| s.rate).chain([highest]), false)?;
     let title = "Roofline of this machine, with each case".to_string();
@@ -64,7 +73,7 @@ pub fn plot(run: &Run) -> Option<Plot> {
         CeilingKind::ReadBandwidth.human(bandwidth),
         roofs
             .iter()
-            .map(|(kind, rate)| format!("{} ({})", kind.label(), kind.human(*rate)))
+            .map(|roof| format!("{} ({})", roof.kind.label(), roof.human(roof.best)))
             .collect::<Vec<_>>()
             .join(", ")
     );
@@ -92,15 +101,16 @@ pub fn plot(run: &Run) -> Option<Plot> {
             let line = vec![(x(start), y(start * bandwidth)), (x(end), y(end * bandwidth))];
             area.draw(&PathElement::new(line, BLACK.stroke_width(2)))?;
         }
-        let mut labels: Vec<i32> = Vec::new();
-        for (kind, rate) in &roofs {
+        let mut labels: Vec<(i32, i32)> = Vec::new();
+        for roof in &roofs {
+            let (rate, label) = (roof.best, label(roof));
             let start = (rate / bandwidth).clamp(x_low, x_high);
-            area.draw(&PathElement::new(vec![(x(start), y(*rate)), (RIGHT, y(*rate))], BLACK.stroke_width(1)))?;
+            area.draw(&PathElement::new(vec![(x(start), y(rate)), (RIGHT, y(rate))], BLACK.stroke_width(1)))?;
             let style = text(12, INK).pos(Pos::new(HPos::Right, VPos::Bottom));
             // Beside the one that it would cover.
-            let beside = labels.iter().filter(|label| (**label - y(*rate)).abs() < 14).count() as i32;
-            labels.push(y(*rate));
-            area.draw(&Text::new(kind.label().to_string(), (RIGHT - 4 - 90 * beside, y(*rate) - 3), style))?;
+            let beside: i32 = labels.iter().filter(|(at, _)| (at - y(rate)).abs() < 14).map(|(_, width)| width).sum();
+            labels.push((y(rate), 90.max(8 * label.len() as i32)));
+            area.draw(&Text::new(label, (RIGHT - 4 - beside, y(rate) - 3), style))?;
         }
         for spot in &spots {
             canvas::mark(area, spot.series, (x(spot.intensity), y(spot.rate)))?;

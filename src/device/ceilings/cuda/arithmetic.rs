@@ -2,14 +2,13 @@
 
 use super::{Bench, THREADS, check, mix};
 use crate::device::cuda::{Arg, Buffer, CudaError, Kernel};
-use crate::record::CeilingKind;
+use crate::record::{Bound, CeilingKind};
 use half::{bf16, f16};
 
 /// As in `kernels/fma.cu`.
 const CHAINS: u32 = 16;
 const STEPS: u32 = 16;
-/// Rounds of a timed launch, at most, and of one that is checked step by step.
-const MOST_ROUNDS: u32 = 2000;
+/// Rounds of a launch that is checked step by step.
 const CHECKED_ROUNDS: u32 = 2;
 
 /// A format: how its kernel is called, what it computes, and what the host says to that.
@@ -85,10 +84,10 @@ fn rate(bench: &mut Bench<'_>, format: &Format) -> Result<(), CudaError> {
         // SAFETY: the output has a word for each thread.
         unsafe { kernel.launch(card, (blocks, 1, 1), THREADS, 0, &args) }
     };
-    let rounds = bench.rounds(MOST_ROUNDS, || launch(1))?;
-    let times = bench.samples(&mut |_| launch(rounds))?;
-    let work = threads as f64 * (CHAINS * STEPS) as f64 * rounds as f64 * 2.0 * format.each;
-    bench.keep_rate(format.kind, work, &times, format!("{CHAINS} independent chains a thread"));
+    let slope = bench.slope(&mut |rounds| launch(rounds))?;
+    let work = threads as f64 * (CHAINS * STEPS) as f64 * 2.0 * format.each;
+    let how = format!("{CHAINS} independent chains a thread, {}", slope.how());
+    bench.keep_rate(format.kind, Bound::Roof, work, &slope.each, how);
     Ok(())
 }
 

@@ -1,25 +1,34 @@
 //! Bandwidth of the card's memory and of its second-level cache.
 
-use super::{Bench, THREADS, check, random_word};
+use super::{Bench, PART_OF_L2, THREADS, check, random_word};
 use crate::device::ceilings::describe_bytes;
 use crate::device::cuda::{Arg, Buffer, CudaError};
-use crate::record::CeilingKind;
+use crate::device::memory;
+use crate::record::{Bound, CeilingKind};
 use rayon::prelude::*;
 
-/// Bytes of one array: many times the second-level cache, and long enough to hide the start of a kernel.
-const ARRAY_BYTES: f64 = 1e9;
+/// An array takes this part of the card's memory: as long as memory and bandwidth grow together, a pass takes half a
+/// millisecond or more, beside which the start and the end of a kernel are half a hundredth.
+const PART_OF_MEMORY: f64 = 40.0;
+/// And this part of what the host has free at most: results are checked there.
+const PART_OF_HOST: f64 = 8.0;
 /// Arrays that must fit besides what else the card holds: two that take turns, and three of triad.
 const ARRAYS: f64 = 4.0;
-/// Rounds over the cache in one launch, at most.
-const MOST_L2_ROUNDS: u32 = 64;
+/// Caches of chips that have them in two halves are larger than this (A30: 24 MiB), those in one piece and smaller
+/// chips' are not (A10G: 6 MiB); of larger ones in one piece (L4: 48 MiB) a quarter is as good.
+const LEAST_L2_OF_HALVES: usize = 16 << 20;
 
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
     let card = bench.card;
     let free = card.memory()?.0.0;
     let least = 4.0 * card.facts.l2_bytes as f64;
-    let bytes = ARRAY_BYTES.max(least).min(free / ARRAYS / 2.0) as usize / 4096 * 4096;
+    let host = memory::available().0 / PART_OF_HOST;
+    let bytes = (card.facts.memory.0 / PART_OF_MEMORY).max(least).min(free / ARRAYS / 2.0).min(host);
+    let bytes = bytes as usize / 4096 * 4096;
     if (bytes as f64) < 2.0 * card.facts.l2_bytes as f64 {
-        return Err(CudaError::Unsupported("too little memory is free for arrays of twice the cache".to_string()));
+        return Err(CudaError::Unsupported(
+            "too little memory is free, on the card or the host, for arrays of twice the cache".to_string(),
+        ));
     }
     let mut arrays = [random(bench, bytes, 1)?, random(bench, bytes, 2)?, card.alloc(bytes)?];
     let how = format!("arrays of {} that take turns, random data", describe_bytes(bytes));
@@ -66,7 +75,7 @@ fn read(bench: &mut Bench<'_>, arrays: &[Buffer; 3], how: &str) -> Result<(), Cu
         let got = xor_of(&out.download::<u32>(blocks as usize)?);
         check(got == xor_of_random(bytes, which as u32 + 1), || "the checksum of what was read".to_string())?;
     }
-    bench.keep_rate(CeilingKind::ReadBandwidth, bytes as f64, &times, how.to_string());
+    bench.keep_rate(CeilingKind::ReadBandwidth, Bound::Roof, bytes as f64, &times, how.to_string());
     Ok(())
 }
 
@@ -85,7 +94,13 @@ fn copy(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<()
     let seed = if words.first() == Some(&random_word(0, 1)) { 1 } else { 2 };
     let same = words.par_iter().enumerate().all(|(at, word)| *word == random_word(at as u64, seed));
     check(same, || "what was copied".to_string())?;
-    bench.keep_rate(CeilingKind::CopyBandwidth, 2.0 * bytes as f64, &times, format!("{how}, read + written"));
+    bench.keep_rate(
+        CeilingKind::CopyBandwidth,
+        Bound::Roof,
+        2.0 * bytes as f64,
+        &times,
+        format!("{how}, read + written"),
+    );
     Ok(())
 }
 
@@ -104,7 +119,7 @@ fn write(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(
     let expected = |at: usize| (at as u32).wrapping_mul(0x9e37_79b1).wrapping_add(SEED);
     let same = words.par_iter().enumerate().all(|(at, word)| *word == expected(at));
     check(same, || "what was written".to_string())?;
-    bench.keep_rate(CeilingKind::WriteBandwidth, bytes as f64, &times, how.to_string());
+    bench.keep_rate(CeilingKind::WriteBandwidth, Bound::Roof, bytes as f64, &times, how.to_string());
     Ok(())
 }
 
@@ -136,14 +151,14 @@ fn triad(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(
     let same = a.par_iter().zip(b.par_iter().zip(&c)).all(|(a, (b, c))| *a == SCALE.mul_add(*c, *b));
     check(same, || "the sums of triad".to_string())?;
     let how = format!("{}, read + written", how.replace(" that take turns, random data", ""));
-    bench.keep_rate(CeilingKind::TriadBandwidth, 3.0 * bytes as f64, &times, how);
+    bench.keep_rate(CeilingKind::TriadBandwidth, Bound::Roof, 3.0 * bytes as f64, &times, how);
     Ok(())
 }
 
-/// The second-level cache: half of it, so that all of it stays there.
+/// The second-level cache, by a set that stays there.
 fn l2(bench: &mut Bench<'_>) -> Result<(), CudaError> {
     let (card, blocks) = (bench.card, bench.blocks());
-    let bytes = card.facts.l2_bytes / 2 / 4096 * 4096;
+    let bytes = l2_set(card.facts.l2_bytes) / 4096 * 4096;
     if bytes == 0 {
         bench.measured.absent.push(format!("{}: the card does not say its size", CeilingKind::L2Bandwidth.label()));
         return Ok(());
@@ -157,11 +172,28 @@ fn l2(bench: &mut Bench<'_>) -> Result<(), CudaError> {
         unsafe { kernel.launch(card, (blocks, 1, 1), THREADS, 0, &args) }
     };
     // An odd number of rounds leaves the checksum of one.
-    let rounds = bench.rounds(MOST_L2_ROUNDS, || launch(1))? | 1;
-    let times = bench.samples(&mut |_| launch(rounds))?;
+    let slope = bench.slope(&mut |rounds| launch(rounds))?;
     let got = xor_of(&out.download::<u32>(blocks as usize)?);
     check(got == xor_of_random(bytes, 3), || "the checksum of what the cache gave".to_string())?;
-    let how = format!("{} read {rounds} times", describe_bytes(bytes));
-    bench.keep_rate(CeilingKind::L2Bandwidth, bytes as f64 * rounds as f64, &times, how);
+    let how = format!("{} read again and again, {}", describe_bytes(bytes), slope.how());
+    bench.keep_rate(CeilingKind::L2Bandwidth, Bound::Roof, bytes as f64, &slope.each, how);
     Ok(())
+}
+
+/// Bytes of a set that stays in a second-level cache of `l2` bytes. Small caches are in one piece; a quarter of one
+/// would leave most threads of a chip without anything to load.
+fn l2_set(l2: usize) -> usize {
+    if l2 < LEAST_L2_OF_HALVES { l2 / 2 } else { l2 / PART_OF_L2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::l2_set;
+
+    #[test]
+    fn a_set_stays_in_the_half_that_is_near() {
+        let mib = 1 << 20;
+        // H100 and A100 have two halves, A10G and T4 one piece.
+        assert_eq!([50, 40, 6, 4].map(|l2| l2_set(l2 * mib)), [50 * mib / 4, 10 * mib, 3 * mib, 2 * mib]);
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Bench, check, random_word};
 use crate::device::ceilings::describe_bytes;
 use crate::device::cuda::{CudaError, Pinned};
-use crate::record::CeilingKind;
+use crate::record::{Bound, CeilingKind};
 use crate::units::Seconds;
 use std::time::Instant;
 
@@ -21,11 +21,11 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
     }
     let how = format!("copies of {}", describe_bytes(bytes));
     let times = bench.samples(&mut |_| pinned[0].send(card.stream(), &mut there))?;
-    bench.keep_rate(CeilingKind::ToDevicePinned, bytes as f64, &times, how.clone());
+    bench.keep_rate(CeilingKind::ToDevicePinned, Bound::Roof, bytes as f64, &times, how.clone());
     let times = bench.samples(&mut |_| pinned[1].receive(card.stream(), &there))?;
     card.synchronize()?;
     check(pinned[0].words() == pinned[1].words(), || "what was copied there and back".to_string())?;
-    bench.keep_rate(CeilingKind::FromDevicePinned, bytes as f64, &times, how.clone());
+    bench.keep_rate(CeilingKind::FromDevicePinned, Bound::Roof, bytes as f64, &times, how.clone());
     both_ways(bench, &mut pinned, &mut there, &mut back, &how)?;
     pageable(bench, &pinned[0], &mut there, &how)
 }
@@ -54,7 +54,7 @@ fn both_ways(
             samples.push(2.0 * there.len() as f64 / start.elapsed().as_secs_f64());
         }
     }
-    bench.keep(CeilingKind::BothWaysPinned, samples, format!("{how} on two streams, both counted"));
+    bench.keep(CeilingKind::BothWaysPinned, Bound::Roof, samples, format!("{how} on two streams, both counted"));
     Ok(())
 }
 
@@ -79,10 +79,10 @@ fn pageable(
         Ok::<_, CudaError>(times)
     };
     let times = timed(bench, &mut || there.upload(&host))?;
-    bench.keep_rate(CeilingKind::ToDevicePageable, bytes, &times, how.to_string());
+    bench.keep_rate(CeilingKind::ToDevicePageable, Bound::Roof, bytes, &times, how.to_string());
     host.fill(0);
     let times = timed(bench, &mut || there.download_into(0, &mut host))?;
     check(host == source.words(), || "what was copied to ordinary memory".to_string())?;
-    bench.keep_rate(CeilingKind::FromDevicePageable, bytes, &times, how.to_string());
+    bench.keep_rate(CeilingKind::FromDevicePageable, Bound::Roof, bytes, &times, how.to_string());
     Ok(())
 }

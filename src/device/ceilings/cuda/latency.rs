@@ -1,10 +1,10 @@
 //! Latency of a load and of a launch.
 
-use super::{Bench, check};
+use super::{Bench, PART_OF_L2, check};
 use crate::device::ceilings::describe_bytes;
 use crate::device::ceilings::latency::ring;
 use crate::device::cuda::{Arg, CudaError};
-use crate::record::CeilingKind;
+use crate::record::{Bound, CeilingKind};
 
 /// Words from one link of the chain to the next: a line of the cache.
 const LINK_WORDS: usize = 32;
@@ -18,10 +18,9 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
     launches(bench)?;
     let l2 = bench.card.facts.l2_bytes;
     let free = bench.card.memory()?.0.0 as usize;
-    let memory = MEMORY_BYTES.max(4 * l2).min(free / 2);
+    let memory = MEMORY_BYTES.max(4 * l2).min(free / 8);
     if l2 > 0 {
-        // A quarter stays in the part of the cache that is near, where the chip has two.
-        chase(bench, CeilingKind::L2Latency, l2 / 4)?;
+        chase(bench, CeilingKind::L2Latency, l2 / PART_OF_L2)?;
     }
     chase(bench, CeilingKind::MemoryLatency, memory)
 }
@@ -55,7 +54,7 @@ fn chase(bench: &mut Bench<'_>, kind: CeilingKind, bytes: usize) -> Result<(), C
     let got = last.download::<u32>(1)?;
     check(got == [(end * LINK_WORDS) as u32], || "where the chain of loads ended".to_string())?;
     samples.retain(|time| *time > 0.0);
-    bench.keep(kind, samples, format!("dependent loads in random order over {}", describe_bytes(bytes)));
+    bench.keep(kind, Bound::Roof, samples, format!("dependent loads in random order over {}", describe_bytes(bytes)));
     Ok(())
 }
 
@@ -66,6 +65,6 @@ fn launches(bench: &mut Bench<'_>) -> Result<(), CudaError> {
     // SAFETY: the kernel has no arguments.
     let times = bench.samples(&mut |_| unsafe { kernel.launch(card, (1, 1, 1), 1, 0, &[]) })?;
     let samples = times.iter().map(|time| time.0).collect();
-    bench.keep(CeilingKind::LaunchTime, samples, "empty kernels, one after the other".to_string());
+    bench.keep(CeilingKind::LaunchTime, Bound::Roof, samples, "empty kernels, one after the other".to_string());
     Ok(())
 }

@@ -7,21 +7,27 @@ mod copies;
 pub mod gemm;
 mod gemv;
 mod latency;
+mod slope;
 mod tensor;
 
 use crate::device::cuda::{Card, CudaError};
-use crate::record::{Ceiling, CeilingKind};
+use crate::record::{Bound, Ceiling, CeilingKind};
 use crate::units::Seconds;
+use slope::Slope;
 use std::time::{Duration, Instant};
 
 /// Fewest samples of a ceiling, whatever the time.
 const MIN_SAMPLES: usize = 5;
-/// A launch that is timed should take this long at least: events count in steps of about half a microsecond.
+/// What is timed should take this long at least: events count in steps of about half a microsecond.
 const LEAST_TIMED: Seconds = Seconds(0.002);
 /// Threads of a block, in most kernels.
 const THREADS: u32 = 256;
 /// Blocks that fill a multiprocessor with such blocks.
 const BLOCKS_EACH: u32 = 8;
+/// A set in the second-level cache is this part of it. Large chips have their cache in two halves, and a line that is
+/// read from both sides comes to be in both: what they hold at once of such lines is half of their size, and a set of
+/// that size would be evicted by whatever else there is. A quarter stays.
+const PART_OF_L2: usize = 4;
 
 /// What was measured, and what was not, with the reason.
 #[derive(Debug, Default)]
@@ -77,8 +83,8 @@ impl Bench<'_> {
         self.card.facts.multiprocessors * BLOCKS_EACH
     }
 
-    /// Times `launch`, which is told which launch it is, until the time is up; seconds of one launch. The first sample
-    /// does not count, and says how many launches make a sample long enough for the card's clock.
+    /// Times `launch`, which is told which launch it is, until the time is up; seconds of one launch. What comes before
+    /// the clocks are warm does not count, and says how many launches make a sample long enough for the card's clock.
     fn samples(&self, launch: &mut dyn FnMut(usize) -> Result<(), CudaError>) -> Result<Vec<Seconds>, CudaError> {
         let mut number = 0;
         let mut timed = |launches: usize| {
@@ -91,8 +97,13 @@ impl Bench<'_> {
             })
         };
         timed(1)?;
-        let once = timed(1)?;
-        let launches = (LEAST_TIMED.0 / once.0.max(1e-7)).ceil().clamp(1.0, 2000.0) as usize;
+        let begin = Instant::now();
+        let launches = loop {
+            let once = timed(1)?;
+            if begin.elapsed() >= self.warm() {
+                break (LEAST_TIMED.0 / once.0.max(1e-7)).ceil().clamp(1.0, 2000.0) as usize;
+            }
+        };
         let begin = Instant::now();
         let mut samples = Vec::new();
         while samples.len() < MIN_SAMPLES || begin.elapsed() < self.time_each {
@@ -101,23 +112,29 @@ impl Bench<'_> {
         Ok(samples)
     }
 
-    /// How many rounds a launch should do to be timed well, given one that does a single round; at most `most`.
-    fn rounds(&self, most: u32, once: impl FnOnce() -> Result<(), CudaError>) -> Result<u32, CudaError> {
-        let time = self.card.time(once)?;
-        Ok((LEAST_TIMED.0 / time.0.max(1e-7)).ceil().clamp(1.0, most as f64) as u32)
+    /// How long a kernel runs before it is timed.
+    fn warm(&self) -> Duration {
+        Duration::from_secs_f64(slope::WARM.0).min(self.time_each)
+    }
+
+    /// Times a kernel that does its work in rounds; `launch` is told how many, always an odd number.
+    fn slope(&self, launch: &mut dyn FnMut(u32) -> Result<(), CudaError>) -> Result<Slope, CudaError> {
+        slope::measure(Seconds(self.time_each.as_secs_f64()), &mut |rounds| self.card.time(|| launch(rounds)))
     }
 
     /// Keeps a ceiling: `work` bytes or operations in each of `times`.
-    fn keep_rate(&mut self, kind: CeilingKind, work: f64, times: &[Seconds], how: String) {
-        self.keep(kind, times.iter().map(|time| work / time.0).collect(), how);
+    fn keep_rate(&mut self, kind: CeilingKind, bound: Bound, work: f64, times: &[Seconds], how: String) {
+        self.keep(kind, bound, times.iter().map(|time| work / time.0).collect(), how);
     }
 
     /// Keeps a ceiling of `samples`.
-    fn keep(&mut self, kind: CeilingKind, samples: Vec<f64>, how: String) {
+    fn keep(&mut self, kind: CeilingKind, bound: Bound, samples: Vec<f64>, how: String) {
         let threads = (self.blocks() * THREADS) as usize;
-        let ceiling = Ceiling::from_samples(kind, threads, samples, how);
         let device = format!("cuda:{}", self.card.facts.index);
-        self.measured.ceilings.extend(ceiling.map(|ceiling| Ceiling { device, ..ceiling }));
+        match Ceiling::from_samples(kind, threads, samples, how) {
+            Some(ceiling) => self.measured.ceilings.push(Ceiling { device, bound, ..ceiling }),
+            None => self.measured.absent.push(format!("{}: no sample of it was longer than nothing", kind.label())),
+        }
     }
 
     /// Runs one step of several; what an older card cannot do is absent, and the rest goes on.

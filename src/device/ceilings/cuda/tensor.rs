@@ -3,11 +3,9 @@
 
 use super::{Bench, THREADS, check, mix};
 use crate::device::cuda::{Arg, CudaError};
-use crate::record::CeilingKind;
+use crate::record::{Bound, CeilingKind};
 use half::{bf16, f16};
 
-/// Rounds of a timed launch, at most.
-const MOST_ROUNDS: u32 = 4000;
 /// The one compute capability that has `wgmma`.
 const HOPPER: (u32, u32) = (9, 0);
 
@@ -75,9 +73,19 @@ const NUMBERS: [Number; 6] = [
     },
 ];
 
+/// How a product is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By one warp, which waits for it. Consumer chips of the Blackwell generation (12.x) still have no other way.
+    Mma,
+    /// By four warps of a Hopper chip, which go on meanwhile.
+    Wgmma,
+}
+
 /// How a source file lays out operands and sums: the operands of `groups` groups of warps, each `slices` slices of
 /// `rows` rows of A, then as many of `columns` columns of B, each of `words` words along k; the same for every block.
 struct Layout {
+    way: Way,
     source: &'static str,
     how: &'static str,
     blocks_each: u32,
@@ -90,6 +98,7 @@ struct Layout {
 }
 
 const MMA: Layout = Layout {
+    way: Way::Mma,
     source: "tensor",
     how: "mma.sync on operands in registers",
     blocks_each: 2,
@@ -101,6 +110,7 @@ const MMA: Layout = Layout {
     words: 8,
 };
 const WGMMA: Layout = Layout {
+    way: Way::Wgmma,
     source: "wgmma",
     how: "wgmma on operands in shared memory",
     blocks_each: 1,
@@ -132,6 +142,21 @@ impl Layout {
             operand(a * each + k) * operand(b * each + k)
         };
         (0..self.slices).flat_map(|slice| (0..self.words * each).map(move |k| product(slice, k))).sum()
+    }
+}
+
+/// Whether a chip reaches its full rate in this way, and what to say where it does not.
+fn bound(way: Way, kind: CeilingKind, (major, minor): (u32, u32)) -> (Bound, String) {
+    let lower = |why: &str| (Bound::Lower, format!("; {why} on compute capability {major}.{minor}"));
+    let narrow = matches!(kind, CeilingKind::TensorFp8 | CeilingKind::TensorInt4);
+    match (way, major) {
+        (Way::Mma, 9..) if kind == CeilingKind::TensorInt4 => lower("made of other products"),
+        (Way::Mma, 9) if narrow => lower("made of other products, not the full rate"),
+        (Way::Mma, 9) => lower("not the full rate, which takes wgmma,"),
+        (Way::Mma, 10 | 11) => lower("not the full rate, which takes tcgen05,"),
+        (Way::Mma, 12) if narrow => lower("half of the rate of products that scale blocks,"),
+        (Way::Mma, 13..) => lower("nothing is known of the full rate"),
+        (Way::Mma | Way::Wgmma, _) => (Bound::Roof, String::new()),
     }
 }
 
@@ -178,10 +203,11 @@ fn rate(bench: &mut Bench<'_>, number: &Number, layout: &Layout, name: &str) -> 
     };
     launch(1)?;
     verify(number, layout, &out.download::<u32>(sums)?, name)?;
-    let rounds = bench.rounds(MOST_ROUNDS, || launch(1))?;
-    let times = bench.samples(&mut |_| launch(rounds))?;
-    let work = sums as f64 * (2 * layout.slices * layout.words * each) as f64 * rounds as f64;
-    bench.keep_rate(number.kind, work, &times, layout.how.to_string());
+    let slope = bench.slope(&mut |rounds| launch(rounds))?;
+    let work = sums as f64 * (2 * layout.slices * layout.words * each) as f64;
+    let (bound, why) = bound(layout.way, number.kind, card.facts.capability);
+    let how = format!("{}, {}{why}", layout.how, slope.how());
+    bench.keep_rate(number.kind, bound, work, &slope.each, how);
     Ok(())
 }
 
@@ -207,5 +233,30 @@ mod tests {
     fn small_integers_have_their_e4m3() {
         // 1 is 2^0: exponent 7; 1.5 * 2^2 is 6; -7 is -1.75 * 4.
         assert_eq!([0, 1, 6, -7, 8].map(e4m3), [0, 0x38, 0x4c, 0xce, 0x50]);
+    }
+
+    #[test]
+    fn what_is_not_the_chips_own_way_is_a_lower_bound() {
+        use CeilingKind::*;
+        let of = |way, kind, capability| bound(way, kind, capability).0;
+        // T4, A100, A10G, L4: mma.sync is all there is.
+        for capability in [(7, 5), (8, 0), (8, 6), (8, 9)] {
+            assert_eq!(of(Way::Mma, TensorBf16, capability), Bound::Roof);
+            assert_eq!(of(Way::Mma, TensorInt4, capability), Bound::Roof);
+        }
+        // H100: wgmma is the roof of what has it; tf32 was asked for by mma.sync alone.
+        assert_eq!(of(Way::Wgmma, TensorBf16, (9, 0)), Bound::Roof);
+        assert_eq!(of(Way::Wgmma, TensorFp8, (9, 0)), Bound::Roof);
+        for kind in [TensorF16, TensorBf16, TensorTf32, TensorFp8, TensorInt8, TensorInt4] {
+            assert_eq!(of(Way::Mma, kind, (9, 0)), Bound::Lower);
+            // B200, B300, Thor: tcgen05 alone has the full rate; and of chips to come nothing is known.
+            for capability in [(10, 0), (10, 3), (11, 0), (13, 0)] {
+                assert_eq!(of(Way::Mma, kind, capability), Bound::Lower);
+            }
+        }
+        // RTX PRO 6000: 16 bits by mma.sync as before, 8-bit floats at half of the rate.
+        assert_eq!([TensorBf16, TensorInt8].map(|kind| of(Way::Mma, kind, (12, 0))), [Bound::Roof; 2]);
+        assert_eq!([TensorFp8, TensorInt4].map(|kind| of(Way::Mma, kind, (12, 0))), [Bound::Lower; 2]);
+        assert!(bound(Way::Mma, TensorBf16, (10, 0)).1.contains("takes tcgen05, on compute capability 10.0"));
     }
 }
