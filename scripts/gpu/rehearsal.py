@@ -8,7 +8,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 from runner import say
 
@@ -38,33 +37,8 @@ H200 = {"FAKE_CUDA_NAME": "NVIDIA H200", "FAKE_CUDA_NOMINAL": str(143771 << 20)}
 
 def fake_driver(folder):
     """Builds the driver's library."""
-    compiler = os.environ.get("CXX", "c++")
-    sources = [*sorted((ROOT / "kernels").glob("*.cu")), ROOT / "tests/fake_cuda/driver.cpp"]
-    flags = [
-        "-std=c++20",
-        "-O1",
-        "-w",
-        "-fPIC",
-        "-fvisibility=hidden",
-        "-DSIZEWELL_HOST",
-        "-I",
-        ROOT / "kernels",
-        "-I",
-        ROOT / "tests/fake_cuda",
-        "-x",
-        "c++",
-        "-c",
-    ]
-
-    def compiled(source):
-        subprocess.run([compiler, *flags, source, "-o", folder / f"{source.name}.o"], check=True)
-        return folder / f"{source.name}.o"
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(compiled, sources))
-    library = folder / "libcuda.so"
-    subprocess.run([compiler, "-shared", "-Wl,-soname,libcuda.so", "-o", library, *objects], check=True)
-    return library
+    subprocess.run([ROOT / "tests/fake_cuda/build", folder], check=True)
+    return folder / "libcuda.so"
 
 
 def fake_cublaslt(folder):

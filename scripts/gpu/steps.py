@@ -102,7 +102,7 @@ def profile(settings, folder, model, quants, batches, prompt, gen, seconds, *mor
 def first_call(s):
     """Does it run, are its results right, and what are the roofs, beside those that PyTorch sees."""
     ceilings = [s.sizewell, "ceilings", "--device", s.device, "--json", "--time"]
-    kernel_cache = {"CUDA_CACHE_PATH": s.work / "cache-jit", "CUDA_CACHE_MAXSIZE": 1 << 30}
+    kernel_cache = {"SIZEWELL_PTX": "1", "CUDA_CACHE_PATH": s.work / "cache-jit", "CUDA_CACHE_MAXSIZE": 1 << 30}
     short = [s.model, "bf16", "1", at_most(s.prompt, 512), s.gen, at_most(s.seconds, 2)]
     small = [s.small_model, "int4", "1", at_most(s.prompt, 64), at_most(s.gen, 32), "1"]
     return card_steps(s) + [
@@ -110,7 +110,9 @@ def first_call(s):
         Step("logits", 120, decoder_tests(s), {"SIZEWELL_GPU_TESTS": "1", **s.libraries}, judge_logits),
         Step("peers", 90, [sys.executable, HERE / "peers.py", s.device, "0.3"], judge=judge_soft),
         Step("first", 120, profile(s, "first", *short, "--no-ceilings"), s.libraries),
-        # The same start twice: with no kernel compiled yet, and with what the first has left in the driver's cache.
+        # The same start by the machine code that the program carries, and twice by PTX: with no kernel compiled yet, and
+        # with what that has left in the driver's cache.
+        Step("kernels_code", 60, ceilings + ["0.001"], s.libraries),
         Step("kernels_cold", 90, ceilings + ["0.001"], {**kernel_cache, **s.libraries}),
         Step("kernels_warm", 60, ceilings + ["0.001"], {**kernel_cache, **s.libraries}),
         Step(
