@@ -65,7 +65,8 @@ def blocks(device, numbers, form, cols=2304, rows=6):
     """Rows of a quantized table by their numbers in f32, and all rows or some of it in 16 bits."""
     quants, scales, wanted = formats.matrix(numbers, form, rows, cols)
     ids = np.array([5, 0, 2], np.uint32)
-    matrix, of_ids, threads = [device.upload(quants), device.upload(scales)], device.upload(ids), host.constant(host.ENGINE, "THREADS")
+    matrix, of_ids = [device.upload(quants), device.upload(scales)], device.upload(ids)
+    threads = host.constant(host.ENGINE, "THREADS")
     out = device.room(3 * cols, np.float32)
     device.launch(EMBED, f"embed_{form}", (3,), threads, [out, *matrix, of_ids, cols])
     near(device.download(out, (3, cols), np.float32), wanted[ids], 1e-6, "the row")

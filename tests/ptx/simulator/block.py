@@ -105,7 +105,7 @@ class Block:
         return None
 
     def _barrier(self, active, lanes):
-        """bar.sync: all threads of a warp have to come together (PTX ISA, 9.7.13.1: it is .aligned)."""
+        """bar.sync: all threads of a warp have to come together (PTX ISA, 9.7.13, bar: it is .aligned)."""
         if active is not lanes:
             raise Fault("a barrier that some threads' predicates skip")
         threads = self.program.ids[active]
