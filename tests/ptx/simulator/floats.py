@@ -116,7 +116,7 @@ def canonical(values, kind):
 
 @instruction("min", "max")
 def extreme(program, statement):
-    """min and max. Of floats: the other operand where one is NaN, and -0 is less than +0 (PTX ISA, 9.7.3, min and max)."""
+    """min and max. Of floats: the other operand where one is NaN, and -0 is less than +0 (PTX ISA, 9.7.3)."""
     kind = typed(statement, ())
     d, a, b = operands(statement, 3)
     largest = statement.opcode == "max"
