@@ -11,7 +11,7 @@ from .program import ALL
 from .table import Control
 from .types import WARP, Fault
 
-MOST_STEPS = 2_000_000  # of one block
+MOST_STEPS = 500_000  # of one block
 
 
 class Block:
