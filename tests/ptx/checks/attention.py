@@ -31,13 +31,13 @@ PREFILL = [
     Case(128, 1, 66, 2, 1, 70, 33, 140),
     Case(128, 2, 20, 2, 1, 119, 0, 140, loud=20),
 ]
-# Of every kernel: ends in each quarter of the first and of a later tile, behind which NaN lies; and positions and edges
-# of windows at every place of a tile.
+# Of every kernel: ends in each quarter of the first and of a later tile, behind which NaN lies; and positions and
+# edges of windows at every place of a tile.
 ENDS = [Case(0, 1, 5, 1, 1, end - 5, 0, end + 3) for tile in (0, 64) for end in range(tile + 9, tile + 64, 16)]
 EDGES = [Case(0, 1, 64, 1, 1, past, window, past + 64, loud=20) for past in (0, 8) for window in (0, 5)]
 # Groups of 4, 8 (two passes over the keys), 1 and 3 heads; pieces of a key that are no power of two; more splits than
-# keys, and numbers of them that unrolled loops leave a part of; several rounds over the keys; a window; one lane per key,
-# and 32.
+# keys, and numbers of them that unrolled loops leave a part of; several rounds over the keys; a window; one lane per
+# key, and 32.
 DECODE = [
     Case(128, 2, 1, 8, 2, 99, 0, 128, 5),
     Case(64, 1, 1, 8, 1, 300, 180, 320, 2, loud=20),
@@ -86,7 +86,7 @@ def operands(device, numbers, kind, case):
     keys[:, :, case.past + case.seq :] = np.nan
     values[:, :, case.past + case.seq :] = np.nan
     past = device.upload(np.array([case.past], np.uint32))
-    host.follows(host.DECODER, "Arg::F32(1.0 / (dim as f32).sqrt())", "shape.sliding_window.unwrap_or(0)")
+    host.follows(host.ENGINE, "Arg::F32(1.0 / (dim as f32).sqrt())", "shape.sliding_window.unwrap_or(0)")
     stride = (case.heads + 2 * case.kv_heads) * case.dim
     arguments = [device.upload(qkv), stride, device.upload(keys), device.upload(values), past]
     return arguments, reference(qkv[:, :, : case.heads], keys, values, case)
@@ -98,14 +98,14 @@ def many(device, numbers, file, kernel, kind, case):
     out = device.room(wanted.size, FORMATS[kind])
     sizes = [case.seq, case.heads, case.kv_heads, case.dim, case.capacity, case.window, case.dim**-0.5]
     if kernel == "any":
-        host.follows(host.DECODER, "(seq.div_ceil(4), heads, room.batch)")
+        host.follows(host.ENGINE, "(seq.div_ceil(4), heads, room.batch)")
         grid, shared, name = (ceiling(case.seq, 4), case.heads, case.batch), 0, f"attention_any_{kind}"
     else:
-        host.follows(host.DECODER, "(512 * (dim + 8)) as u32", "(seq.div_ceil(PREFILL_TILE) as u32, heads as u32,")
-        tile = host.constant(host.DECODER, "PREFILL_TILE")
+        host.follows(host.ENGINE, "(512 * (dim + 8)) as u32", "(seq.div_ceil(PREFILL_TILE), heads, room.batch)")
+        tile = host.constant(host.ENGINE, "PREFILL_TILE")
         grid, shared = (ceiling(case.seq, tile), case.heads, case.batch), 512 * (case.dim + 8)
         name = f"attention_prefill{case.dim}_{kind}"
-    threads = host.constant(host.DECODER, "ATTENTION_THREADS")
+    threads = host.constant(host.ENGINE, "ATTENTION_THREADS")
     device.launch(file, name, grid, threads, [*arguments, *sizes, out], shared)
     # In prefill the weights of keys are rounded to 16 bits for the second product, and meet values of up to 4.
     typical = 4 * ROUNDING[kind] if kernel == "prefill" else F32_SUMS
@@ -115,12 +115,11 @@ def many(device, numbers, file, kernel, kind, case):
 def decode(device, numbers, file, kind, case):
     """Decode and combine, one after the other."""
     arguments, wanted = operands(device, numbers, kind, case)
-    host.follows(host.DECODER, "(room.batch * kv_heads, room.splits, 1)", "(room.batch * heads, 1, 1)")
-    host.follows(host.DECODER, "card.alloc(batch * shape.heads * splits * (shape.head_dim + 2) * 4)")
+    host.follows(host.ENGINE, "(room.batch * kv_heads, room.splits, 1)", "(room.batch * heads, 1, 1)")
     partial = device.room(case.batch * case.heads * case.splits * (case.dim + 2), np.float32)
     out = device.room(wanted.size, FORMATS[kind])
     sizes = [case.heads, case.kv_heads, case.dim, case.capacity, case.window, case.dim**-0.5, case.splits]
-    threads, grid = host.constant(host.DECODER, "ATTENTION_THREADS"), (case.batch * case.kv_heads, case.splits)
+    threads, grid = host.constant(host.ENGINE, "ATTENTION_THREADS"), (case.batch * case.kv_heads, case.splits)
     device.launch(file, f"attention_decode_{kind}", grid, threads, [*arguments, *sizes, partial])
     grid, joined = (case.batch * case.heads,), [partial, out, case.heads, case.dim, case.splits]
     device.launch(file, f"attention_combine_{kind}", grid, threads, joined)

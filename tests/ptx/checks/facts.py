@@ -62,7 +62,7 @@ def bit_fields():
 
 
 def permutations():
-    """9.7.9.7: selectors and their sign bit, and the tables of the six modes."""
+    """9.7.9, prmt: selectors and their sign bit, and the tables of the six modes."""
     a, b = 0x83020180, 0x87060504  # byte i is i, with the top bit in bytes 0, 3 and 7
     value = [0x80, 1, 2, 0x83, 4, 5, 6, 0x87]
     generic = {0x3210: a, 0x7654: b, 0x0123: 0x80010283, 0xB8F9: 0xFFFFFF00, 0x8C10: 0xFF000180, 0x13210: a}
@@ -100,7 +100,7 @@ def products():
 
 
 def conversions():
-    """9.7.9.21, 6.5: floats to integers are rounded as named, clamped, and NaN is 0; narrow integers are extended."""
+    """9.7.9, cvt, 6.5: floats to integers are rounded as named, clamped, and NaN is 0; narrow integers are extended."""
     x = [2.5, 3.5, -2.5, 0.75, -0.75, 3e9, -3e9, np.inf, -np.inf, np.nan]
     most, least = (1 << 31) - 1, -(1 << 31)
     rni = [2, 4, -2, 1, -1, most, least, most, least, 0]
@@ -126,7 +126,7 @@ def conversions():
 
 
 def extremes():
-    """9.7.3.11, 9.7.3.12: NaN loses, two of them are the canonical one, and +0 is more than -0."""
+    """9.7.3, min and max: NaN loses, two of them are the canonical one, and +0 is more than -0."""
     a = [np.nan, 1, np.nan, 0.0, -0.0, -np.inf, 2]
     b = [1, np.nan, np.nan, -0.0, 0.0, 5, 2]
     one, zero, minus_zero = bits([1, 0, -0.0])
@@ -169,7 +169,7 @@ def nearest(exact, mantissa, exponent):
 
 
 def fused():
-    """9.7.3.6, 9.7.4.4: rounded once, also where product and sum lie just beside the middle between two floats."""
+    """9.7.3 and 9.7.4, fma: rounded once, also where product and sum lie just beside the middle between two floats."""
     random = np.random.default_rng(2)
     a, b, c = (random.standard_normal(32).astype(np.float32) for _ in range(3))
     # 1 + 2^-12, squared, is 2^-24 beyond a float's bits: the tie that a tiny addend decides. Rounding to double first
@@ -209,7 +209,7 @@ def roots():
 
 
 def moves():
-    """9.7.9.3: parts of a register, the lowest first; 9.4.1: loads of narrow numbers are extended."""
+    """9.7.9, mov: parts of a register, the lowest first; 9.4.1: loads of narrow numbers are extended."""
     swap = "mov.b{0} {{{{{1}1, {1}2}}}}, {{a}}; mov.b{0} {{d}}, {{{{{1}2, {1}1}}}};"
     equal(swap.format(32, "%h"), ("u32", "u32"), [0x56781234], [0x12345678])
     equal(swap.format(64, "%r"), ("u64", "u64"), [0x9ABCDEF012345678], [0x123456789ABCDEF0])
@@ -221,7 +221,7 @@ def moves():
 
 
 def shuffles():
-    """9.7.9.6: the pseudo code, lane by lane, with clamps, segments and offsets beyond a warp."""
+    """9.7.9, shfl.sync: the pseudo code, lane by lane, with clamps, segments and offsets beyond a warp."""
     lanes = range(32)
     for mode, offset, bound in (
         ("bfly", 16, 31), ("bfly", 3, 31), ("bfly", 17, 15), ("bfly", 9, 0x1807), ("idx", 5, 31), ("idx", 37, 31),
@@ -241,7 +241,7 @@ def shuffles():
 
 
 def votes():
-    """9.7.13.10: any, all and ballot of each warp for itself."""
+    """9.7.13, vote.sync: any, all and ballot of each warp for itself."""
     words = np.zeros(64, np.uint32)
     words[[3, 31]] = 1
     for form, first, second in (("any.pred %p2", 1, 0), ("all.pred %p2", 0, 0), ("ballot.b32 %r2", 1 << 31 | 8, 0)):

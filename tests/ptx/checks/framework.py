@@ -40,7 +40,8 @@ def near(got, wanted, relative, what, typical=F32_SUMS):
 
     One wrong number among thousands is found, where a norm of all differences would hide it.
     """
-    got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    with np.errstate(all="ignore"):
+        got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
     bad = ~(np.abs(got - wanted) <= relative * np.abs(wanted) + typical * np.sqrt(np.mean(wanted**2)))
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -19,9 +19,9 @@ def product(device, numbers, file, kind, m, n, k):
     a, b = normal(numbers, (m, k), dtype), normal(numbers, (n, k), dtype)
     d = device.room(m * n, dtype)
     tile, shared = host.constant(GEMM, "TILE"), host.constant(GEMM, "SHARED_BYTES")
-    host.follows(host.PRODUCTS, "(m.div_ceil(gemm::TILE) * n.div_ceil(gemm::TILE))", "THREADS, gemm::SHARED_BYTES")
+    host.follows(host.ENGINE, "m.div_ceil(gemm::TILE) * n.div_ceil(gemm::TILE)", "THREADS, gemm::SHARED_BYTES")
     blocks = ceiling(m, tile) * ceiling(n, tile)
-    threads = host.constant(host.PRODUCTS, "THREADS")
+    threads = host.constant(host.ENGINE, "THREADS")
     arguments = [d, device.upload(a), device.upload(b), m, n, k]
     device.launch(file, f"gemm_{kind}", (blocks,), threads, arguments, shared)
     wanted = a.astype(np.float64) @ b.astype(np.float64).T

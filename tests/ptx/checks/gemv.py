@@ -18,8 +18,8 @@ ROWS = 19  # a last block, and in it a last warp, with fewer rows than it could 
 def product(device, numbers, file, kind, form, width, vectors, with_bias=True, rows=ROWS, cols=None):
     """y (m, rows) = x w^T + bias. The host sets the rows of y side by side."""
     dtype, cols = FORMATS[kind], cols or COLUMNS[form]
-    host.follows(host.PRODUCTS, "matrix.rows.div_ceil(if width == 1 { 8 } else { 16 })", "rows.next_power_of_two()")
-    host.follows(host.PRODUCTS, "vec![y.into(), matrix.rows.into(), (&matrix.quants).into()]")
+    host.follows(host.ENGINE, "matrix.rows.div_ceil(if width == 1 { 8 } else { 16 })", "rows.next_power_of_two()")
+    host.follows(host.ENGINE, "vec![y.into(), matrix.rows.into(), (&matrix.quants).into()]")
     grid = (ceiling(rows, 8 if width == 1 else 16),)
     x, bias = normal(numbers, (vectors, cols), dtype), normal(numbers, rows, dtype)
     y = device.room(vectors * rows, dtype)
@@ -32,7 +32,7 @@ def product(device, numbers, file, kind, form, width, vectors, with_bias=True, r
         quants, scales, weights = formats.matrix(numbers, form, rows, cols)
         q, pairs, x = formats.quantized(x.astype(np.float64))
         name, operands = f"gemv_{form}_{kind}_m{width}", [device.upload(part) for part in (quants, scales, q, pairs)]
-    device.launch(file, name, grid, host.constant(host.PRODUCTS, "THREADS"), [y, rows, *operands, *sizes])
+    device.launch(file, name, grid, host.constant(host.ENGINE, "THREADS"), [y, rows, *operands, *sizes])
     wanted = x.astype(np.float64) @ weights.astype(np.float64).T + (bias.astype(np.float64) if with_bias else 0)
     near(device.download(y, (vectors, rows), dtype), wanted, ROUNDING[kind], "the product")
 

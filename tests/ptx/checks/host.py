@@ -11,26 +11,31 @@ from simulator.device import ROOT
 
 from .framework import Wrong
 
-DECODER = "src/engine/candle/cuda/decoder.rs"
-PRODUCTS = "src/engine/candle/cuda/products.rs"
+ENGINE = "src/engine/candle/cuda"
 CEILINGS = "src/device/ceilings/cuda"
 
 
 @functools.cache
-def _source(file):
-    """The file's text with every run of white space as one blank."""
-    path = ROOT / file
-    if not path.exists():
-        raise Wrong(f"{file} is no more, from which this check takes how kernels are launched")
-    return " ".join(path.read_text().split())
+def _source(place):
+    """The text of a file, or of all files of a folder, with every run of white space as one blank. Casts are left out:
+    whether a size is cast where it is computed or later changes nothing."""
+    path = ROOT / place
+    files = sorted(path.glob("*.rs")) if path.is_dir() else [path]
+    if not files or not all(file.exists() for file in files):
+        raise Wrong(f"{place} is no more, from which this check takes how kernels are launched")
+    return _plain(" ".join(file.read_text() for file in files))
 
 
-def constant(file, name):
-    """A constant of the host."""
-    found = re.search(rf"\bconst {name}: \w+ = ([\d_]+);", _source(file))
-    if not found:
-        raise Wrong(f"{file} has no constant {name} any more, which this check launches kernels with")
-    return int(found[1].replace("_", ""))
+def _plain(text):
+    return re.sub(r" as u(32|64|size)\b", "", " ".join(text.split()))
+
+
+def constant(place, name):
+    """A constant of the host, which has one value wherever it is defined."""
+    found = set(re.findall(rf"\bconst {name}: \w+ = ([\d_]+);", _source(place)))
+    if len(found) != 1:
+        raise Wrong(f"{place} has {len(found)} values of a constant {name}, which this check launches kernels with")
+    return int(found.pop().replace("_", ""))
 
 
 def layout(name):
@@ -41,8 +46,8 @@ def layout(name):
     return {key: int(value) for key, value in re.findall(r"(\w+): (\d+)", found[1])}
 
 
-def follows(file, *expressions):
+def follows(place, *expressions):
     """That the host still says this."""
     for expression in expressions:
-        if " ".join(expression.split()) not in _source(file):
-            raise Wrong(f"{file} does not say `{expression}` any more: see what it launches, and change this check")
+        if _plain(expression) not in _source(place):
+            raise Wrong(f"{place} does not say `{expression}` any more: see what it launches, and change this check")

@@ -10,7 +10,7 @@ NORM, GATE, ROPE, BIAS, QUANTIZE = (f"{name}.sm_70" for name in ("norm", "gate",
 
 def norm(device, numbers, kind, cols, with_delta, rows=2):
     """The residual plus what a block left, and its norm. The block's threads are a formula of the width."""
-    host.follows(host.DECODER, "hidden.div_ceil(8).next_multiple_of(32)).min(1024)")
+    host.follows(host.ENGINE, "hidden.div_ceil(8).next_multiple_of(32)).min(1024)")
     threads = min(ceiling(ceiling(cols, 8), 32) * 32, 1024)
     dtype, epsilon = FORMATS[kind], np.float32(1e-5)
     residual, delta = normal(numbers, (rows, cols), np.float32), normal(numbers, (rows, cols), dtype)
@@ -30,7 +30,7 @@ def rope(device, numbers, kind, dim, with_norm, past=5):
     """Rotation in place, keys and values into the cache. Of the last sequence the end does not fit the cache: nothing
     may be written behind it. Queries, keys and values lie side by side, as the host joins their products."""
     batch, seq, heads, kv_heads, capacity = 2, 3, 5, 2, past + 2
-    host.follows(host.DECODER, "(rows, (heads + kv_heads).div_ceil(4), 1)")
+    host.follows(host.ENGINE, "(rows, (heads + kv_heads).div_ceil(4), 1)")
     dtype, stride, rows = FORMATS[kind], (heads + 2 * kv_heads) * dim, batch * seq
     qkv = normal(numbers, (rows, heads + 2 * kv_heads, dim), dtype)
     cos, sin = (normal(numbers, (capacity, dim // 2), np.float32) for _ in range(2))
@@ -42,7 +42,7 @@ def rope(device, numbers, kind, dim, with_norm, past=5):
     places = [at, at + 2 * heads * dim, at + 2 * (heads + kv_heads) * dim, stride, stride, stride]
     tables = [device.upload(cos), device.upload(sin), device.upload(np.array([past], np.uint32))]
     arguments = [*places, *norms, 1e-6, *tables, seq, heads, kv_heads, dim, capacity, keys, values]
-    threads = host.constant(host.DECODER, "ATTENTION_THREADS")
+    threads = host.constant(host.ENGINE, "ATTENTION_THREADS")
     device.launch(ROPE, f"rope_cache_{kind}", (rows, ceiling(heads + kv_heads, 4)), threads, arguments)
 
     x = qkv.astype(np.float64)
@@ -68,13 +68,13 @@ def rope(device, numbers, kind, dim, with_norm, past=5):
 
 def gate(device, numbers, kind, cols, rows=2):
     """silu(gate) * up, which are halves of one buffer."""
-    host.follows(host.DECODER, "(rows, ff.div_ceil(2048), 1)")
+    host.follows(host.ENGINE, "(rows, ff.div_ceil(2048), 1)")
     dtype = FORMATS[kind]
     both = normal(numbers, (rows, 2 * cols), dtype)
     both[0, :3] = [0, 30, -30]
     at, out = device.upload(both), device.room(rows * cols, dtype)
     arguments = [at, at + 2 * cols, 2 * cols, 2 * cols, out, cols]
-    grid, threads = (rows, ceiling(cols, 2048)), host.constant(host.DECODER, "THREADS")
+    grid, threads = (rows, ceiling(cols, 2048)), host.constant(host.ENGINE, "THREADS")
     device.launch(GATE, f"silu_mul_{kind}", grid, threads, arguments)
     g, up = both[:, :cols].astype(np.float64), both[:, cols:].astype(np.float64)
     near(device.download(out, (rows, cols), dtype), g / (1 + np.exp(-g)) * up, ROUNDING[kind], "the gate")
@@ -82,14 +82,14 @@ def gate(device, numbers, kind, cols, rows=2):
 
 def bias(device, numbers, kind, rows=3, cols=301):
     """A vector added to each row, rounded to the format: the nearest even of a tie, infinities and NaN among them."""
-    host.follows(host.PRODUCTS, "(m as u32, 1, 1), THREADS, 0, &[product.y.into(), bias.into(), n.into()]")
+    host.follows(host.ENGINE, "(m, 1, 1), THREADS", "[product.y.into(), bias.into(), n.into()]")
     dtype = FORMATS[kind]
     y, shift = normal(numbers, (rows, cols), dtype), normal(numbers, cols, dtype)
     y[0, :6] = [np.inf, -np.inf, np.nan, np.finfo(np.float16).max, np.inf, 1]
     shift[:6] = [1, 1, 1, np.finfo(np.float16).max, -np.inf, 2.0**-11]
     y[1, 5], y[2, 5] = 1 + 2.0**-7, 256
     at = device.upload(y)
-    threads = host.constant(host.PRODUCTS, "THREADS")
+    threads = host.constant(host.ENGINE, "THREADS")
     device.launch(BIAS, f"add_bias_{kind}", (rows,), threads, [at, device.upload(shift), cols])
     with np.errstate(all="ignore"):
         wanted = (y.astype(np.float32) + shift.astype(np.float32)).astype(dtype)
@@ -100,13 +100,13 @@ def bias(device, numbers, kind, rows=3, cols=301):
 
 def quantize(device, numbers, kind, cols, rows=3):
     """8-bit blocks. A NaN or an infinity makes its block's scale NaN; a block of zeros is zeros."""
-    host.follows(host.PRODUCTS, "(m as u32, cols.div_ceil(2048) as u32, 1)")
+    host.follows(host.ENGINE, "(m, cols.div_ceil(2048), 1)")
     dtype = FORMATS[kind]
     x = normal(numbers, (rows, cols), dtype)
     x[0, :32] = 0
     x[1, 40], x[2, cols - 1] = np.nan, -np.inf
     q, pairs = device.room(rows * cols, np.int8), device.room(rows * cols // 32 * 2, np.float32)
-    grid, threads = (rows, ceiling(cols, 2048)), host.constant(host.PRODUCTS, "THREADS")
+    grid, threads = (rows, ceiling(cols, 2048)), host.constant(host.ENGINE, "THREADS")
     device.launch(QUANTIZE, f"quantize_q8_{kind}", grid, threads, [device.upload(x), q, pairs, cols])
     q = device.download(q, (rows, cols // 32, 32), np.int8)
     pairs = device.download(pairs, (rows, cols // 32, 2), np.float32)

@@ -11,7 +11,7 @@ THREADS = 1024  # of argmax
 
 def argmax(device, numbers, kind, vocab, strange):
     """The first of the largest logits of each row, NaN never; `strange` is what stands in one place."""
-    host.follows(host.DECODER, "(room.batch, 1, 1), 1024, &args")
+    host.follows(host.ENGINE, "(room.batch, 1, 1), 1024, &args")
     dtype = FORMATS[kind]
     logits = normal(numbers, (4, vocab), dtype)
     logits[1, 5] = strange
@@ -46,18 +46,18 @@ def places(device, numbers, kind, vocab=40968):
 def advance(device, numbers):
     """Positions counted on by a step's tokens."""
     past = device.upload(np.array([7], np.uint32))
-    host.follows(host.DECODER, "advance.launch(&self.card, (1, 1, 1), 1, 0, &[(&self.past).into(), seq.into()])")
+    host.follows(host.ENGINE, "(1, 1, 1), 1, 0, &[(&self.past).into(), seq.into()]")
     device.launch(ARGMAX, "advance", (1,), 1, [past, 3])
     same(device.download(past, 1, np.uint32), [10], "the count")
 
 
 def embed(device, numbers, kind, cols=2088):
     """Rows of a table in 16 bits, which become f32 exactly."""
-    host.follows(host.DECODER, "let args = [residual, (&table.quants).into(), ids, hidden.into()];")
+    host.follows(host.ENGINE, "let args = [residual, (&table.quants).into(), ids, hidden.into()];")
     table, ids = normal(numbers, (9, cols), FORMATS[kind]), np.array([3, 8, 0], np.uint32)
     out = device.room(3 * cols, np.float32)
     arguments = [out, device.upload(table), device.upload(ids), cols]
-    device.launch(EMBED, f"embed_{kind}", (3,), host.constant(host.DECODER, "THREADS"), arguments)
+    device.launch(EMBED, f"embed_{kind}", (3,), host.constant(host.ENGINE, "THREADS"), arguments)
     same(device.download(out, (3, cols), np.float32), table[ids].astype(np.float32), "the row")
 
 
@@ -65,11 +65,12 @@ def blocks(device, numbers, form, cols=2304, rows=6):
     """Rows of a quantized table by their numbers in f32, and all rows or some of it in 16 bits."""
     quants, scales, wanted = formats.matrix(numbers, form, rows, cols)
     ids = np.array([5, 0, 2], np.uint32)
-    matrix, of_ids, threads = [device.upload(quants), device.upload(scales)], device.upload(ids), 256
+    matrix, of_ids = [device.upload(quants), device.upload(scales)], device.upload(ids)
+    threads = host.constant(host.ENGINE, "THREADS")
     out = device.room(3 * cols, np.float32)
     device.launch(EMBED, f"embed_{form}", (3,), threads, [out, *matrix, of_ids, cols])
     near(device.download(out, (3, cols), np.float32), wanted[ids], 1e-6, "the row")
-    host.follows(host.PRODUCTS, "(matrix.rows as u32, 1, 1), THREADS", "Arg::U64(0), matrix.cols.into()]")
+    host.follows(host.ENGINE, "(matrix.rows, 1, 1), THREADS", "Arg::U64(0), matrix.cols.into()]")
     for kind, dtype in FORMATS.items():
         for chosen in (None, ids):
             n = rows if chosen is None else len(ids)

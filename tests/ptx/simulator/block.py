@@ -11,7 +11,7 @@ from .program import ALL
 from .table import Control
 from .types import WARP, Fault
 
-MOST_STEPS = 2_000_000  # of one block
+MOST_STEPS = 500_000  # of one block
 
 
 class Block:
@@ -105,7 +105,7 @@ class Block:
         return None
 
     def _barrier(self, active, lanes):
-        """bar.sync: all threads of a warp have to come together (PTX ISA, 9.7.13.1: it is .aligned)."""
+        """bar.sync: all threads of a warp have to come together (PTX ISA, 9.7.13, bar: it is .aligned)."""
         if active is not lanes:
             raise Fault("a barrier that some threads' predicates skip")
         threads = self.program.ids[active]

@@ -86,7 +86,7 @@ def divide(program, statement):
 @instruction("fma")
 def fused(program, statement):
     """fma.rn: rounded once. Of pairs of 16-bit floats, both halves at once; they keep subnormal numbers
-    (PTX ISA, 9.7.4.4)."""
+    (PTX ISA, 9.7.4, fma)."""
     kind = typed(statement, ("rn",))
     d, *sources = operands(statement, 4)
     if kind not in ("f32", "f16x2", "bf16x2"):
@@ -116,7 +116,7 @@ def canonical(values, kind):
 
 @instruction("min", "max")
 def extreme(program, statement):
-    """min and max. Of floats: the other operand where one is NaN, and -0 is less than +0 (PTX ISA, 9.7.3.11, 12)."""
+    """min and max. Of floats: the other operand where one is NaN, and -0 is less than +0 (PTX ISA, 9.7.3)."""
     kind = typed(statement, ())
     d, a, b = operands(statement, 3)
     largest = statement.opcode == "max"

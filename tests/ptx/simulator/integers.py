@@ -64,7 +64,7 @@ def multiply_add(program, statement):
 
 
 def division(program, statement):
-    """div and rem: quotients go toward zero, and what a division by zero gives is left open (PTX ISA, 9.7.1.8)."""
+    """div and rem: quotients go toward zero, and what a division by zero gives is left open (PTX ISA, 9.7.1, div)."""
     kind = typed(statement, ())
     d, a, b = operands(statement, 3)
     is_quotient = statement.opcode == "div"
@@ -183,7 +183,7 @@ PERMUTE = {
 @instruction("prmt")
 def permute(program, statement):
     """prmt: bytes of b:a by selectors; bit 3 of one makes all bits of its byte that byte's sign. A mode makes the four
-    selectors out of the two low bits of c (PTX ISA, 9.7.9.7)."""
+    selectors out of the two low bits of c (PTX ISA, 9.7.9, prmt)."""
     mode = statement.modifiers[1:]
     if statement.modifiers[0] != "b32" or (mode and mode[0] not in PERMUTE):
         raise Unknown(f"prmt.{'.'.join(statement.modifiers)}")

@@ -89,7 +89,7 @@ def multiply(program, statement):
 @instruction("ldmatrix")
 def load_matrices(program, statement):
     """ldmatrix: 8 x 8 matrices of 16-bit numbers. Lane i names row i % 8 of matrix i / 8, at 16 bytes' alignment; of
-    each matrix a lane gets the pair that an mma fragment has there, or that of its transpose (PTX ISA, 9.7.14.5.15)."""
+    each matrix a lane gets the pair that an mma fragment has there, or that of its transpose (PTX ISA, 9.7.14.5)."""
     found = re.fullmatch(r"sync\.aligned\.m8n8\.x([124])(\.trans)?\.shared\.b16", ".".join(statement.modifiers))
     if not found:
         raise Unknown(f"ldmatrix.{'.'.join(statement.modifiers)}")

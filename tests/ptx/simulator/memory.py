@@ -114,6 +114,7 @@ class GlobalMemory:
         return 1 + block % 251
 
     def begin_launch(self):
+        """Nothing has been loaded or stored by the launch yet."""
         self.writer[: self.top] = 0
         self._reads = []
 

@@ -127,7 +127,7 @@ def convert_address(program, statement):
 @instruction("cvt")
 def convert(program, statement):
     """cvt. Between integers: cut off or extended. To an integer a float is clamped, and NaN becomes 0; to f16 what is
-    too large becomes infinite (PTX ISA, 6.5 and 9.7.9.21)."""
+    too large becomes infinite (PTX ISA, 6.5 and 9.7.9, cvt)."""
     *rounding, to, of = statement.modifiers
     d, a = operands(statement, 2)
     result, source = program.result(d, to), program.source(a, of)

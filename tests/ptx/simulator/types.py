@@ -30,8 +30,10 @@ def size_of(type_name):
 
 
 def is_float(type_name):
+    """Whether it is a float of its own; pairs of floats are bits."""
     return type_name in FLOATS
 
 
 def is_signed(type_name):
+    """Whether it is a signed integer."""
     return type_name[0] == "s"

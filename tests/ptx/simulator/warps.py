@@ -62,7 +62,7 @@ def constant_mask(program, operand):
 @instruction("shfl")
 def shuffle(program, statement):
     """shfl.sync: another lane's number. Where the lane lies outside of the segment that c names, a lane keeps its own
-    and the predicate is false (PTX ISA, 9.7.9.6)."""
+    and the predicate is false (PTX ISA, 9.7.9, shfl.sync)."""
     kind = typed(statement, ("sync", "bfly"), ("sync", "idx"), ("sync", "up"), ("sync", "down"))
     mode = statement.modifiers[1]
     to, a, b, c, mask = operands(statement, 5)
