@@ -6,7 +6,6 @@ use super::{Bench, THREADS, check, mix};
 use crate::device::ceilings::describe_bytes;
 use crate::device::cuda::{Arg, Buffer, CudaError};
 use crate::record::{Bound, CeilingKind};
-use crate::workload::{Encoding, Quant};
 use half::{bf16, f16};
 
 /// Columns of the matrix: the width of an 8 B model.
@@ -24,8 +23,8 @@ const CHECKED: usize = 16;
 /// A format of weights.
 struct Format {
     kind: CeilingKind,
-    /// The level whose matrices are stored so.
-    level: Quant,
+    /// Its name, as GGUF has it.
+    name: &'static str,
     kernel: &'static str,
     /// How scales, or whole weights where there are none, are filled.
     fill: &'static str,
@@ -39,7 +38,7 @@ struct Format {
 const FORMATS: [Format; 4] = [
     Format {
         kind: CeilingKind::GemvF16,
-        level: Quant::F16,
+        name: "F16",
         kernel: "gemv_f16_m1",
         fill: "fill_f16",
         row_bytes: (COLUMNS * 2, 0),
@@ -48,7 +47,7 @@ const FORMATS: [Format; 4] = [
     },
     Format {
         kind: CeilingKind::GemvBf16,
-        level: Quant::Bf16,
+        name: "BF16",
         kernel: "gemv_bf16_m1",
         fill: "fill_bf16",
         row_bytes: (COLUMNS * 2, 0),
@@ -57,7 +56,7 @@ const FORMATS: [Format; 4] = [
     },
     Format {
         kind: CeilingKind::GemvInt8,
-        level: Quant::Int8,
+        name: "Q8_0",
         kernel: "gemv_q8_0_f16_m1",
         fill: "fill_f16",
         row_bytes: (COLUMNS, COLUMNS / BLOCK * 2),
@@ -66,7 +65,7 @@ const FORMATS: [Format; 4] = [
     },
     Format {
         kind: CeilingKind::GemvInt4,
-        level: Quant::Int4,
+        name: "Q4_K",
         kernel: "gemv_q4_k_f16_m1",
         fill: "fill_f16",
         row_bytes: (COLUMNS / 2, COLUMNS / 256 * 16),
@@ -146,9 +145,8 @@ fn rate(bench: &mut Bench<'_>, format: &Format) -> Result<(), CudaError> {
         launch(which)?;
         verify(format, matrix, &y.download::<u16>(rows)?, &vector.values)?;
     }
-    let encoding: Encoding = format.level.encoding(COLUMNS);
     let size = describe_bytes(rows * (quants + scales));
-    let how = format!("{encoding} by the project's own kernel, matrices of {size} that take turns, one vector");
+    let how = format!("{} by the project's own kernel, matrices of {size} that take turns, one vector", format.name);
     bench.keep_rate(format.kind, Bound::Lower, (rows * (quants + scales)) as f64, &times, how);
     Ok(())
 }
@@ -176,12 +174,12 @@ fn vector(bench: &Bench<'_>, format: &Format) -> Result<Vector, CudaError> {
     const SCALE: f32 = 1.0 / 128.0;
     let numbers: Vec<i8> = (0..COLUMNS).map(|at| (mix(at as u32) % 255) as i8).collect();
     let values: Vec<f32> = numbers.iter().map(|number| *number as f32 * SCALE).collect();
-    let (numbers, scales) = match format.level {
-        Quant::F16 => {
+    let (numbers, scales) = match format.kind {
+        CeilingKind::GemvF16 => {
             let bits: Vec<u16> = values.iter().map(|value| f16::from_f32(*value).to_bits()).collect();
             (bench.card.with(&bits)?, None)
         }
-        Quant::Bf16 => {
+        CeilingKind::GemvBf16 => {
             let bits: Vec<u16> = values.iter().map(|value| bf16::from_f32(*value).to_bits()).collect();
             (bench.card.with(&bits)?, None)
         }
@@ -197,7 +195,7 @@ fn vector(bench: &Bench<'_>, format: &Format) -> Result<Vector, CudaError> {
 fn verify(format: &Format, matrix: &Matrix, got: &[u16], vector: &[f64]) -> Result<(), CudaError> {
     let (rows, (quants, scales)) = (got.len(), format.row_bytes);
     // What rounding the result leaves: 11 bits of f16, 8 of bf16.
-    let tolerance = if format.level == Quant::Bf16 { 6e-3 } else { 1e-3 };
+    let tolerance = if format.kind == CeilingKind::GemvBf16 { 6e-3 } else { 1e-3 };
     for i in 0..CHECKED {
         let row = (i * 7919 + rows - 1) % rows;
         let of_row = matrix.quants.download_at::<u8>(row * quants, quants)?;
@@ -219,15 +217,18 @@ fn verify(format: &Format, matrix: &Matrix, got: &[u16], vector: &[f64]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::Quant;
 
     #[test]
     fn the_formats_are_those_that_levels_are_stored_in() {
-        for format in &FORMATS {
-            let encoding = format.level.encoding(COLUMNS);
+        let levels = [Quant::F16, Quant::Bf16, Quant::Int8, Quant::Int4];
+        for (format, level) in FORMATS.iter().zip(levels) {
+            let encoding = level.encoding(COLUMNS);
+            assert_eq!((format.name, format.kind.label()), (encoding.name(), format!("GEMV {level}").as_str()));
             let bytes = encoding.matrix_bytes(1, COLUMNS).0 as usize;
             assert_eq!(format.row_bytes.0 + format.row_bytes.1, bytes, "{encoding}");
-            let name = match format.level {
-                Quant::F16 | Quant::Bf16 => format!("gemv_{}_m1", format.level),
+            let name = match level {
+                Quant::F16 | Quant::Bf16 => format!("gemv_{level}_m1"),
                 _ => format!("gemv_{}_f16_m1", encoding.name().to_lowercase()),
             };
             assert_eq!(format.kernel, name);
