@@ -132,9 +132,9 @@ pub(super) fn model_record(about: About<'_>) -> anyhow::Result<ModelRecord> {
     })
 }
 
+/// The card of a device: one for all of this process that computes on it.
 pub(super) fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError> {
-    let open = |index| nvidia::while_opening(index as u32, || Card::open(index)).map(Arc::new);
-    device.card().map(open).transpose()
+    device.card().map(|index| nvidia::while_opening(index as u32, || Card::shared(index))).transpose()
 }
 
 /// The name of the engine that computes by candle's own kernels: what it measures is not mixed with the other's.
@@ -153,16 +153,18 @@ pub(super) fn by_candle(own: EngineRecord) -> EngineRecord {
 /// What computes on a card.
 pub(super) fn cuda_engine(card: &Card) -> EngineRecord {
     let (major, minor) = card.facts.capability;
-    let gemm = match cuda::blas::Blas::open(card) {
+    let gemm = match card.blas() {
         Ok(_) => "cuBLASLt",
         Err(_) => "the project's own kernel",
     };
+    let memory =
+        card.no_pool().map_or(String::new(), |why| format!(", memory piece by piece as its pool is not used ({why})"));
     EngineRecord {
         name: "candle".to_string(),
         version: CANDLE_VERSION.to_string(),
         device: format!("cuda:{}", card.facts.index),
         hardware: Some(card.facts.name.clone()),
-        kernels: format!("fused PTX kernels on compute capability {major}.{minor}, matrix products by {gemm}"),
+        kernels: format!("fused PTX kernels on compute capability {major}.{minor}, matrix products by {gemm}{memory}"),
         compute_type: "16-bit activations and KV cache, f32 residual".to_string(),
         ..EngineRecord::default()
     }

@@ -4,8 +4,12 @@ use super::{Card, CudaError};
 use cudarc::cublaslt::{CudaBlasLT, Matmul, MatmulConfig};
 use cudarc::driver::CudaStream;
 use half::{bf16, f16};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+/// The most that the library's workspace takes: 32 MiB from the Hopper generation on, less before.
+pub(super) const WORKSPACE: usize = 32 << 20;
 
 /// Numbers of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +22,18 @@ pub enum Format {
 
 /// The library, with a workspace on one card.
 pub struct Blas {
-    handle: CudaBlasLT,
+    handle: ManuallyDrop<CudaBlasLT>,
     stream: Arc<CudaStream>,
+}
+
+impl Drop for Blas {
+    fn drop(&mut self) {
+        // cudarc panics where the library cannot be closed, as on a card that is lost; the process gives that back.
+        if self.stream.synchronize().is_ok() {
+            // SAFETY: nothing uses it after this.
+            unsafe { ManuallyDrop::drop(&mut self.handle) };
+        }
+    }
 }
 
 impl Blas {
@@ -29,7 +43,7 @@ impl Blas {
         let failed = |why: String| CudaError::Driver { what: "starting cuBLASLt".to_string(), why };
         // cudarc panics where a function is missing, as in a library of another generation.
         match catch_unwind(AssertUnwindSafe(|| CudaBlasLT::new(card.stream().clone()))) {
-            Ok(Ok(handle)) => Ok(Self { handle, stream: card.stream().clone() }),
+            Ok(Ok(handle)) => Ok(Self { handle: ManuallyDrop::new(handle), stream: card.stream().clone() }),
             Ok(Err(error)) => Err(failed(format!("{error:?}"))),
             Err(_) => Err(failed("the library lacks a function".to_string())),
         }
