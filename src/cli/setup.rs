@@ -15,6 +15,7 @@ use crate::measure::overhead;
 use crate::power::limit::PowerLimit;
 use crate::power::{self, PowerSource};
 use crate::record::Basis;
+use crate::record::environment::GpuRecord;
 use crate::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION};
 use crate::record::{Environment, RunFolder, RunRecord, RunStatus};
 use crate::units::Watts;
@@ -94,6 +95,7 @@ pub fn start(
     if let Some(card) = &card {
         record.engine = cuda_engine(card);
     }
+    warn_of_card(&record.environment, card.as_deref(), talk);
     let kernels = args.kernels.into();
     if kernels == Kernels::Candle {
         record.engine = by_candle(record.engine);
@@ -197,6 +199,16 @@ pub(super) fn cpu_engine() -> EngineRecord {
             "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)"
                 .to_string(),
         ..EngineRecord::default()
+    }
+}
+
+/// Says what is wrong with the memory of the card that is measured.
+pub fn warn_of_card(environment: &Environment, card: Option<&Card>, talk: &Talk) {
+    let Some(card) = card else { return };
+    let (place, index) = (card.facts.pci_bus_id.as_str(), card.facts.index);
+    let of_card = |gpu: &&GpuRecord| gpu.pci_bus_id.as_deref().map_or(gpu.index == index, |known| known == place);
+    if let Some(fault) = environment.gpus.iter().find(of_card).and_then(GpuRecord::memory_fault) {
+        talk.warn(format!("cuda:{}: {fault}", card.facts.index));
     }
 }
 

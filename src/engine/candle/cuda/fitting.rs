@@ -35,10 +35,9 @@ impl CudaEngine {
         self.weights(case.quant) + Bytes(room as f64)
     }
 
-    /// Bytes of the weights at a level: by the shape, unless a load has taught more.
+    /// Bytes of the weights at a level: by the shape, unless a load has taught better. A file may store some matrices otherwise.
     fn weights(&self, quant: Quant) -> Bytes {
-        let counted = self.model.shape.weight_bytes(quant);
-        self.learned.get(&quant).map_or(counted, |learned| Bytes(learned.0.max(counted.0)))
+        self.learned.get(&quant).copied().unwrap_or_else(|| self.model.shape.weight_bytes(quant))
     }
 
     /// An error where a case does not fit. What is loaded by now makes way for it, and so is counted as free.
@@ -61,10 +60,16 @@ impl CudaEngine {
         }
     }
 
-    /// Remembers what a load has found out: its weights are not read again on a card that has no more memory than now.
-    pub(super) fn learn(&mut self, quant: Quant, error: &CudaError) {
+    /// Remembers what the weights of a level take, as they are loaded and nothing else is.
+    pub(super) fn learn(&mut self, quant: Quant) {
+        self.learned.insert(quant, self.card.held());
+    }
+
+    /// Remembers that a load ended where the memory did: its weights are not read again on a card that has no more than now.
+    pub(super) fn learn_of(&mut self, quant: Quant, error: &CudaError) {
         if let CudaError::OutOfMemory { asked, free, held, .. } = error {
-            self.learned.insert(quant, Bytes(held.0 + asked.0.max(free.0)));
+            let least = held.0 + asked.0.max(free.0);
+            self.learned.insert(quant, Bytes(least.max(self.weights(quant).0)));
         }
     }
 }

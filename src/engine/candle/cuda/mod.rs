@@ -35,7 +35,7 @@ pub struct CudaEngine {
     /// For the room of the case that was prepared last.
     replay: Option<Replay>,
     on_load: Box<dyn FnMut(usize, usize) + Send>,
-    /// Bytes that weights turned out to need, where a card that seemed large enough was not.
+    /// Bytes that weights turned out to take.
     learned: HashMap<Quant, Bytes>,
 }
 
@@ -78,11 +78,12 @@ impl CudaEngine {
         let decoder = decoder.map_err(|error| match error {
             LoadError::Model(error) => model(error),
             LoadError::Cuda(error) => {
-                self.learn(quant, &error);
+                self.learn_of(quant, &error);
                 EngineError::from(error)
             }
         })?;
         self.loaded = Some((quant, decoder));
+        self.learn(quant);
         Ok(())
     }
 
