@@ -14,7 +14,7 @@ mod support;
 
 use sizewell::device::ceilings::cuda::{Measured, measure};
 use sizewell::device::cuda::{self, Arg, Card, CudaError, Form, IMAGES, Image};
-use sizewell::record::CeilingKind;
+use sizewell::record::{CeilingKind, FailureKind, InvalidReason, Outcome, Run, RunStatus};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -274,7 +274,7 @@ fn a_model_is_profiled_priced_and_reported_on_a_card() {
     let text = std::fs::read_to_string(&workload).unwrap();
     // A fake card is as slow as the machine is busy.
     let text = text.replace("timeout_s = 10.0", "timeout_s = 120.0");
-    std::fs::write(&workload, text.replace("batch = [1, 2, 4]", "batch = [1, 3]")).unwrap();
+    std::fs::write(&workload, text.replace("batch = [1, 2, 4]", "batch = [1, 9]")).unwrap();
     let output = folder.path().join("run");
     let run = support::tiny::sizewell()
         .args(["run", "--device", "cuda:0", "--no-ceilings", "--price-per-hour", "1.5", "--model"])
@@ -293,11 +293,94 @@ fn a_model_is_profiled_priced_and_reported_on_a_card() {
     let cases = std::fs::read_to_string(output.join("cases.csv")).unwrap();
     assert_eq!(cases.matches(",ok,").count(), 4, "{cases}");
     assert!(cases.lines().skip(1).all(|line| line.contains("cuda:0")), "{cases}");
+    // From batch 9 on the weights are read twice: such a row is in doubt, and says so to whoever would buy by it.
+    for row in Run::read(&output).unwrap().cases {
+        let is_slow = row.invalid.contains(&InvalidReason::SlowKernels);
+        assert_eq!(is_slow, row.key.case.batch == 9, "{}", row.key.case);
+        let said = row.notes.iter().any(|note| note == "a decode step of batch 9 reads the weights 2 times");
+        assert_eq!(said, is_slow, "{:?}", row.notes);
+    }
     let record: serde_json::Value = serde_json::from_slice(&std::fs::read(output.join("run.json")).unwrap()).unwrap();
     assert_eq!(record["engine"]["hardware"], "Fake GPU 0");
     assert!(record["power"]["reason"].as_str().unwrap().contains("no NVIDIA driver"));
     let screen = String::from_utf8_lossy(&run.stdout);
     assert!(screen.contains("Fake GPU 0") && screen.contains("Cheapest measured"), "{screen}");
+    assert!(screen.contains("slow_kernels"), "{screen}");
+}
+
+/// A program on the fake card, with these settings of it.
+fn on_card(mut command: Command, settings: &[(&str, &str)]) -> Option<(Option<i32>, String)> {
+    command.env(cuda::LIBRARY_VARIABLE, support::fake_cuda::library()?).env("SIZEWELL_NVML", "/nonexistent");
+    let output = command.envs(settings.iter().copied()).output().unwrap();
+    Some((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+#[test]
+fn a_card_that_is_lost_ends_the_run_and_another_process_goes_on_behind_the_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run");
+    // The 40th kernel uses an address that is not aligned: nothing works after it.
+    let lost = [("FAKE_CUDA_FAIL", "launch:40:716")];
+    let mut command = support::tiny::profile(folder.path(), &output);
+    command.args(["--device", "cuda:0", "--quant", "f16"]);
+    let Some((status, stderr)) = on_card(command, &lost) else { return };
+    assert_eq!(status, Some(1), "{stderr}");
+    let next = format!("sizewell profile --resume {}", output.display());
+    assert!(stderr.contains("cuda:0 was lost in f16 b1") && stderr.contains("not aligned"), "{stderr}");
+    assert!(stderr.contains("2 more cases were not run") && stderr.contains(&next), "{stderr}");
+    let run = Run::read(&output).unwrap();
+    assert_eq!((run.cases.len(), run.record.status), (1, RunStatus::Interrupted));
+    // It is lost again, in the next case: no case is begun twice.
+    let resume = || {
+        let mut command = support::tiny::sizewell();
+        command.args(["profile", "--no-ceilings", "--threads", "2", "--resume"]).arg(&output);
+        command
+    };
+    assert_eq!(on_card(resume(), &lost).unwrap().0, Some(1));
+    let (status, stderr) = on_card(resume(), &[]).unwrap();
+    assert!(matches!(status, Some(0 | 5)), "{stderr}");
+    let run = Run::read(&output).unwrap();
+    let ends: Vec<_> = run.cases.iter().map(|row| (row.key.case.batch, row.reason)).collect();
+    let lost = Some(FailureKind::DeviceLost);
+    assert_eq!((ends, run.record.status), (vec![(1, lost), (2, lost), (4, None)], RunStatus::Complete));
+    assert!(run.cases[1].message.contains("CUDA_ERROR_MISALIGNED_ADDRESS"), "{}", run.cases[1].message);
+}
+
+#[test]
+fn a_card_that_is_lost_while_its_ceilings_are_measured_has_no_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run");
+    let (preset, workload) = support::tiny::write(folder.path());
+    let mut command = support::tiny::sizewell();
+    command.args(["profile", "--device", "cuda:0", "--quant", "f16", "--batch", "1", "--model"]).arg(preset);
+    command.arg("--workload").arg(workload).arg("-o").arg(&output);
+    let lost = [("FAKE_CUDA_FAIL", "launch:5:700")];
+    let Some((status, stderr)) = on_card(command, &lost) else { return };
+    assert!(status == Some(1) && stderr.contains("--no-ceilings"), "{stderr}");
+    assert!(Run::read(&output).unwrap().cases.is_empty(), "{stderr}");
+    let alone = sizewell(&lost, &["ceilings", "--device", "cuda:0", "--time", "0.01"]).unwrap();
+    let stderr = String::from_utf8_lossy(&alone.stderr);
+    assert!(alone.status.code() == Some(1) && stderr.contains("latency: not tried after"), "{stderr}");
+}
+
+#[test]
+fn where_the_pool_refuses_memory_comes_piece_by_piece_and_the_record_says_so() {
+    for (setting, why) in [
+        (("FAKE_CUDA_POOLS", "refuse"), "allocating from the driver's pool: CUDA_ERROR_NOT_SUPPORTED"),
+        ((cuda::POOLS_VARIABLE, "0"), "SIZEWELL_CUDA_POOLS=0"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("run");
+        let mut command = support::tiny::profile(folder.path(), &output);
+        command.args(["--device", "cuda:0", "--quant", "f16", "--batch", "1"]);
+        let Some((status, stderr)) = on_card(command, &[setting]) else { return };
+        assert!(matches!(status, Some(0 | 5)), "{stderr}");
+        let run = Run::read(&output).unwrap();
+        assert_eq!(run.cases[0].outcome, Outcome::Ok);
+        assert!(run.cases[0].metrics.peak_device.unwrap().0 > 0.0);
+        let kernels = run.record.engine.kernels;
+        assert!(kernels.ends_with(&format!(", memory piece by piece as its pool is not used ({why})")), "{kernels}");
+    }
 }
 
 #[test]

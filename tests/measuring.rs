@@ -4,7 +4,7 @@
 use sizewell::device::activity::ActivityMonitor;
 use sizewell::engine::fake::{FakeEngine, Fault};
 use sizewell::measure::clock::FakeClock;
-use sizewell::measure::profile::{case_keys, profile};
+use sizewell::measure::profile::{End, case_keys, profile};
 use sizewell::measure::runner::{Bench, CaseResult, run_case};
 use sizewell::measure::{Observer, Phase, Silent};
 use sizewell::power::fake::FakePower;
@@ -186,7 +186,8 @@ fn profiled(folder: &Path, engine: &mut FakeEngine, clock: &FakeClock, observer:
         }
     };
     let limits = record.workload.as_ref().unwrap().limits;
-    profile(engine, &mut folder, &mut record, &mut bench(clock, limits, nowhere.path()), observer).unwrap()
+    let end = profile(engine, &mut folder, &mut record, &mut bench(clock, limits, nowhere.path()), observer).unwrap();
+    end == End::Complete
 }
 
 #[test]

@@ -230,3 +230,21 @@ fn without_a_driver_it_says_so() {
     assert_eq!(devices[0].id, "cpu");
     assert!(devices.len() > 1);
 }
+
+#[test]
+fn errors_of_a_cards_memory_are_recorded() {
+    let fake = Fake::play(14);
+    let sick = nvidia::cards(fake.nvml).unwrap().remove(0);
+    let errors = sick.memory_errors.unwrap();
+    assert_eq!((errors.uncorrected, errors.remapped_rows), (Some(3), Some(3)));
+    assert_eq!((errors.repair_pending, errors.repair_failed), (Some(true), Some(false)));
+    assert!(sick.memory_fault().unwrap().contains("reset the card"));
+    drop(fake);
+    let fake = Fake::play(0);
+    assert_eq!(nvidia::cards(fake.nvml).unwrap().remove(0).memory_fault(), None);
+    drop(fake);
+    // A card of the Turing generation replaces no rows.
+    let fake = Fake::play(4);
+    let errors = nvidia::cards(fake.nvml).unwrap().remove(0).memory_errors.unwrap();
+    assert_eq!((errors.uncorrected, errors.remapped_rows, errors.repair_failed), (Some(0), None, None));
+}

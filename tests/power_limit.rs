@@ -172,3 +172,13 @@ fn every_device_is_measured_alone() {
     assert!(stderr(&run).contains("the CPU only: "), "{}", stderr(&run));
     assert_eq!(Run::read(&machine.output()).unwrap().record.engine.device, "cpu");
 }
+
+#[test]
+fn a_card_whose_memory_fails_is_warned_of() {
+    let Some(machine) = Machine::new() else { return };
+    let run = machine.profile(&["--device", "cuda:0"]).env("FAKE_NVML_SCRIPT", "14").output().unwrap();
+    let said = stderr(&run);
+    assert!(said.contains("cuda:0: a part of its memory failed and waits to be replaced: reset the card"), "{said}");
+    let record = Run::read(&machine.output()).unwrap().record;
+    assert_eq!(record.environment.gpus[0].memory_errors.unwrap().uncorrected, Some(3));
+}

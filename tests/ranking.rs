@@ -259,4 +259,10 @@ fn every_price_has_its_age_and_doubts_travel_along() {
     assert!(doubts("aws:g6.xlarge").is_empty(), "cards are not projected from a CPU's times");
     let text = sizewell::report::terminal::render(&sizewell::report::content::ranking(&ranking, 5), Some(160));
     assert!(text.contains("measured*") && text.contains("* doubtful: the measurement is noisy"), "{text}");
+    // What the engine's kernels cannot show of a card is a doubt of the card's row.
+    run.cases[2].invalid = vec![InvalidReason::SlowKernels];
+    let ranking = ranked(&run, &request());
+    let measured = ranking.rows.iter().find(|row| row.basis == Basis::Measured).unwrap();
+    let slow = "the engine's kernels do not show what the card can do at this batch";
+    assert_eq!(strings(&measured.doubts), [slow]);
 }

@@ -4,7 +4,7 @@ mod support;
 
 use jiff::civil::date;
 use sizewell::catalog::Catalog;
-use sizewell::record::{QualityRow, Run, metric};
+use sizewell::record::{CaseRow, InvalidReason, QualityRow, Run, metric};
 use sizewell::report::{Extras, Report, exporter, json};
 use sizewell::sizing::{MachinePrice, RankRequest};
 use sizewell::units::Usd;
@@ -21,6 +21,17 @@ fn bytes(run: &Run, extension: &str, request: &RankRequest, extras: Extras<'_>) 
 fn export(run: &Run, extension: &str) -> String {
     let request = RankRequest::on(date(2026, 11, 23));
     String::from_utf8(bytes(run, extension, &request, Extras::default())).unwrap()
+}
+
+#[test]
+fn levels_are_not_compared_by_doubtful_rates_without_a_word() {
+    let mut run = recorded::run();
+    assert!(!export(&run, "html").contains("doubtful rates"));
+    let fastest = |row: &&mut CaseRow| row.key.case.quant == Quant::Int8 && row.metrics.decode_tokens_per_s.is_some();
+    let row = run.cases.iter_mut().filter(fastest).max_by_key(|row| row.key.case.batch).unwrap();
+    row.invalid.push(InvalidReason::SlowKernels);
+    let expected = format!("doubtful rates: int8 at batch {}: slow_kernels", row.key.case.batch);
+    assert!(export(&run, "html").contains(&expected), "{expected}");
 }
 
 #[test]

@@ -62,7 +62,10 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
             DeviceId::Cpu => record.ceilings.extend(measure_ceilings(count, args.time, talk)),
             DeviceId::Cuda(index) => {
                 let measured = match measure_card(index, args.time, talk) {
-                    Ok(measured) => measured,
+                    Ok((measured, lost)) => {
+                        failed |= lost.is_some();
+                        measured
+                    }
                     Err(error) if alone => return Err(error.into()),
                     // The others are measured all the same.
                     Err(error) => {

@@ -7,6 +7,7 @@ use super::setup::open_card;
 use super::stop::stop_was_asked;
 use super::talk::Talk;
 use super::usage;
+use crate::engine::Engine;
 use crate::engine::candle::ops::Kernels;
 use crate::engine::candle::source::OpenedModel;
 use crate::engine::candle::{CandleEngine, CandleLanguageModel};
@@ -75,7 +76,7 @@ pub fn evaluate(
     let mut reference: Vec<Evaluation> = Vec::new();
     for (index, variant) in job.variants.iter().enumerate() {
         let kept = keeping.finished(index)?;
-        let is_kept = kept.is_some();
+        let (is_kept, mut lost) = (kept.is_some(), None);
         let finished = match kept {
             Some(finished) => finished,
             None => {
@@ -88,6 +89,7 @@ pub fn evaluate(
                     Asking { args, job, tokenizer: &tokenizer, inputs: &inputs, folder: keeping.folder().path() };
                 let mut finished = asking.variant(index, engine, &reference)?;
                 keeping.keep(index, &mut finished)?;
+                lost = engine.lost();
                 finished
             }
         };
@@ -99,6 +101,14 @@ pub fn evaluate(
         }
         if !is_kept && index + 1 < job.variants.len() {
             publish(rows)?;
+            if let Some(why) = lost {
+                let folder = keeping.folder().path().display();
+                anyhow::bail!(
+                    "{} was lost in {variant} ({why}): nothing works on it in this process; another one goes on behind it: \
+                     sizewell quality --resume {folder}",
+                    args.device
+                );
+            }
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ use crate::device::cuda::{self, Card, CudaError};
 use crate::device::{DeviceId, nvidia};
 use crate::engine::candle::threads;
 use crate::measure::clock::SystemClock;
-use crate::measure::profile::profile;
+use crate::measure::profile::{End, profile};
 use crate::measure::runner::Bench;
 use crate::power;
 use crate::power::limit::PowerLimit;
@@ -27,29 +27,42 @@ use std::time::Duration;
 pub struct Measured {
     /// The folder as it is now.
     pub run: Run,
-    /// Every case has a row.
-    pub complete: bool,
+    /// How it ended.
+    pub end: End,
 }
 
 impl Measured {
     /// The exit status that the cases deserve.
     fn exit(&self) -> Exit {
         let ok: Vec<_> = self.run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
-        match (self.complete, ok.is_empty(), ok.iter().any(|row| row.is_valid())) {
-            (false, _, _) => Exit::Interrupted,
-            (true, true, _) => Exit::Failed,
-            (true, false, false) => Exit::InvalidMeasurement,
-            (true, false, true) => Exit::Done,
+        match (&self.end, ok.is_empty(), ok.iter().any(|row| row.is_valid())) {
+            (End::Stopped, _, _) => Exit::Interrupted,
+            (End::DeviceLost { .. }, _, _) | (End::Complete, true, _) => Exit::Failed,
+            (End::Complete, false, false) => Exit::InvalidMeasurement,
+            (End::Complete, false, true) => Exit::Done,
         }
     }
 
     /// Says what the user should know of it.
     fn speak(&self, talk: &Talk) {
         let folder = self.run.path.display();
-        if !self.complete {
-            talk.say(format!("stopped; continue with --resume {folder}"));
-        } else if self.run.cases.iter().all(|row| row.outcome != Outcome::Ok) {
-            talk.say(format!("no case could be measured; {folder}/cases.csv says why"));
+        match &self.end {
+            End::Stopped => talk.say(format!("stopped; continue with --resume {folder}")),
+            End::DeviceLost { case, why, left } => {
+                let device = &self.run.record.engine.device;
+                let next = match left {
+                    0 => "every other case has its row".to_string(),
+                    left => format!(
+                        "{left} more cases were not run, as nothing works on it in this process; another one goes on behind \
+                         this case: sizewell profile --resume {folder}"
+                    ),
+                };
+                talk.warn(format!("{device} was lost in {case} ({why}); {next}"));
+            }
+            End::Complete if self.run.cases.iter().all(|row| row.outcome != Outcome::Ok) => {
+                talk.say(format!("no case could be measured; {folder}/cases.csv says why"));
+            }
+            End::Complete => {}
         }
     }
 }
@@ -63,6 +76,8 @@ pub struct Series {
     failed: bool,
     /// A signal stopped it before all runs had begun.
     stopped: bool,
+    /// A card was lost to this process: no other run begins on one.
+    lost: bool,
 }
 
 impl Series {
@@ -137,16 +152,26 @@ pub fn measure_configured(
                 break;
             }
             let part = Part { device: target.device, limit };
+            if series.lost && part.device.card().is_some() {
+                let at = limit.map_or(String::new(), |(_, watts)| format!(" at {watts}"));
+                talk.warn(format!("{}{at}: not begun, as this process has lost a card; run it by itself", part.device));
+                series.failed = true;
+                continue;
+            }
             let measured = set_limit(&mut target.guard, limit)
                 .and_then(|()| setup::start(args, model, part, &mut place, engine_threads, talk))
                 .and_then(|setup| measure_one(setup, args, engine_threads, talk));
             match measured {
-                Ok(measured) => series.measured.push(measured),
+                Ok(measured) => {
+                    series.lost |= matches!(measured.end, End::DeviceLost { .. });
+                    series.measured.push(measured);
+                }
                 Err(error) if runs == 1 => return Err(error),
                 // The others are measured all the same.
                 Err(error) => {
                     talk.warn(format!("{}: {error:#}", target.device));
                     series.failed = true;
+                    series.lost |= error.downcast_ref::<CudaError>().is_some_and(CudaError::is_sticky);
                 }
             }
         }
@@ -191,7 +216,12 @@ fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &T
         match device {
             DeviceId::Cpu => record.ceilings = measure_ceilings(engine_threads, seconds_each, talk),
             DeviceId::Cuda(index) => {
-                let measured = measure_card(index, seconds_each, talk)?;
+                let (measured, lost) = measure_card(index, seconds_each, talk)?;
+                if let Some(lost) = lost {
+                    let folder = folder.path().display();
+                    let next = format!("without them: sizewell profile --resume {folder} --no-ceilings");
+                    return Err(anyhow::Error::from(lost).context(format!("lost while ceilings were measured; {next}")));
+                }
                 (record.ceilings, record.ceilings_absent) = (measured.ceilings, measured.absent);
             }
         }
@@ -217,14 +247,14 @@ fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &T
         activity: ActivityMonitor::new(Path::new("/")),
         last_load: None,
     };
-    let complete = profile(engine.as_mut(), &mut folder, &mut record, &mut bench, &mut progress);
+    let end = profile(engine.as_mut(), &mut folder, &mut record, &mut bench, &mut progress);
     progress.finish();
-    let complete = complete?;
+    let end = end?;
     drop((engine, bench));
     let path = folder.path().to_path_buf();
     drop(folder);
     limit.map_or(Ok(()), HeldLimit::restore)?;
-    Ok(Measured { run: Run::read(&path)?, complete })
+    Ok(Measured { run: Run::read(&path)?, end })
 }
 
 /// The second-level cache of a card.
@@ -249,13 +279,17 @@ pub fn measure_ceilings(threads: usize, seconds_each: f64, talk: &Talk) -> Vec<C
     measured
 }
 
-/// Measures the ceilings of a card, and says what could not be measured.
-pub fn measure_card(index: usize, seconds_each: f64, talk: &Talk) -> Result<ceilings::cuda::Measured, CudaError> {
-    let card = nvidia::while_opening(index as u32, || Card::open(index))?;
+/// Measures the ceilings of a card, and says what could not be measured, and whether the card was lost.
+pub fn measure_card(
+    index: usize,
+    seconds_each: f64,
+    talk: &Talk,
+) -> Result<(ceilings::cuda::Measured, Option<CudaError>), CudaError> {
+    let card = nvidia::while_opening(index as u32, || Card::shared(index))?;
     talk.say(format!("measuring the ceilings of cuda:{index} ({})", card.facts.name));
     let measured = ceilings::cuda::measure(&card, Duration::from_secs_f64(seconds_each));
     for absent in &measured.absent {
         talk.warn(absent);
     }
-    Ok(measured)
+    Ok((measured, card.lost()))
 }

@@ -15,6 +15,7 @@ use crate::device::DeviceId;
 use crate::engine::candle::opened::About;
 use crate::engine::candle::source::OpenedModel;
 use crate::engine::candle::threads;
+use crate::measure::profile::End;
 use crate::quality::QualityError;
 use crate::quality::compare;
 use crate::quality::variant::AskedPruning;
@@ -331,7 +332,7 @@ fn measured(measure: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow
     measure.check()?;
     let series = measuring::measure_configured(measure, None, engine_threads, talk)?;
     match series.measured.first() {
-        Some(measured) if measured.complete => Ok(measured.run.path.clone()),
+        Some(measured) if measured.end == End::Complete => Ok(measured.run.path.clone()),
         Some(measured) => anyhow::bail!(
             "stopped before quality was measured; go on with: sizewell quality --resume {}",
             measured.run.path.display()

@@ -4,7 +4,7 @@
 use super::held_limit::HeldLimit;
 use super::idle::idle_power;
 use super::measure_args::MeasureArgs;
-use super::setup::{CANDLE_OPS, Setup, by_candle, cpu_engine, cuda_engine, open_card};
+use super::setup::{CANDLE_OPS, Setup, by_candle, cpu_engine, cuda_engine, open_card, warn_of_card};
 use super::talk::Talk;
 use super::usage;
 use crate::device::{DeviceId, inventory};
@@ -59,6 +59,7 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     let max_time_s = record.workload.as_ref().map_or(0.0, |workload| workload.limits.max_time_s);
     let idle = idle_power(power.as_deref_mut(), &mut record.power, max_time_s, false, talk);
     let card = open_card(device)?;
+    warn_of_card(&here, card.as_deref(), talk);
     let kernels = if record.engine.name == CANDLE_OPS { Kernels::Candle } else { Kernels::Own };
     let engine = card.as_deref().map_or_else(cpu_engine, cuda_engine);
     differences.of_engine(&record.engine, &if kernels == Kernels::Candle { by_candle(engine) } else { engine });

@@ -16,6 +16,7 @@ use crate::measure::overhead;
 use crate::power::limit::PowerLimit;
 use crate::power::{self, PowerSource};
 use crate::record::Basis;
+use crate::record::environment::GpuRecord;
 use crate::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION};
 use crate::record::{Environment, RunFolder, RunRecord, RunStatus};
 use crate::units::Watts;
@@ -101,6 +102,7 @@ pub fn start(
     if let Some(card) = &card {
         record.engine = cuda_engine(card);
     }
+    warn_of_card(&record.environment, card.as_deref(), talk);
     let kernels = args.kernels.into();
     if kernels == Kernels::Candle {
         record.engine = by_candle(record.engine);
@@ -137,9 +139,9 @@ pub(super) fn model_record(about: About<'_>) -> anyhow::Result<ModelRecord> {
     })
 }
 
+/// The card of a device: one for all of this process that computes on it.
 pub(super) fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError> {
-    let open = |index| nvidia::while_opening(index as u32, || Card::open(index)).map(Arc::new);
-    device.card().map(open).transpose()
+    device.card().map(|index| nvidia::while_opening(index as u32, || Card::shared(index))).transpose()
 }
 
 /// The name of the engine that computes by candle's own kernels: what it measures is not mixed with the other's.
@@ -158,17 +160,21 @@ pub(super) fn by_candle(own: EngineRecord) -> EngineRecord {
 /// What computes on a card.
 pub(super) fn cuda_engine(card: &Card) -> EngineRecord {
     let (major, minor) = card.facts.capability;
-    let gemm = match cuda::blas::Blas::open(card) {
+    let gemm = match card.blas() {
         Ok(_) => "cuBLASLt",
         Err(_) => "the project's own kernel",
     };
     let form = card.kernel_form().unwrap_or_else(|error| error.to_string());
+    let memory =
+        card.no_pool().map_or(String::new(), |why| format!(", memory piece by piece as its pool is not used ({why})"));
     EngineRecord {
         name: "candle".to_string(),
         version: CANDLE_VERSION.to_string(),
         device: format!("cuda:{}", card.facts.index),
         hardware: Some(card.facts.name.clone()),
-        kernels: format!("fused kernels ({form}) on compute capability {major}.{minor}, matrix products by {gemm}"),
+        kernels: format!(
+            "fused kernels ({form}) on compute capability {major}.{minor}, matrix products by {gemm}{memory}"
+        ),
         compute_type: "16-bit activations and KV cache, f32 residual".to_string(),
         ..EngineRecord::default()
     }
@@ -201,6 +207,16 @@ pub(super) fn cpu_engine() -> EngineRecord {
             "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)"
                 .to_string(),
         ..EngineRecord::default()
+    }
+}
+
+/// Says what is wrong with the memory of the card that is measured.
+pub fn warn_of_card(environment: &Environment, card: Option<&Card>, talk: &Talk) {
+    let Some(card) = card else { return };
+    let (place, index) = (card.facts.pci_bus_id.as_str(), card.facts.index);
+    let of_card = |gpu: &&GpuRecord| gpu.pci_bus_id.as_deref().map_or(gpu.index == index, |known| known == place);
+    if let Some(fault) = environment.gpus.iter().find(of_card).and_then(GpuRecord::memory_fault) {
+        talk.warn(format!("cuda:{}: {fault}", card.facts.index));
     }
 }
 

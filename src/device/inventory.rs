@@ -107,10 +107,10 @@ fn entry(card: &CardFacts, known: Result<&[GpuRecord], &String>) -> DeviceEntry 
         Err(why) => Some(format!("its power cannot be read: {why}")),
         Ok(all) => match all.iter().find(|gpu| gpu.pci_bus_id.as_deref() == Some(card.pci_bus_id.as_str())) {
             None => Some("its power cannot be read: NVML does not know it".to_string()),
-            Some(gpu) => gpu.partition.map(|partition| match partition {
+            Some(gpu) => gpu.memory_fault().or(gpu.partition.map(|partition| match partition {
                 Partition::Mig => "split (MIG): power cannot be read".to_string(),
                 Partition::Vgpu => "a virtual GPU: power cannot be read".to_string(),
-            }),
+            })),
         },
     };
     DeviceEntry {
@@ -125,6 +125,7 @@ fn entry(card: &CardFacts, known: Result<&[GpuRecord], &String>) -> DeviceEntry 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::environment::MemoryErrors;
 
     #[test]
     fn cards_are_listed_with_what_is_missing() {
@@ -149,6 +150,10 @@ mod tests {
         let split = GpuRecord { partition: Some(Partition::Mig), ..known };
         assert!(remark(&cards(Ok(vec![card.clone()]), Ok(vec![split]))).contains("MIG"));
         assert!(remark(&cards(Ok(vec![card.clone()]), Ok(vec![]))).contains("NVML does not know"));
+        let errors = Some(MemoryErrors { repair_pending: Some(true), ..MemoryErrors::default() });
+        let sick =
+            GpuRecord { pci_bus_id: Some(card.pci_bus_id.clone()), memory_errors: errors, ..GpuRecord::default() };
+        assert!(remark(&cards(Ok(vec![card.clone()]), Ok(vec![sick]))).contains("reset the card"));
         let old = CardFacts { capability: (6, 1), ..card };
         assert!(!cards(Ok(vec![old]), Err("no NVML".into()))[0].usable);
     }

@@ -1,10 +1,10 @@
 //! NVIDIA cards as NVML describes them. The library comes with the driver and is opened at run time: a machine
 //! without it gets an error that says what is missing.
 
-use crate::record::environment::{GpuRecord, Partition};
+use crate::record::environment::{GpuRecord, MemoryErrors, Partition};
 use crate::units::{Bytes, Watts};
-use nvml_wrapper::enum_wrappers::device::{Clock, GpuVirtualizationMode};
-use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::enum_wrappers::device::{Clock, EccCounter, GpuVirtualizationMode, MemoryError};
+use nvml_wrapper::error::{NvmlError, nvml_try};
 use nvml_wrapper::{Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
@@ -80,12 +80,38 @@ fn describe(nvml: &Nvml, card: &Device<'_>, index: usize) -> GpuRecord {
         max_sm_clock_mhz: supported(card.max_clock_info(Clock::SM)).map(f64::from),
         max_memory_clock_mhz: supported(card.max_clock_info(Clock::Memory)).map(f64::from),
         ecc: supported(card.is_ecc_enabled()).map(|ecc| ecc.currently_enabled),
+        memory_errors: memory_errors(card),
         persistence: supported(card.is_in_persistent_mode()),
         pcie: supported(card.current_pcie_link_gen())
             .zip(supported(card.current_pcie_link_width()))
             .map(|(generation, width)| format!("gen{generation} x{width}")),
         partition: partition(card),
     }
+}
+
+/// What error correction has found; `None` where the card tells nothing of it.
+fn memory_errors(card: &Device<'_>) -> Option<MemoryErrors> {
+    let rows = remapped_rows(card);
+    // Cards before Ampere retire whole pages.
+    let retiring = || supported(card.are_pages_pending_retired());
+    let errors = MemoryErrors {
+        uncorrected: supported(card.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile)),
+        remapped_rows: rows.map(|[corrected, uncorrected, ..]| corrected + uncorrected),
+        repair_pending: rows.map(|[_, _, pending, _]| pending != 0).or_else(retiring),
+        repair_failed: rows.map(|[.., failed]| failed != 0),
+    };
+    (errors != MemoryErrors::default()).then_some(errors)
+}
+
+/// Rows replaced after errors that could and that could not be corrected, whether some wait for it, and whether some could not
+/// be replaced.
+fn remapped_rows(card: &Device<'_>) -> Option<[u32; 4]> {
+    let ask = card.nvml().lib().nvmlDeviceGetRemappedRows.as_ref().ok()?;
+    let mut rows = [0; 4];
+    let [corrected, uncorrected, pending, failed] = &mut rows;
+    // SAFETY: the handle is that of an open card, and each pointer is of a number.
+    let code = unsafe { ask(card.handle(), corrected, uncorrected, pending, failed) };
+    supported(nvml_try(code)).map(|()| rows)
 }
 
 /// Whether the card is shared by the hardware: then its meters do not tell whose the power is.

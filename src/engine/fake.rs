@@ -77,7 +77,7 @@ impl Engine for FakeEngine {
             decode_weight_bytes: Bytes(9e8),
             cache_bytes: Bytes(1e6),
             cache_token_bytes: Bytes(4.0),
-            notes: Vec::new(),
+            ..Prepared::default()
         })
     }
 

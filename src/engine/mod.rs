@@ -38,6 +38,9 @@ pub enum EngineError {
     /// The caller asked to stop between two tokens.
     #[error("stopped before the last token")]
     Stopped,
+    /// The device is lost to this process: nothing works on it until another process begins.
+    #[error("{0}")]
+    DeviceLost(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -61,6 +64,10 @@ pub struct Prepared {
     pub cache_token_bytes: Bytes,
     /// What the user should know of the weights, such as a block type that had to give way to another.
     pub notes: Vec<String>,
+    /// What the user should know of how the case is computed, such as whose matrix product it is.
+    pub remarks: Vec<String>,
+    /// What the engine does with the weights more than once, where it does: the device can do better than this case shows.
+    pub rereads: Option<String>,
 }
 
 /// What one iteration produced, so that the runner can check that the work was done.
@@ -103,6 +110,11 @@ pub trait Engine {
 
     /// Time that copies to the device have taken so far; `None` where the weights stay on the host.
     fn copy_time(&self) -> Option<Seconds> {
+        None
+    }
+
+    /// Why the device is lost to this process, where it is: asked after a failure, and never of a CPU.
+    fn lost(&mut self) -> Option<String> {
         None
     }
 

@@ -11,15 +11,32 @@ use std::path::Path;
 /// A case in which the process died so often is not begun again, where nobody can say what killed it.
 const MOST_ATTEMPTS: u32 = 3;
 
-/// Runs the cases of the record's workload into `folder`. Returns whether all of them have a row now; `false` means
-/// that the user stopped it.
+/// How a sweep ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Every case has a row.
+    Complete,
+    /// The user stopped it.
+    Stopped,
+    /// The device was lost in a case, whose row says how; no other case can be run by this process.
+    DeviceLost {
+        /// The case.
+        case: String,
+        /// What happened.
+        why: String,
+        /// Cases that were not run and have no row.
+        left: usize,
+    },
+}
+
+/// Runs the cases of the record's workload into `folder`.
 pub fn profile(
     engine: &mut dyn Engine,
     folder: &mut RunFolder,
     record: &mut RunRecord,
     bench: &mut Bench<'_>,
     observer: &mut dyn Observer,
-) -> Result<bool, FolderError> {
+) -> Result<End, FolderError> {
     let keys = case_keys(record);
     let total = keys.len();
     for (index, key) in keys.into_iter().enumerate() {
@@ -27,7 +44,8 @@ pub fn profile(
             continue;
         }
         if observer.should_stop() {
-            return finish(folder, record, RunStatus::Interrupted);
+            finish(folder, record, RunStatus::Interrupted)?;
+            return Ok(End::Stopped);
         }
         observer.case_started(index, total, &key);
         let earlier = folder.died_in.take_if(|attempt| attempt.case_id == key.id());
@@ -43,7 +61,8 @@ pub fn profile(
         folder.begin(&Attempt { case_id: key.id(), times, out_of_memory })?;
         let Some(mut result) = run_case(engine, key, bench, observer) else {
             folder.nothing_begun();
-            return finish(folder, record, RunStatus::Interrupted);
+            finish(folder, record, RunStatus::Interrupted)?;
+            return Ok(End::Stopped);
         };
         doubt_of_threads(record, &mut result.row);
         if let Some(load) = result.load {
@@ -54,8 +73,19 @@ pub fn profile(
         folder.append(&result.row, &result.samples, &result.power)?;
         folder.nothing_begun();
         observer.case_finished(&result.row);
+        if result.row.reason == Some(FailureKind::DeviceLost) {
+            return lost(folder, record, &result.row);
+        }
     }
-    finish(folder, record, RunStatus::Complete)
+    finish(folder, record, RunStatus::Complete)?;
+    Ok(End::Complete)
+}
+
+/// Ends a sweep whose device was lost: the other cases would fail for what happened in this one.
+fn lost(folder: &RunFolder, record: &mut RunRecord, row: &CaseRow) -> Result<End, FolderError> {
+    let left = case_keys(record).iter().filter(|key| !folder.done.contains(&key.id())).count();
+    finish(folder, record, if left == 0 { RunStatus::Complete } else { RunStatus::Interrupted })?;
+    Ok(End::DeviceLost { case: row.key.case.to_string(), why: row.message.clone(), left })
 }
 
 /// Why a case in whose midst an earlier process died is not begun again; `None` where it may have been chance.
@@ -84,11 +114,10 @@ fn doubt_of_threads(record: &RunRecord, row: &mut CaseRow) {
     }
 }
 
-fn finish(folder: &RunFolder, record: &mut RunRecord, status: RunStatus) -> Result<bool, FolderError> {
+fn finish(folder: &RunFolder, record: &mut RunRecord, status: RunStatus) -> Result<(), FolderError> {
     record.status = status;
     record.finished_at = Some(crate::record::clock::now());
-    folder.write_record(record)?;
-    Ok(status == RunStatus::Complete)
+    folder.write_record(record)
 }
 
 /// The identities of all cases that the record sets out to measure.

@@ -15,7 +15,8 @@ use crate::power::{PowerError, PowerSource, Sensor};
 use crate::record::ceiling::{arithmetic_roof, roof};
 use crate::record::metric::Count;
 use crate::record::{
-    CaseKey, CaseRow, Ceiling, CeilingKind, FailureKind, LoadRecord, Outcome, PowerRow, SampleRow, StopReason,
+    CaseKey, CaseRow, Ceiling, CeilingKind, FailureKind, InvalidReason, LoadRecord, Outcome, PowerRow, SampleRow,
+    StopReason,
 };
 use crate::units::{Bytes, Fraction, Seconds, Watts};
 use crate::workload::{Case, Limits, ModelShape};
@@ -84,6 +85,7 @@ impl From<EngineError> for Stop {
             EngineError::Unsupported(_) => FailureKind::Unsupported,
             EngineError::Model(_) => FailureKind::ModelError,
             EngineError::Stopped => FailureKind::TimedOut,
+            EngineError::DeviceLost(_) => FailureKind::DeviceLost,
             EngineError::Failed(_) => FailureKind::EngineError,
         };
         Stop::Failed(kind, error.to_string())
@@ -101,12 +103,24 @@ pub fn run_case(
     match running.run() {
         Ok(result) => Some(result),
         Err(Stop::Interrupted) => None,
-        Err(Stop::Failed(kind, message)) => Some(CaseResult {
-            row: CaseRow::unmeasured(key.clone(), kind, with_limit(&key, kind, message)),
-            samples: running.samples,
-            power: Vec::new(),
-            load: None,
-        }),
+        Err(Stop::Failed(kind, message)) => {
+            let (kind, message) = or_lost(running.engine, kind, message);
+            Some(CaseResult {
+                row: CaseRow::unmeasured(key.clone(), kind, with_limit(&key, kind, message)),
+                samples: running.samples,
+                power: Vec::new(),
+                load: None,
+            })
+        }
+    }
+}
+
+/// A failure, or that the device was lost with it: neither a panic nor every library says so.
+fn or_lost(engine: &mut dyn Engine, kind: FailureKind, message: String) -> (FailureKind, String) {
+    let is_asked = matches!(kind, FailureKind::EngineError | FailureKind::Crashed);
+    match is_asked.then(|| guarded(|| Ok(engine.lost())).ok().flatten()).flatten() {
+        Some(lost) => (FailureKind::DeviceLost, format!("{message}; the device is lost: {lost}")),
+        None => (kind, message),
     }
 }
 
@@ -207,7 +221,9 @@ impl Running<'_, '_> {
         let measured = &self.samples[warmup_iterations..];
         let mut summary = summarise(&case, measured, self.bench.seed);
         summary.metrics.load = self.bench.last_load;
-        summary.metrics.peak_device = self.engine.peak_device_memory().or_else(memory::peak);
+        // The process's memory is the device's on the CPU only.
+        let own = || if self.key.device == "cpu" { memory::peak() } else { None };
+        summary.metrics.peak_device = self.engine.peak_device_memory().or_else(own);
         if !peak_is_own {
             summary.absent.push(("peak_device_bytes".into(), "it is the peak since the program started".into()));
         }
@@ -221,6 +237,7 @@ impl Running<'_, '_> {
         let activity = activity.filter(|_| self.key.device == "cpu");
         summary.invalid = doubts(measured, steady, activity, &self.bench.limits);
         summary.invalid.extend(device_doubts(&power));
+        summary.invalid.extend(prepared.rereads.iter().map(|_| InvalidReason::SlowKernels));
         let quota = deliver(&mut summary, &case, measured, stopped);
         energy::add(&mut summary, windows, self.bench.idle.clone());
         let row = CaseRow {
@@ -234,7 +251,7 @@ impl Running<'_, '_> {
             warmup_iterations,
             metrics: summary.metrics,
             absent: summary.absent,
-            notes: prepared.notes.into_iter().chain(quota).collect(),
+            notes: prepared.notes.into_iter().chain(prepared.remarks).chain(prepared.rereads).chain(quota).collect(),
         };
         Ok(CaseResult { row, samples: std::mem::take(&mut self.samples), power, load })
     }

@@ -215,12 +215,45 @@ pub struct GpuRecord {
     pub max_memory_clock_mhz: Option<f64>,
     /// Error correction of the memory is on.
     pub ecc: Option<bool>,
+    /// What error correction has found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_errors: Option<MemoryErrors>,
     /// The driver stays loaded between uses.
     pub persistence: Option<bool>,
     /// Link to the host at the moment, such as `gen5 x16`.
     pub pcie: Option<String>,
     /// The card is shared by the hardware.
     pub partition: Option<Partition>,
+}
+
+/// Errors of a card's memory, and the rows that replace those that failed. What the driver does not say is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
+pub struct MemoryErrors {
+    /// Errors since the driver was loaded that could not be corrected.
+    pub uncorrected: Option<u64>,
+    /// Rows that were replaced after errors.
+    pub remapped_rows: Option<u32>,
+    /// Rows or pages that will be replaced when the card is reset.
+    pub repair_pending: Option<bool>,
+    /// A row could not be replaced.
+    pub repair_failed: Option<bool>,
+}
+
+impl GpuRecord {
+    /// What is wrong with the card's memory, with the remedy.
+    pub fn memory_fault(&self) -> Option<String> {
+        let errors = self.memory_errors?;
+        if errors.repair_failed == Some(true) {
+            return Some("a row of its memory failed and could not be replaced: have the card exchanged".to_string());
+        }
+        if errors.repair_pending == Some(true) {
+            return Some("a part of its memory failed and waits to be replaced: reset the card".to_string());
+        }
+        errors.uncorrected.filter(|count| *count > 0).map(|count| {
+            let what = if count == 1 { "error" } else { "errors" };
+            format!("{count} {what} of its memory could not be corrected since the driver was loaded: reset the card")
+        })
+    }
 }
 
 /// How a card is shared.
@@ -257,6 +290,19 @@ mod tests {
         let cpu = CpuRecord { threads: cpus, engine_threads: threads, ..CpuRecord::default() };
         let cpu = CpuRecord { pinned_to: pinned.map(str::to_string), ..cpu };
         Environment { cpu, limits: Some(limits), ..Environment::default() }
+    }
+
+    #[test]
+    fn faults_of_a_cards_memory_are_named_the_worst_first() {
+        let fault = |errors| GpuRecord { memory_errors: Some(errors), ..GpuRecord::default() }.memory_fault();
+        let well = MemoryErrors { uncorrected: Some(0), remapped_rows: Some(2), ..MemoryErrors::default() };
+        assert_eq!(fault(well), None, "rows that were replaced do their work");
+        let two = MemoryErrors { uncorrected: Some(2), ..well };
+        assert!(fault(two).unwrap().starts_with("2 errors of its memory"));
+        let pending = MemoryErrors { repair_pending: Some(true), ..two };
+        assert!(fault(pending).unwrap().contains("waits to be replaced"));
+        assert!(fault(MemoryErrors { repair_failed: Some(true), ..pending }).unwrap().contains("exchanged"));
+        assert_eq!(GpuRecord::default().memory_fault(), None);
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub enum FailureKind {
     NotFinite,
     /// The engine did not deliver the tokens that were asked for.
     WrongTokenCount,
+    /// The device was lost in it: an error after which nothing works there until another process begins.
+    DeviceLost,
     /// Anything else.
     EngineError,
 }
@@ -79,6 +81,7 @@ named_variants!(FailureKind {
     Killed = "killed",
     NotFinite = "not_finite",
     WrongTokenCount = "wrong_token_count",
+    DeviceLost = "device_lost",
     EngineError = "engine_error",
 });
 
@@ -120,6 +123,8 @@ pub enum InvalidReason {
     OverSaturated,
     /// Requests failed, and are not in the times.
     FailedRequests,
+    /// The engine's kernels did more than once what the device need do once.
+    SlowKernels,
 }
 
 named_variants!(InvalidReason {
@@ -135,6 +140,7 @@ named_variants!(InvalidReason {
     LateGenerator = "late_generator",
     OverSaturated = "over_saturated",
     FailedRequests = "failed_requests",
+    SlowKernels = "slow_kernels",
 });
 
 /// From this share of requests that failed on, the times of the others are in doubt.
@@ -179,6 +185,10 @@ impl InvalidReason {
             }
             Self::FailedRequests => {
                 "requests failed, and the times are those of the others: find out why (the server's log), and run again"
+            }
+            Self::SlowKernels => {
+                "the engine's kernels move the weights more than once a step at this batch: the card can do better, so do not \
+                 buy by this row; measure it behind a server that batches (`sizewell load --endpoint`)"
             }
         }
     }

@@ -26,7 +26,7 @@ fn is_zero(count: &usize) -> bool {
 pub enum RunStatus {
     /// Under way, or killed.
     Running,
-    /// Stopped by the user.
+    /// Stopped before its end: by the user, or as its device was lost.
     Interrupted,
     /// All cases have a row.
     Complete,

@@ -413,6 +413,7 @@ fn doubt(row: &CaseRow, reason: InvalidReason) -> Arc<str> {
         (InvalidReason::FailedRequests, Some(note)) => note.as_str().into(),
         (InvalidReason::FailedRequests, None) => "requests failed".into(),
         (InvalidReason::CpuQuota, _) => stopped.map_or("the measurement is cpu_quota", |note| note.as_str()).into(),
+        (InvalidReason::SlowKernels, _) => "the engine's kernels do not show what the card can do at this batch".into(),
         (reason, _) => format!("the measurement is {reason}").into(),
     }
 }

@@ -6,13 +6,13 @@
 // FAKE_CUDA_CARDS     how many cards there are (1)
 // FAKE_CUDA_SM        compute capability, such as 90 (89)
 // FAKE_CUDA_NAME      what every card is called ("Fake GPU " and its number)
-// FAKE_CUDA_POOLS     1 where memory comes from pools (0)
 // FAKE_CUDA_VERSION   the CUDA version of the driver, such as 12040 (13000)
 // FAKE_CUDA_PTX       newest PTX version that it takes, such as 80 (99)
 // FAKE_CUDA_CODE      whether it takes machine code (1)
-// FAKE_CUDA_POOLS     whether it has memory pools (0)
 // FAKE_CUDA_LOG       a file that gets a line for each start and each module: whether results of compiling are kept, and
 //                     what was loaded
+// FAKE_CUDA_POOLS     0: there are no pools of memory; refuse: they are there, and refuse (1)
+// FAKE_CUDA_FAIL      launch:N:CODE, such as launch:40:716: the Nth kernel that runs loses the card with that error
 #include "common.cuh"
 #include <chrono>
 #include <memory>
@@ -20,8 +20,9 @@
 #include <set>
 
 #define API extern "C" __attribute__((visibility("default")))
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NO_BINARY = 209, INVALID_PTX = 218,
-       UNSUPPORTED_PTX = 222, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, CAPTURE_INVALIDATED = 901 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NO_BINARY = 209,
+       INVALID_PTX = 218, UNSUPPORTED_PTX = 222, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, NOT_SUPPORTED = 801,
+       CAPTURE_INVALIDATED = 901 };
 typedef unsigned long long Address;
 
 static long setting(const char *name, long usual) {
@@ -30,8 +31,26 @@ static long setting(const char *name, long usual) {
 }
 static std::recursive_mutex lock;
 static std::map<Address, size_t> memory;
-static size_t used = 0;
+static std::set<Address> pooled;
+static size_t used = 0, most_used = 0;
 static size_t total() { return setting("FAKE_CUDA_MEMORY", 256l << 20); }
+
+static bool refuses_pools() {
+    const char *text = std::getenv("FAKE_CUDA_POOLS");
+    return text && !std::strcmp(text, "refuse");
+}
+
+// An error that every later call returns too. As on a card, the launch itself says nothing of it.
+static int lost = 0;
+static bool survives_launch() {
+    static long launches = 0;
+    long from = 0;
+    int code = 0;
+    const char *text = std::getenv("FAKE_CUDA_FAIL");
+    if (text && std::sscanf(text, "launch:%ld:%d", &from, &code) == 2 && ++launches >= from) lost = code;
+    return !lost;
+}
+#define UNLESS_LOST if (lost) return lost
 
 // A stream that is being captured keeps its work for later.
 typedef std::vector<std::function<void()>> Graph;
@@ -85,7 +104,7 @@ API int cuDeviceGetAttribute(int *value, int attribute, int device) {
     case 75: *value = sm / 10; break;
     case 76: *value = sm % 10; break;
     case 97: *value = 227 << 10; break; // shared memory per block, on request
-    case 115: *value = setting("FAKE_CUDA_POOLS", 0); break;
+    case 115: *value = refuses_pools() || setting("FAKE_CUDA_POOLS", 1); break;
     default: *value = 0;
     }
     return OK;
@@ -95,11 +114,12 @@ API int cuDevicePrimaryCtxRelease_v2(int) { return OK; }
 static thread_local void *current = nullptr;
 API int cuCtxSetCurrent(void *context) { current = context; return OK; }
 API int cuCtxGetCurrent(void **context) { *context = current; return OK; }
-API int cuCtxSynchronize() { return OK; }
+API int cuCtxSynchronize() { UNLESS_LOST; return OK; }
 
-API int cuMemGetInfo_v2(size_t *free, size_t *all) { std::lock_guard guard(lock); *all = total(); *free = total() - used; return OK; }
+API int cuMemGetInfo_v2(size_t *free, size_t *all) { std::lock_guard guard(lock); UNLESS_LOST; *all = total(); *free = total() - used; return OK; }
 API int cuMemAlloc_v2(Address *at, size_t bytes) {
     std::lock_guard guard(lock);
+    UNLESS_LOST;
     if (used + bytes > total()) return OUT_OF_MEMORY;
     // Room behind each, so that two never touch; content that is no number.
     void *block = std::aligned_alloc(256, (bytes + 511) / 256 * 256);
@@ -107,10 +127,12 @@ API int cuMemAlloc_v2(Address *at, size_t bytes) {
     *at = reinterpret_cast<Address>(block);
     memory[*at] = bytes;
     used += bytes;
+    most_used = std::max(most_used, used);
     return OK;
 }
 API int cuMemFree_v2(Address at) {
     std::lock_guard guard(lock);
+    UNLESS_LOST;
     auto own = memory.find(at);
     if (own == memory.end()) return INVALID_VALUE;
     used -= own->second;
@@ -118,48 +140,65 @@ API int cuMemFree_v2(Address at) {
     std::free(reinterpret_cast<void *>(at));
     return OK;
 }
-API int cuMemAllocAsync(Address *at, size_t bytes, void *) { return cuMemAlloc_v2(at, bytes); }
-API int cuMemFreeAsync(Address at, void *) { return cuMemFree_v2(at); }
+API int cuMemAllocAsync(Address *at, size_t bytes, void *) {
+    std::lock_guard guard(lock);
+    if (refuses_pools() || !setting("FAKE_CUDA_POOLS", 1)) return NOT_SUPPORTED;
+    int result = cuMemAlloc_v2(at, bytes);
+    if (result == OK) pooled.insert(*at);
+    return result;
+}
+// Only what is from the pool goes back there.
+API int cuMemFreeAsync(Address at, void *) {
+    std::lock_guard guard(lock);
+    return pooled.erase(at) ? cuMemFree_v2(at) : INVALID_VALUE;
+}
+API int cuMemPoolGetAttribute(void *, int, void *value) { *static_cast<unsigned long long *>(value) = most_used; return OK; }
+API int cuMemPoolSetAttribute(void *, int, void *) { most_used = used; return OK; }
 API int cuDeviceGetDefaultMemPool(void **pool, int) { *pool = reinterpret_cast<void *>(0x20); return OK; }
-API int cuMemPoolTrimTo(void *, size_t) { return OK; }
-API int cuMemHostAlloc(void **at, size_t bytes, unsigned) { *at = std::aligned_alloc(256, (bytes + 255) / 256 * 256); return OK; }
+API int cuMemPoolTrimTo(void *, size_t) { UNLESS_LOST; return OK; }
+API int cuMemHostAlloc(void **at, size_t bytes, unsigned) { UNLESS_LOST; *at = std::aligned_alloc(256, (bytes + 255) / 256 * 256); return OK; }
 API int cuMemFreeHost(void *at) { std::free(at); return OK; }
 API int cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t bytes, void *) {
     std::lock_guard guard(lock);
+    UNLESS_LOST;
     if (!inside(to, bytes)) return ILLEGAL_ADDRESS;
     perform([=] { std::memcpy(reinterpret_cast<void *>(to), from, bytes); });
     return OK;
 }
 API int cuMemcpyDtoHAsync_v2(void *to, Address from, size_t bytes, void *) {
     std::lock_guard guard(lock);
+    UNLESS_LOST;
     if (!inside(from, bytes)) return ILLEGAL_ADDRESS;
     perform([=] { std::memcpy(to, reinterpret_cast<void *>(from), bytes); });
     return OK;
 }
 API int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void *) {
     std::lock_guard guard(lock);
+    UNLESS_LOST;
     if (!inside(from, bytes) || !inside(to, bytes)) return ILLEGAL_ADDRESS;
     perform([=] { std::memmove(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes); });
     return OK;
 }
 API int cuMemsetD8Async(Address at, unsigned char value, size_t bytes, void *) {
     std::lock_guard guard(lock);
+    UNLESS_LOST;
     if (!inside(at, bytes)) return ILLEGAL_ADDRESS;
     perform([=] { std::memset(reinterpret_cast<void *>(at), value, bytes); });
     return OK;
 }
 
-API int cuStreamCreate(void **stream, unsigned) { *stream = new int(0); return OK; }
+API int cuStreamCreate(void **stream, unsigned) { UNLESS_LOST; *stream = new int(0); return OK; }
 API int cuStreamDestroy_v2(void *stream) { delete static_cast<int *>(stream); return OK; }
-API int cuStreamSynchronize(void *) { return capture ? CAPTURE_INVALIDATED : OK; }
+API int cuStreamSynchronize(void *) { UNLESS_LOST; return capture ? CAPTURE_INVALIDATED : OK; }
 API int cuStreamWaitEvent(void *, void *, unsigned) { return OK; }
 API int cuStreamIsCapturing(void *, int *status) { *status = capture != nullptr; return OK; }
-API int cuStreamBeginCapture_v2(void *, int) { capture = new Graph; return OK; }
+API int cuStreamBeginCapture_v2(void *, int) { UNLESS_LOST; capture = new Graph; return OK; }
 API int cuStreamEndCapture(void *, void **graph) { *graph = capture; capture = nullptr; return OK; }
 API int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long) { *exec = new Graph(*static_cast<Graph *>(graph)); return OK; }
 API int cuGraphUpload(void *, void *) { return OK; }
 API int cuGraphLaunch(void *exec, void *) {
     std::lock_guard guard(lock);
+    UNLESS_LOST;
     for (auto &work : *static_cast<Graph *>(exec)) work();
     return OK;
 }
@@ -169,9 +208,9 @@ API int cuGraphDestroy(void *graph) { delete static_cast<Graph *>(graph); return
 typedef std::chrono::steady_clock Clock;
 API int cuEventCreate(void **event, unsigned) { *event = new Clock::time_point; return OK; }
 API int cuEventDestroy_v2(void *event) { delete static_cast<Clock::time_point *>(event); return OK; }
-API int cuEventRecord(void *event, void *) { *static_cast<Clock::time_point *>(event) = Clock::now(); return OK; }
-API int cuEventSynchronize(void *) { return OK; }
-API int cuEventQuery(void *) { return OK; }
+API int cuEventRecord(void *event, void *) { UNLESS_LOST; *static_cast<Clock::time_point *>(event) = Clock::now(); return OK; }
+API int cuEventSynchronize(void *) { UNLESS_LOST; return OK; }
+API int cuEventQuery(void *) { UNLESS_LOST; return OK; }
 API int cuEventElapsedTime(float *ms, void *begin, void *end) {
     std::chrono::duration<float, std::milli> time = *static_cast<Clock::time_point *>(end) - *static_cast<Clock::time_point *>(begin);
     *ms = std::max(time.count(), 1e-6f);
@@ -212,6 +251,7 @@ static int load_ptx(Module &module, const char *text) {
     return OK;
 }
 API int cuModuleLoadData(void **module, const void *image) {
+    UNLESS_LOST;
     auto own = std::make_unique<Module>();
     const bool code = std::memcmp(image, "\177ELF", 4) == 0;
     const int error = code ? load_code(*own, static_cast<const unsigned char *>(image))
@@ -220,10 +260,14 @@ API int cuModuleLoadData(void **module, const void *image) {
     return error;
 }
 API int cuModuleUnload(void *module) { delete static_cast<Module *>(module); return OK; }
+// How many kernels were loaded: a test looks when that was.
+static int functions_loaded = 0;
+API int fakeFunctionsLoaded() { return functions_loaded; }
 API int cuModuleGetFunction(void **function, void *module, const char *name) {
     auto entry = fake::kernels().find(name);
     if (!static_cast<Module *>(module)->entries.count(name) || entry == fake::kernels().end()) return NOT_FOUND;
     *function = new Function{&entry->second};
+    functions_loaded++;
     return OK;
 }
 API int cuFuncSetAttribute(void *function, int attribute, int value) {
@@ -235,6 +279,7 @@ API int cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, void *
 API int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *, int, size_t) { *blocks = 1; return OK; }
 API int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *, void **args, void **) {
     std::lock_guard guard(lock);
+    UNLESS_LOST;
     auto *own = static_cast<Function *>(function);
     if (bx * by * bz > 1024 || static_cast<int>(shared) > own->shared || gy > 65535 || gz > 65535) return INVALID_VALUE;
     // The arguments are the caller's to change once the launch has returned.
@@ -245,6 +290,7 @@ API int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, un
     }
     const fake::Entry *entry = own->entry;
     perform([=] {
+        if (!survives_launch()) return;
         auto copy = values;
         std::vector<void *> pointers;
         for (auto &value : copy) pointers.push_back(value.data());

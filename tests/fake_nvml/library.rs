@@ -51,6 +51,10 @@ struct Card {
     /// Seconds at which the card is gone.
     lost_at: f64,
     strangers: c_uint,
+    /// Errors that could not be corrected.
+    uncorrected: c_ulonglong,
+    /// Rows replaced after errors that could and could not be corrected, waiting to be, and failed to be.
+    rows: [c_uint; 4],
 }
 
 const NEVER: f64 = f64::INFINITY;
@@ -69,6 +73,8 @@ const PLAIN: Card = Card {
     reset_at: NEVER,
     lost_at: NEVER,
     strangers: 0,
+    uncorrected: 0,
+    rows: [0; 4],
 };
 
 /// The scripts, by the numbers that tests/nvml.rs knows them by.
@@ -131,6 +137,8 @@ static SCRIPTS: &[&[Card]] = &[
     &[Card { counter_period: 0.0, name: "Tesla P40", architecture: 4, capability: (6, 1), instant: false, ..PLAIN }],
     // 13: no card at all.
     &[],
+    // 14: a card with errors of its memory that it could not correct, and a row that waits to be replaced.
+    &[Card { uncorrected: 3, rows: [1, 2, 1, 0], counter_period: 0.0, ..PLAIN }],
 ];
 
 fn now() -> f64 {
@@ -376,6 +384,30 @@ pub unsafe extern "C" fn nvmlDeviceGetMigMode(handle: *mut c_void, now: *mut c_u
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetVirtualizationMode(handle: *mut c_void, out: *mut c_uint) -> c_uint {
     call!(handle, card => unsafe { put(out, if card.vgpu { 2 } else { 0 }) })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetTotalEccErrors(
+    handle: *mut c_void,
+    kind: c_uint,
+    counter: c_uint,
+    out: *mut c_ulonglong,
+) -> c_uint {
+    // Uncorrected and volatile is what is played.
+    call!(handle, card => if (kind, counter) == (1, 0) { unsafe { put(out, card.uncorrected) } } else { NOT_SUPPORTED })
+}
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetRemappedRows(
+    handle: *mut c_void,
+    corrected: *mut c_uint,
+    uncorrected: *mut c_uint,
+    pending: *mut c_uint,
+    failed: *mut c_uint,
+) -> c_uint {
+    let rows = [corrected, uncorrected, pending, failed];
+    call!(handle, card => match card.capability {
+        (8.., _) => rows.into_iter().zip(card.rows).map(|(out, value)| unsafe { put(out, value) }).sum(),
+        _ => NOT_SUPPORTED,
+    })
 }
 #[repr(C)]
 pub struct Process {

@@ -7,12 +7,18 @@ use super::{Card, CudaError};
 use cudarc::cublaslt::{CudaBlasLT, Matmul, MatmulConfig};
 use cudarc::driver::CudaStream;
 use half::{bf16, f16};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// The library's file, where it is neither in the linker's places nor in the usual ones.
 #[cfg(not(feature = "cuda"))]
 pub const LIBRARY_VARIABLE: &str = "SIZEWELL_CUBLASLT";
+
+/// Bytes that cudarc takes for the library's workspace on a card of this compute capability.
+pub(super) fn workspace(capability: (u32, u32)) -> usize {
+    if capability.0 >= 9 { 32 << 20 } else { 4 << 20 }
+}
 
 /// Numbers of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +31,18 @@ pub enum Format {
 
 /// The library, with a workspace on one card.
 pub struct Blas {
-    handle: CudaBlasLT,
+    handle: ManuallyDrop<CudaBlasLT>,
     stream: Arc<CudaStream>,
+}
+
+impl Drop for Blas {
+    fn drop(&mut self) {
+        // cudarc panics where the library cannot be closed, as on a card that is lost; the process gives that back.
+        if self.stream.synchronize().is_ok() {
+            // SAFETY: nothing uses it after this.
+            unsafe { ManuallyDrop::drop(&mut self.handle) };
+        }
+    }
 }
 
 impl Blas {
@@ -34,11 +50,11 @@ impl Blas {
     pub fn open(card: &Card) -> Result<Self, CudaError> {
         probe()?;
         // cudarc panics where the workspace does not fit, and says so of nothing: it is tried first.
-        drop(card.alloc(if card.facts.capability.0 >= 9 { 32 << 20 } else { 4 << 20 })?);
+        drop(card.alloc(workspace(card.facts.capability))?);
         let failed = |why: String| CudaError::Driver { what: "starting cuBLASLt".to_string(), why };
         // cudarc panics where a function is missing, as in a library of another generation.
         match catch_unwind(AssertUnwindSafe(|| CudaBlasLT::new(card.stream().clone()))) {
-            Ok(Ok(handle)) => Ok(Self { handle, stream: card.stream().clone() }),
+            Ok(Ok(handle)) => Ok(Self { handle: ManuallyDrop::new(handle), stream: card.stream().clone() }),
             Ok(Err(error)) => Err(failed(format!("{:?}", error.0))),
             Err(panic) => Err(failed(in_words(panic))),
         }

@@ -1,30 +1,32 @@
 //! Memory of a card.
 
-use super::card::{Allocated, Card};
-use super::{CudaError, During};
-use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, result};
+use super::pool::{self, Allocated};
+use super::{Card, CudaError, During};
+use cudarc::driver::{CudaStream, DeviceRepr, result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Bytes on a card; freed when dropped.
 #[derive(Debug)]
 pub struct Buffer {
-    slice: CudaSlice<u8>,
-    stream: Arc<CudaStream>,
     address: u64,
+    size: usize,
+    /// It is from the driver's pool, and goes back there.
+    pooled: bool,
+    stream: Arc<CudaStream>,
     allocated: Arc<Allocated>,
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.allocated.now.fetch_sub(self.slice.len(), Ordering::Relaxed);
+        self.allocated.now.fetch_sub(self.size, Ordering::Relaxed);
+        pool::free(&self.stream, self.address, self.pooled);
     }
 }
 
 impl Buffer {
-    pub(super) fn new(slice: CudaSlice<u8>, stream: Arc<CudaStream>, allocated: Arc<Allocated>) -> Self {
-        let address = slice.device_ptr(&stream).0;
-        Self { slice, stream, address, allocated }
+    pub(super) fn new(address: u64, size: usize, pooled: bool, card: &Card) -> Self {
+        Self { address, size, pooled, stream: card.stream().clone(), allocated: card.allocated.clone() }
     }
 
     /// Where it begins, for the arguments of a kernel.
@@ -34,7 +36,7 @@ impl Buffer {
 
     /// Its size in bytes.
     pub fn len(&self) -> usize {
-        self.slice.len()
+        self.size
     }
 
     /// Whether it holds nothing.

@@ -2,17 +2,15 @@
 
 use super::driver::{count, driver};
 use super::kernels::Loaded;
-use super::{Buffer, CudaError, During};
+use super::pool::{Allocated, Pool};
+use super::{CudaError, During, blas};
 use crate::units::{Bytes, Seconds};
 use cudarc::driver::result::device;
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUevent_flags, CUresult};
+use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-
-/// The most bytes of a pool that were in use.
-const HIGHEST_USE: sys::CUmemPool_attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 /// What the driver says of a card.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,21 +46,29 @@ pub struct Card {
     end: CudaEvent,
     /// Bytes in buffers now, and the most since the last reset.
     pub(super) allocated: Arc<Allocated>,
+    pub(super) pool: Pool,
+    blas: OnceLock<Result<blas::Blas, CudaError>>,
 }
 
-/// Bytes in buffers.
-#[derive(Debug, Default)]
-pub(super) struct Allocated {
-    pub now: AtomicUsize,
-    peak: AtomicUsize,
-    /// Time in copies to the card.
-    pub uploading_ns: AtomicU64,
-}
+/// The cards that this process has open.
+static OPEN: Mutex<Vec<(usize, Weak<Card>)>> = Mutex::new(Vec::new());
 
 impl Card {
     /// Time that copies from the host have taken since the card was opened.
     pub fn upload_time(&self) -> Seconds {
         Seconds(self.allocated.uploading_ns.load(Ordering::Relaxed) as f64 * 1e-9)
+    }
+
+    /// Card `index`, shared by all of this process that have it at the same time: kernels are compiled for it once.
+    pub fn shared(index: usize) -> Result<Arc<Self>, CudaError> {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(card) = open.iter().find(|(of, _)| *of == index).and_then(|(_, card)| card.upgrade()) {
+            return Ok(card);
+        }
+        let card = Arc::new(Self::open(index)?);
+        open.retain(|(of, _)| *of != index);
+        open.push((index, Arc::downgrade(&card)));
+        Ok(card)
     }
 
     /// Opens card `index`.
@@ -80,7 +86,30 @@ impl Card {
         let facts = facts(index)?;
         let event = || context.new_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).during("making an event");
         let (begin, end) = (event()?, event()?);
-        Ok(Self { facts, context, stream, modules: Mutex::default(), begin, end, allocated: Arc::default() })
+        let pool = Pool::of(&stream)?;
+        let (modules, allocated, blas) = (Mutex::default(), Arc::default(), OnceLock::new());
+        Ok(Self { facts, context, stream, modules, begin, end, allocated, pool, blas })
+    }
+
+    /// The vendor's matrix product on this card, or why there is none: whoever computes and whoever says what computes asks
+    /// here, and is told the same.
+    pub fn blas(&self) -> Result<&blas::Blas, &CudaError> {
+        self.blas.get_or_init(|| self.open_blas()).as_ref()
+    }
+
+    fn open_blas(&self) -> Result<blas::Blas, CudaError> {
+        // cudarc takes the workspace of the library from the pool wherever the driver says that it has one, and panics where
+        // it does not get it.
+        if let Some(why) = self.no_pool() {
+            return Err(CudaError::Unsupported(format!("cuBLASLt is not used without the driver's pool ({why})")));
+        }
+        blas::Blas::open(self)
+    }
+
+    /// Why the card is lost to this process, where it is. Asked after a failure whose own words may not tell, such as those of
+    /// a library.
+    pub fn lost(&self) -> Option<CudaError> {
+        self.synchronize().err().filter(CudaError::is_sticky)
     }
 
     /// The stream that everything runs on.
@@ -96,82 +125,6 @@ impl Card {
     /// Waits until all work is done. Errors of kernels show here.
     pub fn synchronize(&self) -> Result<(), CudaError> {
         self.stream.synchronize().during("running a kernel")
-    }
-
-    /// Free and total memory.
-    pub fn memory(&self) -> Result<(Bytes, Bytes), CudaError> {
-        let (free, total) = self.context.mem_get_info().during("asking for free memory")?;
-        Ok((Bytes(free as f64), Bytes(total as f64)))
-    }
-
-    /// Memory whose content is not set.
-    pub fn alloc(&self, bytes: usize) -> Result<Buffer, CudaError> {
-        // SAFETY: bytes have no invalid values; whoever reads them has written or filled them before.
-        match unsafe { self.stream.alloc::<u8>(bytes.max(16)) } {
-            Ok(slice) => {
-                let now = self.allocated.now.fetch_add(slice.len(), Ordering::Relaxed) + slice.len();
-                self.allocated.peak.fetch_max(now, Ordering::Relaxed);
-                Ok(Buffer::new(slice, self.stream.clone(), self.allocated.clone()))
-            }
-            Err(error) if error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-                let (free, total) = self.memory()?;
-                Err(CudaError::OutOfMemory { asked: Bytes(bytes as f64), free, total })
-            }
-            Err(error) => Err(CudaError::driver("allocating memory", error)),
-        }
-    }
-
-    /// The most bytes that buffers held at once since [`Card::reset_allocated_peak`].
-    pub fn allocated_peak(&self) -> Bytes {
-        Bytes(self.allocated.peak.load(Ordering::Relaxed) as f64)
-    }
-
-    /// Starts a new peak.
-    pub fn reset_allocated_peak(&self) {
-        self.allocated.peak.store(self.allocated.now.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    /// Hands freed memory back to the driver: it keeps a pool that NVML counts as used.
-    pub fn trim(&self) -> Result<(), CudaError> {
-        if !self.context.has_async_alloc() {
-            return Ok(());
-        }
-        self.synchronize()?;
-        let pool = self.pool()?;
-        // SAFETY: nothing of it is in use by work that has not ended.
-        unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().during("trimming the pool")
-    }
-
-    /// The most bytes that were in use at once in the driver's own pool, of whatever library of this process, since
-    /// [`Card::reset_pool_peak`].
-    pub fn pool_peak(&self) -> Result<Bytes, CudaError> {
-        let mut bytes: u64 = 0;
-        let pool = self.pool()?;
-        // SAFETY: this attribute is a number of 64 bits.
-        unsafe { sys::cuMemPoolGetAttribute(pool, HIGHEST_USE, (&raw mut bytes).cast()) }
-            .result()
-            .during("asking the pool")?;
-        Ok(Bytes(bytes as f64))
-    }
-
-    /// Starts a new peak.
-    pub fn reset_pool_peak(&self) -> Result<(), CudaError> {
-        let mut zero: u64 = 0;
-        let pool = self.pool()?;
-        // SAFETY: as above; 0 is the one value that may be set.
-        unsafe { sys::cuMemPoolSetAttribute(pool, HIGHEST_USE, (&raw mut zero).cast()) }
-            .result()
-            .during("asking the pool")
-    }
-
-    fn pool(&self) -> Result<sys::CUmemoryPool, CudaError> {
-        self.context.bind_to_thread().during("using the card")?;
-        let mut pool = std::ptr::null_mut();
-        // SAFETY: the pool belongs to the device and lives as long.
-        unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, self.context.cu_device()) }
-            .result()
-            .during("finding the pool")?;
-        Ok(pool)
     }
 
     /// Time that the card takes for what `work` launches, by its own events.

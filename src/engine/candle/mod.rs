@@ -164,7 +164,8 @@ impl CandleEngine {
             return Err(EngineError::Failed("no weights are loaded".to_string()));
         };
         let kind = self.cache_type(quant);
-        let batch = CandleBatch::new(decoder, self.device.clone(), (slots, slot_tokens), kind).map_err(failed)?;
+        let place = (self.device.clone(), self.card.clone());
+        let batch = CandleBatch::new(decoder, place, (slots, slot_tokens), kind).map_err(failed)?;
         Ok((batch, slots < most_slots))
     }
 
@@ -216,9 +217,13 @@ impl CandleEngine {
         match &error {
             EngineError::Failed(why) if why.contains("OUT_OF_MEMORY") || why.contains("out of memory") => {
                 let (needed, available) = self.memory(case);
-                EngineError::DoesNotFit { needed, available }
+                // It was more than was counted, if what was counted would have fitted.
+                EngineError::DoesNotFit { needed: Bytes(needed.0.max(available.0)), available }
             }
-            _ => error,
+            _ => match &self.card {
+                Some(card) => or_lost(error, card),
+                None => error,
+            },
         }
     }
 
@@ -256,6 +261,17 @@ fn repacked_bytes(shape: &ModelShape, quant: Quant) -> f64 {
 /// What an error of candle says, without the stack trace that it may carry.
 fn failed(error: candle_core::Error) -> EngineError {
     EngineError::Failed(error.to_string().lines().next().unwrap_or_default().to_string())
+}
+
+/// `error`, or that `card` is lost where it is: the words of a library do not always tell.
+pub(in crate::engine) fn or_lost(error: EngineError, card: &Card) -> EngineError {
+    match error {
+        EngineError::Failed(why) => match card.lost() {
+            Some(lost) => EngineError::DeviceLost(format!("{why}; the card is lost: {lost}")),
+            None => EngineError::Failed(why),
+        },
+        other => other,
+    }
 }
 
 impl Engine for CandleEngine {
@@ -296,6 +312,7 @@ impl Engine for CandleEngine {
             cache_bytes: shape.cache_bytes(case.batch, case.context() - 1, kind),
             cache_token_bytes: shape.cache_bytes(1, 1, kind),
             notes,
+            ..Prepared::default()
         })
     }
 
@@ -311,6 +328,10 @@ impl Engine for CandleEngine {
 
     fn synchronize(&mut self) -> Result<(), EngineError> {
         self.device.synchronize().map_err(failed)
+    }
+
+    fn lost(&mut self) -> Option<String> {
+        self.card.as_ref().and_then(|card| card.lost()).map(|error| error.to_string())
     }
 
     fn peak_device_memory(&mut self) -> Option<Bytes> {

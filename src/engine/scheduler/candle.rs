@@ -1,16 +1,20 @@
 //! The candle decoder as a model of the scheduler, with as many places in its cache as memory allows.
 
 use super::{BatchModel, Segment};
+use crate::device::cuda::Card;
 use crate::engine::EngineError;
 use crate::engine::candle::decoder::Decoder;
-use crate::engine::candle::{greedy, ops};
+use crate::engine::candle::{greedy, ops, or_lost};
 use crate::workload::CacheType;
 use candle_core::{DType, Device};
+use std::sync::Arc;
 
 /// A decoder with an allocated cache.
 pub struct CandleBatch {
     decoder: Decoder,
     device: Device,
+    /// The card that `device` is.
+    card: Option<Arc<Card>>,
     slots: usize,
     slot_tokens: usize,
     cache: CacheType,
@@ -20,12 +24,12 @@ impl CandleBatch {
     /// Takes `decoder` and gives it a cache with room for `slots` sequences of `slot_tokens` positions.
     pub(in crate::engine) fn new(
         mut decoder: Decoder,
-        device: Device,
+        (device, card): (Device, Option<Arc<Card>>),
         (slots, slot_tokens): (usize, usize),
         cache: CacheType,
     ) -> candle_core::Result<Self> {
         device.with_context(|| decoder.allocate(slots, slot_tokens, cache))?;
-        Ok(Self { decoder, device, slots, slot_tokens, cache })
+        Ok(Self { decoder, device, card, slots, slot_tokens, cache })
     }
 
     fn tokens(&mut self, segments: &[Segment<'_>]) -> candle_core::Result<Vec<u32>> {
@@ -49,7 +53,13 @@ impl BatchModel for CandleBatch {
     fn pass(&mut self, segments: &[Segment<'_>]) -> Result<Vec<u32>, EngineError> {
         let device = self.device.clone();
         let tokens = device.with_context(|| self.tokens(segments));
-        let mut tokens = tokens.map_err(|error| EngineError::Failed(error.to_string()))?;
+        let mut tokens = tokens.map_err(|error| {
+            let error = EngineError::Failed(error.to_string());
+            match &self.card {
+                Some(card) => or_lost(error, card),
+                None => error,
+            }
+        })?;
         // Where nothing is sampled the decoder makes one row of logits all the same.
         tokens.truncate(segments.iter().filter(|segment| segment.sampled).count());
         Ok(tokens)

@@ -269,6 +269,11 @@ impl Loop {
                     }
                 }
             }
+            // Nothing that is asked later could be answered either.
+            Ok(Err(EngineError::DeviceLost(why))) => {
+                self.fail(&taken, &why);
+                return Err(why);
+            }
             Ok(Err(error)) => self.fail(&taken, &error.to_string()),
             Err(panic) => {
                 let why = format!("a pass of the engine crashed: {}", panic_message(panic.as_ref()));

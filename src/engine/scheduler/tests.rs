@@ -9,6 +9,8 @@ struct Counting {
     slots: usize,
     passes: Passes,
     fail_at: usize,
+    /// The pass that fails loses the card.
+    loses_card: bool,
     /// The pass that panics; and whether the model comes back from it.
     panic_at: usize,
     comes_back: bool,
@@ -27,7 +29,10 @@ impl BatchModel for Counting {
         let mut passes = self.passes.lock().unwrap();
         if passes.len() == self.fail_at {
             passes.push(Vec::new());
-            return Err(EngineError::Failed("out of luck".to_string()));
+            return Err(match self.loses_card {
+                true => EngineError::DeviceLost("an address that is not aligned".to_string()),
+                false => EngineError::Failed("out of luck".to_string()),
+            });
         }
         passes.push(segments.iter().map(|s| (s.row, s.past, s.tokens.len())).collect());
         let count = passes.len();
@@ -48,7 +53,14 @@ impl BatchModel for Counting {
 }
 
 fn start(slots: usize, fail_at: usize) -> (Scheduler, Passes) {
-    started(Counting { slots, passes: Passes::default(), fail_at, panic_at: usize::MAX, comes_back: true })
+    started(Counting {
+        slots,
+        passes: Passes::default(),
+        fail_at,
+        loses_card: false,
+        panic_at: usize::MAX,
+        comes_back: true,
+    })
 }
 
 fn started(model: Counting) -> (Scheduler, Passes) {
@@ -58,7 +70,7 @@ fn started(model: Counting) -> (Scheduler, Passes) {
 
 /// Two places, the third pass of which panics.
 fn panicking(comes_back: bool) -> Counting {
-    Counting { slots: 2, passes: Passes::default(), fail_at: usize::MAX, panic_at: 3, comes_back }
+    Counting { slots: 2, passes: Passes::default(), fail_at: usize::MAX, loses_card: false, panic_at: 3, comes_back }
 }
 
 fn all(mut told: UnboundedReceiver<Told>) -> (Vec<u32>, Option<Told>) {
@@ -105,6 +117,23 @@ fn what_cannot_be_is_told_and_a_failure_does_not_end_the_engine() {
     assert!(matches!(all(scheduler.submit(vec![], 10)).1, Some(Told::Failed(_))));
     assert!(matches!(all(scheduler.submit(vec![1; 3], 3)).1, Some(Told::Failed(why)) if why.contains("out of luck")));
     assert_eq!(all(scheduler.submit(vec![1; 3], 3)).0, [3, 4, 5]);
+}
+
+#[test]
+fn nobody_is_served_by_a_card_that_is_lost() {
+    let counting = Counting {
+        slots: 2,
+        passes: Passes::default(),
+        fail_at: 0,
+        loses_card: true,
+        panic_at: usize::MAX,
+        comes_back: true,
+    };
+    let (scheduler, passes) = started(counting);
+    assert!(matches!(all(scheduler.submit(vec![1; 3], 3)).1, Some(Told::Failed(why)) if why.contains("not aligned")));
+    let later = all(scheduler.submit(vec![1; 3], 3)).1;
+    assert!(matches!(&later, Some(Told::Failed(why)) if why.contains("the engine has stopped")), "{later:?}");
+    assert_eq!(passes.lock().unwrap().len(), 1, "no pass after that one");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a level of quantization saves and what it costs in quality.
 
 use super::{Section, model_argument};
-use crate::record::QualityRow;
+use crate::record::{CaseRow, QualityRow};
 use crate::report::Report;
 use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::report::plot::curves::{measured, sizes_of_samples};
@@ -18,6 +18,8 @@ struct Level {
     slow: Option<Dot>,
     fast: Option<Dot>,
     usd_per_million: Option<[f64; 3]>,
+    /// What speaks against the rates, such as `int4 at batch 32: slow_kernels`.
+    doubts: Vec<String>,
 }
 
 fn levels(report: &Report<'_>) -> Vec<Level> {
@@ -35,21 +37,33 @@ fn levels(report: &Report<'_>) -> Vec<Level> {
                     Some((row, Dot { x: 0.0, y: rate.value.0, lo: end(rate.lo), hi: end(rate.hi) }))
                 })
             };
-            let batch = |row: &crate::record::CaseRow| row.key.case.batch;
+            let batch = |row: &CaseRow| row.key.case.batch;
+            let slow = rates().min_by_key(|(row, _)| batch(row));
+            let fast = rates().max_by(|a, b| a.1.y.total_cmp(&b.1.y));
+            let mut doubts: Vec<String> =
+                [slow, fast].into_iter().flatten().filter_map(|(row, _)| doubt(row)).collect();
+            doubts.dedup();
             let weights = measured(run).find(|row| row.key.case.quant == quant).and_then(|row| row.metrics.weights);
             let ranking = report.rankings.iter().flatten().find(|ranking| ranking.quants == [quant]);
             let cheapest = ranking.and_then(|ranking| ranking.rows.iter().find(|row| !row.is_incomplete()));
             Level {
                 quant,
                 weights_gib: weights.map(|bytes| bytes.0 / GIB),
-                slow: rates().min_by_key(|(row, _)| batch(row)).map(|(_, dot)| dot),
-                fast: rates().max_by(|a, b| a.1.y.total_cmp(&b.1.y)).map(|(_, dot)| dot),
+                slow: slow.map(|(_, dot)| dot),
+                fast: fast.map(|(_, dot)| dot),
+                doubts,
                 usd_per_million: cheapest
                     .and_then(|row| row.usd_per_million_tokens)
                     .map(|cost| [cost.value, cost.lo, cost.hi].map(|usd| usd.to_f64())),
             }
         })
         .collect()
+}
+
+/// What speaks against a row, in a few words.
+fn doubt(row: &CaseRow) -> Option<String> {
+    let names: Vec<&str> = row.invalid.iter().map(|reason| reason.name()).collect();
+    (!names.is_empty()).then(|| format!("{} at batch {}: {}", row.key.case.quant, row.key.case.batch, names.join(", ")))
 }
 
 pub(super) fn section(report: &Report<'_>) -> Section {
@@ -180,6 +194,10 @@ fn table(report: &Report<'_>, levels: &[Level]) -> Table {
             })
         }));
         table.push(row);
+    }
+    let doubts: Vec<&str> = levels.iter().flat_map(|level| &level.doubts).map(String::as_str).collect();
+    if !doubts.is_empty() {
+        table.notes.push(format!("doubtful rates: {}", doubts.join("; ")));
     }
     let mut sources: Vec<&str> =
         report.quality.iter().map(|row| row.source.as_str()).filter(|s| !s.is_empty()).collect();

@@ -57,7 +57,8 @@ fn rate(bench: &mut Bench<'_>, format: &Format, size: usize) -> Result<(), CudaE
     let b = random(bench, format, size, 2)?;
     let mut d = bench.card.poisoned(size * size * 2)?;
     let work = 2.0 * (size as f64).powi(3);
-    match blas::Blas::open(bench.card) {
+    let card = bench.card;
+    match card.blas() {
         Ok(library) => {
             let times = bench.samples(&mut |_| unsafe {
                 // SAFETY: all three matrices are of that size.
@@ -72,7 +73,6 @@ fn rate(bench: &mut Bench<'_>, format: &Format, size: usize) -> Result<(), CudaE
     let kernel = bench.card.kernel("gemm", format.kernel)?;
     kernel.allow_shared(SHARED_BYTES)?;
     let blocks = (size.div_ceil(TILE) * size.div_ceil(TILE)) as u32;
-    let card = bench.card;
     let times = bench.samples(&mut |_| {
         let args = [Arg::from(&d), Arg::from(&a), Arg::from(&b), size.into(), size.into(), size.into()];
         // SAFETY: all three matrices are of that size.

@@ -2,11 +2,12 @@
 //! stream of `f32`, on the kernels of `kernels/`. One decode step does nothing that depends on the host, so that it can
 //! be recorded once and replayed.
 
+use super::launcher::Launcher;
 use super::load::{Block, LoadError, Loader, Stack};
-use super::products::{MOST_GEMV_ROWS, Product, Products, Workspace};
+use super::products::{Product, Products, Way};
+use super::room::{Extent, Room};
 use super::weights::{Compute, Kind, Matrix};
-use crate::device::cuda::{Arg, Buffer, Card, CudaError, blas};
-use crate::engine::candle::rope;
+use crate::device::cuda::{Arg, Buffer, Card, CudaError};
 use crate::engine::candle::source::WeightSource;
 use crate::engine::candle::source::names::TensorName;
 use crate::workload::{Encoding, ModelShape, Quant};
@@ -15,37 +16,12 @@ use std::sync::Arc;
 const THREADS: u32 = 256;
 /// Threads of the attention and rotation kernels.
 const ATTENTION_THREADS: u32 = 128;
-/// Most parts that the keys of a sequence are split into.
-const MOST_SPLITS: usize = 64;
 /// Query rows of a block of the prefill kernels.
 const PREFILL_TILE: usize = 64;
 
-/// Room for a batch and its context.
-struct Room {
-    keys: Vec<Buffer>,
-    values: Vec<Buffer>,
-    cos: Buffer,
-    sin: Buffer,
-    ids: Buffer,
-    residual: Buffer,
-    normed: Buffer,
-    qkv: Buffer,
-    attended: Buffer,
-    partial: Buffer,
-    gate_up: Buffer,
-    gated: Buffer,
-    delta: Buffer,
-    logits: Buffer,
-    workspace: Workspace,
-    batch: usize,
-    capacity: usize,
-    splits: usize,
-}
-
 /// A decoder whose weights are on a card.
 pub struct CudaDecoder {
-    card: Arc<Card>,
-    blas: Option<blas::Blas>,
+    launcher: Launcher,
     shape: ModelShape,
     compute: Compute,
     embedding: Matrix,
@@ -88,8 +64,7 @@ impl CudaDecoder {
         let encodings = loader.encodings;
         let (past, not_finite) = (card.zeros(4)?, card.zeros(4)?);
         Ok(Self {
-            blas: blas::Blas::open(&card).ok(),
-            card,
+            launcher: Launcher::new(card),
             shape: shape.clone(),
             compute,
             embedding,
@@ -106,62 +81,59 @@ impl CudaDecoder {
 
     /// The card.
     pub fn card(&self) -> &Arc<Card> {
-        &self.card
+        self.launcher.card()
     }
 
     /// Makes room for `batch` sequences of up to `capacity` positions, prompts of `prompt` tokens among them.
     pub fn allocate(&mut self, batch: usize, capacity: usize, prompt: usize) -> Result<(), CudaError> {
         self.room = None;
-        let shape = &self.shape;
-        let card = &self.card;
-        let rows = batch * prompt.max(1);
-        if rows.max(capacity) > u32::MAX as usize {
-            return Err(CudaError::Unsupported(format!("{rows} tokens at once are more than the kernels count")));
-        }
-        let (q, kv, ff) = (shape.q_width(), shape.kv_width(), shape.intermediate_size);
-        let cache = || {
-            let bytes = batch * kv * capacity * 2;
-            (0..shape.layers).map(|_| card.zeros(bytes)).collect::<Result<Vec<Buffer>, CudaError>>()
-        };
-        // First what grows with the context: what does not fit the card is refused before the host computes its tables.
-        let (keys, values) = (cache()?, cache()?);
-        let (cos, sin) = rope::tables(shape, self.rope_divisors.as_deref(), capacity)
-            .and_then(|(cos, sin)| Ok((cos.flatten_all()?.to_vec1::<f32>()?, sin.flatten_all()?.to_vec1::<f32>()?)))
-            .map_err(|e| CudaError::Unsupported(format!("rotary tables: {e}")))?;
-        let groups = (batch * shape.kv_heads).max(1);
-        let wanted = (4 * card.facts.multiprocessors as usize).div_ceil(groups);
-        let splits = wanted.clamp(1, MOST_SPLITS).min(capacity.div_ceil(64)).max(1);
-        let widest = q.max(ff).max(shape.hidden_size);
+        let extent = Extent { batch, capacity, prompt, widest: self.widest() };
+        self.room = Some(Room::new(self.card(), &self.shape, extent, self.rope_divisors.as_deref())?);
+        self.reset()
+    }
+
+    /// Numbers of the largest matrix of a block that is stored in blocks of integers, as it was loaded.
+    pub(super) fn widest(&self) -> usize {
         let quantized = |stack: &Stack| {
             let of = |matrix: &Matrix| if matrix.is_quantized() { matrix.rows * matrix.cols } else { 0 };
             stack.matrices.iter().map(of).max().unwrap_or(0)
         };
-        let stacks = |block: &Block| {
-            [&block.qkv, &block.attention_output, &block.gate_up, &block.down].map(quantized).into_iter().max()
-        };
-        let widened = self.blocks.iter().filter_map(stacks).max().unwrap_or(0);
-        let few = if rows > MOST_GEMV_ROWS { widened } else { 0 };
-        self.room = Some(Room {
-            keys,
-            values,
-            cos: card.with(&cos)?,
-            sin: card.with(&sin)?,
-            ids: card.alloc(rows * 4)?,
-            residual: card.alloc(rows * shape.hidden_size * 4)?,
-            normed: card.alloc(rows * shape.hidden_size * 2)?,
-            qkv: card.alloc(rows * (q + 2 * kv) * 2)?,
-            attended: card.alloc(rows * q * 2)?,
-            partial: card.alloc(batch * shape.heads * splits * (shape.head_dim + 2) * 4)?,
-            gate_up: card.alloc(rows * 2 * ff * 2)?,
-            gated: card.alloc(rows * ff * 2)?,
-            delta: card.alloc(rows * shape.hidden_size * 2)?,
-            logits: card.alloc(batch * shape.vocab_size * 2)?,
-            workspace: Workspace::new(card, MOST_GEMV_ROWS, widest, few)?,
-            batch,
-            capacity,
-            splits,
-        });
-        self.reset()
+        let stacks = |block: &Block| block.stacks().map(quantized).into_iter().max();
+        self.blocks.iter().filter_map(stacks).max().unwrap_or(0)
+    }
+
+    /// Loads every kernel of a prefill of `seq` tokens and, where some are `decoded`, of a step behind it, in the room that
+    /// was allocated. Nothing is launched.
+    pub fn rehearse(&self, seq: usize, decoded: bool) -> Result<(), CudaError> {
+        self.launcher.rehearse(|| {
+            self.step(seq)?;
+            if decoded { self.step(1) } else { Ok(()) }
+        })
+    }
+
+    /// How the matrices are multiplied with `rows` rows, of which the output sees `last`; each way once.
+    pub(super) fn ways(&self, rows: usize, last: usize) -> Result<Vec<Way>, CudaError> {
+        let products = self.products(self.room()?);
+        let of_stack = |stack: &Stack| products.way(rows, false, stack.matrices.iter().any(Matrix::is_quantized));
+        let output = self.head().is_quantized();
+        let all = self.blocks.iter().flat_map(Block::stacks).map(of_stack).chain([products.way(last, output, output)]);
+        let mut ways = Vec::new();
+        for way in all {
+            if !ways.contains(&way) {
+                ways.push(way);
+            }
+        }
+        Ok(ways)
+    }
+
+    /// Whether many rows go through a matrix product.
+    pub(super) fn has_gemm(&self) -> Result<bool, CudaError> {
+        Ok(self.products(self.room()?).has_gemm())
+    }
+
+    /// The matrix that makes logits.
+    fn head(&self) -> &Matrix {
+        self.output.as_ref().unwrap_or(&self.embedding)
     }
 
     /// Forgets the sequences but keeps the room.
@@ -212,13 +184,12 @@ impl CudaDecoder {
             self.block(room, layer, block, seq)?;
         }
         self.choose(room, seq)?;
-        let advance = self.card.kernel("argmax", "advance")?;
         // SAFETY: one number on the card.
-        unsafe { advance.launch(&self.card, (1, 1, 1), 1, 0, &[(&self.past).into(), seq.into()]) }
+        unsafe { self.launcher.launch(("argmax", "advance"), (1, 1, 1), 1, 0, &[(&self.past).into(), seq.into()]) }
     }
 
     fn products<'a>(&'a self, room: &'a Room) -> Products<'a> {
-        Products { card: &self.card, compute: self.compute, blas: self.blas.as_ref(), workspace: &room.workspace }
+        Products { launcher: &self.launcher, compute: self.compute, workspace: &room.workspace }
     }
 
     /// Launches kernel `name` with the ending of the format.
@@ -233,10 +204,9 @@ impl CudaDecoder {
         threads: u32,
         args: &[Arg],
     ) -> Result<(), CudaError> {
-        let kernel = self.card.kernel(source, &format!("{name}_{}", self.compute.name()))?;
-        let blocks = (blocks.0 as u32, blocks.1 as u32, blocks.2 as u32);
+        let name = format!("{name}_{}", self.compute.name());
         // SAFETY: as the caller promises.
-        unsafe { kernel.launch(&self.card, blocks, threads, 0, args) }
+        unsafe { self.launcher.launch((source, &name), blocks, threads, 0, args) }
     }
 
     fn embed(&self, room: &Room, rows: usize) -> Result<(), CudaError> {
@@ -252,9 +222,9 @@ impl CudaDecoder {
                     self.launch("embed", "embed", blocks, THREADS, &args)
                 }
                 kind => {
-                    let kernel = self.card.kernel("embed", &format!("embed_{}", kind.name()))?;
+                    let name = format!("embed_{}", kind.name());
                     let args = [residual, (&table.quants).into(), table.scales_at().into(), ids, hidden.into()];
-                    kernel.launch(&self.card, (rows as u32, 1, 1), THREADS, 0, &args)
+                    self.launcher.launch(("embed", &name), blocks, THREADS, 0, &args)
                 }
             }
         }
@@ -374,22 +344,17 @@ impl CudaDecoder {
             scale,
             (&room.attended).into(),
         ];
-        let tiled = match dim {
-            64 | 128 if self.card.facts.capability >= (8, 0) => {
-                Some(self.card.kernel("attention", &format!("attention_prefill{dim}_{}", self.compute.name()))?)
-            }
-            _ => None,
-        };
+        let is_tiled = matches!(dim, 64 | 128) && self.card().facts.capability >= (8, 0);
         // SAFETY: as above.
         unsafe {
-            match tiled {
-                Some(kernel) => {
+            match is_tiled {
+                true => {
+                    let name = format!("attention_prefill{dim}_{}", self.compute.name());
+                    let blocks = (seq.div_ceil(PREFILL_TILE), heads, room.batch);
                     let shared = (512 * (dim + 8)) as u32;
-                    kernel.allow_shared(shared)?;
-                    let blocks = (seq.div_ceil(PREFILL_TILE) as u32, heads as u32, room.batch as u32);
-                    kernel.launch(&self.card, blocks, ATTENTION_THREADS, shared, &args)
+                    self.launcher.launch(("attention", &name), blocks, ATTENTION_THREADS, shared, &args)
                 }
-                None => {
+                false => {
                     let blocks = (seq.div_ceil(4), heads, room.batch);
                     self.launch("attention", "attention_any", blocks, ATTENTION_THREADS, &args)
                 }
@@ -412,7 +377,7 @@ impl CudaDecoder {
                 }
             }
         }
-        let matrix = self.output.as_ref().unwrap_or(&self.embedding);
+        let matrix = self.head();
         let product = Product { matrix, bias: None, y: room.logits.at() };
         self.products(room).run(room.batch, normed, hidden, matrix.is_quantized(), &[product])?;
         let args = [(&room.logits).into(), vocab.into(), (&room.ids).into(), (&self.not_finite).into()];
@@ -422,9 +387,7 @@ impl CudaDecoder {
 
     /// Bytes of the matrices as stored.
     pub fn matrix_bytes(&self) -> usize {
-        let of = |block: &Block| {
-            block.qkv.bytes() + block.attention_output.bytes() + block.gate_up.bytes() + block.down.bytes()
-        };
+        let of = |block: &Block| block.stacks().map(Stack::bytes).into_iter().sum::<usize>();
         let output = self.output.as_ref().map_or(0, |matrix| matrix.bytes);
         self.blocks.iter().map(of).sum::<usize>() + output + self.embedding.bytes
     }

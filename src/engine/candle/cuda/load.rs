@@ -40,6 +40,13 @@ pub(super) struct Block {
     pub down: Stack,
 }
 
+impl Block {
+    /// Its matrices.
+    pub fn stacks(&self) -> [&Stack; 4] {
+        [&self.qkv, &self.attention_output, &self.gate_up, &self.down]
+    }
+}
+
 /// Reads tensors and puts them on the card.
 pub(super) struct Loader<'a> {
     pub card: &'a Card,

@@ -1,9 +1,12 @@
 //! The engine on an NVIDIA card: weights come through candle, and the kernels of `kernels/` compute with them.
 
 pub mod decoder;
+mod fitting;
 mod generate;
+mod launcher;
 mod load;
 mod products;
+mod room;
 mod weights;
 
 pub use decoder::CudaDecoder;
@@ -16,6 +19,8 @@ use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::{Bytes, Seconds};
 use crate::workload::{CacheType, Case, Quant};
 use generate::Replay;
+use products::Way;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -30,13 +35,19 @@ pub struct CudaEngine {
     /// For the room of the case that was prepared last.
     replay: Option<Replay>,
     on_load: Box<dyn FnMut(usize, usize) + Send>,
+    /// Bytes that weights turned out to take.
+    learned: HashMap<Quant, Bytes>,
 }
 
 impl From<CudaError> for EngineError {
     fn from(error: CudaError) -> Self {
         match error {
-            CudaError::OutOfMemory { asked, free, .. } => Self::DoesNotFit { needed: asked, available: free },
+            // What was asked for last is not what is needed: there is all that was allocated before it.
+            CudaError::OutOfMemory { asked, free, held, .. } => {
+                Self::DoesNotFit { needed: held + asked, available: held + free }
+            }
             CudaError::Unsupported(why) => Self::Unsupported(why),
+            lost @ CudaError::Lost { .. } => Self::DeviceLost(lost.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }
@@ -45,7 +56,7 @@ impl From<CudaError> for EngineError {
 impl CudaEngine {
     /// An engine for `model` on `card`, with nothing loaded yet.
     pub fn new(card: Arc<Card>, model: OpenedModel) -> Self {
-        Self { card, model, loaded: None, replay: None, on_load: Box::new(|_, _| ()) }
+        Self { card, model, loaded: None, replay: None, on_load: Box::new(|_, _| ()), learned: HashMap::new() }
     }
 
     /// The card.
@@ -56,11 +67,6 @@ impl CudaEngine {
     fn load(&mut self, quant: Quant) -> Result<(), EngineError> {
         (self.replay, self.loaded) = (None, None);
         self.card.trim()?;
-        if quant == Quant::F32 {
-            let why = "f32 is not computed on CUDA: tensor cores and kernels take 16 bits (f16, bf16, int8, int4)";
-            return Err(EngineError::Unsupported(why.to_string()));
-        }
-        self.model.weights.check_quant(quant).map_err(EngineError::Unsupported)?;
         let model = |e: super::source::ModelError| EngineError::Model(e.to_string());
         let divisors = self.model.weights.rope_divisors().map_err(model)?;
         if let Some(count) = divisors.as_ref().map(Vec::len).filter(|n| *n != self.model.shape.head_dim / 2) {
@@ -71,10 +77,32 @@ impl CudaEngine {
         let decoder = CudaDecoder::load(self.card.clone(), &self.model.shape, weights, quant, divisors, on_load);
         let decoder = decoder.map_err(|error| match error {
             LoadError::Model(error) => model(error),
-            LoadError::Cuda(error) => EngineError::from(error),
+            LoadError::Cuda(error) => {
+                self.learn_of(quant, &error);
+                EngineError::from(error)
+            }
         })?;
         self.loaded = Some((quant, decoder));
+        self.learn(quant);
         Ok(())
+    }
+
+    /// What the kernels ask of a case.
+    fn check_case(&self, case: &Case) -> Result<(), EngineError> {
+        self.check_shape()?;
+        let most = self.model.shape.max_context;
+        if case.context() > most {
+            return Err(EngineError::Unsupported(format!(
+                "{} prompt and {} generated tokens exceed the model's context of {most}",
+                case.prompt_tokens, case.gen_tokens
+            )));
+        }
+        if case.quant == Quant::F32 {
+            let why = "f32 is not computed on CUDA: tensor cores and kernels take 16 bits (f16, bf16, int8, int4)";
+            return Err(EngineError::Unsupported(why.to_string()));
+        }
+        weights::check_encoding(case.quant.nominal_encoding()).map_err(EngineError::Unsupported)?;
+        self.model.weights.check_quant(case.quant).map_err(EngineError::Unsupported)
     }
 
     /// What the kernels ask of a shape.
@@ -94,16 +122,41 @@ impl CudaEngine {
     }
 }
 
-impl Engine for CudaEngine {
-    fn prepare(&mut self, case: &Case) -> Result<Prepared, EngineError> {
-        self.check_shape()?;
+/// What computes the matrix products of a case that has some.
+fn remarks(decoder: &CudaDecoder, case: &Case) -> Result<Vec<String>, EngineError> {
+    let mut ways = decoder.ways(case.batch * case.prompt_tokens, case.batch)?;
+    ways.extend(decoder.ways(case.batch, case.batch)?);
+    if !ways.iter().any(|way| matches!(way, Way::Matrix | Way::Widened)) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![match decoder.card().blas() {
+        Ok(_) => "matrix products by cuBLASLt".to_string(),
+        Err(why) => format!("matrix products by the project's own kernel: {why}"),
+    }])
+}
+
+/// What a decode step does with the weights more than once at this batch. Where the card has no matrix product a prefill does
+/// so too, in as many passes as its rows take.
+fn rereads(decoder: &CudaDecoder, case: &Case) -> Result<Option<String>, EngineError> {
+    let first = |rows: usize| -> Result<Option<String>, CudaError> {
+        Ok(decoder.ways(rows, case.batch)?.into_iter().find_map(Way::rereads))
+    };
+    if case.gen_tokens > 1
+        && let Some(how) = first(case.batch)?
+    {
+        return Ok(Some(format!("a decode step of batch {} {how}", case.batch)));
+    }
+    match decoder.has_gemm()? {
+        true => Ok(None),
+        false => Ok(first(case.batch * case.prompt_tokens)?.map(|how| format!("the prefill {how}"))),
+    }
+}
+
+impl CudaEngine {
+    fn make_ready(&mut self, case: &Case) -> Result<Prepared, EngineError> {
+        self.check_case(case)?;
+        self.check_room(case)?;
         let shape = self.model.shape.clone();
-        if case.context() > shape.max_context {
-            return Err(EngineError::Unsupported(format!(
-                "{} prompt and {} generated tokens exceed the model's context of {}",
-                case.prompt_tokens, case.gen_tokens, shape.max_context
-            )));
-        }
         let loaded = self.loaded.as_ref().is_none_or(|(quant, _)| *quant != case.quant);
         if loaded {
             self.load(case.quant)?;
@@ -114,6 +167,7 @@ impl Engine for CudaEngine {
         self.replay = None;
         // The last token is generated but never fed back.
         decoder.allocate(case.batch, case.context() - 1, case.prompt_tokens)?;
+        decoder.rehearse(case.prompt_tokens, case.gen_tokens > 1)?;
         self.replay = Some(Replay::new(&self.card, case.batch)?);
         Ok(Prepared {
             loaded,
@@ -122,18 +176,31 @@ impl Engine for CudaEngine {
             cache_bytes: shape.cache_bytes(case.batch, case.context() - 1, CACHE),
             cache_token_bytes: shape.cache_bytes(1, 1, CACHE),
             notes: super::encoding_notes(case.quant, &decoder.encodings),
+            remarks: remarks(decoder, case)?,
+            rereads: rereads(decoder, case)?,
         })
+    }
+}
+
+impl Engine for CudaEngine {
+    fn prepare(&mut self, case: &Case) -> Result<Prepared, EngineError> {
+        self.make_ready(case).map_err(|error| super::or_lost(error, &self.card))
     }
 
     fn iterate(&mut self, case: &Case, prompts: &[Vec<u32>], step: Step<'_>) -> Result<Generated, EngineError> {
         let (Some((_, decoder)), Some(replay)) = (&mut self.loaded, &mut self.replay) else {
             return Err(EngineError::Failed("iterate was called before prepare".to_string()));
         };
-        replay.generate(decoder, prompts, case.gen_tokens, step)
+        let generated = replay.generate(decoder, prompts, case.gen_tokens, step);
+        generated.map_err(|error| super::or_lost(error, &self.card))
     }
 
     fn synchronize(&mut self) -> Result<(), EngineError> {
         Ok(self.card.synchronize()?)
+    }
+
+    fn lost(&mut self) -> Option<String> {
+        self.card.lost().map(|error| error.to_string())
     }
 
     fn copy_time(&self) -> Option<Seconds> {

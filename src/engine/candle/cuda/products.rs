@@ -1,6 +1,7 @@
 //! Products of activations and weights on a card: a kernel that reads packed weights once for a few rows, and a matrix
 //! product for many.
 
+use super::launcher::Launcher;
 use super::weights::{Compute, Kind, Matrix};
 use crate::device::ceilings::cuda::gemm;
 use crate::device::cuda::{Arg, Buffer, Card, CudaError, blas};
@@ -23,6 +24,11 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
+    /// Bytes of one, for what [`Workspace::new`] is asked.
+    pub fn bytes(rows: usize, cols: usize, widened: usize) -> usize {
+        rows * cols + rows * cols / BLOCK * 8 + widened * 2
+    }
+
     /// For up to `rows` rows through the weight-only kernels, of up to `cols` columns each; `widened` numbers of a
     /// matrix.
     pub fn new(card: &Card, rows: usize, cols: usize, widened: usize) -> Result<Self, CudaError> {
@@ -34,11 +40,32 @@ impl Workspace {
     }
 }
 
+/// How a product goes, by which it is known how often it reads the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the kernels that read packed weights, so many times all of them.
+    WeightOnly { passes: usize },
+    /// By a matrix product.
+    Matrix,
+    /// By a matrix product of weights that are first written to memory in 16 bits.
+    Widened,
+}
+
+impl Way {
+    /// How often weights go through memory, where that is more than once.
+    pub fn rereads(self) -> Option<String> {
+        match self {
+            Self::WeightOnly { passes: 0 | 1 } | Self::Matrix => None,
+            Self::WeightOnly { passes } => Some(format!("reads the weights {passes} times")),
+            Self::Widened => Some("widens quantized weights to 16 bits in memory first".to_string()),
+        }
+    }
+}
+
 /// What products are made with.
 pub(super) struct Products<'a> {
-    pub card: &'a Card,
+    pub launcher: &'a Launcher,
     pub compute: Compute,
-    pub blas: Option<&'a blas::Blas>,
     pub workspace: &'a Workspace,
 }
 
@@ -50,28 +77,34 @@ pub(super) struct Product<'a> {
 }
 
 impl Products<'_> {
-    /// Products of the same `x: (m, cols)`. `few` keeps to the weight-only kernels whatever `m` is, for a matrix too
-    /// large to widen.
+    /// How a product with `m` rows goes. `few` keeps to the weight-only kernels whatever `m` is, for a matrix too large to
+    /// widen.
+    pub fn way(&self, m: usize, few: bool, is_quantized: bool) -> Way {
+        match (few || m <= MOST_GEMV_ROWS || !self.has_gemm(), is_quantized) {
+            (true, _) => Way::WeightOnly { passes: m.div_ceil(PASS) },
+            (false, true) => Way::Widened,
+            (false, false) => Way::Matrix,
+        }
+    }
+
+    /// Products of the same `x: (m, cols)`; `few` as in [`Products::way`].
     pub fn run(&self, m: usize, x: u64, cols: usize, few: bool, products: &[Product<'_>]) -> Result<(), CudaError> {
-        let few = few || m <= MOST_GEMV_ROWS || !self.has_gemm();
-        if few && products.iter().any(|product| product.matrix.is_quantized()) {
-            for first in (0..m).step_by(self.most_rows(cols)) {
-                let rows = (m - first).min(self.most_rows(cols));
-                let x = x + (first * cols * 2) as u64;
-                self.quantize(rows, x, cols)?;
-                for product in products {
-                    self.gemv(first, rows, x, product)?;
+        let is_quantized = products.iter().any(|product| product.matrix.is_quantized());
+        match (self.way(m, few, is_quantized), is_quantized) {
+            (Way::WeightOnly { .. }, true) => {
+                for first in (0..m).step_by(self.most_rows(cols)) {
+                    let rows = (m - first).min(self.most_rows(cols));
+                    let x = x + (first * cols * 2) as u64;
+                    self.quantize(rows, x, cols)?;
+                    for product in products {
+                        self.gemv(first, rows, x, product)?;
+                    }
                 }
+                Ok(())
             }
-            return Ok(());
+            (Way::WeightOnly { .. }, false) => products.iter().try_for_each(|product| self.gemv(0, m, x, product)),
+            (Way::Matrix | Way::Widened, _) => products.iter().try_for_each(|product| self.gemm(m, x, product)),
         }
-        for product in products {
-            match few {
-                true => self.gemv(0, m, x, product)?,
-                false => self.gemm(m, x, product)?,
-            }
-        }
-        Ok(())
     }
 
     /// Rows of 8-bit activations that the workspace holds.
@@ -80,16 +113,20 @@ impl Products<'_> {
     }
 
     /// The project's own matrix product needs tensor cores of the Ampere generation; the vendor's any.
-    fn has_gemm(&self) -> bool {
-        self.blas.is_some() || self.card.facts.capability >= (8, 0)
+    pub fn has_gemm(&self) -> bool {
+        self.blas().is_some() || self.launcher.card().facts.capability >= (8, 0)
+    }
+
+    fn blas(&self) -> Option<&blas::Blas> {
+        self.launcher.card().blas().ok()
     }
 
     fn quantize(&self, m: usize, x: u64, cols: usize) -> Result<(), CudaError> {
-        let kernel = self.card.kernel("quantize", &format!("quantize_q8_{}", self.compute.name()))?;
+        let name = format!("quantize_q8_{}", self.compute.name());
         let args = [Arg::U64(x), (&self.workspace.quantized).into(), (&self.workspace.scales).into(), cols.into()];
-        let blocks = (m as u32, cols.div_ceil(2048) as u32, 1);
+        let blocks = (m, cols.div_ceil(2048), 1);
         // SAFETY: the workspace holds `most_rows` rows.
-        unsafe { kernel.launch(self.card, blocks, THREADS, 0, &args) }
+        unsafe { self.launcher.launch(("quantize", &name), blocks, THREADS, 0, &args) }
     }
 
     /// Rows `first .. first + m` of `y`; `x` is the first of them.
@@ -103,7 +140,6 @@ impl Products<'_> {
                 Kind::Dense => format!("gemv_{compute}_m{width}"),
                 kind => format!("gemv_{}_{compute}_m{width}", kind.name()),
             };
-            let kernel = self.card.kernel("gemv", &name)?;
             let y = product.y + ((first + pass) * matrix.rows * 2) as u64;
             let bias = product.bias.map_or(0, Buffer::at);
             let mut args: Vec<Arg> = vec![y.into(), matrix.rows.into(), (&matrix.quants).into()];
@@ -116,9 +152,9 @@ impl Products<'_> {
                 ]),
             }
             args.extend([Arg::U64(bias), matrix.rows.into(), matrix.cols.into(), rows.into()]);
-            let blocks = matrix.rows.div_ceil(if width == 1 { 8 } else { 16 }) as u32;
+            let blocks = matrix.rows.div_ceil(if width == 1 { 8 } else { 16 });
             // SAFETY: the arguments are those of kernels/gemv.cu, and the buffers have the matrix's sizes.
-            unsafe { kernel.launch(self.card, (blocks, 1, 1), THREADS, 0, &args)? };
+            unsafe { self.launcher.launch(("gemv", &name), (blocks, 1, 1), THREADS, 0, &args)? };
         }
         Ok(())
     }
@@ -127,7 +163,9 @@ impl Products<'_> {
         let matrix = product.matrix;
         let weights = if matrix.is_quantized() { self.widen(matrix)? } else { matrix.quants.at() };
         let (n, k) = (matrix.rows, matrix.cols);
-        match self.blas {
+        match self.blas() {
+            // The library loads its own kernels when it is first called.
+            Some(_) if self.launcher.rehearses() => {}
             Some(blas) => {
                 let format = match self.compute {
                     Compute::F16 => blas::Format::F16,
@@ -137,18 +175,18 @@ impl Products<'_> {
                 unsafe { blas.gemm(format, product.y, x, weights, m, n, k)? };
             }
             None => {
-                let kernel = self.card.kernel("gemm", &format!("gemm_{}", self.compute.name()))?;
-                kernel.allow_shared(gemm::SHARED_BYTES)?;
-                let blocks = (m.div_ceil(gemm::TILE) * n.div_ceil(gemm::TILE)) as u32;
+                let name = format!("gemm_{}", self.compute.name());
+                let blocks = (m.div_ceil(gemm::TILE) * n.div_ceil(gemm::TILE), 1, 1);
                 let args = [product.y.into(), x.into(), Arg::U64(weights), m.into(), n.into(), k.into()];
                 // SAFETY: as above.
-                unsafe { kernel.launch(self.card, (blocks, 1, 1), THREADS, gemm::SHARED_BYTES, &args)? };
+                unsafe { self.launcher.launch(("gemm", &name), blocks, THREADS, gemm::SHARED_BYTES, &args)? };
             }
         }
         let Some(bias) = product.bias else { return Ok(()) };
-        let kernel = self.card.kernel("bias", &format!("add_bias_{}", self.compute.name()))?;
+        let name = format!("add_bias_{}", self.compute.name());
+        let args = [product.y.into(), bias.into(), n.into()];
         // SAFETY: y is (m, n), the bias n.
-        unsafe { kernel.launch(self.card, (m as u32, 1, 1), THREADS, 0, &[product.y.into(), bias.into(), n.into()]) }
+        unsafe { self.launcher.launch(("bias", &name), (m, 1, 1), THREADS, 0, &args) }
     }
 
     /// The matrix in 16 bits.
@@ -156,11 +194,10 @@ impl Products<'_> {
         let room = self.workspace.widened.as_ref().filter(|room| room.len() >= matrix.rows * matrix.cols * 2);
         let room = room.ok_or_else(|| CudaError::Unsupported("no room was kept for a widened matrix".to_string()))?;
         let name = format!("dequantize_{}_{}", matrix.kind.name(), self.compute.name());
-        let kernel = self.card.kernel("embed", &name)?;
         let args =
             [room.into(), (&matrix.quants).into(), Arg::U64(matrix.scales_at()), Arg::U64(0), matrix.cols.into()];
         // SAFETY: the room holds the matrix, and no row numbers mean every row.
-        unsafe { kernel.launch(self.card, (matrix.rows as u32, 1, 1), THREADS, 0, &args)? };
+        unsafe { self.launcher.launch(("embed", &name), (matrix.rows, 1, 1), THREADS, 0, &args)? };
         Ok(room.at())
     }
 }

@@ -3,10 +3,23 @@
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::candle::linear::{Linear, Parts};
 use crate::engine::candle::source::ModelError;
+use crate::workload::Encoding;
 use candle_core::quantized::GgmlDType;
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
+
+/// Levels that kernels of cards read, in words.
+const KNOWN: &str = "f16, bf16, Q8_0, Q4_0, Q4_K, Q6_K";
+
+/// An error where no kernel of cards reads weights in `encoding`.
+pub(super) fn check_encoding(encoding: Encoding) -> Result<(), String> {
+    use Encoding::*;
+    match encoding {
+        F16 | Bf16 | Q8_0 | Q4_0 | Q4K | Q6K => Ok(()),
+        other => Err(format!("there is no CUDA kernel for weights in {other}: {KNOWN}")),
+    }
+}
 
 /// How the numbers of a matrix are stored, as `kernels/embed.cu` and `kernels/gemv.cu` read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +50,7 @@ impl Kind {
             GgmlDType::Q4_0 => Ok(Self::Q4_0),
             GgmlDType::Q4K => Ok(Self::Q4K),
             GgmlDType::Q6K => Ok(Self::Q6K),
-            other => {
-                Err(format!("there is no CUDA kernel for weights in {other:?}: f16, bf16, Q8_0, Q4_0, Q4_K, Q6_K"))
-            }
+            other => Err(format!("there is no CUDA kernel for weights in {other:?}: {KNOWN}")),
         }
     }
 

@@ -267,6 +267,7 @@ impl Engine for EncoderEngine {
             cache_bytes: Bytes(0.0),
             cache_token_bytes: Bytes(0.0),
             notes: encoding_notes(case.quant, weights.encodings()),
+            ..Prepared::default()
         })
     }
 

@@ -1,0 +1,75 @@
+//! Whether a case fits on the card, told before anything of it is loaded: a large model takes minutes to be read, and would
+//! end where the memory does.
+
+use super::room::{Extent, Sizes, widest};
+use super::{CudaDecoder, CudaEngine};
+use crate::device::cuda::CudaError;
+use crate::engine::EngineError;
+use crate::units::Bytes;
+use crate::workload::{Case, Quant};
+
+/// Memory that is left to the driver beside weights and room, for the code of kernels, recorded steps, and what pools lose by
+/// handing out whole pages. A small card is not left without room for anything.
+const MARGIN: Bytes = Bytes((256 << 20) as f64);
+/// The most of a card that the margin takes.
+const MARGIN_SHARE: f64 = 1.0 / 64.0;
+
+/// The margin on a card with `total` bytes.
+fn margin(total: Bytes) -> Bytes {
+    Bytes(MARGIN.0.min(total.0 * MARGIN_SHARE))
+}
+
+impl CudaEngine {
+    /// What a case takes of the card: weights, cache and working space.
+    pub fn needed(&self, case: &Case) -> Bytes {
+        let shape = &self.model.shape;
+        let decoder = self.loaded.as_ref().filter(|(quant, _)| *quant == case.quant).map(|(_, decoder)| decoder);
+        // The last token is generated but never fed back.
+        let extent = Extent {
+            batch: case.batch,
+            capacity: case.context() - 1,
+            prompt: case.prompt_tokens,
+            widest: decoder.map_or_else(|| widest(shape, case.quant), CudaDecoder::widest),
+        };
+        let room = Sizes::new(shape, self.card.facts.multiprocessors, extent).bytes();
+        self.weights(case.quant) + Bytes(room as f64)
+    }
+
+    /// Bytes of the weights at a level: by the shape, unless a load has taught better. A file may store some matrices otherwise.
+    fn weights(&self, quant: Quant) -> Bytes {
+        self.learned.get(&quant).copied().unwrap_or_else(|| self.model.shape.weight_bytes(quant))
+    }
+
+    /// An error where a case does not fit. What is loaded by now makes way for it, and so is counted as free.
+    pub(super) fn check_room(&self, case: &Case) -> Result<(), EngineError> {
+        let available = || -> Result<(Bytes, Bytes), CudaError> {
+            let (free, total) = self.card.memory()?;
+            Ok((free + self.card.held(), total))
+        };
+        let (seen, total) = available()?;
+        let needed = self.needed(case) + margin(total);
+        if needed.0 <= seen.0 {
+            return Ok(());
+        }
+        // The driver keeps what was freed for the next time that it is asked for.
+        self.card.trim()?;
+        let (available, _) = available()?;
+        match needed.0 <= available.0 {
+            true => Ok(()),
+            false => Err(EngineError::DoesNotFit { needed, available }),
+        }
+    }
+
+    /// Remembers what the weights of a level take, as they are loaded and nothing else is.
+    pub(super) fn learn(&mut self, quant: Quant) {
+        self.learned.insert(quant, self.card.held());
+    }
+
+    /// Remembers that a load ended where the memory did: its weights are not read again on a card that has no more than now.
+    pub(super) fn learn_of(&mut self, quant: Quant, error: &CudaError) {
+        if let CudaError::OutOfMemory { asked, free, held, .. } = error {
+            let least = held.0 + asked.0.max(free.0);
+            self.learned.insert(quant, Bytes(least.max(self.weights(quant).0)));
+        }
+    }
+}
