@@ -125,6 +125,7 @@ fn what_is_missing_doubtful_or_of_something_else_is_no_verdict() {
             "prefill in int4 from 60% of the GEMM rate: cannot tell: cuBLASLt's rate was not measured",
         ],
     );
+    assert!(table.contains("what metering costs: cannot tell, as one of both rows is doubtful"), "{table}");
     recorded.put("sweep/run.json", r#"{"model": {"parameters": 1.2e9}, "ceilings": []}"#);
     recorded.put("devices.out", r#"{"devices": [{"id": "cuda:0", "name": "Some GPU", "usable": true}]}"#);
     let table = recorded.table();
