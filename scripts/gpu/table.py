@@ -291,7 +291,7 @@ def projections(e):
                         ends,
                         scaled(of["measured"], "s"),
                         f"{of['error']:+.1%}",
-                        "yes" if of["within"] else "no",
+                        {True: "yes", False: "no", None: "doubtful"}[of["within"]],
                         p["tier"],
                     ]
                 )
