@@ -112,8 +112,10 @@ def projected(sizewell, run, own, row):
     return (rows[0], "") if rows else (None, why[0] if why else "the ranking has no row for it")
 
 
-def compared(row, here):
-    """Predicted beside measured, for both times."""
+def compared(row, then, here):
+    """Predicted beside measured, for both times. Of what was doubtful here or there, whether the range holds is no
+    verdict on the projection, which does not learn from a doubtful row either."""
+    sound = then["valid"] == here["valid"] == "true"
     result = {
         "tier": row["ground"]["tier"],
         "nearest": row["ground"]["nearest_card"],
@@ -128,7 +130,7 @@ def compared(row, here):
             "predicted": guess,
             "measured": measured,
             "error": guess["value"] / measured - 1,
-            "within": guess["lo"] <= measured <= guess["hi"],
+            "within": guess["lo"] <= measured <= guess["hi"] if sound else None,
         }
     return result
 
@@ -150,7 +152,7 @@ def main():
     for quant, batch in both:
         row, why = projected(sizewell, only(run, work / f"{quant}-{batch}", quant, batch), own, then[quant, batch])
         refused += row is None
-        line = compared(row, here[quant, batch]) if row else {"refused": why}
+        line = compared(row, then[quant, batch], here[quant, batch]) if row else {"refused": why}
         print(json.dumps({"quant": quant, "batch": int(batch), "from": name, "to": card, **line}), flush=True)
     if refused == len(both):
         absent(f"nothing is projected: {why}")

@@ -263,7 +263,7 @@ def judge_logits(status, out, err):
     passed = re.search(r"test result: ok\. (\d+) passed", out)
     if status == 0 and passed and int(passed.group(1)) > 0:
         return OK, f"{passed.group(1)} tests"
-    failed = re.findall(r"^test (\S+) .*FAILED", out, re.MULTILINE)
+    failed = re.findall(r"^test (?!result)(\S+) .*FAILED", out, re.MULTILINE)
     return FAILED, ("failed: " + ", ".join(failed)) if failed else last_line(err) or f"status {status}"
 
 

@@ -265,14 +265,15 @@ def overhead(e):
     for without in e.rows["unmetered"]:
         same = ("quant", "batch", "prompt_tokens", "gen_tokens")
         metered = next((r for r in e.rows["sweep"] if all(r[k] == without[k] for k in same)), None)
-        if metered and metered["tpot_s"] and without["tpot_s"]:
-            ratio = float(metered["tpot_s"]) / float(without["tpot_s"]) - 1
-            noise = (
-                sum(float(r["tpot_s_hi"]) - float(r["tpot_s_lo"]) for r in (metered, without))
-                / 2
-                / float(without["tpot_s"])
-            )
-            yield f"metering costs {ratio:+.2%} of a token's time, give or take {noise:.2%} (goal: below 1 %)"
+        if metered is None or not metered["tpot_s"] or not without["tpot_s"]:
+            continue
+        if "true" != metered["valid"] or "true" != without["valid"]:
+            yield "what metering costs: cannot tell, as one of both rows is doubtful"
+            continue
+        base = float(without["tpot_s"])
+        ratio = float(metered["tpot_s"]) / base - 1
+        noise = sum(float(row["tpot_s_hi"]) - float(row["tpot_s_lo"]) for row in (metered, without)) / 2 / base
+        yield f"metering costs {ratio:+.2%} of a token's time, give or take {noise:.2%} (goal: below 1 %)"
 
 
 def projections(e):
@@ -290,7 +291,7 @@ def projections(e):
                         ends,
                         scaled(of["measured"], "s"),
                         f"{of['error']:+.1%}",
-                        "yes" if of["within"] else "no",
+                        {True: "yes", False: "no", None: "doubtful"}[of["within"]],
                         p["tier"],
                     ]
                 )

@@ -125,6 +125,7 @@ fn what_is_missing_doubtful_or_of_something_else_is_no_verdict() {
             "prefill in int4 from 60% of the GEMM rate: cannot tell: cuBLASLt's rate was not measured",
         ],
     );
+    assert!(table.contains("what metering costs: cannot tell, as one of both rows is doubtful"), "{table}");
     recorded.put("sweep/run.json", r#"{"model": {"parameters": 1.2e9}, "ceilings": []}"#);
     recorded.put("devices.out", r#"{"devices": [{"id": "cuda:0", "name": "Some GPU", "usable": true}]}"#);
     let table = recorded.table();
@@ -172,6 +173,13 @@ fn both_meters_and_a_projection_are_in_the_table() {
             "from NVIDIA H200 to nvidia/h100-sxm-80",
         ],
     );
-    let row: Vec<&str> = table.lines().find(|l| l.contains("bf16 b1 TPOT")).unwrap().split_whitespace().collect();
-    assert_eq!(row.join(" "), "bf16 b1 TPOT 6 ms 5 ms to 7 ms 6.4 ms -6.2% yes X");
+    let row = |table: &str| {
+        let line = table.lines().find(|l| l.contains("bf16 b1 TPOT")).unwrap();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row(&table), "bf16 b1 TPOT 6 ms 5 ms to 7 ms 6.4 ms -6.2% yes X");
+    // Of a doubtful row nothing is judged.
+    let projection = std::fs::read_to_string(recorded.0.path().join("projection.out")).unwrap();
+    recorded.put("projection.out", &projection.replace("true", "null"));
+    assert_eq!(row(&recorded.table()), "bf16 b1 TPOT 6 ms 5 ms to 7 ms 6.4 ms -6.2% doubtful X");
 }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 /// Plays the program: lists a card, measures one ceiling, and profiles for as long as `PLAY` says.
 const PLAYER: &str = r#"#!/bin/sh
 case "$1" in
-devices) echo '{"devices":[{"id":"cuda:0","name":"NVIDIA H200","usable":true}],
+devices) second='{"id":"cuda:1","name":"NVIDIA H200","usable":'${SECOND:-false}'}'
+    echo '{"devices":[{"id":"cuda:0","name":"NVIDIA H200","usable":true},'"$second"'],
     "data_sheets":{"cuda:0":{"id":"nvidia/h200-sxm-141","memory_bandwidth_gb_per_s":4800,"bf16_tflops":989}}}' ;;
 ceilings) echo '[{"kind":"read_bandwidth","device":"cuda:0","best":4.4e12,"median":4.3e12,"how":"arrays"}]' ;;
-profile) echo "warming up" >&2; mkdir first; echo half >first/run.json
+profile) echo "$*"; echo "warming up" >&2; mkdir -p first; echo half >first/run.json
     case "$PLAY" in fail) echo "error: the card is on fire" >&2; exit 1 ;; esac
     sleep "${PLAY:-0}" & echo $! >"$CHILD"; wait ;;
 *) exit 1 ;;
@@ -161,6 +162,23 @@ fn a_step_that_fails_is_said_and_costs_no_other() {
     // Nothing stays in the folder for temporary files.
     let left = std::fs::read_dir(stage.folder.path()).unwrap().flatten().map(|e| e.file_name());
     assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with("gpu-verify-")));
+}
+
+#[test]
+fn several_cards_are_measured_side_by_side() {
+    if no_python() {
+        return;
+    }
+    let stage = Stage::new();
+    let one = stdout(&stage.call("2", &[("STEPS", "devices cards")]).output().unwrap());
+    assert!(line(&one, "cards").contains("absent") && one.contains("1 usable cards"), "{one}");
+    let work = stage.at("work");
+    let variables = [("STEPS", "devices cards"), ("SECOND", "true"), ("WORK", work.to_str().unwrap())];
+    let two = stdout(&stage.call("2", &variables).output().unwrap());
+    assert!(line(&two, "cards").contains(" ok "), "{two}");
+    // Every card, and no CPU; the folder that was named is kept.
+    let asked = std::fs::read_to_string(work.join("cards.out")).unwrap();
+    assert!(asked.starts_with("profile --device cuda --model llama-3.2-1b --quant bf16 --batch 1 "), "{asked}");
 }
 
 #[test]
@@ -337,7 +355,7 @@ fn all_three_calls_on_the_fake_driver() {
     let h100 = as_card("NVIDIA H100 80GB HBM3", 81_559);
 
     // A test program that runs nothing has shown nothing.
-    let first = run("1", "devices logits peers first coldstart", &h100, &[]);
+    let first = run("1", "devices logits peers coldstart", &h100, &[]);
     let text = stdout(&first);
     assert!(line(&text, "logits").contains("FAILED") && first.status.code() == Some(1), "{text}{}", stderr(&first));
     assert!(text.contains("NO CARD: SIZEWELL_CUDA names a driver's library of its own"), "{text}");
@@ -347,11 +365,8 @@ fn all_three_calls_on_the_fake_driver() {
             && text.lines().any(|l| l.split_whitespace().take(2).eq(["cold", "ok"])),
         "{text}"
     );
-    let row: Vec<&str> =
-        text.lines().rfind(|l| l.trim_start().starts_with("first ")).unwrap().split_whitespace().collect();
-    assert_eq!(row[..5], ["first", "bf16", "1", "4+4", "ok"], "{text}");
 
-    let second = run("2", "devices sweep energy meters cards", &h100, &[]);
+    let second = run("2", "devices sweep energy meters", &h100, &[]);
     let text = stdout(&second);
     assert_eq!(second.status.code(), Some(0), "{text}{}", stderr(&second));
     for kind in ["read_bandwidth", "tensor_bf16", "gemv_int4", "launch_time"] {
@@ -359,8 +374,8 @@ fn all_three_calls_on_the_fake_driver() {
         assert!(roof[1].parse::<f64>().unwrap() > 0.0, "{text}");
     }
     assert!(text.contains("meter energy: a call"), "{text}");
-    // Each of both cards has a row.
-    assert!(text.contains("cards/cuda-0 ") && text.contains("cards/cuda-1 "), "{text}");
+    let row: Vec<&str> = text.lines().find(|l| l.contains(" 4+4 ")).unwrap().split_whitespace().collect();
+    assert_eq!(row[..5], ["sweep", "bf16", "1", "4+4", "ok"], "{text}");
     // A fake's figures are no verdict.
     assert!(text.contains("every goal: cannot tell: no card was measured"), "{text}");
 

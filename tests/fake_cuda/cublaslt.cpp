@@ -2,6 +2,7 @@
 // judged without one. Functions, structures and numbers are those of cublasLt.h.
 //
 // Built with -DEMPTY it lacks every function, as a library of another kind would.
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -26,11 +27,16 @@ static float read(int type, const void *at, int64_t index) {
     return from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
-// For numbers that the type holds as they are.
+// To the nearest number of the type, to the even one of two.
 static void write(int type, void *at, int64_t index, float value) {
-    uint32_t bits = to_bits(value);
-    uint16_t half = bits >> 16;
-    if (type == R_16F) half = value == 0 ? 0 : bits >> 31 << 15 | ((bits >> 23 & 255) - 112) << 10 | (bits >> 13 & 1023);
+    uint32_t bits = to_bits(value), sign = bits >> 31 << 15;
+    uint16_t half = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    if (type == R_16F) {
+        float size = value < 0 ? -value : value;
+        if (!(size < 65520.0f)) half = sign | (size == size ? 0x7c00 : 0x7e00);
+        else if (size < 6.103515625e-05f) half = sign | uint32_t(std::nearbyint(size * 16777216.0f));
+        else half = sign | ((((bits & 0x7fffffff) + 0xfff + (bits >> 13 & 1)) >> 13) - (112 << 10));
+    }
     static_cast<uint16_t *>(at)[index] = half;
 }
 
