@@ -274,7 +274,8 @@ fn a_model_is_profiled_priced_and_reported_on_a_card() {
     let text = std::fs::read_to_string(&workload).unwrap();
     // A fake card is as slow as the machine is busy.
     let text = text.replace("timeout_s = 10.0", "timeout_s = 120.0");
-    std::fs::write(&workload, text.replace("batch = [1, 2, 4]", "batch = [1, 9]")).unwrap();
+    let text = text.replace("batch = [1, 2, 4]", "batch = [1, 9]").replace("prompt = [8]", "prompt = [2]");
+    std::fs::write(&workload, text).unwrap();
     let output = folder.path().join("run");
     let run = support::tiny::sizewell()
         .args(["run", "--device", "cuda:0", "--no-ceilings", "--price-per-hour", "1.5", "--model"])
@@ -344,6 +345,19 @@ fn a_card_that_is_lost_ends_the_run_and_another_process_goes_on_behind_the_case(
     let lost = Some(FailureKind::DeviceLost);
     assert_eq!((ends, run.record.status), (vec![(1, lost), (2, lost), (4, None)], RunStatus::Complete));
     assert!(run.cases[1].message.contains("CUDA_ERROR_MISALIGNED_ADDRESS"), "{}", run.cases[1].message);
+}
+
+#[test]
+fn where_one_card_is_lost_no_run_begins_on_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run");
+    let mut command = support::tiny::profile(folder.path(), &output);
+    command.args(["--device", "cuda", "--quant", "f16", "--batch", "1"]);
+    let settings = [("FAKE_CUDA_FAIL", "launch:40:719"), ("FAKE_CUDA_CARDS", "2")];
+    let Some((status, stderr)) = on_card(command, &settings) else { return };
+    assert!(status == Some(1) && stderr.contains("cuda:1: not begun"), "{stderr}");
+    assert_eq!(Run::read(&output.join("cuda-0")).unwrap().cases[0].reason, Some(FailureKind::DeviceLost));
+    assert!(!output.join("cuda-1").exists());
 }
 
 #[test]

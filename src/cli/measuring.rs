@@ -240,7 +240,11 @@ fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &T
         seed: record.seed,
         shape: shape.as_ref(),
         ceilings: &measured_ceilings,
-        cache_bytes: last_cache(device).or(record.environment.cpu.caches_bytes.last().copied()).unwrap_or_default(),
+        cache_bytes: match device {
+            DeviceId::Cpu => record.environment.cpu.caches_bytes.last().copied(),
+            DeviceId::Cuda(_) => last_cache(device),
+        }
+        .unwrap_or_default(),
         power,
         no_power: record.power.reason.clone().unwrap_or_default(),
         idle,

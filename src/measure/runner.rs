@@ -224,7 +224,9 @@ impl Running<'_, '_> {
         // The process's memory is the device's on the CPU only.
         let own = || if self.key.device == "cpu" { memory::peak() } else { None };
         summary.metrics.peak_device = self.engine.peak_device_memory().or_else(own);
-        if !peak_is_own {
+        if summary.metrics.peak_device.is_none() {
+            summary.absent.push(("peak_device_bytes".into(), "nothing counts the memory of the engine there".into()));
+        } else if !peak_is_own {
             summary.absent.push(("peak_device_bytes".into(), "it is the peak since the program started".into()));
         }
         let used = power.iter().filter_map(|row| row.memory_used).max_by(|a, b| a.0.total_cmp(&b.0));
