@@ -62,6 +62,9 @@ fn each_limit_is_a_run_and_the_old_limit_comes_back() {
         let run = Run::read(&machine.output().join(name)).unwrap();
         assert_eq!(run.record.power.limit_w.unwrap().0, limit);
         let idle = run.record.power.idle.as_ref().unwrap();
+        // The fake draws the same with a model on it; what rankings take of a card is that figure alone.
+        assert!((run.record.power.waiting_w.unwrap().0 / power - 1.0).abs() < 0.02, "{:?}", run.record.power);
+        assert_eq!(run.record.power.waiting(), run.record.power.waiting_w);
         assert!(!idle.card_open && idle.performance_state == Some(0) && idle.reason.is_none(), "{idle:?}");
         assert!((run.record.power.idle_w.unwrap().0 / power - 1.0).abs() < 0.02, "{:?}", run.record.power);
         assert_eq!(run.record.environment.gpus[0].power_limit_w.unwrap().0, limit);

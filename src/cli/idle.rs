@@ -1,4 +1,4 @@
-//! Idle power, before anything is opened or measured.
+//! Power of a device that does nothing: before anything is opened or measured, and with a model that waits.
 
 use super::stop::stop_was_asked;
 use super::talk::Talk;
@@ -24,26 +24,34 @@ pub fn idle_power(
     if max_time_s < source.sensor().least_window().0 {
         return Err("idle power was not waited for: cases are too short for an energy".to_string());
     }
-    talk.say("reading idle power, 10 s or until it has settled");
     let begin = Instant::now();
-    let idle = power::idle::read(source, &mut |time| {
+    let idle = at_rest(source, "idle power", talk);
+    let waited_s = Seconds(begin.elapsed().as_secs_f64());
+    let reason = idle.as_ref().err().cloned();
+    let performance_state = idle.as_ref().ok().and_then(|idle| idle.performance_state);
+    record.idle = Some(IdleRecord { waited_s, performance_state, card_open, reason });
+    record.idle_w = idle.as_ref().ok().map(|idle| idle.power);
+    idle.map(|idle| idle.power)
+}
+
+/// The power of a card that waits with the last case's model on it, into `record`, where its idle power is known.
+pub fn waiting_power(source: Option<&mut (dyn PowerSource + 'static)>, record: &mut PowerRecord, talk: &Talk) {
+    if let (Some(source), Some(_), None) = (source, record.idle_w, record.waiting_w) {
+        record.waiting_w = at_rest(source, "power of the waiting card", talk).ok().map(|idle| idle.power);
+    }
+}
+
+/// Reads `source` until it is at rest; the error says of `what` there is no figure and why, and has been told.
+fn at_rest(source: &mut (dyn PowerSource + 'static), what: &str, talk: &Talk) -> Result<power::idle::Idle, String> {
+    talk.say(format!("reading {what}, 10 s or until it has settled"));
+    let begin = Instant::now();
+    let read = power::idle::read(source, &mut |time| {
         std::thread::sleep(Duration::from_secs_f64(time.0));
         (!stop_was_asked()).then(|| Seconds(begin.elapsed().as_secs_f64()))
     });
-    let waited_s = Seconds(begin.elapsed().as_secs_f64());
-    match idle {
-        Ok(idle) => {
-            let performance_state = idle.performance_state;
-            record.idle_w = Some(idle.power);
-            record.idle = Some(IdleRecord { waited_s, performance_state, card_open, reason: None });
-            Ok(idle.power)
-        }
-        Err(power::PowerError(why)) => {
-            let why = format!("idle power: {why}");
-            talk.warn(&why);
-            let reason = Some(why.clone());
-            record.idle = Some(IdleRecord { waited_s, performance_state: None, card_open, reason });
-            Err(why)
-        }
-    }
+    read.map_err(|power::PowerError(why)| {
+        let why = format!("{what}: {why}");
+        talk.warn(&why);
+        why
+    })
 }

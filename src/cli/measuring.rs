@@ -1,6 +1,7 @@
 //! Carrying measurements out: what `run` and `profile` do before they show anything.
 
 use super::held_limit::HeldLimit;
+use super::idle::waiting_power;
 use super::measure_args::MeasureArgs;
 use super::progress::Progress;
 use super::resume;
@@ -254,7 +255,14 @@ fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &T
     let end = profile(engine.as_mut(), &mut folder, &mut record, &mut bench, &mut progress);
     progress.finish();
     let end = end?;
-    drop((engine, bench));
+    let mut power = bench.power.take();
+    drop(bench);
+    if device != DeviceId::Cpu && end == End::Complete {
+        // The model is still on the card.
+        waiting_power(power.as_deref_mut(), &mut record.power, talk);
+        folder.write_record(&record)?;
+    }
+    drop((engine, power));
     let path = folder.path().to_path_buf();
     drop(folder);
     limit.map_or(Ok(()), HeldLimit::restore)?;

@@ -4,6 +4,7 @@
 use super::{DeviceState, PowerError, PowerSource, Reading, Sensor, Throttle};
 use crate::device::nvidia;
 use crate::record::environment::Partition;
+use crate::record::run::NVML;
 use crate::units::{Bytes, Joules, Seconds, Watts};
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
@@ -104,7 +105,7 @@ impl NvmlPower {
 
 impl PowerSource for NvmlPower {
     fn name(&self) -> &'static str {
-        "nvml"
+        NVML
     }
 
     fn zones(&self) -> Vec<String> {

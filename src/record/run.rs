@@ -153,9 +153,24 @@ pub struct PowerRecord {
     /// How that was read, or why it is absent although it was waited for.
     #[serde(default)]
     pub idle: Option<IdleRecord>,
+    /// Power of a card that holds the model of the last case and waits: what a server without requests draws. It is above
+    /// the idle power, as an open card keeps its clocks up. Absent on a CPU, where both are one.
+    #[serde(default)]
+    pub waiting_w: Option<Watts>,
     /// The power limit that was set for this run (`--power-limit`); absent where the card kept its own.
     #[serde(default)]
     pub limit_w: Option<Watts>,
+}
+
+/// The source that reads cards.
+pub const NVML: &str = "nvml";
+
+impl PowerRecord {
+    /// Power of the device while a server on it waits for requests; absent where only the bare card was read.
+    pub fn waiting(&self) -> Option<Watts> {
+        let bare_card = self.source == NVML && self.idle.as_ref().is_some_and(|idle| !idle.card_open);
+        self.waiting_w.or(self.idle_w.filter(|_| !bare_card))
+    }
 }
 
 /// How the idle power was read.
@@ -233,5 +248,24 @@ impl RunRecord {
         environment.instance.instance_type = host.instance_type;
         record.accelerators = host.accelerators;
         record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_bare_card_draws_is_not_what_a_server_draws_that_waits() {
+        let idle = |card_open| IdleRecord { card_open, ..IdleRecord::default() };
+        let card = PowerRecord { source: NVML.into(), idle_w: Some(Watts(30.0)), ..PowerRecord::default() };
+        // Of records from before, which read it with the card open.
+        assert_eq!(card.waiting(), Some(Watts(30.0)));
+        assert_eq!(PowerRecord { idle: Some(idle(true)), ..card.clone() }.waiting(), Some(Watts(30.0)));
+        let bare = PowerRecord { idle: Some(idle(false)), ..card };
+        assert_eq!(bare.waiting(), None);
+        assert_eq!(PowerRecord { waiting_w: Some(Watts(110.0)), ..bare.clone() }.waiting(), Some(Watts(110.0)));
+        // A CPU is never opened.
+        assert_eq!(PowerRecord { source: "rapl".into(), ..bare }.waiting(), Some(Watts(30.0)));
     }
 }

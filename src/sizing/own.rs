@@ -59,7 +59,7 @@ pub(super) fn with_measured_power(own: &Own, run: &Run, catalog: &Catalog) -> Re
     let count = own.accelerator_count.unwrap_or(1.0);
     let rest = own.host_w.unwrap_or(0.0);
     let active = powers.iter().sum::<f64>() / powers.len() as f64 * count + rest;
-    let idle = run.record.power.idle_w.map(|idle| (idle.0 * count + rest).min(active));
+    let idle = run.record.power.waiting().map(|waiting| (waiting.0 * count + rest).min(active));
     Ok(Own { active_w: Some(active), idle_w: own.idle_w.or(idle), ..own.clone() })
 }
 

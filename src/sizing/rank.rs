@@ -264,7 +264,7 @@ impl<'a> Ranker<'a> {
             let Some(placed) = Placed::new(speed.clone(), cards, &self.request.service.usage) else { continue };
             let hardware: Arc<str> =
                 if cards > 1 { format!("{cards}x {hardware}").into() } else { hardware.as_str().into() };
-            let idle_w = run.record.power.idle_w.map(|idle| idle.0 * cards as f64);
+            let idle_w = run.record.power.waiting().map(|waiting| waiting.0 * cards as f64);
             let point = &points.points[speed.point];
             let figures = Figures { placed: &placed, point, basis: run.record.basis, hardware, idle_w };
             let listings: Vec<Listing<'_>> = listings(offer, self.request).collect();
@@ -291,7 +291,7 @@ impl<'a> Ranker<'a> {
             point: &points.points[speed.point],
             basis: run.record.basis,
             hardware: hardware.as_str().into(),
-            idle_w: run.record.power.idle_w.map(|idle| idle.0),
+            idle_w: run.record.power.waiting().map(|waiting| waiting.0),
         };
         let breakdown = hourly.and_then(|usd| self.pricer.at(usd, &placed));
         let mut row = figures.row(&self.request.service, self.lengths(), None, breakdown);
