@@ -408,3 +408,24 @@ fn what_does_not_fit_or_is_not_supported_is_said() {
     let refused = CudaEngine::new(card, open(folder.path())).prepare(&case(Quant::F16, 1, 4, 2));
     assert!(refused.unwrap_err().to_string().contains("heads of 12"));
 }
+
+/// Cards of other generations, without memory pools too: each in a process of its own, as the fake asks its settings once
+/// and again.
+#[test]
+fn cards_of_every_generation_give_the_logits_of_the_cpu() {
+    if is_real() || support::fake_cuda::library().is_none() {
+        return;
+    }
+    let test = |filter: &str, settings: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = command.args(["--exact", filter]).envs(settings.iter().copied()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{settings:?}: {said}");
+    };
+    for generation in ["75", "80", "90"] {
+        let pools = ("FAKE_CUDA_POOLS", "1");
+        test("every_level_gives_the_logits_of_the_cpu", &[("FAKE_CUDA_SM", generation), pools]);
+        test("a_recorded_step_says_what_single_steps_say", &[("FAKE_CUDA_SM", generation), pools]);
+    }
+    test("a_window_and_wide_heads_are_kept", &[("FAKE_CUDA_SM", "90"), ("FAKE_CUDA_POOLS", "0")]);
+}
