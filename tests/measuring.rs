@@ -227,3 +227,19 @@ fn an_interrupted_sweep_keeps_what_it_has_and_continues() {
         engine.calls.lock().unwrap().iter().filter(|call| call.as_str() == "prepare f16 b1 p100 g11").count();
     assert_eq!(prepared, 2, "a case that was done (prepared twice: its load writes a sample) is not run again");
 }
+
+#[test]
+fn what_cannot_be_is_a_failure_and_not_a_run_that_nobody_can_read() {
+    let work = tempfile::tempdir().unwrap();
+    let (path, clock) = (work.path().join("run"), FakeClock::default());
+    // Every token is there as soon as it is asked for.
+    let moving = clock.clone();
+    let mut engine = FakeEngine::new(Arc::new(move |by| moving.advance(by)), Seconds(0.5), Seconds(0.0));
+    assert!(profiled(&path, &mut engine, &clock, &mut Silent));
+    let run = Run::read(&path).unwrap();
+    assert!(!run.cases.is_empty());
+    for row in &run.cases {
+        assert_eq!(row.reason, Some(FailureKind::EngineError), "{row:?}");
+        assert!(row.message.ends_with("column `decode_tokens_per_s`: inf is not a finite number"), "{}", row.message);
+    }
+}

@@ -65,6 +65,7 @@ pub fn profile(
             return Ok(End::Stopped);
         };
         doubt_of_threads(record, &mut result.row);
+        result.row = result.row.believable();
         if let Some(load) = result.load {
             record.loads.retain(|known| known.quant != load.quant);
             record.loads.push(load);

@@ -94,6 +94,17 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 }
 
 impl CaseRow {
+    /// The row, or one of a failure where what was measured cannot be: a reader would refuse the whole run for it.
+    pub fn believable(self) -> Self {
+        match plausible::fault(&self) {
+            None => self,
+            Some(why) => {
+                let message = format!("what was measured cannot be: {why}");
+                Self::unmeasured(self.key, FailureKind::EngineError, message)
+            }
+        }
+    }
+
     /// A row for a case that was not measured.
     pub fn unmeasured(key: CaseKey, reason: FailureKind, message: String) -> Self {
         Self {

@@ -19,7 +19,7 @@ use crate::device::cpu;
 use crate::engine::candle::threads as candle_threads;
 use crate::engine::target::RequestOutcome;
 use crate::measure::load::{End, Generator, Load, Neighbours, StepPlan};
-use crate::record::{PhaseTimes, RequestLog, Run, RunFolder, RunRecord, RunStatus, StepRecord, TrafficRecord};
+use crate::record::{CaseRow, PhaseTimes, RequestLog, Run, RunFolder, RunRecord, RunStatus, StepRecord, TrafficRecord};
 use crate::units::Seconds;
 use args::Asked;
 use std::time::Instant;
@@ -192,7 +192,7 @@ impl Test {
             false => RunStatus::Complete,
         };
         let rows = outcome::cases(args, &self.record, &self.traffic, &self.model_name, self.quant);
-        self.folder.append_rows(&rows)?;
+        self.folder.append_rows(&Vec::from_iter(rows.into_iter().map(CaseRow::believable)))?;
         self.folder.write_record(&self.record)?;
         outcome?;
         Ok(Run::read(self.folder.path())?)
