@@ -1,6 +1,9 @@
 //! Tells the program its git revision, the version of candle that it was built with, and what tells this build from
 //! another of the same revision.
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,9 +14,25 @@ fn main() {
     for file in SOURCES {
         println!("cargo:rerun-if-changed={file}");
     }
+    pack_ptx().expect("the PTX of kernels/ptx can be packed");
     println!("cargo:rustc-env=SIZEWELL_BUILD={}", build());
     println!("cargo:rustc-env=SIZEWELL_CANDLE_VERSION={}", candle_version().unwrap_or("unknown".into()));
     println!("cargo:rustc-env=SIZEWELL_GIT_REVISION={}", git_revision().unwrap_or("unknown".into()));
+}
+
+/// Packs each file of kernels/ptx into a folder of the build: it is text, and a seventh of the program as it is.
+fn pack_ptx() -> std::io::Result<()> {
+    let to = Path::new(&std::env::var("OUT_DIR").unwrap_or_default()).join("ptx");
+    // A file that is gone from the sources must not stay in the program.
+    let _ = std::fs::remove_dir_all(&to);
+    std::fs::create_dir_all(&to)?;
+    for path in files(Path::new("kernels/ptx")) {
+        let name = format!("{}.gz", path.file_name().unwrap_or_default().to_string_lossy());
+        let mut packed = GzEncoder::new(std::fs::File::create(to.join(name))?, Compression::best());
+        packed.write_all(&std::fs::read(path)?)?;
+        packed.finish()?;
+    }
+    Ok(())
 }
 
 /// What a build is made of.

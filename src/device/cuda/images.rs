@@ -6,7 +6,7 @@ use include_dir::{Dir, include_dir};
 use std::io::Read;
 use std::sync::LazyLock;
 
-static PTX: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/kernels/ptx");
+static PTX: Dir<'static> = include_dir!("$OUT_DIR/ptx");
 static CODE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/kernels/machine-code");
 
 /// Set to anything, no machine code is used: for the time that a driver takes to compile, and where code does wrong.
@@ -39,13 +39,8 @@ impl Image {
     /// What the driver is given: PTX as text without a zero at its end, machine code as an ELF file. `None` where the
     /// embedded file is broken.
     pub fn unpacked(&self) -> Option<Vec<u8>> {
-        match self.form {
-            Form::Ptx => Some(self.bytes.to_vec()),
-            Form::MachineCode => {
-                let mut code = Vec::new();
-                GzDecoder::new(self.bytes).read_to_end(&mut code).ok().map(|_| code)
-            }
-        }
+        let mut bytes = Vec::new();
+        GzDecoder::new(self.bytes).read_to_end(&mut bytes).ok().map(|_| bytes)
     }
 
     /// Whether a card of this compute capability runs it. Machine code runs on cards of its generation that are not older.
@@ -68,7 +63,7 @@ pub static IMAGES: LazyLock<Vec<Image>> = LazyLock::new(|| {
         let target = target.trim_end_matches('a').parse().ok()?;
         Some(Image { source, target, only, form, bytes: file.contents() })
     };
-    let ptx = PTX.files().filter_map(|file| read(file, ".ptx", Form::Ptx));
+    let ptx = PTX.files().filter_map(|file| read(file, ".ptx.gz", Form::Ptx));
     let code = CODE.files().filter_map(|file| read(file, ".cubin.gz", Form::MachineCode));
     ptx.chain(code).collect()
 });
