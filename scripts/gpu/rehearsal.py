@@ -144,7 +144,8 @@ def rehearse(gpu_verify, out):
     # The decoder's tests need more memory than the ceilings, which fill what there is, and more time than a card does.
     calls = (
         ("1", {**H100, "FAKE_CUDA_MEMORY": str(72 << 20), "BUDGET": "1800", "LIMITS": "logits=900"}),
-        ("2", {**H100, "FAKE_CUDA_MEMORY": str(8 << 20)}),
+        # Long enough for windows of energy.
+        ("2", {**H100, "FAKE_CUDA_MEMORY": str(8 << 20), "BATCHES": "1", "MAX_TIME": "6"}),
         ("3", {**H200, "FAKE_CUDA_MEMORY": str(8 << 20), "FROM": str(out / "call2.tar.gz")}),
     )
     for call, card in calls:

@@ -134,7 +134,8 @@ def roofs(e):
         rows.append(
             [
                 kind,
-                scaled(best, unit_of(kind)),
+                # The chip can do more than a lower bound.
+                ("at least " if c.get("bound") == "lower" else "") + scaled(best, unit_of(kind)),
                 scaled(c["median"], unit_of(kind)),
                 share(best, figure and figure * factor),
                 share(best, peer),
