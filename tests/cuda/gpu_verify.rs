@@ -371,7 +371,9 @@ fn all_three_calls_on_the_fake_driver() {
     assert_eq!(second.status.code(), Some(0), "{text}{}", stderr(&second));
     for kind in ["read_bandwidth", "tensor_bf16", "gemv_int4", "launch_time"] {
         let roof: Vec<&str> = line(&text, kind).split_whitespace().collect();
-        assert!(roof[1].parse::<f64>().unwrap() > 0.0, "{text}");
+        // "at least" stands before what a chip can beat.
+        let figure = if roof[1] == "at" { roof[3] } else { roof[1] };
+        assert!(figure.parse::<f64>().unwrap() > 0.0, "{text}");
     }
     assert!(text.contains("meter energy: a call"), "{text}");
     let row: Vec<&str> = text.lines().find(|l| l.contains(" 4+4 ")).unwrap().split_whitespace().collect();
