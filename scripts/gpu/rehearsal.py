@@ -13,24 +13,6 @@ from runner import say
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOUD = "REHEARSAL ON A FAKE DRIVER: NO CARD IS HERE, AND NO FIGURE BELOW MEANS ANYTHING"
-# A model that the fake, which runs every thread of a kernel in turn, can take.
-MODEL = """name = "tiny"
-about = "Tiny"
-source = "made up"
-[shape]
-architecture = "llama"
-hidden_size = 32
-intermediate_size = 32
-layers = 1
-heads = 1
-kv_heads = 1
-head_dim = 32
-vocab_size = 32
-max_context = 128
-norm_eps = 1e-5
-rope_theta = 10000.0
-tied_embeddings = true
-"""
 H100 = {"FAKE_CUDA_NAME": "NVIDIA H100 80GB HBM3", "FAKE_CUDA_NOMINAL": str(81559 << 20)}
 H200 = {"FAKE_CUDA_NAME": "NVIDIA H200", "FAKE_CUDA_NOMINAL": str(143771 << 20)}
 
@@ -109,8 +91,7 @@ def programs():
 def environment(folder):
     """What all three calls share."""
     sizewell, tests = programs()
-    model = folder / "tiny.toml"
-    model.write_text(MODEL)
+    model = ROOT / "scripts/gpu/tiny.toml"
     return {
         **os.environ,
         "SIZEWELL": sizewell,

@@ -8,13 +8,11 @@ use crate::units::{Seconds, Watts};
 use std::time::{Duration, Instant};
 
 /// The power of the device with nothing to do, where it is not known yet and cases will be long enough for an energy;
-/// what was found goes into `record`. `card_open` says whether this process holds the card by now. The error says why
-/// there is none.
+/// what was found goes into `record`. A card must not be open yet. The error says why there is none.
 pub fn idle_power(
     source: Option<&mut (dyn PowerSource + 'static)>,
     record: &mut PowerRecord,
     max_time_s: f64,
-    card_open: bool,
     talk: &Talk,
 ) -> Result<Watts, String> {
     let Some(source) = source else { return Err("there is no power meter".to_string()) };
@@ -29,7 +27,7 @@ pub fn idle_power(
     let waited_s = Seconds(begin.elapsed().as_secs_f64());
     let reason = idle.as_ref().err().cloned();
     let performance_state = idle.as_ref().ok().and_then(|idle| idle.performance_state);
-    record.idle = Some(IdleRecord { waited_s, performance_state, card_open, reason });
+    record.idle = Some(IdleRecord { waited_s, performance_state, card_open: false, reason });
     record.idle_w = idle.as_ref().ok().map(|idle| idle.power);
     idle.map(|idle| idle.power)
 }

@@ -57,7 +57,7 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     differences.add("the power meter", &record.power.source, &power_record.source);
     differences.refuse(path)?;
     let max_time_s = record.workload.as_ref().map_or(0.0, |workload| workload.limits.max_time_s);
-    let idle = idle_power(power.as_deref_mut(), &mut record.power, max_time_s, false, talk);
+    let idle = idle_power(power.as_deref_mut(), &mut record.power, max_time_s, talk);
     let card = open_card(device)?;
     warn_of_card(&here, card.as_deref(), talk);
     let kernels = if record.engine.name == CANDLE_OPS { Kernels::Candle } else { Kernels::Own };

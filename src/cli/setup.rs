@@ -97,7 +97,7 @@ pub fn start(
     let (mut power, power_record) = power::open(Path::new("/"), part.device);
     record.power = PowerRecord { limit_w: part.limit.map(|(_, watts)| watts), ..power_record };
     // Before the card is opened, which keeps its clocks up, and before the ceilings heat it.
-    let idle = idle_power(power.as_deref_mut(), &mut record.power, sweep.limits.max_time_s, false, talk);
+    let idle = idle_power(power.as_deref_mut(), &mut record.power, sweep.limits.max_time_s, talk);
     let card = open_card(part.device)?;
     if let Some(card) = &card {
         record.engine = cuda_engine(card);

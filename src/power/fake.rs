@@ -83,15 +83,15 @@ impl FakeMeter {
 
 impl PowerSource for FakeMeter {
     fn name(&self) -> &'static str {
-        "fake"
+        FakePower::default().name()
     }
 
     fn zones(&self) -> Vec<String> {
-        vec!["fake-0".to_string()]
+        FakePower::default().zones()
     }
 
     fn sensor(&self) -> Sensor {
-        Sensor { method: "fake", update_period: Seconds(0.1), averaging: Seconds(0.0), part_time: false, error: None }
+        FakePower::default().sensor()
     }
 
     fn read(&mut self) -> Result<Vec<Reading>, PowerError> {

@@ -20,25 +20,8 @@ profile) echo "$*"; echo "warming up" >&2; mkdir -p first; echo half >first/run.
 esac
 "#;
 
-/// A model so small that the fake, which runs every thread of a kernel in turn, takes a tenth of a second for a token.
-const MODEL: &str = r#"
-name = "tiny"
-about = "Tiny"
-source = "made up"
-[shape]
-architecture = "llama"
-hidden_size = 32
-intermediate_size = 32
-layers = 1
-heads = 1
-kv_heads = 1
-head_dim = 32
-vocab_size = 32
-max_context = 128
-norm_eps = 1e-5
-rope_theta = 10000.0
-tied_embeddings = true
-"#;
+/// A model that the fake takes.
+const MODEL: &str = include_str!("../../scripts/gpu/tiny.toml");
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
