@@ -18,7 +18,12 @@ use sizewell::workload::model::shape::ImageShape;
 use sizewell::workload::{Architecture, CacheType, ModelShape, Preset, Quant, RopeScaling};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use support::{shape, tensors, write_folder, write_gguf};
+use support::{tensors, write_folder, write_gguf};
+
+/// A small shape of a family, whose rows have an even number of blocks: candle's product of `Q5_1` takes no others.
+fn shape(architecture: Architecture) -> ModelShape {
+    ModelShape { hidden_size: 128, heads: 8, ..support::shape(architecture) }
+}
 
 /// Decoders of every family, and what their shapes can have besides.
 fn decoders() -> Vec<(&'static str, ModelShape)> {
@@ -114,10 +119,10 @@ fn encoder(architecture: Architecture) -> Preset {
     let is_image = architecture == Architecture::Vit;
     let shape = ModelShape {
         architecture,
-        hidden_size: 96,
-        intermediate_size: 160,
-        heads: 6,
-        kv_heads: 6,
+        hidden_size: 128,
+        intermediate_size: 192,
+        heads: 8,
+        kv_heads: 8,
         head_dim: 16,
         vocab_size: if is_image { 11 } else { 131 },
         max_context: if is_image { 17 } else { 64 },
@@ -147,8 +152,8 @@ fn all() -> BTreeMap<String, String> {
         write_gguf(&gguf, &shape, &weights, GgmlDType::F32);
         for quant in Quant::ALL {
             let bits = bits_of_decoder(&mut open(&path), quant, Compute::own());
-            // What is in the file is the same, but for the scaling of Llama 3, which its divisors say there.
-            if shape.rope_scaling.is_none() {
+            // What is in the file is the same, but for what the tests' writer of GGUF files does not say.
+            if shape.rope_scaling.is_none() && shape.sliding_window.is_none() {
                 let from_gguf = bits_of_decoder(&mut open(&gguf), quant, Compute::own());
                 assert_eq!(bits, from_gguf, "{name} {quant}: the files differ");
             }
