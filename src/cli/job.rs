@@ -37,7 +37,7 @@ pub(super) struct Job {
 
 /// The model that `name` is, whose answers say something and whose text can be read.
 pub(super) fn open(name: &str, seed: u64, talk: &Talk) -> anyhow::Result<OpenedModel> {
-    let model = source::open(name, seed, talk.shows_progress())?;
+    let model = source::open_decoder(name, seed, talk.shows_progress())?;
     if model.synthetic {
         return usage(format!("{name} has random weights, whose answers say nothing: name a model with trained ones"));
     }

@@ -1,8 +1,8 @@
 //! The shape of a model that was measured elsewhere: a preset's, that of a config.json or a GGUF file, or counts.
 
 use crate::engine::weights::model_shape;
-use crate::workload::model::config;
 use crate::workload::ModelShape;
+use crate::workload::model::config;
 use serde_json::{Map, Value};
 use std::path::Path;
 

@@ -9,12 +9,12 @@ pub mod quant;
 pub mod sweep;
 pub mod traffic;
 
-pub use model::architecture::{Architecture, Task};
-pub use model::cache::CacheType;
 pub use case::Case;
 pub use level::{Arithmetic, Level};
+pub use model::cache::CacheType;
+pub use model::family::{Architecture, Task};
 pub use model::preset::Preset;
+pub use model::shape::{ImageShape, ModelShape, RopeScaling};
 pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
-pub use model::shape::{ImageShape, ModelShape, RopeScaling};
 pub use sweep::{Limits, Sweep};

@@ -1,11 +1,11 @@
 //! The candle decoder as a model of the scheduler, with as many places in its cache as memory allows.
 
-use crate::engine::scheduler::{BatchModel, Segment};
+use super::candle::or_lost;
 use crate::device::cuda::Card;
 use crate::engine::EngineError;
-use crate::engine::model::decoder::Decoder;
-use super::candle::or_lost;
 use crate::engine::backend::{greedy, ops};
+use crate::engine::model::Decoder;
+use crate::engine::scheduler::{BatchModel, Segment};
 use crate::workload::CacheType;
 use candle_core::{DType, Device};
 use std::sync::Arc;

@@ -2,18 +2,18 @@
 //! the CPU or a card; [`crate::engine::backend::cuda`] has it on NVIDIA cards by the project's kernels.
 
 use super::batch::CandleBatch;
-use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
+use super::generate;
+use super::language::CandleLanguageModel;
 use crate::device::cuda::Card;
 use crate::device::memory;
+use crate::engine::backend::ops::{Compute, Kernels};
+use crate::engine::model::Decoder;
+use crate::engine::model::prune;
+use crate::engine::weights::{self as source, OpenedModel};
+use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::Bytes;
 use crate::workload::{CacheType, Case, Encoding, ModelShape, Pruning, Quant};
 use candle_core::{DType, Device};
-use super::generate;
-use super::language::CandleLanguageModel;
-use crate::engine::backend::ops::{Compute, Kernels};
-use crate::engine::model::decoder::Decoder;
-use crate::engine::model::prune;
-use crate::engine::weights::{self as source, OpenedModel};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

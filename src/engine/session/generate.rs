@@ -1,9 +1,9 @@
 //! Prefill, then one token after the other.
 
-use crate::engine::model::decoder::{Decoder, Logits};
-use crate::engine::backend::greedy::greedy;
 use super::candle::failed;
+use crate::engine::backend::greedy::greedy;
 use crate::engine::backend::ops;
+use crate::engine::model::{Decoder, Logits};
 use crate::engine::{EngineError, Generated};
 use candle_core::{DType, Device, Tensor};
 use std::ops::ControlFlow;

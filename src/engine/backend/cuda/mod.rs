@@ -13,8 +13,8 @@ pub use decoder::CudaDecoder;
 pub use load::LoadError;
 pub use weights::Compute;
 
-use crate::engine::weights::OpenedModel;
 use crate::device::cuda::{Card, CudaError};
+use crate::engine::weights::OpenedModel;
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::{Bytes, Seconds};
 use crate::workload::{CacheType, Case, Quant};

@@ -1,14 +1,16 @@
 //! The same encoders by candle-transformers, on candle's own kernels: a second system to compare the project's with, in
 //! `f32`, `f16` and `bf16`.
 
-use super::Forward;
-use super::model::{interpolated, patch_grid};
-use super::source::{EncoderWeights, LayerPart, names};
-use crate::engine::model::decoder::count_encoding;
+use super::count_encoding;
+use super::images::{interpolated, patch_grid};
 use crate::engine::backend::linear::{Layout, Parts};
+use crate::engine::session::encoder::Forward;
 use crate::engine::weights::ModelError;
+use crate::engine::weights::WeightSource;
+use crate::engine::weights::folder::hugging_face;
 use crate::units::Bytes;
 use crate::workload::model::shape::ImageShape;
+use crate::workload::model::tensors::{TensorKind, TensorName, TensorSpec};
 use crate::workload::{Architecture, Encoding, ModelShape, Quant};
 use candle_core::{DType, Device, Module, Result, Tensor, bail};
 use candle_nn::{Activation, Embedding, LayerNorm, VarBuilder, embedding, layer_norm};
@@ -47,7 +49,7 @@ type Loaded<T> = std::result::Result<T, ModelError>;
 
 /// Gathers the tensors of an encoder under the names that candle-transformers asks for.
 struct Loader<'a> {
-    weights: &'a mut dyn EncoderWeights,
+    weights: &'a mut dyn WeightSource,
     shape: &'a ModelShape,
     quant: Quant,
     /// What candle-transformers puts before the names.
@@ -58,76 +60,28 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// A matrix `name.weight` as a tensor of `dims`, whose first are its rows.
-    fn matrix(&mut self, name: &str, dims: &[usize]) -> Loaded<()> {
-        let name = format!("{name}.weight");
-        let cols = dims[1..].iter().product();
-        let (linear, encoding) = self.weights.matrix(&name, dims[0], cols, (self.quant, Layout::Rows))?;
+    fn load(&mut self, spec: &TensorSpec) -> Loaded<()> {
+        let name = hugging_face(self.shape.architecture, spec.name);
+        let tensor = match spec.kind {
+            TensorKind::Matrix => self.matrix(spec, &name)?,
+            _ => self.weights.tensor(spec.name, &spec.dims)?,
+        };
+        // The classifier stands beside the encoder.
+        let is_head = matches!(spec.name, TensorName::Output | TensorName::OutputBias);
+        let prefix = if is_head { "" } else { self.prefix };
+        self.tensors.insert(format!("{prefix}{name}"), tensor);
+        Ok(())
+    }
+
+    fn matrix(&mut self, spec: &TensorSpec, name: &str) -> Loaded<Tensor> {
+        let (rows, cols) = spec.rows_and_cols();
+        let (linear, encoding) = self.weights.matrix(spec.name, rows, cols, (self.quant, Layout::Rows))?;
         count_encoding(&mut self.encodings, encoding);
         self.matrix_bytes += linear.bytes();
         let Ok(Parts::Dense(weights)) = linear.parts() else {
-            return Err(ModelError::new(&name, format!("is {encoding}, which candle-transformers cannot take")));
+            return Err(ModelError::new(name, format!("is {encoding}, which candle-transformers cannot take")));
         };
-        let weights = weights.reshape(dims).map_err(|e| ModelError::new(&name, e))?;
-        self.insert(&name, weights);
-        Ok(())
-    }
-
-    fn tensor(&mut self, name: &str, dims: &[usize]) -> Loaded<()> {
-        let tensor = self.weights.tensor(name, dims)?;
-        self.insert(name, tensor);
-        Ok(())
-    }
-
-    fn insert(&mut self, name: &str, tensor: Tensor) {
-        // The classifier stands beside the encoder.
-        let prefix = if name.starts_with(names::CLASSIFIER) { "" } else { self.prefix };
-        self.tensors.insert(format!("{prefix}{name}"), tensor);
-    }
-
-    fn projection(&mut self, name: &str, dims: &[usize]) -> Loaded<()> {
-        self.matrix(name, dims)?;
-        self.tensor(&format!("{name}.bias"), &dims[..1])
-    }
-
-    fn norm(&mut self, name: &str) -> Loaded<()> {
-        let width = [self.shape.hidden_size];
-        self.tensor(&format!("{name}.weight"), &width)?;
-        self.tensor(&format!("{name}.bias"), &width)
-    }
-
-    fn layer(&mut self, index: usize) -> Loaded<()> {
-        let ModelShape { hidden_size: hidden, intermediate_size: ff, architecture, qkv_bias, .. } = *self.shape;
-        let name = |part: LayerPart| part.name(architecture, index);
-        for part in [LayerPart::Query, LayerPart::Key, LayerPart::Value] {
-            match qkv_bias {
-                true => self.projection(&name(part), &[hidden, hidden])?,
-                false => self.matrix(&name(part), &[hidden, hidden])?,
-            }
-        }
-        self.projection(&name(LayerPart::AttentionOutput), &[hidden, hidden])?;
-        self.projection(&name(LayerPart::Up), &[ff, hidden])?;
-        self.projection(&name(LayerPart::Down), &[hidden, ff])?;
-        self.norm(&name(LayerPart::AttentionNorm))?;
-        self.norm(&name(LayerPart::FeedForwardNorm))
-    }
-
-    fn text_ends(&mut self) -> Loaded<()> {
-        let ModelShape { hidden_size, vocab_size, max_context, token_types, .. } = *self.shape;
-        self.matrix(names::WORDS.trim_end_matches(".weight"), &[vocab_size, hidden_size])?;
-        self.tensor(names::POSITIONS, &[max_context, hidden_size])?;
-        self.tensor(names::TYPES, &[token_types, hidden_size])?;
-        self.norm(names::EMBEDDING_NORM)
-    }
-
-    fn image_ends(&mut self, image: &ImageShape) -> Loaded<()> {
-        let hidden = self.shape.hidden_size;
-        let count = (image.size / image.patch).pow(2) + 1;
-        self.projection(names::PATCHES, &[hidden, image.channels, image.patch, image.patch])?;
-        self.tensor(names::CLASS_TOKEN, &[1, 1, hidden])?;
-        self.tensor(names::PATCH_POSITIONS, &[1, count, hidden])?;
-        self.norm(names::FINAL_NORM)?;
-        self.projection(names::CLASSIFIER, &[self.shape.vocab_size, hidden])
+        weights.reshape(spec.dims.as_slice()).map_err(|e| ModelError::new(name, e))
     }
 }
 
@@ -136,7 +90,7 @@ impl Reference {
     /// after each block.
     pub fn load(
         shape: &ModelShape,
-        weights: &mut dyn EncoderWeights,
+        weights: &mut dyn WeightSource,
         quant: Quant,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Loaded<Self> {
@@ -145,14 +99,17 @@ impl Reference {
         let prefix = if shape.architecture == Architecture::Vit { "vit." } else { "" };
         let (tensors, encodings) = (HashMap::new(), Vec::new());
         let mut loader = Loader { weights, shape, quant, prefix, tensors, matrix_bytes: 0, encodings };
-        match &shape.image {
-            Some(image) => loader.image_ends(image)?,
-            None => loader.text_ends()?,
+        let mut loaded = 0;
+        for spec in &shape.tensors() {
+            if let TensorName::Block(index, _) = spec.name
+                && index > loaded
+            {
+                loaded = index;
+                progress(loaded, shape.layers);
+            }
+            loader.load(spec)?;
         }
-        for index in 0..shape.layers {
-            loader.layer(index)?;
-            progress(index + 1, shape.layers);
-        }
+        progress(shape.layers, shape.layers);
         let Loader { tensors, matrix_bytes, encodings, .. } = loader;
         let body = match &shape.image {
             Some(image) => Image::new(shape, image, tensors, dtype).map(|image| Body::Image(Box::new(image))),
@@ -194,9 +151,11 @@ impl Text {
         let weights = VarBuilder::from_tensors(tensors, dtype, &device);
         Ok(Self {
             words: embedding(shape.vocab_size, hidden, weights.pp("embeddings.word_embeddings"))?,
-            positions: weights.get((shape.max_context, hidden), names::POSITIONS)?,
-            first_type: weights.get((shape.token_types, hidden), names::TYPES)?.narrow(0, 0, 1)?,
-            norm: layer_norm(hidden, shape.norm_eps, weights.pp(names::EMBEDDING_NORM))?,
+            positions: weights.get((shape.max_context, hidden), "embeddings.position_embeddings.weight")?,
+            first_type: weights
+                .get((shape.token_types, hidden), "embeddings.token_type_embeddings.weight")?
+                .narrow(0, 0, 1)?,
+            norm: layer_norm(hidden, shape.norm_eps, weights.pp("embeddings.LayerNorm"))?,
             encoder: bert::BertEncoder::load(weights.pp("encoder"), &config)?,
             mask: Tensor::zeros((1, 1, 1, 1), dtype, &device)?,
         })

@@ -1,27 +1,24 @@
 //! Encoders as systems under test: texts to embeddings (BERT) and images to classes (ViT), on the CPU by the project's
 //! kernels or by candle-transformers.
 
-pub mod model;
-pub mod reference;
-pub mod source;
-
-use crate::engine::backend::cpu::values::with_f32_values;
-use crate::engine::backend::ops::Kernels;
-use crate::engine::weights::ModelError;
-use crate::engine::session::candle::{RESERVE, encoding_notes, failed};
 use crate::device::memory;
+use crate::engine::backend::cpu::values::with_f32_values;
+use crate::engine::backend::ops::Compute;
+use crate::engine::backend::ops::Kernels;
+use crate::engine::model::Model;
+use crate::engine::model::reference::{self, Reference};
+use crate::engine::session::candle::{RESERVE, encoding_notes, failed};
+use crate::engine::weights::ModelError;
+use crate::engine::weights::OpenedModel;
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::Bytes;
+use crate::workload::model::config::encoder::{self as config, Pooling};
 use crate::workload::{Case, Encoding, ModelShape, Quant};
 use crate::workload::{ImageShape, Task};
 use candle_core::{Device, Tensor};
-use crate::workload::model::config::encoder::{self as config, Pooling};
-use model::Encoder;
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use reference::Reference;
-use source::OpenedEncoder;
 use std::collections::BTreeMap;
 
 /// Texts of one length that [`EncoderEngine::embed`] runs together.
@@ -47,9 +44,27 @@ pub trait Forward: Send {
     fn encodings(&self) -> &[(Encoding, usize)];
 }
 
+impl Forward for Model<Compute> {
+    fn hidden(&mut self, ids: &Tensor) -> candle_core::Result<Tensor> {
+        Model::hidden(self, ids)
+    }
+
+    fn logits(&mut self, pixels: &Tensor) -> candle_core::Result<Tensor> {
+        self.classify(pixels)
+    }
+
+    fn matrix_bytes(&self) -> Bytes {
+        self.matrix_bytes()
+    }
+
+    fn encodings(&self) -> &[(Encoding, usize)] {
+        &self.encodings
+    }
+}
+
 /// The engine, with at most one level of weights in memory.
 pub struct EncoderEngine {
-    model: OpenedEncoder,
+    model: OpenedModel,
     kernels: Kernels,
     loaded: Option<(Quant, Box<dyn Forward>)>,
     /// The images of the case that was prepared last.
@@ -59,12 +74,12 @@ pub struct EncoderEngine {
 
 impl EncoderEngine {
     /// An engine for `model` on the CPU, with nothing loaded yet.
-    pub fn new(model: OpenedEncoder, kernels: Kernels) -> Self {
+    pub fn new(model: OpenedModel, kernels: Kernels) -> Self {
         Self { model, kernels, loaded: None, pixels: None, on_load: Box::new(|_, _| ()) }
     }
 
     /// The model.
-    pub fn model(&self) -> &OpenedEncoder {
+    pub fn model(&self) -> &OpenedModel {
         &self.model
     }
 
@@ -168,7 +183,7 @@ impl EncoderEngine {
         let on_load = self.on_load.as_mut();
         let made = Device::Cpu.with_context(|| -> Result<Box<dyn Forward>, ModelError> {
             match kernels {
-                Kernels::Own => Ok(Box::new(Encoder::load(shape, weights, quant, on_load)?)),
+                Kernels::Own => Ok(Box::new(Model::load(shape, weights, quant, None, Compute::own(), on_load)?)),
                 Kernels::Candle => Ok(Box::new(Reference::load(shape, weights, quant, on_load)?)),
             }
         });
