@@ -317,7 +317,7 @@ pub(super) fn kind_of(keys: &[String]) -> Result<Kind, String> {
         Some((_, kind)) => Ok(kind),
         None => {
             Err("a line has the keys context, choices, answer; or prompt, answer; or a, b, score; or text, labels, \
-                     label (METHODOLOGY.md)"
+                     label (docs/method/quality.md#data-sets)"
                 .to_string())
         }
     }
