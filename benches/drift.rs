@@ -6,9 +6,9 @@ use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, LogNormal, Normal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
-use sizewell::quality::data::Kind;
 use sizewell::quality::drift::{ALPHA, Compared, Testing, compare};
 use sizewell::record::drift::{CONFIRMING, streaks};
+use sizewell::record::evaluation::Kind;
 use sizewell::record::{BaselineRecord, DriftSet, DriftWindow, ItemRow};
 use sizewell::workload::Quant;
 

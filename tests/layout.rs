@@ -18,8 +18,9 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("measure", &["units", "statistics", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
         ("catalog", &["units", "data_file", "workload", "record"] as &[_]),
         ("evidence", &["units", "statistics", "data_file", "workload", "record"] as &[_]),
-        // It asks an engine; what judges (`compare`) is arithmetic on what was answered.
-        ("quality", &["units", "statistics", "workload", "record", "engine"] as &[_]),
+        // What asks an engine, and what judges the answers, apart: arithmetic on a record can be done anywhere.
+        ("evaluation", &["workload", "record", "engine"] as &[_]),
+        ("quality", &["statistics", "workload", "record"] as &[_]),
         ("sizing", &["units", "data_file", "workload", "record", "catalog", "evidence"] as &[_]),
         ("gate", &["units", "statistics", "data_file", "workload", "record"] as &[_]),
         ("report", &["units", "workload", "record", "catalog", "sizing", "gate"] as &[_]),

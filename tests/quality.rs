@@ -8,11 +8,12 @@ use sizewell::engine::candle::CandleEngine;
 use sizewell::engine::candle::ops::Kernels;
 use sizewell::engine::candle::source;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
-use sizewell::quality::data::DataSet;
-use sizewell::quality::inputs::Inputs;
-use sizewell::quality::text::{self, Against};
-use sizewell::quality::windows::{Plan, bos_of};
-use sizewell::quality::{Evaluation, tasks};
+use sizewell::evaluation::data::DataSet;
+use sizewell::evaluation::inputs::Inputs;
+use sizewell::evaluation::tasks;
+use sizewell::evaluation::text::{self, Against};
+use sizewell::evaluation::windows::{Plan, bos_of};
+use sizewell::record::Evaluation;
 use sizewell::record::Run;
 use sizewell::workload::{Pruning, Quant, chronicle};
 use std::path::Path;
@@ -69,7 +70,7 @@ fn the_reference_model_is_within_three_percent_of_its_source_and_loses_by_fewer_
     let bos = bos_of(model.tokenizer.as_ref().unwrap());
     assert_eq!(bos, Some(0));
     let tokenizer = model.tokenizer.clone().unwrap();
-    let length = |piece: &str| sizewell::quality::windows::encode(&tokenizer, piece).unwrap().len() as f64;
+    let length = |piece: &str| sizewell::evaluation::windows::encode(&tokenizer, piece).unwrap().len() as f64;
     let exact = chronicle::entropy(&mut |piece| length(piece)).rate();
     let text = chronicle::text(150_000, &mut Xoshiro256PlusPlus::seed_from_u64(77));
     let set = set("fresh.txt", text);
@@ -94,7 +95,7 @@ fn the_reference_model_is_within_three_percent_of_its_source_and_loses_by_fewer_
 
     // Of the activations' text Wanda has something to know: at 80 % it does better than by magnitude alone.
     let other = chronicle::text(30_000, &mut Xoshiro256PlusPlus::seed_from_u64(78));
-    let tokens = sizewell::quality::windows::encode(&tokenizer, &other).unwrap();
+    let tokens = sizewell::evaluation::windows::encode(&tokenizer, &other).unwrap();
     let windows: Vec<Vec<u32>> = tokens.chunks_exact(256).take(16).map(<[u32]>::to_vec).collect();
     let mut pruned = |text: &str| {
         let pruning: Pruning = text.parse().unwrap();

@@ -6,13 +6,13 @@ use super::quality::Args;
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::engine::candle::source::OpenedModel;
-use crate::quality::Variant;
-use crate::quality::data::Kind;
 use crate::quality::drift::{ALPHA, Compared, Testing, compare};
 use crate::record::drift::{CONFIRMING, append_history, read_history, streaks};
+use crate::record::evaluation::Kind;
 use crate::record::{BaselineRecord, DataRecord, DriftWindow, ItemRow, QualityRecord, Run, RunFolder, RunRecord};
 use crate::report::content::{drift as tables, quality};
 use crate::report::plot::history;
+use crate::workload::Variant;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 

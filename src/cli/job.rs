@@ -6,12 +6,12 @@ use super::talk::Talk;
 use super::usage;
 use crate::engine::candle::opened::About;
 use crate::engine::candle::source::{self, OpenedModel, REFERENCE};
-use crate::quality::data::DataSet;
-use crate::quality::windows::{Plan, Windows, bos_of};
-use crate::quality::{QualityError, Variant};
+use crate::evaluation::QualityError;
+use crate::evaluation::data::DataSet;
+use crate::evaluation::windows::{Plan, Windows, bos_of};
 use crate::record::CalibrationRecord;
 use crate::workload::pruning::Method;
-use crate::workload::{Quant, chronicle, preset};
+use crate::workload::{Quant, Variant, chronicle, preset};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -179,7 +179,9 @@ fn sets(args: &Args) -> anyhow::Result<Vec<DataSet>> {
             }
             sets
         }
-        ([], _) => return usage("--data is missing: a text, or JSON lines of questions (docs/method/quality.md#data-sets)"),
+        ([], _) => {
+            return usage("--data is missing: a text, or JSON lines of questions (docs/method/quality.md#data-sets)");
+        }
         (paths, _) => paths.iter().map(|path| DataSet::open(path)).collect::<Result<_, _>>()?,
     };
     for (index, set) in sets.iter().enumerate() {

@@ -5,7 +5,7 @@ use super::measure_args::MeasureArgs;
 use super::quality::Args;
 use super::{Cli, Command, usage};
 use crate::measure::profile::case_keys;
-use crate::quality::kept::{Begun, Finished, file_name};
+use crate::record::finished::{Begun, Finished, file_name};
 use crate::record::{ModelRecord, RunFolder, RunRecord, RunStatus};
 use clap::Parser;
 use std::collections::BTreeMap;

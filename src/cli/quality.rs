@@ -15,10 +15,9 @@ use crate::device::DeviceId;
 use crate::engine::candle::opened::About;
 use crate::engine::candle::source::OpenedModel;
 use crate::engine::candle::threads;
+use crate::evaluation::QualityError;
 use crate::measure::profile::End;
-use crate::quality::QualityError;
 use crate::quality::compare;
-use crate::quality::variant::AskedPruning;
 use crate::record::{
     ItemRow, ModelRecord, QualityRecord, QualityRow, Run, RunFolder, RunRecord, RunStatus, VariantRecord,
 };
@@ -26,6 +25,7 @@ use crate::report::content;
 use crate::sizing::MachinePrice;
 use crate::units::Usd;
 use crate::workload::Quant;
+use crate::workload::variant::AskedPruning;
 use rust_decimal::Decimal;
 use std::path::{Path, PathBuf};
 

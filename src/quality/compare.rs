@@ -1,14 +1,14 @@
 //! Figures with intervals, and what they say against the reference's.
 
-use super::evaluation::{Evaluation, Series, Summary};
-use super::variant::Variant;
 use crate::record::QualityRow;
+use crate::record::evaluation::{Evaluation, Series, Summary};
 use crate::record::quality::{DEGRADED, IMPROVED, NOT_TESTED, REFERENCE, UNCHANGED};
 use crate::statistics::paired::{
     ALPHA, FEWEST, Resampled, Share, detectable_errors, detectable_share, drawn_ratio, half_width_without_spread,
     has_no_spread, holm, items_needed, mcnemar, p_value, ratio, resample, wilson,
 };
 use crate::statistics::rank_correlation::{drawn_correlation, ranked};
+use crate::workload::Variant;
 
 /// What figures are made with.
 #[derive(Debug, Clone, Copy)]
@@ -172,7 +172,7 @@ impl Comparing<'_> {
 
     /// How many answers are those of the reference; accuracy alone hides those that changed both ways (arXiv 2407.09141).
     fn agreement(&self, reference: &Evaluation, own: &Evaluation) -> Option<QualityRow> {
-        use super::data::Kind;
+        use crate::record::evaluation::Kind;
         let (metric, higher, before, after): (_, _, Vec<u64>, Vec<u64>) = match own.kind {
             Kind::Text => return None,
             Kind::Pairs => ("neighbour_agreement", true, reference.neighbours.clone(), own.neighbours.clone()),
@@ -272,8 +272,7 @@ pub fn judge(rows: &mut [QualityRow]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quality::data::Kind;
-    use crate::quality::evaluation::Item;
+    use crate::record::evaluation::{Item, Kind};
     use crate::workload::Quant;
 
     fn comparing(quant: Quant) -> Comparing<'static> {

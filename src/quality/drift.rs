@@ -2,8 +2,8 @@
 //! its inputs are and how rare their tokens. Each is tested; the tests of a window are corrected together, so that a
 //! window without any change is flagged with a chance of `alpha` at most.
 
-use super::data::Kind;
 use super::drift_outcome::{self, Outcome};
+use crate::record::evaluation::Kind;
 use crate::record::quality::{DEGRADED, IMPROVED, NOT_TESTED, UNCHANGED};
 use crate::record::{DriftSet, DriftTest, ItemRow};
 use crate::statistics::paired::{POWER, errors_to_find, holm};
@@ -29,7 +29,7 @@ pub struct Compared<'a> {
     pub kind: Kind,
     /// BLAKE3 of today's file.
     pub hash: String,
-    /// What tells today's data from other data ([`super::repeats::sketch`]).
+    /// What tells today's data from other data.
     pub sketch: Vec<u64>,
     /// The baseline's items.
     pub before: Vec<&'a ItemRow>,

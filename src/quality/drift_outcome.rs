@@ -1,8 +1,8 @@
 //! How much the figure of quality has changed since a recorded run: item by item where the items are the same, else
 //! between two sets of items that have nothing to do with each other.
 
-use super::data::Kind;
 use crate::record::ItemRow;
+use crate::record::evaluation::Kind;
 use crate::statistics::paired::{
     FEWEST, Resampled, Share, half_width_without_spread, has_no_spread, mcnemar, p_value, ratio, resample,
     student_point, wilson,

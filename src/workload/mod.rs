@@ -11,6 +11,7 @@ pub mod quant;
 pub mod shape;
 pub mod sweep;
 pub mod traffic;
+pub mod variant;
 
 pub use architecture::{Architecture, Task};
 pub use cache::CacheType;
@@ -21,3 +22,4 @@ pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
 pub use shape::{ImageShape, ModelShape, RopeScaling};
 pub use sweep::{Limits, Sweep};
+pub use variant::Variant;

@@ -5,11 +5,12 @@ use crate::support::tiny;
 use sizewell::engine::EngineError;
 use sizewell::engine::candle::source;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
-use sizewell::quality::data::DataSet;
-use sizewell::quality::inputs::Inputs;
-use sizewell::quality::text::{self, Against};
-use sizewell::quality::windows::Plan;
-use sizewell::quality::{Evaluation, tasks};
+use sizewell::evaluation::data::DataSet;
+use sizewell::evaluation::inputs::Inputs;
+use sizewell::evaluation::tasks;
+use sizewell::evaluation::text::{self, Against};
+use sizewell::evaluation::windows::Plan;
+use sizewell::record::Evaluation;
 use sizewell::record::Run;
 use sizewell::statistics::paired::ratio;
 use std::fs;
@@ -75,7 +76,7 @@ fn evaluated(set: &DataSet, context: usize) -> Evaluation {
     let inputs = Inputs::of(vec![1; vocab]);
     let mut model = Quick(vocab);
     match set.kind {
-        sizewell::quality::data::Kind::Text => {
+        sizewell::record::evaluation::Kind::Text => {
             let plan = Plan { context, stride: None, bos: Some(0) };
             text::evaluate(&mut model, &tokenizer, set, plan, &inputs, Against::Alone, &mut |_| true).unwrap()
         }

@@ -1,13 +1,13 @@
 //! A text: perplexity, and how far a variant's probabilities are from the reference's.
 
 use super::QualityError;
-use super::data::{DataSet, Kind};
-use super::evaluation::{Evaluation, Item, Series, Single, Summary};
+use super::data::DataSet;
 use super::inputs::{Inputs, hash_of_tokens};
 use super::reference::{Distribution, Reader, Writer, log_sum_exp};
 use super::repeats::Repeats;
 use super::windows::{Plan, Window, Windows};
 use crate::engine::language::{LanguageModel, Place};
+use crate::record::evaluation::{Evaluation, Item, Kind, Series, Single, Summary};
 use hdrhistogram::Histogram;
 use rayon::prelude::*;
 use std::path::Path;

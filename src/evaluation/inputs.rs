@@ -3,10 +3,10 @@
 //! and later items of the same kind are alike; items that were counted themselves would seem too common.
 
 use super::QualityError;
-use super::data::{Choice, DataError, DataSet, Generation, Kind, Labelled, Pair};
-use super::evaluation::hash_of;
-use super::items::Asked;
+use super::data::{Choice, DataError, DataSet, Generation, Labelled, Pair};
+use super::items::{Asked, hash_of};
 use super::windows::{Plan, Windows, encode};
+use crate::record::evaluation::Kind;
 use tokenizers::Tokenizer;
 
 /// What stands for a token that was never counted.

@@ -13,7 +13,7 @@
 use super::items::{self, Asked, Items};
 use super::lines::{Blocks, Lines};
 use super::survey::Survey;
-use serde::{Deserialize, Serialize};
+use crate::record::evaluation::Kind;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor};
@@ -32,38 +32,6 @@ pub struct DataError {
     pub line: usize,
     /// What is wrong.
     pub message: String,
-}
-
-/// What a data set asks of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// How probable is this text?
-    Text,
-    /// Which of these goes on?
-    Choice,
-    /// What comes next, word for word?
-    Generation,
-    /// How alike are these two?
-    Pairs,
-    /// Which label belongs to this?
-    Classification,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 5] = [Self::Text, Self::Choice, Self::Generation, Self::Pairs, Self::Classification];
-
-    /// The name in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Choice => "choice",
-            Self::Generation => "generation",
-            Self::Pairs => "pairs",
-            Self::Classification => "classification",
-        }
-    }
 }
 
 enum Source {

@@ -2,13 +2,13 @@
 
 use super::QualityError;
 use super::continuation::{Request, log_likelihoods};
-use super::data::{Choice, DataError, DataSet, Generation, Kind, Labelled, Pair};
-use super::evaluation::{Evaluation, Item, Series, Summary, hash_of};
+use super::data::{Choice, DataError, DataSet, Generation, Labelled, Pair};
 use super::inputs::Inputs;
-use super::items::{Asked, Items};
+use super::items::{Asked, Items, hash_of};
 use super::text::Told;
 use super::windows::{bos_of, encode};
 use crate::engine::language::LanguageModel;
+use crate::record::evaluation::{Evaluation, Item, Kind, Series, Summary};
 use std::collections::{BTreeMap, HashSet};
 use tokenizers::Tokenizer;
 

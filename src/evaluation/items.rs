@@ -1,8 +1,8 @@
 //! What JSON lines ask: four kinds of items, which of them ask the same, and what a whole set of them is like.
 
-use super::data::{DataError, Kind};
-use super::evaluation::hash_of;
+use super::data::DataError;
 use super::lines::{Lines, plain};
+use crate::record::evaluation::Kind;
 use serde::de::{DeserializeOwned, Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, HashSet};
@@ -418,4 +418,15 @@ impl<T: Asked> Iterator for Items<'_, T> {
             }
         }
     }
+}
+
+/// A 64-bit hash of what a model was given.
+pub fn hash_of(parts: &[&[u8]]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let bytes = hasher.finalize();
+    u64::from_le_bytes(bytes.as_bytes()[..8].try_into().unwrap_or_default())
 }

@@ -1,10 +1,40 @@
 //! What a variant made of a data set: one entry for each item, and the figures that sum them up.
 
-use super::data::Kind;
-use super::kept::bits;
-use crate::statistics::paired::Share;
+use super::bits;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+
+/// What a data set asks of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// How probable is this text?
+    Text,
+    /// Which of these goes on?
+    Choice,
+    /// What comes next, word for word?
+    Generation,
+    /// How alike are these two?
+    Pairs,
+    /// Which label belongs to this?
+    Classification,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 5] = [Self::Text, Self::Choice, Self::Generation, Self::Pairs, Self::Classification];
+
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Choice => "choice",
+            Self::Generation => "generation",
+            Self::Pairs => "pairs",
+            Self::Classification => "classification",
+        }
+    }
+}
 
 /// A question, a prompt, a pair; of a text, a window or several that follow each other.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -29,7 +59,7 @@ pub struct Item {
     /// What people say of a pair.
     #[serde(with = "bits::or_none")]
     pub target: Option<f64>,
-    /// How rare the tokens are that were given ([`super::inputs`]).
+    /// How rare the tokens are that were given (by the frequencies of tokens).
     #[serde(with = "bits::or_none")]
     pub surprise: Option<f64>,
 }
@@ -63,9 +93,9 @@ pub struct Series {
     pub summary: Summary,
     /// The figure is a distance from the reference, which has none from itself.
     pub from_reference: bool,
-    /// Item by item.
+    /// Item by item: what is summed up, and what it is divided by.
     #[serde(with = "bits::pairs")]
-    pub parts: Vec<Share>,
+    pub parts: Vec<(f64, f64)>,
 }
 
 /// A figure that is not a mean of parts.
@@ -107,7 +137,7 @@ pub struct Evaluation {
     pub tail: Option<f64>,
     /// Lines, or windows of a text, that repeat earlier ones and are no items of their own.
     pub repeats: usize,
-    /// What tells this data from other data, however both are ordered ([`super::repeats::sketch`]).
+    /// What tells this data from other data, however both are ordered.
     pub sketch: Vec<u64>,
 }
 
@@ -129,15 +159,4 @@ impl Evaluation {
             sketch: Vec::new(),
         }
     }
-}
-
-/// A 64-bit hash of what a model was given.
-pub fn hash_of(parts: &[&[u8]]) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    let bytes = hasher.finalize();
-    u64::from_le_bytes(bytes.as_bytes()[..8].try_into().unwrap_or_default())
 }

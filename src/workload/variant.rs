@@ -1,6 +1,6 @@
 //! What is compared: a level of quantization, pruned or not.
 
-use crate::workload::{Pruning, Quant};
+use super::{Pruning, Quant};
 use std::fmt;
 use std::str::FromStr;
 
