@@ -21,7 +21,7 @@ use thiserror::Error;
 
 /// Why a model could not be evaluated.
 #[derive(Debug, Error)]
-pub enum QualityError {
+pub enum EvaluationError {
     /// A data set cannot be read; says where.
     #[error(transparent)]
     Data(#[from] data::DataError),

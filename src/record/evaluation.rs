@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// What a data set asks of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DataSetKind {
     /// How probable is this text?
     Text,
     /// Which of these goes on?
@@ -20,9 +20,9 @@ pub enum Kind {
     Classification,
 }
 
-impl Kind {
+impl DataSetKind {
     /// All of them.
-    pub const ALL: [Kind; 5] = [Self::Text, Self::Choice, Self::Generation, Self::Pairs, Self::Classification];
+    pub const ALL: [DataSetKind; 5] = [Self::Text, Self::Choice, Self::Generation, Self::Pairs, Self::Classification];
 
     /// The name in records.
     pub fn name(self) -> &'static str {
@@ -38,7 +38,7 @@ impl Kind {
 
 /// A question, a prompt, a pair; of a text, a window or several that follow each other.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Item {
+pub struct ItemResult {
     /// The first 16 digits of a hash of what the model was given.
     pub hash: u64,
     /// Tokens that were given.
@@ -66,7 +66,7 @@ pub struct Item {
 
 /// How a series is summed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Summary {
+pub enum Aggregation {
     /// Sum over sum.
     Mean,
     /// The exponential of it.
@@ -75,7 +75,7 @@ pub enum Summary {
     Binary,
 }
 
-impl Summary {
+impl Aggregation {
     /// The figure of a mean.
     pub fn of(self, mean: f64) -> f64 {
         if self == Self::Exponential { mean.exp() } else { mean }
@@ -84,13 +84,13 @@ impl Summary {
 
 /// A figure with its part from each item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Series {
+pub struct ItemizedFigure {
     /// What it is called in quality.csv.
     pub metric: Cow<'static, str>,
     /// More is better.
     pub higher_is_better: bool,
     /// How parts become the figure.
-    pub summary: Summary,
+    pub summary: Aggregation,
     /// The figure is a distance from the reference, which has none from itself.
     pub from_reference: bool,
     /// Item by item: what is summed up, and what it is divided by.
@@ -100,7 +100,7 @@ pub struct Series {
 
 /// A figure that is not a mean of parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Single {
+pub struct ScalarFigure {
     /// What it is called.
     pub metric: Cow<'static, str>,
     /// More is better.
@@ -114,13 +114,13 @@ pub struct Single {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// What the set asks.
-    pub kind: Kind,
+    pub kind: DataSetKind,
     /// Its items, in order.
-    pub items: Vec<Item>,
+    pub items: Vec<ItemResult>,
     /// Its figures.
-    pub series: Vec<Series>,
+    pub series: Vec<ItemizedFigure>,
     /// Figures without parts.
-    pub singles: Vec<Single>,
+    pub singles: Vec<ScalarFigure>,
     /// The model's and the people's similarity of each pair.
     #[serde(with = "bits::pairs")]
     pub pairs: Vec<(f64, f64)>,
@@ -143,7 +143,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// Nothing yet.
-    pub fn new(kind: Kind) -> Self {
+    pub fn new(kind: DataSetKind) -> Self {
         Self {
             kind,
             items: Vec::new(),
