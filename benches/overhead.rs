@@ -12,8 +12,8 @@
 mod record;
 
 use sizewell::device::activity::ActivityMonitor;
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::engine::candle::{CandleEngine, source, threads};
+use sizewell::engine::backend::ops::Kernels;
+use sizewell::engine::{backend::threads, session::candle::CandleEngine, weights as source};
 use sizewell::engine::{Engine, EngineError, Generated, Prepared, Step};
 use sizewell::measure::Silent;
 use sizewell::measure::profile::profile;

@@ -182,6 +182,40 @@ fn documents_that_the_source_names_are_there() {
     assert!(seen > 10, "the test reads names at all: {seen}");
 }
 
+/// The files and folders of this repository that a text names.
+fn files_named(text: &str) -> Vec<(usize, String)> {
+    let folders = ["src/", "tests/", "scripts/", "benches/", "kernels/", "examples/", "models/", "workloads/", ".ci/"];
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for word in line.split(|c: char| !is_path(c)).filter(|word| folders.iter().any(|name| word.starts_with(name))) {
+            found.push((index + 1, word.trim_end_matches(['.', '-']).to_string()));
+        }
+    }
+    found
+}
+
+/// Documents of what is so now; results name what was there on their day.
+#[test]
+fn files_that_documents_name_are_there() {
+    let root = root();
+    let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs"];
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for document in documents.iter().flat_map(|name| files(&root.join(name))) {
+        if document.starts_with(root.join("docs/results")) {
+            continue;
+        }
+        for (line, path) in files_named(&std::fs::read_to_string(&document).unwrap()) {
+            seen += 1;
+            if !root.join(&path).exists() {
+                wrong.push(format!("{}:{line}: {path}", document.strip_prefix(&root).unwrap().display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "files that are not there:\n{}", wrong.join("\n"));
+    assert!(seen > 60, "the test reads paths at all: {seen}");
+}
+
 #[test]
 fn every_page_is_in_an_index() {
     let root = root();
@@ -206,6 +240,7 @@ fn the_check_can_fail() {
         named("// docs/method/a.md#b. and https://host/docs/method, ggml's docs/gguf.md, (docs/open.md)"),
         [(1, "docs/method/a.md#b".into()), (1, "docs/open.md".into())]
     );
+    assert_eq!(files_named("`src/a.rs` in [b](../src/c), tests/d."), [(1, "src/a.rs".into()), (1, "tests/d".into())]);
     let (root, readme) = (root(), root().join("README.md"));
     assert!(broken(&root, &readme, "no-such-file.md").is_some());
     assert!(broken(&root, &readme, "README.md#no-such-heading").is_some());

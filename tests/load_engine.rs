@@ -3,9 +3,9 @@
 
 mod support;
 
-use sizewell::engine::candle::CandleEngine;
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::engine::candle::source;
+use sizewell::engine::session::candle::CandleEngine;
+use sizewell::engine::backend::ops::Kernels;
+use sizewell::engine::weights as source;
 use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
 use sizewell::engine::language::LanguageModel;
 use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment, Told};

@@ -4,9 +4,9 @@
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sizewell::engine::EngineError;
-use sizewell::engine::candle::CandleEngine;
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::engine::candle::source;
+use sizewell::engine::session::candle::CandleEngine;
+use sizewell::engine::backend::ops::Kernels;
+use sizewell::engine::weights as source;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
 use sizewell::evaluation::data::DataSet;
 use sizewell::evaluation::inputs::TokenFrequencies;

@@ -5,7 +5,7 @@ use super::job::Job;
 use super::quality::Args;
 use super::talk::Talk;
 use super::{Exit, output, usage};
-use crate::engine::candle::source::OpenedModel;
+use crate::engine::weights::OpenedModel;
 use crate::quality::drift::{ALPHA, DriftData, DriftSettings, compare};
 use crate::record::drift::{CONFIRMING, append_history, read_history, streaks};
 use crate::record::evaluation::DataSetKind;

@@ -4,14 +4,15 @@ use super::drift::Baseline;
 use super::quality::Args;
 use super::talk::Talk;
 use super::usage;
-use crate::engine::candle::opened::About;
-use crate::engine::candle::source::{self, OpenedModel, REFERENCE};
+use crate::engine::open::About;
+use crate::engine::weights::{self as source, OpenedModel, REFERENCE};
 use crate::evaluation::EvaluationError;
 use crate::evaluation::data::DataSet;
 use crate::evaluation::windows::{Windowing, Windows, bos_of};
 use crate::record::CalibrationRecord;
+use crate::workload::model::preset;
 use crate::workload::pruning::Method;
-use crate::workload::{Quant, Variant, chronicle, preset};
+use crate::workload::{Quant, Variant, chronicle};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 

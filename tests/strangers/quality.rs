@@ -3,7 +3,7 @@
 
 use crate::support::tiny;
 use sizewell::engine::EngineError;
-use sizewell::engine::candle::source;
+use sizewell::engine::weights as source;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
 use sizewell::evaluation::data::DataSet;
 use sizewell::evaluation::inputs::TokenFrequencies;

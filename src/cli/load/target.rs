@@ -4,7 +4,7 @@ use super::args::{Args, Asked};
 use super::served::{self, Served};
 use crate::cli::talk::Talk;
 use crate::cli::usage;
-use crate::engine::candle::source;
+use crate::engine::weights as source;
 use crate::engine::endpoint::{About, Asks, Endpoint, Key, Location, Patch, Trust};
 use crate::engine::target::Target;
 use crate::record::{EngineRecord, ModelRecord};
