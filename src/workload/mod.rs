@@ -8,6 +8,7 @@ pub mod pruning;
 pub mod quant;
 pub mod sweep;
 pub mod traffic;
+pub mod variant;
 
 pub use case::Case;
 pub use level::{Arithmetic, Level};
@@ -18,3 +19,4 @@ pub use model::shape::{ImageShape, ModelShape, RopeScaling};
 pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
 pub use sweep::{Limits, Sweep};
+pub use variant::Variant;

@@ -9,19 +9,19 @@ use std::path::Path;
 
 /// What a run was begun with: with anything else its variants cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Begun {
+pub struct EvaluationSettings {
     /// Each thing by its name, such as a file and its hash.
     pub with: BTreeMap<String, String>,
 }
 
-impl Begun {
+impl EvaluationSettings {
     /// What is other now, in words.
-    pub fn differs_from(&self, now: &Begun) -> Option<String> {
+    pub fn differs_from(&self, now: &EvaluationSettings) -> Option<String> {
         let names = self.with.keys().chain(now.with.keys());
         let mut other: Vec<&String> = names.filter(|name| self.with.get(*name) != now.with.get(*name)).collect();
         other.sort_unstable();
         other.dedup();
-        let or_none = |of: &Begun, name: &str| of.with.get(name).cloned().unwrap_or("none".to_string());
+        let or_none = |of: &EvaluationSettings, name: &str| of.with.get(name).cloned().unwrap_or("none".to_string());
         let words = |name: &&String| format!("{name} was {}, and is {} now", or_none(self, name), or_none(now, name));
         (!other.is_empty()).then(|| other.iter().map(words).collect::<Vec<_>>().join("; "))
     }
@@ -29,9 +29,9 @@ impl Begun {
 
 /// A variant that is finished.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Finished {
+pub struct FinishedVariant {
     /// What it was evaluated with.
-    pub begun: Begun,
+    pub begun: EvaluationSettings,
     /// What run.json says of it.
     pub record: VariantRecord,
     /// What run.json says of the data; of the reference only.
@@ -46,8 +46,8 @@ pub struct Finished {
 
 /// The file: rows as CSV files have them, which are exact.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    begun: Begun,
+struct FinishedFile {
+    begun: EvaluationSettings,
     record: VariantRecord,
     data: Vec<DataRecord>,
     figures: Vec<Vec<String>>,
@@ -57,10 +57,10 @@ struct Kept {
 
 pub use crate::record::quality_record::finished_file as file_name;
 
-impl Finished {
+impl FinishedVariant {
     /// The text of its file.
     pub fn to_text(&self) -> Result<String, String> {
-        let kept = Kept {
+        let kept = FinishedFile {
             begun: self.begun.clone(),
             record: self.record.clone(),
             data: self.data.clone(),
@@ -78,7 +78,7 @@ impl Finished {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|error| fail(error.to_string()))?,
         };
-        let kept: Kept = serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
+        let kept: FinishedFile = serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
         let named =
             |header: &[&str], fields: Vec<String>| header.iter().map(|name| name.to_string()).zip(fields).collect();
         let figure = |fields| QualityRow::from_fields(&named(&QualityRow::HEADER, fields));
@@ -94,75 +94,29 @@ impl Finished {
     }
 }
 
-/// Numbers as their bits: text that is read back by another way may be off in the last one.
-pub mod bits {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    /// One number.
-    pub fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
-        value.to_bits().serialize(to)
-    }
-
-    /// One number.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-        u64::deserialize(from).map(f64::from_bits)
-    }
-
-    /// One number or none.
-    pub mod or_none {
-        use super::*;
-
-        /// One number or none.
-        pub fn serialize<S: Serializer>(value: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
-            value.map(f64::to_bits).serialize(to)
-        }
-
-        /// One number or none.
-        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-            Ok(Option::<u64>::deserialize(from)?.map(f64::from_bits))
-        }
-    }
-
-    /// Pairs of numbers.
-    pub mod pairs {
-        use super::*;
-
-        /// Pairs of numbers.
-        pub fn serialize<S: Serializer>(values: &[(f64, f64)], to: S) -> Result<S::Ok, S::Error> {
-            to.collect_seq(values.iter().map(|(a, b)| (a.to_bits(), b.to_bits())))
-        }
-
-        /// Pairs of numbers.
-        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(f64, f64)>, D::Error> {
-            let pairs = Vec::<(u64, u64)>::deserialize(from)?;
-            Ok(pairs.into_iter().map(|(a, b)| (f64::from_bits(a), f64::from_bits(b))).collect())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quality::data::Kind;
-    use crate::quality::evaluation::{Item, Series, Summary};
+    use crate::record::evaluation::{Aggregation, DataSetKind, ItemResult, ItemizedFigure};
     use crate::units::{Bytes, Seconds};
     use crate::workload::Quant;
 
-    fn finished() -> Finished {
+    fn finished() -> FinishedVariant {
         // Numbers whose shortest text a hasty reader gets wrong by a bit.
         let odd = [0.1 + 0.2, 5e-324, 1.797_693_134_862_315_7e308, 123_456.789_012_345_67, -2.2250738585072014e-308];
-        let items = odd.iter().map(|odd| Item { outcome: *odd, target: Some(*odd), ..Item::default() }).collect();
-        let series = Series {
+        let items =
+            odd.iter().map(|odd| ItemResult { outcome: *odd, target: Some(*odd), ..ItemResult::default() }).collect();
+        let series = ItemizedFigure {
             metric: "perplexity".into(),
             higher_is_better: false,
-            summary: Summary::Exponential,
+            summary: Aggregation::Exponential,
             from_reference: false,
             parts: odd.iter().map(|odd| (*odd, -odd)).collect(),
         };
         let evaluation =
-            Evaluation { items, series: vec![series], pairs: vec![(0.1, 0.7)], ..Evaluation::new(Kind::Text) };
-        Finished {
-            begun: Begun { with: BTreeMap::from([("model".to_string(), "a1".to_string())]) },
+            Evaluation { items, series: vec![series], pairs: vec![(0.1, 0.7)], ..Evaluation::new(DataSetKind::Text) };
+        FinishedVariant {
+            begun: EvaluationSettings { with: BTreeMap::from([("model".to_string(), "a1".to_string())]) },
             record: VariantRecord {
                 quant: Quant::Int4,
                 pruning: String::new(),
@@ -185,13 +139,13 @@ mod tests {
     fn what_is_kept_comes_back_to_the_last_bit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(file_name(0));
-        assert_eq!(Finished::read(&path), Ok(None));
+        assert_eq!(FinishedVariant::read(&path), Ok(None));
         let finished = finished();
         let text = finished.to_text().unwrap();
         std::fs::write(&path, &text).unwrap();
-        assert_eq!(Finished::read(&path).unwrap().unwrap(), finished);
+        assert_eq!(FinishedVariant::read(&path).unwrap().unwrap(), finished);
         std::fs::write(&path, &text[..text.len() - 9]).unwrap();
-        assert!(Finished::read(&path).unwrap_err().contains("remove the file"));
+        assert!(FinishedVariant::read(&path).unwrap_err().contains("remove the file"));
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn cut(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quality::data::DataSet;
+    use crate::evaluation::data::DataSet;
 
     fn blocks(bytes: Vec<u8>) -> Vec<Result<String, DataError>> {
         // A set that cannot be read is refused when it is opened; here it is read all the same.

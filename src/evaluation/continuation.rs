@@ -1,6 +1,6 @@
 //! How probable texts are behind others: what multiple choice and classification are decided by.
 
-use super::QualityError;
+use super::EvaluationError;
 use super::reference::log_sum_exp;
 use super::windows::{bos_of, encode};
 use crate::engine::language::{LanguageModel, Place};
@@ -12,7 +12,7 @@ const TOKENS_AT_ONCE: usize = 4096;
 
 /// A text behind another.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct Continuation<'a> {
     /// What comes before.
     pub context: &'a str,
     /// What follows.
@@ -28,12 +28,12 @@ struct Encoded {
 /// Tokens of a context and of what follows. As lm-eval does, both are tokenized together, spaces at the end of the context
 /// belong to what follows, and where all is too long for the model, its beginning is left out.
 fn encoded(
-    request: Request<'_>,
+    request: Continuation<'_>,
     tokenizer: &Tokenizer,
     bos: Option<u32>,
     most: usize,
-) -> Result<Encoded, QualityError> {
-    let fail = QualityError::Other;
+) -> Result<Encoded, EvaluationError> {
+    let fail = EvaluationError::Other;
     let context = request.context.trim_end();
     let whole = format!("{}{}", request.context, request.continuation);
     let mut before: Vec<u32> = bos.into_iter().collect();
@@ -60,8 +60,8 @@ fn encoded(
 pub fn log_likelihoods(
     model: &mut dyn LanguageModel,
     tokenizer: &Tokenizer,
-    requests: &[Request<'_>],
-) -> Result<Vec<f64>, QualityError> {
+    requests: &[Continuation<'_>],
+) -> Result<Vec<f64>, EvaluationError> {
     let (bos, most) = (bos_of(tokenizer), model.max_context());
     // Answers of one token behind the same context need one pass.
     let mut inputs: HashMap<Vec<u32>, Vec<(usize, Vec<u32>)>> = HashMap::new();
@@ -80,7 +80,7 @@ pub fn log_likelihoods(
     }
     match sums.iter().all(|sum| sum.is_finite()) {
         true => Ok(sums),
-        false => Err(QualityError::Other(
+        false => Err(EvaluationError::Other(
             "the model gives probabilities that are no numbers: its weights do not work at this level".to_string(),
         )),
     }
@@ -88,7 +88,7 @@ pub fn log_likelihoods(
 
 type Batch = Vec<(Vec<u32>, Vec<(usize, Vec<u32>)>)>;
 
-fn add(model: &mut dyn LanguageModel, batch: Batch, sums: &mut [f64]) -> Result<(), QualityError> {
+fn add(model: &mut dyn LanguageModel, batch: Batch, sums: &mut [f64]) -> Result<(), EvaluationError> {
     let (sequences, asked): (Vec<Vec<u32>>, Vec<_>) = batch.into_iter().unzip();
     // Each place once, with all that is asked about it.
     let mut places = Vec::new();

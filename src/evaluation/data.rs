@@ -10,17 +10,17 @@
 //!
 //! Other keys are passed over.
 
-use super::items::{self, Asked, Items};
+use super::items::{self, DataItem, DataItems};
 use super::lines::{Blocks, Lines};
 use super::survey::Survey;
-use serde::{Deserialize, Serialize};
+use crate::record::evaluation::DataSetKind;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-pub use super::items::{Choice, Generation, Labelled, Pair};
+pub use super::items::{Classification, Generation, MultipleChoice, SentencePair};
 
 /// A data set that cannot be read.
 #[derive(Debug, Error)]
@@ -32,38 +32,6 @@ pub struct DataError {
     pub line: usize,
     /// What is wrong.
     pub message: String,
-}
-
-/// What a data set asks of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// How probable is this text?
-    Text,
-    /// Which of these goes on?
-    Choice,
-    /// What comes next, word for word?
-    Generation,
-    /// How alike are these two?
-    Pairs,
-    /// Which label belongs to this?
-    Classification,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 5] = [Self::Text, Self::Choice, Self::Generation, Self::Pairs, Self::Classification];
-
-    /// The name in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Choice => "choice",
-            Self::Generation => "generation",
-            Self::Pairs => "pairs",
-            Self::Classification => "classification",
-        }
-    }
 }
 
 enum Source {
@@ -78,7 +46,7 @@ pub struct DataSet {
     /// Where it is.
     pub location: String,
     /// What it asks.
-    pub kind: Kind,
+    pub kind: DataSetKind,
     /// What was found when it was read through; nothing of a text.
     pub survey: Survey,
     source: Source,
@@ -100,18 +68,18 @@ impl DataSet {
         let path = Path::new(location);
         let name = path.file_stem().map_or("data".to_string(), |stem| stem.to_string_lossy().into_owned());
         let mut set =
-            Self { name, location: location.to_string(), kind: Kind::Text, survey: Survey::default(), source };
+            Self { name, location: location.to_string(), kind: DataSetKind::Text, survey: Survey::default(), source };
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("jsonl" | "json" | "ndjson") => set.kind = set.kind_by_keys()?,
             // What cannot be read is noticed now, and not after hours.
             _ => set.blocks()?.try_for_each(|block| block.map(drop))?,
         }
         set.survey = match set.kind {
-            Kind::Text => Survey::default(),
-            Kind::Choice => Survey::of::<Choice>(&set)?,
-            Kind::Generation => Survey::of::<Generation>(&set)?,
-            Kind::Pairs => Survey::of::<Pair>(&set)?,
-            Kind::Classification => Survey::of::<Labelled>(&set)?,
+            DataSetKind::Text => Survey::default(),
+            DataSetKind::Choice => Survey::of::<MultipleChoice>(&set)?,
+            DataSetKind::Generation => Survey::of::<Generation>(&set)?,
+            DataSetKind::Pairs => Survey::of::<SentencePair>(&set)?,
+            DataSetKind::Classification => Survey::of::<Classification>(&set)?,
         };
         Ok(set)
     }
@@ -120,7 +88,7 @@ impl DataSet {
     #[cfg(test)]
     pub(super) fn unread(name: &str, bytes: &'static [u8]) -> Self {
         let (name, location) = (name.to_string(), name.to_string());
-        Self { name, location, kind: Kind::Text, survey: Survey::default(), source: Source::Embedded(bytes) }
+        Self { name, location, kind: DataSetKind::Text, survey: Survey::default(), source: Source::Embedded(bytes) }
     }
 
     pub(super) fn fail(&self, line: usize, message: impl ToString) -> DataError {
@@ -146,7 +114,7 @@ impl DataSet {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
-    fn kind_by_keys(&self) -> Result<Kind, DataError> {
+    fn kind_by_keys(&self) -> Result<DataSetKind, DataError> {
         let mut lines = self.lines()?;
         let Some(first) = lines.next_line()? else { return Err(self.fail(0, "is empty")) };
         let keys = items::keys(&first).map_err(|why| self.fail(lines.line, why))?;
@@ -154,8 +122,8 @@ impl DataSet {
     }
 
     /// The different items of a set of JSON lines: what asks the same again is passed over.
-    pub fn items<T: Asked>(&self) -> Result<Items<'_, T>, DataError> {
-        Ok(Items { lines: self.lines()?, asked: HashSet::new(), of: std::marker::PhantomData })
+    pub fn items<T: DataItem>(&self) -> Result<DataItems<'_, T>, DataError> {
+        Ok(DataItems { lines: self.lines()?, asked: HashSet::new(), of: std::marker::PhantomData })
     }
 
     /// The text in blocks of about a mebibyte, each cut behind a line where there is one.
@@ -181,15 +149,18 @@ mod tests {
     #[test]
     fn kinds_are_told_by_keys() {
         let kind = |text: &str| set("x.jsonl", text.to_string().leak()).map(|set| set.kind).map_err(|e| e.to_string());
-        assert_eq!(set("x.txt", r#"{"a":"x","b":"y","score":1}"#).unwrap().kind, Kind::Text);
+        assert_eq!(set("x.txt", r#"{"a":"x","b":"y","score":1}"#).unwrap().kind, DataSetKind::Text);
         for (text, is) in [
-            (r#"{"a":"x","b":"y","score":1}"#, Kind::Pairs),
-            (r#"{"id":7,"prompt":"x","answer":"y","stop":null,"max_tokens":null,"meta":{"a":[1]}}"#, Kind::Generation),
+            (r#"{"a":"x","b":"y","score":1}"#, DataSetKind::Pairs),
+            (
+                r#"{"id":7,"prompt":"x","answer":"y","stop":null,"max_tokens":null,"meta":{"a":[1]}}"#,
+                DataSetKind::Generation,
+            ),
             // Columns of tables are keys of other kinds now and then: options make a question of choice of it.
-            (r#"{"prompt":"x","a":"1","b":"2","context":"c","choices":["1","2"],"answer":0}"#, Kind::Choice),
+            (r#"{"prompt":"x","a":"1","b":"2","context":"c","choices":["1","2"],"answer":0}"#, DataSetKind::Choice),
             (
                 r#"{"idx":0,"text":"t","labels":["x","y"],"label":1.0,"split":"test","source":"s"}"#,
-                Kind::Classification,
+                DataSetKind::Classification,
             ),
         ] {
             assert_eq!(kind(text), Ok(is), "{text}");

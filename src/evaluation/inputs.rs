@@ -2,11 +2,11 @@
 //! frequencies are counted, half of the items (by their hash) are counted and the other half is weighed, so that those
 //! and later items of the same kind are alike; items that were counted themselves would seem too common.
 
-use super::QualityError;
-use super::data::{Choice, DataError, DataSet, Generation, Kind, Labelled, Pair};
-use super::evaluation::hash_of;
-use super::items::Asked;
-use super::windows::{Plan, Windows, encode};
+use super::EvaluationError;
+use super::data::{Classification, DataError, DataSet, Generation, MultipleChoice, SentencePair};
+use super::items::{DataItem, hash_of};
+use super::windows::{Windowing, Windows, encode};
+use crate::record::evaluation::DataSetKind;
 use tokenizers::Tokenizer;
 
 /// What stands for a token that was never counted.
@@ -20,19 +20,24 @@ pub fn hash_of_tokens(tokens: &[u32]) -> u64 {
 
 /// How often each token was given.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Inputs {
+pub struct TokenFrequencies {
     counts: Vec<u64>,
     total: f64,
     /// The counts are of the items at hand, half of which are in them.
     own: bool,
 }
 
-impl Inputs {
+impl TokenFrequencies {
     /// Counted on half of the items of `set`.
-    pub fn counted(set: &DataSet, tokenizer: &Tokenizer, plan: Plan, vocab: usize) -> Result<Self, QualityError> {
+    pub fn counted(
+        set: &DataSet,
+        tokenizer: &Tokenizer,
+        plan: Windowing,
+        vocab: usize,
+    ) -> Result<Self, EvaluationError> {
         let mut counts = vec![0; vocab];
         match set.kind {
-            Kind::Text => {
+            DataSetKind::Text => {
                 for window in Windows::new(set, tokenizer, plan)? {
                     let tokens = window?.tokens;
                     if is_counted(hash_of_tokens(&tokens)) {
@@ -40,10 +45,10 @@ impl Inputs {
                     }
                 }
             }
-            Kind::Choice => count_items::<Choice>(set, tokenizer, &mut counts)?,
-            Kind::Generation => count_items::<Generation>(set, tokenizer, &mut counts)?,
-            Kind::Pairs => count_items::<Pair>(set, tokenizer, &mut counts)?,
-            Kind::Classification => count_items::<Labelled>(set, tokenizer, &mut counts)?,
+            DataSetKind::Choice => count_items::<MultipleChoice>(set, tokenizer, &mut counts)?,
+            DataSetKind::Generation => count_items::<Generation>(set, tokenizer, &mut counts)?,
+            DataSetKind::Pairs => count_items::<SentencePair>(set, tokenizer, &mut counts)?,
+            DataSetKind::Classification => count_items::<Classification>(set, tokenizer, &mut counts)?,
         }
         Ok(Self { own: true, ..Self::of(counts) })
     }
@@ -74,8 +79,8 @@ impl Inputs {
     }
 
     /// How many tokens an item gives, and how rare they are.
-    pub fn of_item(&self, tokenizer: &Tokenizer, item: &impl Asked) -> Result<(f64, Option<f64>), QualityError> {
-        let tokens = tokens_of(tokenizer, item).map_err(QualityError::Other)?;
+    pub fn of_item(&self, tokenizer: &Tokenizer, item: &impl DataItem) -> Result<(f64, Option<f64>), EvaluationError> {
+        let tokens = tokens_of(tokenizer, item).map_err(EvaluationError::Other)?;
         Ok((tokens.len() as f64, self.surprise(item.hash(), &tokens)))
     }
 }
@@ -92,7 +97,7 @@ fn count(counts: &mut [u64], tokens: &[u32]) {
     }
 }
 
-fn tokens_of(tokenizer: &Tokenizer, item: &impl Asked) -> Result<Vec<u32>, String> {
+fn tokens_of(tokenizer: &Tokenizer, item: &impl DataItem) -> Result<Vec<u32>, String> {
     let mut tokens = Vec::new();
     for text in item.given() {
         tokens.extend(encode(tokenizer, text)?);
@@ -100,7 +105,7 @@ fn tokens_of(tokenizer: &Tokenizer, item: &impl Asked) -> Result<Vec<u32>, Strin
     Ok(tokens)
 }
 
-fn count_items<T: Asked>(set: &DataSet, tokenizer: &Tokenizer, counts: &mut [u64]) -> Result<(), QualityError> {
+fn count_items<T: DataItem>(set: &DataSet, tokenizer: &Tokenizer, counts: &mut [u64]) -> Result<(), EvaluationError> {
     for item in set.items::<T>()? {
         let item = item?;
         if is_counted(item.hash()) {
@@ -117,13 +122,13 @@ mod tests {
 
     #[test]
     fn rare_tokens_surprise_more_and_counted_items_are_not_weighed() {
-        let inputs = Inputs::of(vec![90, 9, 1, 0]);
+        let inputs = TokenFrequencies::of(vec![90, 9, 1, 0]);
         let [common, rare, unseen] = [[0, 0], [2, 2], [3, 3]].map(|tokens| inputs.surprise(2, &tokens).unwrap());
         assert!(common < rare && rare < unseen, "{common} {rare} {unseen}");
         assert!((common + (90.5f64 / 102.0).ln()).abs() < 1e-12);
-        let own = Inputs { own: true, ..inputs.clone() };
+        let own = TokenFrequencies { own: true, ..inputs.clone() };
         assert_eq!((own.surprise(2, &[0]), own.surprise(3, &[0])), (None, inputs.surprise(3, &[0])));
         assert_eq!(inputs.surprise(1, &[]), None);
-        assert_eq!(Inputs::of(vec![0; 4]).surprise(1, &[0]), None);
+        assert_eq!(TokenFrequencies::of(vec![0; 4]).surprise(1, &[0]), None);
     }
 }

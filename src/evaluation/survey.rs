@@ -2,7 +2,7 @@
 //! it were meant otherwise.
 
 use super::data::{DataError, DataSet};
-use super::items::Asked;
+use super::items::DataItem;
 use super::repeats::sketch;
 use std::collections::{HashMap, HashSet};
 
@@ -31,7 +31,7 @@ pub struct Survey {
 }
 
 impl Survey {
-    pub(super) fn of<T: Asked>(set: &DataSet) -> Result<Self, DataError> {
+    pub(super) fn of<T: DataItem>(set: &DataSet) -> Result<Self, DataError> {
         let mut survey = Self::default();
         // Line, right answer, and whether another was found.
         let mut known: HashMap<u64, (usize, u64, bool)> = HashMap::new();

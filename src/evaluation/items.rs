@@ -1,15 +1,15 @@
 //! What JSON lines ask: four kinds of items, which of them ask the same, and what a whole set of them is like.
 
-use super::data::{DataError, Kind};
-use super::evaluation::hash_of;
+use super::data::DataError;
 use super::lines::{Lines, plain};
+use crate::record::evaluation::DataSetKind;
 use serde::de::{DeserializeOwned, Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, HashSet};
 
 /// A question with its possible continuations.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Choice {
+pub struct MultipleChoice {
     /// What comes before.
     pub context: String,
     /// What may follow.
@@ -49,7 +49,7 @@ fn max_tokens<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
 
 /// Two sentences.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Pair {
+pub struct SentencePair {
     /// One.
     pub a: String,
     /// The other.
@@ -60,7 +60,7 @@ pub struct Pair {
 
 /// A text with its label.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Labelled {
+pub struct Classification {
     /// What comes before the label.
     pub text: String,
     /// All labels, as they would follow the text.
@@ -81,7 +81,7 @@ fn place<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
 }
 
 /// An item of a data set.
-pub trait Asked: DeserializeOwned {
+pub trait DataItem: DeserializeOwned {
     /// Keys that a line must have.
     const NEEDED: &'static [&'static str];
     /// Keys that it may have.
@@ -134,7 +134,7 @@ fn right_of(options: &[String], index: usize) -> u64 {
     hash_of(&[options.get(index).map_or(&[][..], |option| option.as_bytes())])
 }
 
-impl Asked for Choice {
+impl DataItem for MultipleChoice {
     const NEEDED: &'static [&'static str] = &["context", "choices", "answer"];
 
     fn tidy(&mut self) {
@@ -166,7 +166,7 @@ impl Asked for Choice {
     }
 }
 
-impl Asked for Labelled {
+impl DataItem for Classification {
     const NEEDED: &'static [&'static str] = &["text", "labels", "label"];
 
     fn tidy(&mut self) {
@@ -198,7 +198,7 @@ impl Asked for Labelled {
     }
 }
 
-impl Asked for Generation {
+impl DataItem for Generation {
     const NEEDED: &'static [&'static str] = &["prompt", "answer"];
     const OPTIONAL: &'static [&'static str] = &["stop", "max_tokens"];
 
@@ -232,7 +232,7 @@ impl Asked for Generation {
     }
 }
 
-impl Asked for Pair {
+impl DataItem for SentencePair {
     const NEEDED: &'static [&'static str] = &["a", "b", "score"];
 
     fn tidy(&mut self) {
@@ -294,12 +294,12 @@ fn in_line(error: &serde_json::Error) -> String {
 }
 
 /// Which kind these keys are of.
-pub(super) fn kind_of(keys: &[String]) -> Result<Kind, String> {
+pub(super) fn kind_of(keys: &[String]) -> Result<DataSetKind, String> {
     let has = |needed: &[&str]| needed.iter().all(|need| keys.iter().any(|key| key == need));
     // Options make a question of it, whatever other columns a table has.
     let ranks = [
-        [(Kind::Choice, Choice::NEEDED), (Kind::Classification, Labelled::NEEDED)],
-        [(Kind::Generation, Generation::NEEDED), (Kind::Pairs, Pair::NEEDED)],
+        [(DataSetKind::Choice, MultipleChoice::NEEDED), (DataSetKind::Classification, Classification::NEEDED)],
+        [(DataSetKind::Generation, Generation::NEEDED), (DataSetKind::Pairs, SentencePair::NEEDED)],
     ];
     for rank in ranks {
         match rank.map(|(kind, needed)| (kind, has(needed))) {
@@ -311,13 +311,17 @@ pub(super) fn kind_of(keys: &[String]) -> Result<Kind, String> {
         }
     }
     // What is nearly of a kind is told which key it lacks.
-    let nearly =
-        [("choices", Kind::Choice), ("labels", Kind::Classification), ("prompt", Kind::Generation), ("a", Kind::Pairs)];
+    let nearly = [
+        ("choices", DataSetKind::Choice),
+        ("labels", DataSetKind::Classification),
+        ("prompt", DataSetKind::Generation),
+        ("a", DataSetKind::Pairs),
+    ];
     match nearly.into_iter().find(|(key, _)| has(&[key])) {
         Some((_, kind)) => Ok(kind),
         None => {
             Err("a line has the keys context, choices, answer; or prompt, answer; or a, b, score; or text, labels, \
-                     label (METHODOLOGY.md)"
+                     label (docs/method/quality.md#data-sets)"
                 .to_string())
         }
     }
@@ -364,7 +368,7 @@ fn nearly<'a>(key: &str, absent: &[&'a str]) -> Option<&'a str> {
     absent.iter().find(near).copied()
 }
 
-fn parsed<T: Asked>(line: &str) -> Result<T, String> {
+fn parsed<T: DataItem>(line: &str) -> Result<T, String> {
     let keys = keys(line)?;
     let absent = |known: &'static [&'static str]| -> Vec<&'static str> {
         known.iter().copied().filter(|known| !keys.iter().any(|key| key == known)).collect()
@@ -391,13 +395,13 @@ fn parsed<T: Asked>(line: &str) -> Result<T, String> {
 }
 
 /// Different items, one after the other.
-pub struct Items<'a, T> {
+pub struct DataItems<'a, T> {
     pub(super) lines: Lines<'a>,
     pub(super) asked: HashSet<u64>,
     pub(super) of: std::marker::PhantomData<T>,
 }
 
-impl<T: Asked> Items<'_, T> {
+impl<T: DataItem> DataItems<'_, T> {
     /// The next item, whether or not it asks what another did.
     pub(super) fn any(&mut self) -> Option<Result<T, DataError>> {
         match self.lines.next_line() {
@@ -407,7 +411,7 @@ impl<T: Asked> Items<'_, T> {
     }
 }
 
-impl<T: Asked> Iterator for Items<'_, T> {
+impl<T: DataItem> Iterator for DataItems<'_, T> {
     type Item = Result<T, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -418,4 +422,15 @@ impl<T: Asked> Iterator for Items<'_, T> {
             }
         }
     }
+}
+
+/// A 64-bit hash of what a model was given.
+pub fn hash_of(parts: &[&[u8]]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let bytes = hasher.finalize();
+    u64::from_le_bytes(bytes.as_bytes()[..8].try_into().unwrap_or_default())
 }

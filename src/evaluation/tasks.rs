@@ -1,14 +1,14 @@
 //! Questions with right answers: multiple choice, short generations, pairs of sentences, labels.
 
-use super::QualityError;
-use super::continuation::{Request, log_likelihoods};
-use super::data::{Choice, DataError, DataSet, Generation, Kind, Labelled, Pair};
-use super::evaluation::{Evaluation, Item, Series, Summary, hash_of};
-use super::inputs::Inputs;
-use super::items::{Asked, Items};
-use super::text::Told;
+use super::EvaluationError;
+use super::continuation::{Continuation, log_likelihoods};
+use super::data::{Classification, DataError, DataSet, Generation, MultipleChoice, SentencePair};
+use super::inputs::TokenFrequencies;
+use super::items::{DataItem, DataItems, hash_of};
+use super::text::Progress;
 use super::windows::{bos_of, encode};
 use crate::engine::language::LanguageModel;
+use crate::record::evaluation::{Aggregation, DataSetKind, Evaluation, ItemResult, ItemizedFigure};
 use std::collections::{BTreeMap, HashSet};
 use tokenizers::Tokenizer;
 
@@ -22,17 +22,17 @@ pub fn evaluate(
     model: &mut dyn LanguageModel,
     tokenizer: &Tokenizer,
     set: &DataSet,
-    inputs: &Inputs,
-    told: Told<'_>,
-) -> Result<Evaluation, QualityError> {
+    inputs: &TokenFrequencies,
+    progress: Progress<'_>,
+) -> Result<Evaluation, EvaluationError> {
     let mut evaluation = Evaluation::new(set.kind);
-    let asking = Asking { model, tokenizer, inputs };
+    let asking = TaskContext { model, tokenizer, inputs };
     match set.kind {
-        Kind::Choice => choices(asking, set.items()?, &mut evaluation, told)?,
-        Kind::Generation => generations(asking, set.items()?, &mut evaluation, told)?,
-        Kind::Pairs => pairs(asking, set.items()?, &mut evaluation, told)?,
-        Kind::Classification => labels(asking, set.items()?, &mut evaluation, told)?,
-        Kind::Text => return Err(QualityError::Other("a text has no questions".to_string())),
+        DataSetKind::Choice => choices(asking, set.items()?, &mut evaluation, progress)?,
+        DataSetKind::Generation => generations(asking, set.items()?, &mut evaluation, progress)?,
+        DataSetKind::Pairs => pairs(asking, set.items()?, &mut evaluation, progress)?,
+        DataSetKind::Classification => labels(asking, set.items()?, &mut evaluation, progress)?,
+        DataSetKind::Text => return Err(EvaluationError::Other("a text has no questions".to_string())),
     }
     evaluation.samples = evaluation.items.len();
     evaluation.repeats = set.survey.repeats;
@@ -41,24 +41,30 @@ pub fn evaluate(
 }
 
 /// Who is asked, and how texts become tokens.
-struct Asking<'a> {
+struct TaskContext<'a> {
     model: &'a mut dyn LanguageModel,
     tokenizer: &'a Tokenizer,
-    inputs: &'a Inputs,
+    inputs: &'a TokenFrequencies,
 }
 
 /// The next few items.
-fn some<T: Asked>(items: &mut Items<'_, T>) -> Result<Vec<T>, DataError> {
+fn some<T: DataItem>(items: &mut DataItems<'_, T>) -> Result<Vec<T>, DataError> {
     items.by_ref().take(AT_ONCE).collect()
 }
 
-fn go_on(told: Told<'_>, done: usize) -> Result<(), QualityError> {
-    if told(done) { Ok(()) } else { Err(QualityError::Stopped) }
+fn go_on(progress: Progress<'_>, done: usize) -> Result<(), EvaluationError> {
+    if progress(done) { Ok(()) } else { Err(EvaluationError::Stopped) }
 }
 
-fn binary(metric: &'static str, right: Vec<bool>) -> Series {
+fn binary(metric: &'static str, right: Vec<bool>) -> ItemizedFigure {
     let parts = right.into_iter().map(|right| (f64::from(u8::from(right)), 1.0)).collect();
-    Series { metric: metric.into(), higher_is_better: true, summary: Summary::Binary, from_reference: false, parts }
+    ItemizedFigure {
+        metric: metric.into(),
+        higher_is_better: true,
+        summary: Aggregation::Binary,
+        from_reference: false,
+        parts,
+    }
 }
 
 /// Index of the largest, the first where several are equal, and how far the next is below.
@@ -75,18 +81,18 @@ fn best(values: &[f64]) -> (usize, f64) {
 }
 
 /// A text with what may follow it, one of which is right.
-trait Options: Asked {
+trait Options: DataItem {
     /// The text, what may follow, and which of it does.
     fn parts(&self) -> (&str, &[String], usize);
 }
 
-impl Options for Choice {
+impl Options for MultipleChoice {
     fn parts(&self) -> (&str, &[String], usize) {
         (&self.context, &self.choices, self.answer)
     }
 }
 
-impl Options for Labelled {
+impl Options for Classification {
     fn parts(&self) -> (&str, &[String], usize) {
         (&self.text, &self.labels, self.label)
     }
@@ -94,22 +100,22 @@ impl Options for Labelled {
 
 /// Asks for the log-likelihood of every option, shows `each` those of an item, and takes the most probable for the answer.
 fn most_probable<T: Options>(
-    asking: Asking<'_>,
-    mut items: Items<'_, T>,
+    asking: TaskContext<'_>,
+    mut items: DataItems<'_, T>,
     evaluation: &mut Evaluation,
-    told: Told<'_>,
+    progress: Progress<'_>,
     mut each: impl FnMut(&T, &[f64]),
-) -> Result<(), QualityError> {
+) -> Result<(), EvaluationError> {
     loop {
         let batch = some(&mut items)?;
         if batch.is_empty() {
             return Ok(());
         }
-        let requests: Vec<Request> = batch
+        let requests: Vec<Continuation> = batch
             .iter()
             .flat_map(|item| {
                 let (context, options, _) = item.parts();
-                options.iter().map(move |continuation| Request { context, continuation })
+                options.iter().map(move |continuation| Continuation { context, continuation })
             })
             .collect();
         let mut sums = log_likelihoods(asking.model, asking.tokenizer, &requests)?.into_iter();
@@ -119,7 +125,7 @@ fn most_probable<T: Options>(
             let sums: Vec<f64> = sums.by_ref().take(options.len()).collect();
             let (chosen, margin) = best(&sums);
             each(item, &sums);
-            evaluation.items.push(Item {
+            evaluation.items.push(ItemResult {
                 hash: item.hash(),
                 length,
                 outcome: f64::from(u8::from(chosen == right)),
@@ -130,19 +136,19 @@ fn most_probable<T: Options>(
                 surprise,
             });
         }
-        go_on(told, evaluation.items.len())?;
+        go_on(progress, evaluation.items.len())?;
     }
 }
 
 /// lm-eval's `acc` (the most probable choice) and `acc_norm` (the most probable one a character).
 fn choices(
-    asking: Asking<'_>,
-    items: Items<'_, Choice>,
+    asking: TaskContext<'_>,
+    items: DataItems<'_, MultipleChoice>,
     evaluation: &mut Evaluation,
-    told: Told<'_>,
-) -> Result<(), QualityError> {
+    progress: Progress<'_>,
+) -> Result<(), EvaluationError> {
     let (mut right, mut right_by_length) = (Vec::new(), Vec::new());
-    most_probable(asking, items, evaluation, told, |item, sums| {
+    most_probable(asking, items, evaluation, progress, |item, sums| {
         let a_character = sums.iter().zip(&item.choices).map(|(sum, choice)| sum / choice.chars().count() as f64);
         right.push(best(sums).0 == item.answer);
         right_by_length.push(best(&a_character.collect::<Vec<_>>()).0 == item.answer);
@@ -152,13 +158,13 @@ fn choices(
 }
 
 fn labels(
-    asking: Asking<'_>,
-    items: Items<'_, Labelled>,
+    asking: TaskContext<'_>,
+    items: DataItems<'_, Classification>,
     evaluation: &mut Evaluation,
-    told: Told<'_>,
-) -> Result<(), QualityError> {
+    progress: Progress<'_>,
+) -> Result<(), EvaluationError> {
     let (mut first, mut among_five) = (Vec::new(), Vec::new());
-    most_probable(asking, items, evaluation, told, |item, sums| {
+    most_probable(asking, items, evaluation, progress, |item, sums| {
         first.push(best(sums).0 == item.label);
         among_five.push(sums.iter().filter(|sum| **sum > sums[item.label]).count() < 5);
     })?;
@@ -170,12 +176,12 @@ fn labels(
 type Prompt = (usize, Vec<u32>);
 
 fn generations(
-    asking: Asking<'_>,
-    mut items: Items<'_, Generation>,
+    asking: TaskContext<'_>,
+    mut items: DataItems<'_, Generation>,
     evaluation: &mut Evaluation,
-    told: Told<'_>,
-) -> Result<(), QualityError> {
-    let Asking { model, tokenizer, inputs } = asking;
+    progress: Progress<'_>,
+) -> Result<(), EvaluationError> {
+    let TaskContext { model, tokenizer, inputs } = asking;
     let bos = bos_of(tokenizer);
     let mut right = Vec::new();
     loop {
@@ -187,11 +193,11 @@ fn generations(
         let mut by_length: BTreeMap<(usize, usize), Vec<Prompt>> = BTreeMap::new();
         for (index, item) in batch.iter().enumerate() {
             let mut ids: Vec<u32> = bos.into_iter().collect();
-            ids.extend(encode(tokenizer, &item.prompt).map_err(QualityError::Other)?);
+            ids.extend(encode(tokenizer, &item.prompt).map_err(EvaluationError::Other)?);
             let room = model.max_context().saturating_sub(item.max_tokens);
             if ids.is_empty() || room == 0 {
                 let what = format!("a prompt without tokens, or no room for {} tokens", item.max_tokens);
-                return Err(QualityError::Other(what));
+                return Err(EvaluationError::Other(what));
             }
             let ids = ids[ids.len().saturating_sub(room)..].to_vec();
             by_length.entry((ids.len(), item.max_tokens)).or_default().push((index, ids));
@@ -200,7 +206,7 @@ fn generations(
         for ((_, most), group) in by_length {
             let (indices, prompts): (Vec<usize>, Vec<Vec<u32>>) = group.into_iter().unzip();
             for (index, tokens) in indices.into_iter().zip(model.generate(&prompts, most)?) {
-                let text = tokenizer.decode(&tokens, true).map_err(|e| QualityError::Other(e.to_string()))?;
+                let text = tokenizer.decode(&tokens, true).map_err(|e| EvaluationError::Other(e.to_string()))?;
                 answers[index] = until_stop(&text, &batch[index].stop);
             }
         }
@@ -208,7 +214,7 @@ fn generations(
             let exact = answer == item.answer.trim();
             right.push(exact);
             let (length, surprise) = inputs.of_item(tokenizer, item)?;
-            evaluation.items.push(Item {
+            evaluation.items.push(ItemResult {
                 hash: item.hash(),
                 length,
                 outcome: f64::from(u8::from(exact)),
@@ -219,7 +225,7 @@ fn generations(
                 surprise,
             });
         }
-        go_on(told, evaluation.items.len())?;
+        go_on(progress, evaluation.items.len())?;
     }
     evaluation.series = vec![binary("exact_match", right)];
     Ok(())
@@ -233,12 +239,12 @@ fn until_stop(text: &str, stops: &[String]) -> String {
 
 /// Sentences as the mean of the last block's output over their tokens, likeness as the cosine.
 fn pairs(
-    asking: Asking<'_>,
-    mut items: Items<'_, Pair>,
+    asking: TaskContext<'_>,
+    mut items: DataItems<'_, SentencePair>,
     evaluation: &mut Evaluation,
-    told: Told<'_>,
-) -> Result<(), QualityError> {
-    let Asking { model, tokenizer, inputs } = asking;
+    progress: Progress<'_>,
+) -> Result<(), EvaluationError> {
+    let TaskContext { model, tokenizer, inputs } = asking;
     let bos = bos_of(tokenizer);
     // A sentence that comes in several pairs is its own nearest neighbour, whatever the model: it counts once.
     let (mut sentences, mut known): (Vec<Vec<f32>>, HashSet<u64>) = (Vec::new(), HashSet::new());
@@ -253,11 +259,11 @@ fn pairs(
             .flat_map(|item| [&item.a, &item.b])
             .map(|text| {
                 let mut ids: Vec<u32> = bos.into_iter().collect();
-                ids.extend(encode(tokenizer, text).map_err(QualityError::Other)?);
+                ids.extend(encode(tokenizer, text).map_err(EvaluationError::Other)?);
                 ids.truncate(most);
-                if ids.is_empty() { Err(QualityError::Other(format!("`{text}` has no tokens"))) } else { Ok(ids) }
+                if ids.is_empty() { Err(EvaluationError::Other(format!("`{text}` has no tokens"))) } else { Ok(ids) }
             })
-            .collect::<Result<Vec<_>, QualityError>>()?;
+            .collect::<Result<Vec<_>, EvaluationError>>()?;
         let mut vectors = Vec::with_capacity(tokens.len());
         for some in tokens.chunks(16) {
             vectors.extend(model.embed(some)?);
@@ -266,7 +272,7 @@ fn pairs(
             let alike = cosine(&both[0], &both[1]);
             let (_, surprise) = inputs.of_item(tokenizer, item)?;
             evaluation.pairs.push((alike, item.score));
-            evaluation.items.push(Item {
+            evaluation.items.push(ItemResult {
                 hash: item.hash(),
                 length: (ids[0].len() + ids[1].len()) as f64,
                 outcome: alike,
@@ -283,7 +289,7 @@ fn pairs(
                 sentences.push(vector);
             }
         }
-        go_on(told, evaluation.items.len())?;
+        go_on(progress, evaluation.items.len())?;
     }
     evaluation.neighbours = neighbours(&sentences);
     Ok(())

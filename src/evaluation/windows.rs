@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 
 /// How a text is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub struct Windowing {
     /// Tokens of a window.
     pub context: usize,
     /// How far windows are apart. `None`: as far as they are long, and only the second half of each counts (as
@@ -36,7 +36,7 @@ impl Window {
     }
 
     /// The tokens of the text that no window before had.
-    pub fn new_tokens(&self, plan: Plan) -> Vec<u32> {
+    pub fn new_tokens(&self, plan: Windowing) -> Vec<u32> {
         match (plan.stride, self.replaced) {
             (Some(_), _) => self.tokens[self.first..].to_vec(),
             (None, Some(replaced)) => std::iter::once(replaced).chain(self.tokens[1..].iter().copied()).collect(),
@@ -69,7 +69,7 @@ pub struct Windows<'a> {
     set: &'a DataSet,
     blocks: Blocks<'a>,
     tokenizer: &'a Tokenizer,
-    plan: Plan,
+    plan: Windowing,
     /// Tokens that no window begins behind.
     waiting: VecDeque<u32>,
     /// How many of them were in a window before.
@@ -83,7 +83,7 @@ pub struct Windows<'a> {
 
 impl<'a> Windows<'a> {
     /// Of `set`, by `plan`.
-    pub fn new(set: &'a DataSet, tokenizer: &'a Tokenizer, plan: Plan) -> Result<Self, DataError> {
+    pub fn new(set: &'a DataSet, tokenizer: &'a Tokenizer, plan: Windowing) -> Result<Self, DataError> {
         Ok(Self {
             set,
             blocks: set.blocks()?,
@@ -121,7 +121,7 @@ impl<'a> Windows<'a> {
     }
 
     fn next_window(&mut self) -> Option<Window> {
-        let Plan { context, stride, bos } = self.plan;
+        let Windowing { context, stride, bos } = self.plan;
         match stride {
             None => {
                 if self.waiting.len() < context {
@@ -178,7 +178,7 @@ mod tests {
         tokenizer
     }
 
-    fn cut(count: usize, plan: Plan) -> Vec<Window> {
+    fn cut(count: usize, plan: Windowing) -> Vec<Window> {
         let text: String = (1..=count).map(|id| format!("{id} ")).collect();
         let set = DataSet::embedded("x.txt", text.leak().as_bytes()).unwrap();
         let tokenizer = tokenizer();
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn half_of_each_window_counts_without_a_stride() {
-        let windows = cut(11, Plan { context: 4, stride: None, bos: Some(900) });
+        let windows = cut(11, Windowing { context: 4, stride: None, bos: Some(900) });
         let tokens: Vec<_> = windows.iter().map(|window| window.tokens.clone()).collect();
         assert_eq!(tokens, [vec![900, 1, 2, 3], vec![900, 5, 6, 7], vec![900, 9, 10, 11]]);
         assert!(windows.iter().all(|window| window.positions() == (2..3)));
@@ -195,16 +195,16 @@ mod tests {
 
     #[test]
     fn a_text_that_is_too_short_has_no_window() {
-        assert!(cut(3, Plan { context: 8, stride: None, bos: None }).is_empty());
-        assert!(cut(0, Plan { context: 8, stride: Some(4), bos: Some(1) }).is_empty());
-        assert_eq!(cut(1, Plan { context: 8, stride: Some(4), bos: Some(900) })[0].counted(), 1);
+        assert!(cut(3, Windowing { context: 8, stride: None, bos: None }).is_empty());
+        assert!(cut(0, Windowing { context: 8, stride: Some(4), bos: Some(1) }).is_empty());
+        assert_eq!(cut(1, Windowing { context: 8, stride: Some(4), bos: Some(900) })[0].counted(), 1);
     }
 
     proptest! {
         #[test]
         fn with_a_stride_every_token_counts_once(count in 0usize..200, context in 2usize..40, share in 0.05f64..1.0) {
             let stride = ((context as f64 * share) as usize).clamp(1, context - 1);
-            let windows = cut(count, Plan { context, stride: Some(stride), bos: Some(900) });
+            let windows = cut(count, Windowing { context, stride: Some(stride), bos: Some(900) });
             let counted: Vec<u32> = windows.iter().flat_map(|w| w.tokens[w.first..].to_vec()).collect();
             prop_assert_eq!(counted, (1..=count as u32).collect::<Vec<_>>());
             prop_assert!(windows.iter().skip(1).all(|w| w.first >= context - stride));

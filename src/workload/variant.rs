@@ -1,6 +1,6 @@
 //! What is compared: a level of quantization, pruned or not.
 
-use crate::workload::{Pruning, Quant};
+use super::{Pruning, Quant};
 use std::fmt;
 use std::str::FromStr;
 
@@ -36,14 +36,14 @@ impl fmt::Display for Variant {
 
 /// A pruning as the command line has it: `wanda:0.5`, or with the level that it is stored at, `wanda:0.5@int4`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AskedPruning {
+pub struct PruningRequest {
     /// How to prune.
     pub pruning: Pruning,
     /// The level; that of the reference by default.
     pub quant: Option<Quant>,
 }
 
-impl FromStr for AskedPruning {
+impl FromStr for PruningRequest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -62,9 +62,9 @@ mod tests {
 
     #[test]
     fn a_pruning_can_name_its_level() {
-        let asked: AskedPruning = "wanda:2:4@int4".parse().unwrap();
+        let asked: PruningRequest = "wanda:2:4@int4".parse().unwrap();
         let variant = Variant { quant: asked.quant.unwrap(), pruning: Some(asked.pruning) };
         assert_eq!(variant.to_string(), "int4 wanda:2:4");
-        assert!("wanda:0.5@int3".parse::<AskedPruning>().unwrap_err().contains("int3"));
+        assert!("wanda:0.5@int3".parse::<PruningRequest>().unwrap_err().contains("int3"));
     }
 }

@@ -1,14 +1,44 @@
 //! What a variant made of a data set: one entry for each item, and the figures that sum them up.
 
-use super::data::Kind;
-use super::kept::bits;
-use crate::statistics::paired::Share;
+use super::bits;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
+/// What a data set asks of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataSetKind {
+    /// How probable is this text?
+    Text,
+    /// Which of these goes on?
+    Choice,
+    /// What comes next, word for word?
+    Generation,
+    /// How alike are these two?
+    Pairs,
+    /// Which label belongs to this?
+    Classification,
+}
+
+impl DataSetKind {
+    /// All of them.
+    pub const ALL: [DataSetKind; 5] = [Self::Text, Self::Choice, Self::Generation, Self::Pairs, Self::Classification];
+
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Choice => "choice",
+            Self::Generation => "generation",
+            Self::Pairs => "pairs",
+            Self::Classification => "classification",
+        }
+    }
+}
+
 /// A question, a prompt, a pair; of a text, a window or several that follow each other.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Item {
+pub struct ItemResult {
     /// The first 16 digits of a hash of what the model was given.
     pub hash: u64,
     /// Tokens that were given.
@@ -29,14 +59,14 @@ pub struct Item {
     /// What people say of a pair.
     #[serde(with = "bits::or_none")]
     pub target: Option<f64>,
-    /// How rare the tokens are that were given ([`super::inputs`]).
+    /// How rare the tokens are that were given (by the frequencies of tokens).
     #[serde(with = "bits::or_none")]
     pub surprise: Option<f64>,
 }
 
 /// How a series is summed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Summary {
+pub enum Aggregation {
     /// Sum over sum.
     Mean,
     /// The exponential of it.
@@ -45,7 +75,7 @@ pub enum Summary {
     Binary,
 }
 
-impl Summary {
+impl Aggregation {
     /// The figure of a mean.
     pub fn of(self, mean: f64) -> f64 {
         if self == Self::Exponential { mean.exp() } else { mean }
@@ -54,23 +84,23 @@ impl Summary {
 
 /// A figure with its part from each item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Series {
+pub struct ItemizedFigure {
     /// What it is called in quality.csv.
     pub metric: Cow<'static, str>,
     /// More is better.
     pub higher_is_better: bool,
     /// How parts become the figure.
-    pub summary: Summary,
+    pub summary: Aggregation,
     /// The figure is a distance from the reference, which has none from itself.
     pub from_reference: bool,
-    /// Item by item.
+    /// Item by item: what is summed up, and what it is divided by.
     #[serde(with = "bits::pairs")]
-    pub parts: Vec<Share>,
+    pub parts: Vec<(f64, f64)>,
 }
 
 /// A figure that is not a mean of parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Single {
+pub struct ScalarFigure {
     /// What it is called.
     pub metric: Cow<'static, str>,
     /// More is better.
@@ -84,13 +114,13 @@ pub struct Single {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// What the set asks.
-    pub kind: Kind,
+    pub kind: DataSetKind,
     /// Its items, in order.
-    pub items: Vec<Item>,
+    pub items: Vec<ItemResult>,
     /// Its figures.
-    pub series: Vec<Series>,
+    pub series: Vec<ItemizedFigure>,
     /// Figures without parts.
-    pub singles: Vec<Single>,
+    pub singles: Vec<ScalarFigure>,
     /// The model's and the people's similarity of each pair.
     #[serde(with = "bits::pairs")]
     pub pairs: Vec<(f64, f64)>,
@@ -107,13 +137,13 @@ pub struct Evaluation {
     pub tail: Option<f64>,
     /// Lines, or windows of a text, that repeat earlier ones and are no items of their own.
     pub repeats: usize,
-    /// What tells this data from other data, however both are ordered ([`super::repeats::sketch`]).
+    /// What tells this data from other data, however both are ordered.
     pub sketch: Vec<u64>,
 }
 
 impl Evaluation {
     /// Nothing yet.
-    pub fn new(kind: Kind) -> Self {
+    pub fn new(kind: DataSetKind) -> Self {
         Self {
             kind,
             items: Vec::new(),
@@ -129,15 +159,4 @@ impl Evaluation {
             sketch: Vec::new(),
         }
     }
-}
-
-/// A 64-bit hash of what a model was given.
-pub fn hash_of(parts: &[&[u8]]) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    let bytes = hasher.finalize();
-    u64::from_le_bytes(bytes.as_bytes()[..8].try_into().unwrap_or_default())
 }

@@ -31,7 +31,7 @@ fn mixed(hash: u64) -> u64 {
 }
 
 /// What was read so far.
-pub struct Repeats {
+pub struct RepeatDetector {
     recent: VecDeque<u32>,
     /// Of the recent tokens, as a polynomial.
     hash: u64,
@@ -43,7 +43,7 @@ pub struct Repeats {
     seen: HashMap<u64, u32>,
 }
 
-impl Repeats {
+impl RepeatDetector {
     /// Of a text whose windows each have so many tokens that no other has.
     pub fn new(tokens: usize) -> Self {
         Self {
@@ -118,7 +118,7 @@ mod tests {
 
     /// Which entry each window goes into, as a text does it.
     fn entries(text: &[u32], window: usize) -> Vec<usize> {
-        let mut repeats = Repeats::new(window);
+        let mut repeats = RepeatDetector::new(window);
         let mut next = 0;
         let mut entry = |window: &[u32]| match repeats.read(window, next) {
             Some(known) => known,

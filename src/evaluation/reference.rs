@@ -14,7 +14,7 @@ const MAGIC: &[u8; 8] = b"SZWTOPK1";
 
 /// The distribution at one place.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Distribution {
+pub struct TokenDistribution {
     /// Logarithm of the sum of the exponentials of all logits.
     pub log_sum: f32,
     /// Logarithm of the probability of the token that came.
@@ -41,7 +41,7 @@ pub fn log_sum_exp(logits: &[f32]) -> f64 {
     most as f64 + (sums.iter().map(|sum| *sum as f64).sum::<f64>() + tail as f64).ln()
 }
 
-impl Distribution {
+impl TokenDistribution {
     /// What is kept of `logits`, where `target` came.
     pub fn of(logits: &[f32], target: u32) -> Self {
         let log_sum = log_sum_exp(logits);
@@ -100,12 +100,12 @@ impl Distribution {
 }
 
 /// Writes the file, beside its place until it is whole.
-pub struct Writer {
+pub struct DistributionWriter {
     path: PathBuf,
     out: BufWriter<File>,
 }
 
-impl Writer {
+impl DistributionWriter {
     /// Begins the file of a vocabulary.
     pub fn create(path: &Path, vocab: usize) -> io::Result<Self> {
         let mut out = BufWriter::new(File::create(path.with_extension("new"))?);
@@ -115,7 +115,7 @@ impl Writer {
     }
 
     /// Adds the next place.
-    pub fn push(&mut self, distribution: &Distribution) -> io::Result<()> {
+    pub fn push(&mut self, distribution: &TokenDistribution) -> io::Result<()> {
         distribution.write(&mut self.out)
     }
 
@@ -127,12 +127,12 @@ impl Writer {
 }
 
 /// Reads the file, place after place.
-pub struct Reader {
+pub struct DistributionReader {
     input: BufReader<File>,
     vocab: usize,
 }
 
-impl Reader {
+impl DistributionReader {
     /// Opens the file of a vocabulary of this size.
     pub fn open(path: &Path, vocab: usize) -> io::Result<Self> {
         let mut input = BufReader::new(File::open(path)?);
@@ -148,7 +148,7 @@ impl Reader {
     }
 
     /// The next place.
-    pub fn read(&mut self) -> io::Result<Distribution> {
+    pub fn read(&mut self) -> io::Result<TokenDistribution> {
         let log_sum = f32::from_le_bytes(self.bytes()?);
         let target = f32::from_le_bytes(self.bytes()?);
         let [count] = self.bytes()?;
@@ -164,7 +164,7 @@ impl Reader {
             }
             top.push((index, log));
         }
-        Ok(Distribution { log_sum, target, top })
+        Ok(TokenDistribution { log_sum, target, top })
     }
 
     fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
@@ -195,7 +195,7 @@ mod tests {
             p in proptest::collection::vec(-12f32..12.0, 200), noise in proptest::collection::vec(-0.5f32..0.5, 200),
         ) {
             let q: Vec<f32> = p.iter().zip(&noise).map(|(p, n)| p + n).collect();
-            let kept = Distribution::of(&p, 3);
+            let kept = TokenDistribution::of(&p, 3);
             let (found, whole) = (kept.divergence(&q, log_sum_exp(&q)), full_divergence(&p, &q));
             prop_assert!(found <= whole + 1e-5, "{found} {whole}");
             prop_assert!(found >= whole * 0.97 - 1e-5 - kept.tail(), "{found} {whole} {}", kept.tail());
@@ -206,14 +206,14 @@ mod tests {
             let target = target % logits.len();
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("x.topk");
-            let kept = Distribution::of(&logits, target as u32);
-            let mut writer = Writer::create(&path, logits.len()).unwrap();
+            let kept = TokenDistribution::of(&logits, target as u32);
+            let mut writer = DistributionWriter::create(&path, logits.len()).unwrap();
             writer.push(&kept).unwrap();
             writer.finish().unwrap();
-            let mut reader = Reader::open(&path, logits.len()).unwrap();
+            let mut reader = DistributionReader::open(&path, logits.len()).unwrap();
             prop_assert_eq!(reader.read().unwrap(), kept);
             prop_assert!(reader.read().is_err());
-            prop_assert!(Reader::open(&path, logits.len() + 1).is_err());
+            prop_assert!(DistributionReader::open(&path, logits.len() + 1).is_err());
         }
 
         #[test]
@@ -222,7 +222,7 @@ mod tests {
             let path = folder.path().join("x.topk");
             let whole: Vec<u8> = MAGIC.iter().copied().chain(50u64.to_le_bytes()).chain(bytes).collect();
             std::fs::write(&path, whole).unwrap();
-            let mut reader = Reader::open(&path, 50).unwrap();
+            let mut reader = DistributionReader::open(&path, 50).unwrap();
             for _ in 0..100 {
                 let Ok(found) = reader.read() else { break };
                 prop_assert!(found.top.iter().all(|(index, _)| *index < 50));
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_model_alike_has_no_divergence() {
         let logits: Vec<f32> = (0..500).map(|i| (i as f32 * 0.37).sin() * 4.0).collect();
-        let kept = Distribution::of(&logits, 1);
+        let kept = TokenDistribution::of(&logits, 1);
         assert!(kept.divergence(&logits, log_sum_exp(&logits)) < 1e-6);
         assert!(log_sum_exp(&[f32::NAN, 1.0]).is_nan());
     }
