@@ -2,20 +2,28 @@
 
 mod catalog;
 mod ceilings;
+#[path = "../job/coldstart.rs"]
 mod coldstart;
 mod completions;
 mod devices;
 mod diff;
+#[path = "../job/quality/drift.rs"]
 mod drift;
+#[path = "../job/quality/evaluate.rs"]
 mod evaluating;
 mod gate;
+#[path = "../job/held_limit.rs"]
 mod held_limit;
+#[path = "../job/idle.rs"]
 mod idle;
 mod import;
+#[path = "../job/quality/request.rs"]
 mod job;
+#[path = "../job/quality/kept.rs"]
 mod keeping;
 mod load;
 mod measure_args;
+#[path = "../job/profile/measuring.rs"]
 mod measuring;
 mod models;
 mod output;
@@ -27,8 +35,10 @@ mod quality;
 mod rank;
 mod rank_args;
 mod report;
+#[path = "../job/profile/resume.rs"]
 mod resume;
 mod run;
+#[path = "../job/profile/setup.rs"]
 mod setup;
 mod shape;
 mod stop;

@@ -1,11 +1,17 @@
 //! `sizewell load`: traffic against a server or an engine in process, and the highest rate under an SLO.
 
 mod args;
+#[path = "../../job/load/engine.rs"]
 mod engine;
+#[path = "../../job/load/find.rs"]
 mod find;
+#[path = "../../job/load/hints.rs"]
 mod hints;
+#[path = "../../job/load/outcome.rs"]
 mod outcome;
+#[path = "../../job/load/served.rs"]
 mod served;
+#[path = "../../job/load/target.rs"]
 mod target;
 mod view;
 
