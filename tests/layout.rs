@@ -23,6 +23,27 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("sizing", &["units", "data_file", "workload", "record", "catalog", "evidence"] as &[_]),
         ("gate", &["units", "statistics", "data_file", "workload", "record"] as &[_]),
         ("report", &["units", "workload", "record", "catalog", "sizing", "gate"] as &[_]),
+        // What the application does: it may use everything but the command line, and nothing but that uses it.
+        (
+            "job",
+            &[
+                "units",
+                "statistics",
+                "data_file",
+                "workload",
+                "record",
+                "device",
+                "engine",
+                "power",
+                "measure",
+                "catalog",
+                "evidence",
+                "quality",
+                "sizing",
+                "gate",
+                "report",
+            ] as &[_],
+        ),
     ])
 }
 
@@ -63,7 +84,7 @@ fn imports_go_one_way() {
         let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
         let module = first.trim_end_matches(".rs");
         // The command line ties everything together.
-        if ["main", "lib", "cli", "job"].contains(&module) {
+        if ["main", "lib", "cli"].contains(&module) {
             continue;
         }
         let may = allowed.get(module).unwrap_or_else(|| panic!("{module} has no place in the pipeline yet"));

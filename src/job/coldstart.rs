@@ -1,24 +1,23 @@
-//! `sizewell coldstart`: what passes between starting a process and its first token. Each repeat is a process of its own,
-//! once with the weights out of the page cache and once with them in it.
+//! What passes between starting a process and its first token. Each repeat is a process of its own, once with the weights
+//! out of the page cache and once with them in it.
 
-use super::measure_args::{KernelsArg, MeasureArgs};
-use super::setup::{cuda_engine, default_folder, model_record, new_record, open_card, warn_of_threads};
-use super::stop::{self, stop_on_signal, stop_was_asked};
-use super::talk::Talk;
-use super::{Exit, output, usage};
-use crate::device::{DeviceId, page_cache};
+use super::engine::{engine_record, model_record, open_card};
+use super::error::{JobError, failed, usage};
+use super::machine::{SEED, default_folder, warn_of_threads};
+use super::stop::AtEnd;
+use super::{Context, MachineOptions, Reporter, Status, Stop};
+use crate::device::{DeviceId, cpu, page_cache};
 use crate::engine::EngineError;
 use crate::engine::candle::opened::{About, Opened};
-use crate::engine::candle::source::{self, Origin, gguf_writer};
-use crate::engine::candle::threads;
+use crate::engine::candle::ops::Kernels;
+use crate::engine::candle::source::{self, OpenedModel, Origin, gguf_writer};
 use crate::measure::clock::{Clock, SystemClock};
-use crate::measure::coldstart::{Phases, phases};
+use crate::measure::coldstart::{Phases, phases, read_through};
 use crate::record::coldstart::{ColdStartRow, PageCache};
-use crate::record::{RunFolder, RunStatus, whole};
-use crate::report::content;
+use crate::record::{RunFolder, RunStatus, clock, whole};
 use crate::units::Seconds;
 use crate::workload::{Case, Quant};
-use anyhow::Context;
+use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,172 +31,176 @@ const NO_KERNEL_CACHE: (&str, &str) = ("CUDA_CACHE_DISABLE", "1");
 const MOST_CACHED: f64 = 0.05;
 
 /// What is started.
-#[derive(Debug, Clone, clap::Args)]
-struct What {
-    /// Preset, GGUF file, folder with config.json and safetensors, or hub id. Of a preset, a file with random weights is
-    /// written into the run's folder for as long as it takes.
-    #[arg(long, short, value_name = "MODEL")]
-    model: String,
-    /// Device: `cpu` or `cuda:0`.
-    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
-    device: DeviceId,
-    /// Quantization level; that of the file by default, f16 of a preset.
-    #[arg(long, value_parser = Quant::parse_runnable, value_name = "LEVEL")]
-    quant: Option<Quant>,
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The model. Of a preset, a file with random weights is written into the run's folder for as long as it takes.
+    pub model: String,
+    /// The device.
+    pub device: DeviceId,
+    /// Its level; that of the file by default, f16 of a preset.
+    pub quant: Option<Quant>,
     /// Prompt length of the first request.
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    prompt: usize,
+    pub prompt: usize,
     /// Threads of the engine; one for each physical core by default.
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    pub threads: Option<usize>,
 }
 
-/// Arguments of `coldstart`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    what: What,
-    /// Starts with a cold page cache, and as many with a warm one.
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    repeat: usize,
-    /// Folder for the run; results/DATE-HOST-MODEL-coldstart by default.
-    #[arg(long, short, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Arguments of the process that is started.
-#[derive(Debug, clap::Args)]
-pub struct ProbeArgs {
-    #[command(flatten)]
-    what: What,
-    /// When it was started, by the machine's clock.
-    #[arg(long)]
-    begun: f64,
-    /// The files of the weights.
-    #[arg(long = "file")]
-    files: Vec<PathBuf>,
-}
-
-fn case(what: &What, quant: Quant) -> Case {
-    Case::new(quant, 1, what.prompt, 1)
-}
-
-/// The process that is started.
-pub fn probe(args: ProbeArgs) -> anyhow::Result<Exit> {
-    let entered = SystemClock.now();
-    let what = &args.what;
-    let threads = what.threads.unwrap_or_else(crate::device::cpu::default_threads);
-    // SAFETY: nothing has started a thread yet, and candle has not run.
-    unsafe { threads::configure(threads, None) };
-    let Some(quant) = what.quant else { return usage("--quant is missing") };
-    let open = || {
-        let failed = |e: String| EngineError::Failed(e);
-        let before = SystemClock.now();
-        let card = open_card(what.device).map_err(|e| failed(e.to_string()))?;
-        let opening = Seconds(if card.is_some() { SystemClock.now().0 - before.0 } else { 0.0 });
-        let model = source::open(&what.model, 0, false).map_err(|e| EngineError::Model(e.to_string()))?;
-        Ok((Opened::Decoder(Box::new(model)).engine(card, KernelsArg::Own.into())?, opening))
-    };
-    let measured = phases(&SystemClock, Seconds(args.begun), entered, &args.files, &case(what, quant), open)?;
-    output::json(&measured)?;
-    Ok(Exit::Done)
-}
-
-/// Starts, and shows the phases.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    let Args { mut what, repeat, output: folder, json } = args;
-    if repeat == 0 || what.prompt == 0 || what.threads == Some(0) {
-        return usage("--repeat, --prompt and --threads must be above 0");
+impl Start {
+    /// Threads of the engine.
+    pub fn engine_threads(&self) -> usize {
+        self.threads.unwrap_or_else(cpu::default_threads)
     }
-    stop_on_signal();
-    let engine_threads = what.threads.unwrap_or_else(crate::device::cpu::default_threads);
-    let mut model = source::open(&what.model, 42, talk.shows_progress())?;
-    let quant = what.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
+}
+
+/// What is started how often.
+#[derive(Debug, Clone)]
+pub struct ColdStartOptions {
+    /// What is started.
+    pub start: Start,
+    /// Starts with a cold page cache, and as many with a warm one.
+    pub repeat: usize,
+    /// Folder for the run; `results/DATE-HOST-MODEL-coldstart` by default.
+    pub output: Option<PathBuf>,
+    /// The machine.
+    pub machine: MachineOptions,
+}
+
+impl ColdStartOptions {
+    /// Checks the numbers.
+    pub fn check(&self) -> Result<(), JobError> {
+        if self.repeat == 0 || self.start.prompt == 0 || self.start.threads == Some(0) {
+            return usage("--repeat, --prompt and --threads must be above 0");
+        }
+        Ok(())
+    }
+}
+
+/// Starts that were measured.
+#[derive(Debug)]
+pub struct ColdStarts {
+    /// One for each start.
+    pub rows: Vec<ColdStartRow>,
+    /// The folder of the run.
+    pub folder: PathBuf,
+    is_complete: bool,
+}
+
+impl ColdStarts {
+    /// How it ended.
+    pub fn status(&self) -> Status {
+        match (self.is_complete, self.rows.iter().all(|row| row.total_s.is_none())) {
+            (false, _) => Status::Interrupted,
+            (true, true) => Status::Failed,
+            (true, false) => Status::Done,
+        }
+    }
+}
+
+/// What the process that is started does: it was begun at `begun` and came to itself at `entered`, by the machine's clock.
+pub fn probe(start: &Start, begun: f64, entered: Seconds, files: &[PathBuf]) -> Result<Phases, JobError> {
+    let Some(quant) = start.quant else { return usage("--quant is missing") };
+    let case = Case::new(quant, 1, start.prompt, 1);
+    let open = || {
+        let before = SystemClock.now();
+        let card = open_card(start.device).map_err(|e| EngineError::Failed(e.to_string()))?;
+        let opening = Seconds(if card.is_some() { SystemClock.now().0 - before.0 } else { 0.0 });
+        let model = source::open(&start.model, 0, false).map_err(|e| EngineError::Model(e.to_string()))?;
+        Ok((Opened::Decoder(Box::new(model)).engine(card, Kernels::Own)?, opening))
+    };
+    Ok(phases(&SystemClock, Seconds(begun), entered, files, &case, open)?)
+}
+
+/// Starts the model again and again, and writes down the phases of each start.
+pub fn run(options: ColdStartOptions, reporter: &dyn Reporter, stop: &Stop) -> Result<ColdStarts, JobError> {
+    options.check()?;
+    let ColdStartOptions { mut start, repeat, output, machine } = options;
+    let context = Context { reporter, stop };
+    stop.heed();
+    let mut model = source::open(&start.model, 42, reporter.shows_progress())?;
+    let quant = start.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
-    what.quant = Some(quant);
-    let mut record = new_record(&MeasureArgs::default(), engine_threads);
-    warn_of_threads(&record.environment, talk);
-    if let Some(card) = open_card(what.device)? {
-        record.engine = cuda_engine(&card);
+    start.quant = Some(quant);
+    let mut record = machine.new_record(SEED, start.engine_threads());
+    warn_of_threads(&record.environment, context);
+    if let Some(card) = open_card(start.device)? {
+        record.engine = engine_record(Some(&card), Kernels::Own);
     }
     record.model = Some(model_record(About::of(&model))?);
-    let path =
-        folder.unwrap_or_else(|| default_folder(&record.environment.hostname, &format!("{}-coldstart", model.name)));
-    let run = RunFolder::create(&path, &record)?;
-    talk.say(format!("{} on {}, into {}", model.name, what.device, path.display()));
-    let written = path.join(WEIGHTS);
-    let mut removed = None;
-    let files = match &model.origin {
-        Origin::Files(files) => files.clone(),
-        Origin::Embedded(_) => {
-            return usage(format!("{} is a part of the program: a cold start needs a model in files", what.model));
-        }
-        Origin::Seed(_) => {
-            talk.say(format!("writing random weights in {quant} to start from"));
-            let files = [gguf_writer::temporary(&written), written.clone()];
-            // They are of no use without this process.
-            removed = Some(stop::at_end(move || {
-                files.iter().for_each(|file| {
-                    let _ = std::fs::remove_file(file);
-                })
-            }));
-            gguf_writer::write(&written, &model.shape, model.weights.as_mut(), quant, &model.name)?;
-            // By its name within the folder, which may have a name that is no text.
-            what.model = format!("./{WEIGHTS}");
-            vec![written.clone()]
-        }
-    };
+    let folder =
+        output.unwrap_or_else(|| default_folder(&record.environment.hostname, &format!("{}-coldstart", model.name)));
+    let run = RunFolder::create(&folder, &record)?;
+    context.note(format!("{} on {}, into {}", model.name, start.device, folder.display()));
+    let (files, removed) = files(&mut start, &mut model, quant, &folder, context)?;
     drop(model);
-    let rows = starts(&what, &files, repeat, &path, talk);
+    let rows = starts(&start, &files, repeat, &folder, context);
+    let written = folder.join(WEIGHTS);
     if written.exists() {
         std::fs::remove_file(&written).with_context(|| format!("{} cannot be removed", written.display()))?;
     }
     drop(removed);
     let rows = rows?;
-    record.status = if rows.len() == 2 * repeat { RunStatus::Complete } else { RunStatus::Interrupted };
-    record.finished_at = Some(crate::record::clock::now());
+    let is_complete = rows.len() == 2 * repeat;
+    record.status = if is_complete { RunStatus::Complete } else { RunStatus::Interrupted };
+    record.finished_at = Some(clock::now());
     run.write_record(&record)?;
-    match json {
-        true => output::json(&rows)?,
-        false => {
-            output::table(&content::cold_starts(&rows))?;
-            output::text(&format!("\n{}\n", path.display()))?;
+    Ok(ColdStarts { rows, folder, is_complete })
+}
+
+/// The files that the model is started from; those that are written for it are removed where the process ends before.
+fn files(
+    start: &mut Start,
+    model: &mut OpenedModel,
+    quant: Quant,
+    folder: &Path,
+    context: Context<'_>,
+) -> Result<(Vec<PathBuf>, Option<AtEnd>), JobError> {
+    match &model.origin {
+        Origin::Files(files) => Ok((files.clone(), None)),
+        Origin::Embedded(_) => {
+            usage(format!("{} is a part of the program: a cold start needs a model in files", start.model))
+        }
+        Origin::Seed(_) => {
+            context.note(format!("writing random weights in {quant} to start from"));
+            let written = folder.join(WEIGHTS);
+            let files = [gguf_writer::temporary(&written), written.clone()];
+            // They are of no use without this process.
+            let removed = context.stop.at_end(move || {
+                files.iter().for_each(|file| {
+                    let _ = std::fs::remove_file(file);
+                })
+            });
+            gguf_writer::write(&written, &model.shape, model.weights.as_mut(), quant, &model.name)?;
+            // By its name within the folder, which may have a name that is no text.
+            start.model = format!("./{WEIGHTS}");
+            Ok((vec![written], Some(removed)))
         }
     }
-    if record.status != RunStatus::Complete {
-        return Ok(Exit::Interrupted);
-    }
-    let failed = rows.iter().all(|row| row.total_s.is_none());
-    Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 
 /// Cold and warm starts in turn, each row durable before the next start.
 fn starts(
-    what: &What,
+    start: &Start,
     files: &[PathBuf],
     repeat: usize,
     folder: &Path,
-    talk: &Talk,
-) -> anyhow::Result<Vec<ColdStartRow>> {
+    context: Context<'_>,
+) -> Result<Vec<ColdStartRow>, JobError> {
     let path = folder.join("coldstart.csv");
     let file = whole::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
     let mut writer = csv::Writer::from_writer(file.try_clone()?);
     let mut rows = Vec::new();
     for number in 1..=repeat {
         for cache in [PageCache::Cold, PageCache::Warm] {
-            if stop_was_asked() {
+            if context.stop.is_asked() {
                 return Ok(rows);
             }
-            let row = one(what, files, folder, number, cache);
-            if stop_was_asked() {
+            let row = one(start, files, folder, (number, cache), context.stop);
+            if context.stop.is_asked() {
                 // A start that a signal cut short says nothing.
                 return Ok(rows);
             }
             if row.outcome != "ok" {
-                talk.warn(format!("start {number}: {}", row.outcome));
+                context.warn(format!("start {number}: {}", row.outcome));
             }
             writer.serialize(&row)?;
             writer.flush()?;
@@ -208,12 +211,16 @@ fn starts(
     Ok(rows)
 }
 
-fn one(what: &What, files: &[PathBuf], folder: &Path, repeat: usize, cache: PageCache) -> ColdStartRow {
+fn one(
+    start: &Start,
+    files: &[PathBuf],
+    folder: &Path,
+    (repeat, cache): (usize, PageCache),
+    stop: &Stop,
+) -> ColdStartRow {
     let prepared = match cache {
         PageCache::Cold => page_cache::evict(files).map_err(|e| e.to_string()),
-        PageCache::Warm => {
-            crate::measure::coldstart::read_through(files).map(|_| "read before").map_err(|e| e.to_string())
-        }
+        PageCache::Warm => read_through(files).map(|_| "read before").map_err(|e| e.to_string()),
     };
     let cached = page_cache::cached_fraction(files);
     let started = match &prepared {
@@ -222,13 +229,13 @@ fn one(what: &What, files: &[PathBuf], folder: &Path, repeat: usize, cache: Page
             "the system kept {:.0} % of the weights in memory: the start is not cold",
             100.0 * cached.unwrap_or(0.0)
         )),
-        Ok(_) => spawn(what, files, folder, cache).map_err(|e| format!("{e:#}")),
+        Ok(_) => spawn(start, files, folder, cache, stop).map_err(|e| format!("{e:#}")),
     };
     let phases = started.as_ref().ok().copied();
     ColdStartRow {
         repeat,
         cache,
-        cache_method: match (prepared.unwrap_or("none"), cache, what.device) {
+        cache_method: match (prepared.unwrap_or("none"), cache, start.device) {
             (method, PageCache::Cold, DeviceId::Cuda(_)) => {
                 format!("{method}, {}={}", NO_KERNEL_CACHE.0, NO_KERNEL_CACHE.1)
             }
@@ -247,30 +254,31 @@ fn one(what: &What, files: &[PathBuf], folder: &Path, repeat: usize, cache: Page
 }
 
 /// Starts the process and reads what it says.
-fn spawn(what: &What, files: &[PathBuf], folder: &Path, cache: PageCache) -> anyhow::Result<Phases> {
+fn spawn(start: &Start, files: &[PathBuf], folder: &Path, cache: PageCache, stop: &Stop) -> Result<Phases, JobError> {
     let mut command = Command::new(std::env::current_exe()?);
     if cache == PageCache::Cold {
         command.env(NO_KERNEL_CACHE.0, NO_KERNEL_CACHE.1);
     }
-    if what.model == format!("./{WEIGHTS}") {
+    if start.model == format!("./{WEIGHTS}") {
         command.current_dir(folder);
     }
-    command.arg(PROBE_VERB).args(["--model", &what.model, "--device", &what.device.to_string()]);
-    command.args(["--prompt", &what.prompt.to_string()]);
-    command.args(what.quant.iter().flat_map(|quant| ["--quant".to_string(), quant.to_string()]));
-    command.args(what.threads.iter().flat_map(|threads| ["--threads".to_string(), threads.to_string()]));
+    command.arg(PROBE_VERB).args(["--model", &start.model, "--device", &start.device.to_string()]);
+    command.args(["--prompt", &start.prompt.to_string()]);
+    command.args(start.quant.iter().flat_map(|quant| ["--quant".to_string(), quant.to_string()]));
+    command.args(start.threads.iter().flat_map(|threads| ["--threads".to_string(), threads.to_string()]));
     for path in files {
         command.arg("--file").arg(std::path::absolute(path)?);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let begun = SystemClock.now();
     let child = command.args(["--begun", &begun.0.to_string()]).spawn()?;
-    let watched = stop::Child::watched(child.id());
+    let watched = stop.child(child.id());
     let out = child.wait_with_output()?;
     drop(watched);
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
-        anyhow::bail!("the process ended with {}: {}", out.status, said.lines().last().unwrap_or("").trim());
+        let last = said.lines().last().unwrap_or("").trim();
+        return failed(format!("the process ended with {}: {last}", out.status));
     }
-    serde_json::from_slice(&out.stdout).context("the process said something else than its times")
+    Ok(serde_json::from_slice(&out.stdout).context("the process said something else than its times")?)
 }

@@ -1,28 +1,24 @@
-//! Carrying measurements out: what `run` and `profile` do before they show anything.
+//! Carrying measurements out: one run after the other, and what they came to.
 
-use super::held_limit::HeldLimit;
-use super::idle::waiting_power;
-use super::measure_args::MeasureArgs;
-use super::progress::Progress;
+use super::options::ProfileOptions;
 use super::resume;
 use super::setup::{self, Part, Place, Setup};
-use super::stop::{self, stop_on_signal, stop_was_asked};
-use super::talk::Talk;
-use super::{Exit, usage};
+use crate::device::DeviceId;
 use crate::device::activity::ActivityMonitor;
-use crate::device::ceilings::{self, Settings};
-use crate::device::cuda::{self, Card, CudaError};
-use crate::device::{DeviceId, nvidia};
-use crate::engine::candle::threads;
+use crate::device::cuda;
+use crate::job::error::{JobError, usage};
+use crate::job::held_limit::HeldLimit;
+use crate::job::idle::waiting_power;
+use crate::job::reporter::Stoppable;
+use crate::job::{Context, Reporter, Status, Stop, ceilings};
 use crate::measure::clock::SystemClock;
 use crate::measure::profile::{End, profile};
 use crate::measure::runner::Bench;
 use crate::power;
 use crate::power::limit::PowerLimit;
-use crate::record::{Ceiling, Outcome, Run, STOPPED_BY_QUOTA};
-use crate::units::{Bytes, Watts, digits_plain};
+use crate::record::{Ceiling, Outcome, Run, RunFolder, RunRecord};
+use crate::units::{Bytes, Watts};
 use std::path::Path;
-use std::time::Duration;
 
 /// What a measurement came to.
 pub struct Measured {
@@ -33,22 +29,22 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// The exit status that the cases deserve.
-    fn exit(&self) -> Exit {
+    /// How it ended, by what its cases came to.
+    fn status(&self) -> Status {
         let ok: Vec<_> = self.run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
         match (&self.end, ok.is_empty(), ok.iter().any(|row| row.is_valid())) {
-            (End::Stopped, _, _) => Exit::Interrupted,
-            (End::DeviceLost { .. }, _, _) | (End::Complete, true, _) => Exit::Failed,
-            (End::Complete, false, false) => Exit::InvalidMeasurement,
-            (End::Complete, false, true) => Exit::Done,
+            (End::Stopped, _, _) => Status::Interrupted,
+            (End::DeviceLost { .. }, _, _) | (End::Complete, true, _) => Status::Failed,
+            (End::Complete, false, false) => Status::Invalid,
+            (End::Complete, false, true) => Status::Done,
         }
     }
 
-    /// Says what the user should know of it.
-    fn speak(&self, talk: &Talk) {
+    /// Says what should be known of it.
+    fn remark(&self, reporter: &dyn Reporter) {
         let folder = self.run.path.display();
         match &self.end {
-            End::Stopped => talk.say(format!("stopped; continue with --resume {folder}")),
+            End::Stopped => reporter.note(&format!("stopped; continue with --resume {folder}")),
             End::DeviceLost { case, why, left } => {
                 let device = &self.run.record.engine.device;
                 let next = match left {
@@ -58,10 +54,10 @@ impl Measured {
                          this case: sizewell profile --resume {folder}"
                     ),
                 };
-                talk.warn(format!("{device} was lost in {case} ({why}); {next}"));
+                reporter.warning(&format!("{device} was lost in {case} ({why}); {next}"));
             }
             End::Complete if self.run.cases.iter().all(|row| row.outcome != Outcome::Ok) => {
-                talk.say(format!("no case could be measured; {folder}/cases.csv says why"));
+                reporter.note(&format!("no case could be measured; {folder}/cases.csv says why"));
             }
             End::Complete => {}
         }
@@ -82,22 +78,28 @@ pub struct Series {
 }
 
 impl Series {
-    /// The worst exit status of its parts.
-    pub fn exit(&self) -> Exit {
-        let exits: Vec<Exit> = self.measured.iter().map(Measured::exit).collect();
-        if self.stopped || exits.contains(&Exit::Interrupted) {
-            return Exit::Interrupted;
+    /// The worst of its parts.
+    pub fn status(&self) -> Status {
+        let parts: Vec<Status> = self.measured.iter().map(Measured::status).collect();
+        if self.stopped || parts.contains(&Status::Interrupted) {
+            return Status::Interrupted;
         }
-        match (self.failed || exits.contains(&Exit::Failed), exits.contains(&Exit::InvalidMeasurement)) {
-            (true, _) => Exit::Failed,
-            (false, true) => Exit::InvalidMeasurement,
-            (false, false) => Exit::Done,
+        match (self.failed || parts.contains(&Status::Failed), parts.contains(&Status::Invalid)) {
+            (true, _) => Status::Failed,
+            (false, true) => Status::Invalid,
+            (false, false) => Status::Done,
         }
     }
 
-    /// Says what the user should know of each.
-    pub fn speak(&self, talk: &Talk) {
-        self.measured.iter().for_each(|measured| measured.speak(talk));
+    /// The runs.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.measured.iter().map(|measured| &measured.run)
+    }
+
+    /// Says what should be known of each run, and how all of it ended.
+    pub fn conclude(&self, reporter: &dyn Reporter) -> Status {
+        self.measured.iter().for_each(|measured| measured.remark(reporter));
+        self.status()
     }
 }
 
@@ -108,127 +110,160 @@ struct Target {
     guard: Option<HeldLimit>,
 }
 
-/// Measures what the arguments ask for, in new folders or in one that is to be continued.
-pub fn measure(args: &MeasureArgs, default_model: Option<&str>, talk: &Talk) -> anyhow::Result<Series> {
-    args.check()?;
-    let engine_threads = args.engine_threads()?;
-    // SAFETY: nothing has started a thread yet, and candle has not run.
-    unsafe { threads::configure(engine_threads, args.pin.as_deref()) };
-    measure_configured(args, default_model, engine_threads, talk)
+/// Measures what is asked for, in new folders or in one that is to be continued.
+pub fn run(options: &ProfileOptions, reporter: &dyn Reporter, stop: &Stop) -> Result<Series, JobError> {
+    measure(options, options.machine.engine_threads()?, Context { reporter, stop })
 }
 
-/// The same, in a process whose threads are configured already.
-pub fn measure_configured(
-    args: &MeasureArgs,
-    default_model: Option<&str>,
+/// The same, on so many threads.
+pub(in crate::job) fn measure(
+    options: &ProfileOptions,
     engine_threads: usize,
-    talk: &Talk,
-) -> anyhow::Result<Series> {
-    stop_on_signal();
-    if let Some(path) = &args.resume {
-        let measured = measure_one(resume::resume(path, args, engine_threads, talk)?, args, engine_threads, talk)?;
+    context: Context<'_>,
+) -> Result<Series, JobError> {
+    options.machine.check()?;
+    context.stop.heed();
+    if let Some(path) = &options.resume {
+        let setup = resume::resume(path, options, engine_threads, context)?;
+        let measured = measure_one(setup, options, engine_threads, context)?;
         return Ok(Series { measured: vec![measured], ..Series::default() });
     }
-    // Errors of the command line show before anything is changed or measured.
-    args.sweep()?;
-    let Some(model) = args.model.as_deref().or(default_model) else {
+    // Errors of the request show before anything is changed or measured.
+    options.sweep.sweep()?;
+    let Some(model) = &options.model else {
         return usage("--model is missing: name a preset (sizewell models list), a file, a folder or a hub id");
     };
-    let (devices, remark) = args.devices()?;
+    let (devices, remark) = options.devices()?;
     if let Some(why) = remark {
-        talk.say(format!("the CPU only: {why}"));
+        context.note(format!("the CPU only: {why}"));
     }
-    let targets = devices.into_iter().map(|device| target(args, device)).collect::<anyhow::Result<Vec<_>>>()?;
+    let targets =
+        devices.into_iter().map(|device| target(options, device, context.stop)).collect::<Result<Vec<_>, _>>()?;
     let runs: usize = targets.iter().map(|target| target.limits.len().max(1)).sum();
-    let mut place = Place { base: args.output.clone(), several: runs > 1 };
+    let begun = Begun { options, model, engine_threads, is_alone: runs == 1, context };
+    let mut place = Place { base: options.output.clone(), several: runs > 1 };
     let mut series = Series::default();
-    for mut target in targets {
+    for target in targets {
+        begun.measure_target(target, &mut place, &mut series)?;
+    }
+    Ok(series)
+}
+
+/// A series that is under way.
+struct Begun<'a> {
+    options: &'a ProfileOptions,
+    model: &'a str,
+    engine_threads: usize,
+    /// There is but one run: its error is that of the job.
+    is_alone: bool,
+    context: Context<'a>,
+}
+
+impl Begun<'_> {
+    /// One run for each limit of the target.
+    fn measure_target(&self, mut target: Target, place: &mut Place, series: &mut Series) -> Result<(), JobError> {
         let limits: Vec<_> = match target.limits.as_slice() {
             [] => vec![None],
             limits => limits.iter().copied().map(Some).collect(),
         };
         for limit in limits {
-            if stop_was_asked() {
+            if self.context.stop.is_asked() {
                 series.stopped = true;
                 break;
             }
             let part = Part { device: target.device, limit };
             if series.lost && part.device.card().is_some() {
                 let at = limit.map_or(String::new(), |(_, watts)| format!(" at {watts}"));
-                talk.warn(format!("{}{at}: not begun, as this process has lost a card; run it by itself", part.device));
+                self.context
+                    .warn(format!("{}{at}: not begun, as this process has lost a card; run it by itself", part.device));
                 series.failed = true;
                 continue;
             }
-            let measured = set_limit(&mut target.guard, limit)
-                .and_then(|()| setup::start(args, model, part, &mut place, engine_threads, talk))
-                .and_then(|setup| measure_one(setup, args, engine_threads, talk));
-            match measured {
+            match self.measure_part(part, &mut target.guard, place) {
                 Ok(measured) => {
                     series.lost |= matches!(measured.end, End::DeviceLost { .. });
                     series.measured.push(measured);
                 }
-                Err(error) if runs == 1 => return Err(error),
+                Err(error) if self.is_alone => return Err(error),
                 // The others are measured all the same.
                 Err(error) => {
-                    talk.warn(format!("{}: {error:#}", target.device));
+                    self.context.warn(format!("{}: {error:#}", target.device));
                     series.failed = true;
-                    series.lost |= error.downcast_ref::<CudaError>().is_some_and(CudaError::is_sticky);
+                    series.lost |= error.loses_a_card();
                 }
             }
         }
         if let Some(Err(error)) = target.guard.map(HeldLimit::restore) {
-            talk.warn(error.to_string());
+            self.context.warn(error.to_string());
             series.failed = true;
         }
+        Ok(())
     }
-    Ok(series)
+
+    fn measure_part(&self, part: Part, guard: &mut Option<HeldLimit>, place: &mut Place) -> Result<Measured, JobError> {
+        if let (Some(guard), Some((_, watts))) = (guard, part.limit) {
+            guard.set(watts)?;
+        }
+        let setup = setup::start(self.options, self.model, part, place, self.engine_threads, self.context)?;
+        measure_one(setup, self.options, self.engine_threads, self.context)
+    }
 }
 
 /// A device with its limits in watts, refused before anything is measured.
-fn target(args: &MeasureArgs, device: DeviceId) -> anyhow::Result<Target> {
-    let Some(index) = device.card().filter(|_| !args.power_limit.is_empty()) else {
+fn target(options: &ProfileOptions, device: DeviceId, stop: &Stop) -> Result<Target, JobError> {
+    let Some(index) = device.card().filter(|_| !options.power_limits.is_empty()) else {
         return Ok(Target { device, limits: Vec::new(), guard: None });
     };
-    let guard = HeldLimit::of_card(index)?;
+    let guard = HeldLimit::of_card(index, stop)?;
     let in_watts = |asked: &PowerLimit| guard.range().resolve(*asked).map(|watts| (*asked, watts));
-    let limits = match args.power_limit.iter().map(in_watts).collect() {
+    let limits = match options.power_limits.iter().map(in_watts).collect() {
         Ok(limits) => limits,
         Err(power::PowerError(why)) => return usage(why),
     };
     Ok(Target { device, limits, guard: Some(guard) })
 }
 
-fn set_limit(guard: &mut Option<HeldLimit>, limit: Option<(PowerLimit, Watts)>) -> anyhow::Result<()> {
-    if let (Some(guard), Some((_, watts))) = (guard, limit) {
-        guard.set(watts)?;
+/// Measures the ceilings of the device that a run is on, where they belong to it and are not there yet.
+fn measure_ceilings(
+    record: &mut RunRecord,
+    folder: &RunFolder,
+    device: DeviceId,
+    engine_threads: usize,
+    context: Context<'_>,
+) -> Result<(), JobError> {
+    let quick = record.workload.as_ref().is_some_and(|w| w.limits.max_time_s <= 5.0);
+    let seconds_each = if quick { 0.25 } else { 0.7 };
+    match device {
+        DeviceId::Cpu => record.ceilings = ceilings::of_cpu(engine_threads, seconds_each, context),
+        DeviceId::Cuda(index) => {
+            let (measured, lost) = ceilings::of_card(index, seconds_each, context)?;
+            if let Some(error) = lost {
+                let folder = folder.path().display();
+                let next = format!("without them: sizewell profile --resume {folder} --no-ceilings");
+                return Err(JobError::CardLost { doing: format!("lost while ceilings were measured; {next}"), error });
+            }
+            (record.ceilings, record.ceilings_absent) = (measured.ceilings, measured.absent);
+        }
     }
-    Ok(())
+    Ok(folder.write_record(record)?)
 }
 
-fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow::Result<Measured> {
+/// Measures the cases of one run.
+fn measure_one(
+    setup: Setup,
+    options: &ProfileOptions,
+    engine_threads: usize,
+    context: Context<'_>,
+) -> Result<Measured, JobError> {
     let Setup { mut folder, mut record, device, mut engine, power, idle, limit } = setup;
     if record.quality.is_none() {
-        stop::goes_on_by(format!("sizewell profile --resume {}", folder.path().display()));
+        context.stop.goes_on_by(format!("sizewell profile --resume {}", folder.path().display()));
     }
     // Ceilings of a run that was begun without stay away: its cases would not have their shares alike.
-    if record.ceilings.is_empty() && !args.no_ceilings && folder.done.is_empty() {
-        let quick = record.workload.as_ref().is_some_and(|w| w.limits.max_time_s <= 5.0);
-        let seconds_each = if quick { 0.25 } else { 0.7 };
-        match device {
-            DeviceId::Cpu => record.ceilings = measure_ceilings(engine_threads, seconds_each, talk),
-            DeviceId::Cuda(index) => {
-                let (measured, lost) = measure_card(index, seconds_each, talk)?;
-                if let Some(lost) = lost {
-                    let folder = folder.path().display();
-                    let next = format!("without them: sizewell profile --resume {folder} --no-ceilings");
-                    return Err(anyhow::Error::from(lost).context(format!("lost while ceilings were measured; {next}")));
-                }
-                (record.ceilings, record.ceilings_absent) = (measured.ceilings, measured.absent);
-            }
-        }
-        folder.write_record(&record)?;
+    if record.ceilings.is_empty() && !options.no_ceilings && folder.done.is_empty() {
+        measure_ceilings(&mut record, &folder, device, engine_threads, context)?;
     }
-    let mut progress = Progress::new(talk);
+    let mut progress = context.reporter.sweep();
     engine.on_load(progress.loading());
     let Some(limits) = record.workload.as_ref().map(|w| w.limits) else {
         return usage("the run has no workload: it holds ceilings only");
@@ -252,14 +287,15 @@ fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &T
         activity: ActivityMonitor::new(Path::new("/")),
         last_load: None,
     };
-    let end = profile(engine.as_mut(), &mut folder, &mut record, &mut bench, &mut progress);
+    let mut observer = Stoppable { progress: progress.as_mut(), stop: context.stop };
+    let end = profile(engine.as_mut(), &mut folder, &mut record, &mut bench, &mut observer);
     progress.finish();
     let end = end?;
     let mut power = bench.power.take();
     drop(bench);
     if device != DeviceId::Cpu && end == End::Complete {
         // The model is still on the card.
-        waiting_power(power.as_deref_mut(), &mut record.power, talk);
+        waiting_power(power.as_deref_mut(), &mut record.power, context);
         folder.write_record(&record)?;
     }
     drop((engine, power));
@@ -272,36 +308,4 @@ fn measure_one(setup: Setup, args: &MeasureArgs, engine_threads: usize, talk: &T
 /// The second-level cache of a card.
 fn last_cache(device: DeviceId) -> Option<Bytes> {
     cuda::list().ok()?.get(device.card()?).map(|card| Bytes(card.l2_bytes as f64))
-}
-
-/// Measures the ceilings of the CPU with something to look at.
-pub fn measure_ceilings(threads: usize, seconds_each: f64, talk: &Talk) -> Vec<Ceiling> {
-    talk.say(format!("measuring the ceilings of this machine on {threads} threads"));
-    let settings = Settings { threads, time_each: Duration::from_secs_f64(seconds_each) };
-    let monitor = ActivityMonitor::new(Path::new("/"));
-    let before = monitor.counters();
-    let mut measured = ceilings::measure(&settings, &mut |_, _| ());
-    // The best of many samples runs between two stops: it is what the hardware can do, and not what is granted of it.
-    let stopped = before.zip(monitor.counters()).and_then(|(before, after)| before.stopped_until(&after));
-    if let Some(stopped) = stopped {
-        let quota = digits_plain(stopped.cpus);
-        talk.warn(format!("{STOPPED_BY_QUOTA} of {quota} CPUs: ceilings are those of the hardware between two stops"));
-        measured.iter_mut().for_each(|ceiling| ceiling.how += &format!(", between stops by a quota of {quota} CPUs"));
-    }
-    measured
-}
-
-/// Measures the ceilings of a card, and says what could not be measured, and whether the card was lost.
-pub fn measure_card(
-    index: usize,
-    seconds_each: f64,
-    talk: &Talk,
-) -> Result<(ceilings::cuda::Measured, Option<CudaError>), CudaError> {
-    let card = nvidia::while_opening(index as u32, || Card::shared(index))?;
-    talk.say(format!("measuring the ceilings of cuda:{index} ({})", card.facts.name));
-    let measured = ceilings::cuda::measure(&card, Duration::from_secs_f64(seconds_each));
-    for absent in &measured.absent {
-        talk.warn(absent);
-    }
-    Ok((measured, card.lost()))
 }
