@@ -1,7 +1,7 @@
 //! What `run` and `profile` have in common on the command line.
 
 use super::argv;
-use crate::engine::candle::ops::Kernels;
+use crate::engine::backend::ops::Kernels;
 use crate::job::MachineOptions;
 use crate::job::profile::{ProfileOptions, SweepOptions};
 use crate::power::limit::PowerLimit;

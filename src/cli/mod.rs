@@ -29,7 +29,7 @@ mod validate;
 
 pub use crate::job::today;
 
-use crate::engine::candle::threads;
+use crate::engine::backend::threads;
 use crate::job::{JobError, Status, Stop};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

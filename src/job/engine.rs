@@ -3,11 +3,11 @@
 use super::error::{JobError, usage};
 use crate::device::cuda::{Card, CudaError};
 use crate::device::{DeviceId, nvidia};
-use crate::engine::candle::cpu::simd::Level;
-use crate::engine::candle::opened::About;
-use crate::engine::candle::ops::Kernels;
-use crate::engine::candle::source::OpenedModel;
-use crate::engine::candle::{CANDLE_VERSION, CandleEngine};
+use crate::engine::backend::cpu::simd::Level;
+use crate::engine::backend::ops::Kernels;
+use crate::engine::open::About;
+use crate::engine::session::candle::{CANDLE_VERSION, CandleEngine};
+use crate::engine::weights::OpenedModel;
 use crate::record::run::{EngineRecord, ModelRecord};
 use std::sync::Arc;
 

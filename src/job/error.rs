@@ -3,7 +3,7 @@
 use crate::device::DeviceListError;
 use crate::device::cuda::CudaError;
 use crate::engine::EngineError;
-use crate::engine::candle::source::ModelError;
+use crate::engine::weights::ModelError;
 use crate::power::PowerError;
 use crate::quality::QualityError;
 use crate::quality::data::DataError;

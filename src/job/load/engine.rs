@@ -1,18 +1,16 @@
 //! A model served in process: to our own generator, or behind a port.
 
-use super::options::{ModelOptions, TargetOptions};
-use super::plan::Plan;
-use super::target::{Opened, prompts};
-use crate::engine::candle::opened::About;
-use crate::engine::candle::source;
+use super::options::ModelOptions;
+use super::target::Opened;
+use crate::engine::open::About;
 use crate::engine::scheduler::target::EngineTarget;
 use crate::engine::scheduler::{BatchModel, Scheduler};
 use crate::engine::serve::{self, Served};
 use crate::engine::tokenizing::Texts;
+use crate::engine::weights as source;
 use crate::job::Context;
 use crate::job::engine::{model_record, serving};
 use crate::job::error::{JobError, failed, usage};
-use crate::measure::load::Load;
 use crate::record::{EngineRecord, ModelRecord, SchedulerRecord};
 use crate::workload::Quant;
 use crate::workload::traffic::Wording;
@@ -37,12 +35,13 @@ struct Engine {
     name: String,
 }
 
-fn start(plan: &Plan, options: &ModelOptions, context: Context<'_>) -> Result<Engine, JobError> {
+/// Starts the engine, with places for requests of up to `longest` tokens, where that is known.
+fn start(options: &ModelOptions, seed: u64, longest: Option<usize>, context: Context<'_>) -> Result<Engine, JobError> {
     options.quant.map_or(Ok(()), |quant| quant.runnable().map(|_| ())).or_else(usage)?;
-    let model = source::open(&options.model, plan.options.seed, context.reporter.shows_progress())?;
+    let model = source::open(&options.model, seed, context.reporter.shows_progress())?;
     let quant = options.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
-    let slot_tokens = slot_tokens(plan, options, model.shape.max_context)?;
+    let slot_tokens = slot_tokens(options.context, longest, model.shape.max_context)?;
     let (record, tokenizer, name) = (model_record(About::of(&model))?, model.tokenizer.clone(), model.name.clone());
     context.note(format!("loading {name} at {quant}"));
     let (engine, engine_record) = serving(model, options.device)?;
@@ -63,31 +62,27 @@ fn start(plan: &Plan, options: &ModelOptions, context: Context<'_>) -> Result<En
     })
 }
 
-/// Positions of a place: those of the longest request that is planned, where that is known.
-fn slot_tokens(plan: &Plan, options: &ModelOptions, most: usize) -> Result<usize, JobError> {
-    if let Some(context) = options.context {
-        return match context <= most {
-            true => Ok(context),
-            false => usage(format!("--context {context}: the model has a context of {most}")),
-        };
-    }
-    let traffic = &plan.options.traffic;
-    let planned = match (&plan.load, &traffic.prompts, &options.serve) {
-        (_, _, Some(_)) | (_, Some(_), _) => return Ok(USUAL_CONTEXT.min(most)),
-        (Some(Load::Trace { trace, .. }), ..) => {
-            trace.requests.iter().map(|request| request.prompt_tokens + request.gen_tokens).max().unwrap_or(1)
+/// Positions of a place: those that were asked for, else those of the longest request that is planned.
+fn slot_tokens(asked: Option<usize>, longest: Option<usize>, most: usize) -> Result<usize, JobError> {
+    match (asked, longest) {
+        (Some(asked), _) if asked > most => usage(format!("--context {asked}: the model has a context of {most}")),
+        (Some(asked), _) => Ok(asked),
+        (None, None) => Ok(USUAL_CONTEXT.min(most)),
+        (None, Some(longest)) if longest > most => {
+            usage(format!("prompts and answers of up to {longest} tokens exceed the model's context of {most}"))
         }
-        _ => traffic.prompt.nearly_most() + traffic.gen_tokens.nearly_most(),
-    };
-    if planned > most {
-        return usage(format!("prompts and answers of up to {planned} tokens exceed the model's context of {most}"));
+        (None, Some(longest)) => Ok((longest + AROUND).min(most)),
     }
-    Ok((planned + AROUND).min(most))
 }
 
 /// The engine as the target of a load test.
-pub(super) fn in_process(plan: &Plan, options: &ModelOptions, context: Context<'_>) -> Result<Opened, JobError> {
-    let engine = start(plan, options, context)?;
+pub(super) fn in_process(
+    options: &ModelOptions,
+    seed: u64,
+    longest: Option<usize>,
+    context: Context<'_>,
+) -> Result<Opened, JobError> {
+    let engine = start(options, seed, longest, context)?;
     let vocabulary = engine.tokenizer.clone().map(|tokenizer| Arc::new(Vocabulary::new(tokenizer)));
     let wording = match &vocabulary {
         Some(vocabulary) => Wording::Vocabulary(vocabulary.clone()),
@@ -108,21 +103,17 @@ pub(super) fn in_process(plan: &Plan, options: &ModelOptions, context: Context<'
              share this machine",
             engine.record.slots, engine.record.slot_tokens, engine.record.prefill_chunk
         )],
-        prompts: prompts(plan, wording, vocabulary)?,
+        wording,
+        vocabulary,
         is_here: true,
         scheduler: Some(engine.record),
         secrets: Vec::new(),
     })
 }
 
-/// Serves the model at the address that the plan names, until it is stopped.
-pub(super) fn behind_a_port(plan: &Plan, context: Context<'_>) -> Result<(), JobError> {
-    let (options, address) = match &plan.options.target {
-        TargetOptions::InProcess(ModelOptions { serve: None, .. }) | TargetOptions::Endpoint(_) => {
-            return usage("--serve: no address");
-        }
-        TargetOptions::InProcess(options @ ModelOptions { serve: Some(address), .. }) => (options, address),
-    };
+/// Serves the model at the address that its options name, until it is stopped.
+pub(super) fn behind_a_port(options: &ModelOptions, seed: u64, context: Context<'_>) -> Result<(), JobError> {
+    let Some(address) = &options.serve else { return usage("--serve: no address") };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // An address that is taken is said before a model is loaded.
     let listener = match runtime.block_on(tokio::net::TcpListener::bind(address)) {
@@ -130,7 +121,7 @@ pub(super) fn behind_a_port(plan: &Plan, context: Context<'_>) -> Result<(), Job
         Err(error) => return failed(format!("--serve {address}: {error}")),
     };
     let here = listener.local_addr()?;
-    let engine = start(plan, options, context)?;
+    let engine = start(options, seed, None, context)?;
     let vocab = engine.model.shape.vocab_size;
     let texts = match engine.tokenizer {
         Some(tokenizer) => Texts::of(tokenizer, vocab),

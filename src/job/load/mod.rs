@@ -14,7 +14,7 @@ pub use options::{EndpointOptions, LimitOptions, LoadOptions, ModelOptions, Targ
 pub use outcome::LoadTest;
 pub use plan::Plan;
 
-use super::error::{JobError, failed};
+use super::error::{JobError, failed, usage};
 use super::machine::{default_folder, warn_of_threads};
 use super::{Context, Reporter, Stop};
 use crate::device::cpu;
@@ -31,9 +31,14 @@ use watch::Watch;
 
 /// Runs the load test that was planned.
 pub fn run(plan: Plan, reporter: &dyn Reporter, stop: &Stop) -> Result<LoadTest, JobError> {
-    let context = begin(&plan, reporter, stop);
-    let is_search = plan.options.limit.find;
-    let opened = target::open(&plan, context)?;
+    let context = begin(plan.trace.as_deref(), reporter, stop);
+    let (options, is_search) = (&plan.options, plan.options.limit.find);
+    let opened = match &options.target {
+        TargetOptions::InProcess(model) => engine::in_process(model, options.seed, plan.longest, context)?,
+        TargetOptions::Endpoint(endpoint) => {
+            target::endpoint(endpoint, options.allow_eos, options.traffic.prompts.is_some(), context)?
+        }
+    };
     let mut test = Test::begin(plan, opened, context)?;
     let outcome = test.carry_out();
     Ok(LoadTest { run: test.end(outcome)?, is_search })
@@ -41,14 +46,16 @@ pub fn run(plan: Plan, reporter: &dyn Reporter, stop: &Stop) -> Result<LoadTest,
 
 /// Serves the model of the plan at an address instead, until it is stopped.
 pub fn serve(plan: &Plan, reporter: &dyn Reporter, stop: &Stop) -> Result<(), JobError> {
-    engine::behind_a_port(plan, begin(plan, reporter, stop))
+    let context = begin(plan.trace.as_deref(), reporter, stop);
+    match &plan.options.target {
+        TargetOptions::InProcess(model) => engine::behind_a_port(model, plan.options.seed, context),
+        TargetOptions::Endpoint(_) => usage("--serve is for a model in process"),
+    }
 }
 
-fn begin<'a>(plan: &Plan, reporter: &'a dyn Reporter, stop: &'a Stop) -> Context<'a> {
+fn begin<'a>(trace: Option<&str>, reporter: &'a dyn Reporter, stop: &'a Stop) -> Context<'a> {
     stop.heed();
-    if let Some(trace) = &plan.trace {
-        reporter.note(trace);
-    }
+    trace.into_iter().for_each(|trace| reporter.note(trace));
     raise_file_limit();
     Context { reporter, stop }
 }
@@ -76,57 +83,62 @@ struct Test {
     steps: usize,
 }
 
-/// What a record says of the traffic before any of it was sent.
-fn traffic_record(plan: &Plan, opened: &Opened) -> TrafficRecord {
-    let mut notes = opened.notes.clone();
-    notes.extend(plan.trace.clone());
-    if let Some(count) = opened.prompts.repeats_after() {
-        notes.push(format!("the {count} prompts of the file come again after the last: a cache of prefixes may help"));
+impl Plan {
+    /// What a record says of the traffic before any of it was sent.
+    fn traffic_record(&self, opened: &Opened, repeats_after: Option<usize>) -> TrafficRecord {
+        let mut notes = opened.notes.clone();
+        notes.extend(self.trace.clone());
+        if let Some(count) = repeats_after {
+            notes.push(format!(
+                "the {count} prompts of the file come again after the last: a cache of prefixes may help"
+            ));
+        }
+        TrafficRecord {
+            target: opened.place.clone(),
+            api: opened.api.clone(),
+            prompts: self.prompts_in_words(),
+            prompt_nonce: self.nonce,
+            slo: self.options.slo.terms.clone(),
+            goodput: self.options.slo.goodput,
+            timeout_s: Seconds(self.options.timeout_s),
+            steps: Vec::new(),
+            limit: None,
+            recovery: None,
+            scheduler: opened.scheduler.clone(),
+            notes,
+        }
     }
-    TrafficRecord {
-        target: opened.place.clone(),
-        api: opened.api.clone(),
-        prompts: plan.prompts_in_words(),
-        prompt_nonce: plan.nonce,
-        slo: plan.options.slo.terms.clone(),
-        goodput: plan.options.slo.goodput,
-        timeout_s: Seconds(plan.options.timeout_s),
-        steps: Vec::new(),
-        limit: None,
-        recovery: None,
-        scheduler: opened.scheduler.clone(),
-        notes,
-    }
-}
 
-/// A record of what was opened.
-fn run_record(plan: &Plan, opened: &Opened, context: Context<'_>) -> RunRecord {
-    let options = &plan.options;
-    let mut record = options.machine.new_record(options.seed, plan.threads());
-    warn_of_threads(&record.environment, context);
-    for key in &opened.secrets {
-        record.environment.argv.iter_mut().for_each(|word| *word = key.hidden_in_name(word));
+    /// A record of what was opened.
+    fn run_record(&self, opened: &Opened, context: Context<'_>) -> RunRecord {
+        let options = &self.options;
+        let mut record = options.machine.new_record(options.seed, self.threads());
+        warn_of_threads(&record.environment, context);
+        for key in &opened.secrets {
+            record.environment.argv.iter_mut().for_each(|word| *word = key.hidden_in_name(word));
+        }
+        record.engine = opened.engine.clone();
+        record.model = opened.model.clone();
+        record.arrival = self.load.as_ref().map_or(options.traffic.arrivals.name().to_string(), Load::arrival);
+        record.power.reason = Some("energy is not measured under load".to_string());
+        let instance = &mut record.environment.instance;
+        if !opened.is_here && instance.known_from != "--as" {
+            // What this machine is says nothing of the one that serves.
+            (instance.provider, instance.instance_type) = (None, None);
+        }
+        record
     }
-    record.engine = opened.engine.clone();
-    record.model = opened.model.clone();
-    record.arrival = plan.load.as_ref().map_or(options.traffic.arrivals.name().to_string(), Load::arrival);
-    record.power.reason = Some("energy is not measured under load".to_string());
-    let instance = &mut record.environment.instance;
-    if !opened.is_here && instance.known_from != "--as" {
-        // What this machine is says nothing of the one that serves.
-        (instance.provider, instance.instance_type) = (None, None);
-    }
-    record
 }
 
 impl Test {
     fn begin(plan: Plan, opened: Opened, context: Context<'_>) -> Result<Self, JobError> {
         let neighbours = neighbours(&opened);
-        let record = run_record(&plan, &opened, context);
+        let prompts = plan.prompts(opened.wording.clone(), opened.vocabulary.clone())?;
+        let record = plan.run_record(&opened, context);
         let name = format!("{}-load", opened.model_name);
         let path = plan.options.output.clone().unwrap_or_else(|| default_folder(&record.environment.hostname, &name));
-        let traffic = traffic_record(&plan, &opened);
-        let generator = Generator::new(opened.target, opened.prompts, cpu::default_threads().clamp(1, 4))?;
+        let traffic = plan.traffic_record(&opened, prompts.repeats_after());
+        let generator = Generator::new(opened.target, prompts, cpu::default_threads().clamp(1, 4))?;
         let generator = generator.beside(neighbours);
         let folder = RunFolder::create(&path, &record)?;
         let log = RequestLog::create(&path).or_else(|e| failed(format!("{}: {e}", path.display())))?;
@@ -205,9 +217,8 @@ impl Test {
             true => RunStatus::Interrupted,
             false => RunStatus::Complete,
         };
-        let Plan { options, load, .. } = &self.plan;
         let named = (self.model_name.as_str(), self.quant);
-        let rows = outcome::cases(options, load.as_ref(), &self.record, &self.traffic, named);
+        let rows = outcome::cases(&self.plan, &self.record, &self.traffic, named);
         self.folder.append_rows(&Vec::from_iter(rows.into_iter().map(CaseRow::believable)))?;
         self.folder.write_record(&self.record)?;
         outcome?;

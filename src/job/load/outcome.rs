@@ -1,6 +1,7 @@
 //! What a load test leaves in cases.csv, and how it ended.
 
-use super::options::LoadOptions;
+use super::options::TrafficOptions;
+use super::plan::Plan;
 use crate::engine::target::RequestOutcome;
 use crate::job::{Reporter, Status};
 use crate::measure::load::Load;
@@ -37,8 +38,8 @@ fn distribution(latency: &Latency, is_open: bool) -> Option<Distribution<Seconds
 
 /// A length as it was asked for, where one was: what comes of a distribution differs from run to run. Of a trace or a file, the
 /// mean.
-fn planned(options: &LoadOptions, lengths: LengthDistribution, mean: Option<f64>) -> usize {
-    match options.traffic.is_made_up() {
+fn planned(traffic: &TrafficOptions, lengths: LengthDistribution, mean: Option<f64>) -> usize {
+    match traffic.is_made_up() {
         true => lengths.middle(),
         false => mean.map_or(1, |mean| (mean.round() as usize).max(1)),
     }
@@ -47,24 +48,24 @@ fn planned(options: &LoadOptions, lengths: LengthDistribution, mean: Option<f64>
 /// The rows of a load test: one, of the step that stands for it, so that `rank`, `plan`, `diff` and `gate` read it like any
 /// other.
 pub(super) fn cases(
-    options: &LoadOptions,
-    load: Option<&Load>,
+    plan: &Plan,
     record: &RunRecord,
     traffic: &TrafficRecord,
     (model, quant): (&str, Quant),
 ) -> Vec<CaseRow> {
+    let options = &plan.options;
     let Some(step) = chosen(traffic, options.limit.find) else { return Vec::new() };
     let streams = step.ttft_s.count > 0;
     // What was offered tells a case from another, not how many requests happened to be in flight.
-    let users = match load {
+    let users = match &plan.load {
         Some(Load::Closed { users, .. }) => Some(*users),
         _ => None,
     };
     let generated = match streams {
-        true => planned(options, options.traffic.gen_tokens, step.output_tokens.or(Some(step.asked_tokens))),
+        true => planned(&options.traffic, options.traffic.gen_tokens, step.output_tokens.or(Some(step.asked_tokens))),
         false => 1,
     };
-    let prompt = planned(options, options.traffic.prompt, step.prompt_tokens);
+    let prompt = planned(&options.traffic, options.traffic.prompt, step.prompt_tokens);
     let case = Case::new(quant, users.unwrap_or(1), prompt, generated);
     let key = CaseKey {
         engine: record.engine.name.clone(),

@@ -2,11 +2,12 @@
 
 use super::options::{LoadOptions, ModelOptions, TargetOptions, TrafficOptions};
 use crate::device::cpu;
-use crate::engine::endpoint::{Patch, TOKENS};
+use crate::engine::endpoint::TOKENS;
 use crate::job::error::{JobError, usage};
 use crate::measure::load::{End, Load};
 use crate::record::clock;
-use crate::workload::traffic::{Arrivals, LengthDistribution, Trace};
+use crate::workload::traffic::prompts::Vocabulary;
+use crate::workload::traffic::{Arrivals, LengthDistribution, PromptSource, Trace, Wording};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,42 +32,38 @@ pub struct Plan {
     pub(super) trace: Option<String>,
     pub(super) end: End,
     pub(super) warm_up_s: f64,
+    /// Tokens of the longest request, where that is known.
+    pub(super) longest: Option<usize>,
     /// What makes the prompts of this run unlike those of others.
     pub(super) nonce: u64,
 }
 
 impl Plan {
     /// Checks what is asked for, and reads the trace.
-    pub fn new(options: LoadOptions) -> Result<Self, JobError> {
-        let options = with_length_of_body(options)?;
-        check_numbers(&options)?;
+    pub fn new(mut options: LoadOptions) -> Result<Self, JobError> {
+        options.take_length_of_body()?;
+        options.check_numbers()?;
+        let trace = options.traffic.read_trace()?;
+        options.check_times()?;
         let traffic = &options.traffic;
-        let trace = read_trace(traffic)?;
-        if traffic.users.is_some() && options.slo.terms.iter().any(|term| term.percentile > 0.5) {
-            return usage(
-                "a closed loop hides its tail: with --users, --slo takes medians only (ttft=500ms); or send at a --rate",
-            );
-        }
-        traffic.duration_s.map_or(Ok(()), |seconds| above_zero("--duration", seconds))?;
-        if options.limit.precision < 0.001 {
-            return usage("--precision: less than 0.1 % is nothing that a load test can tell");
-        }
-        above_zero("--timeout", options.timeout_s)?;
         let mut warm_up_s = traffic.warm_up_s.unwrap_or(USUAL_WARM_UP);
         if let Some(trace) = &trace {
             // The first part of a trace warms up; of a short one, a tenth.
             warm_up_s = warm_up_s.min(trace.seconds() / traffic.speed * 0.1);
         }
-        let plan = Self {
-            trace: trace.as_ref().map(|trace| trace.summary(traffic.speed)),
-            end: End { requests: traffic.requests, seconds: seconds(traffic, trace.is_some()) },
-            load: load(&options, trace)?,
+        let (summary, seconds) =
+            (trace.as_ref().map(|trace| trace.summary(traffic.speed)), traffic.seconds(trace.is_some()));
+        let load = options.load(trace)?;
+        options.machine.check()?;
+        Ok(Self {
+            trace: summary,
+            end: End { requests: traffic.requests, seconds },
+            longest: options.longest(load.as_ref()),
+            load,
             warm_up_s,
             nonce: nonce(),
             options,
-        };
-        plan.options.machine.check()?;
-        Ok(plan)
+        })
     }
 
     /// Threads of the engine, or of the program beside a server.
@@ -77,6 +74,20 @@ impl Plan {
     /// How long a request is waited for.
     pub(super) fn timeout(&self) -> Duration {
         Duration::from_secs_f64(self.options.timeout_s)
+    }
+
+    /// Prompts as they are asked for, in words of `wording`.
+    pub(super) fn prompts(
+        &self,
+        wording: Wording,
+        vocabulary: Option<Arc<Vocabulary>>,
+    ) -> Result<PromptSource, JobError> {
+        let (traffic, seed) = (&self.options.traffic, self.options.seed);
+        let (prompt, gen_tokens, shared) = (traffic.prompt, traffic.gen_tokens, traffic.shared_prefix);
+        match &traffic.prompts {
+            Some(file) => PromptSource::read(file, vocabulary, gen_tokens, seed).or_else(usage),
+            None => Ok(PromptSource::synthetic(wording, prompt, gen_tokens, shared, (seed, self.nonce))),
+        }
     }
 
     /// The prompts in words, for the record.
@@ -112,21 +123,119 @@ impl ModelOptions {
     }
 }
 
-/// The same, where a changed body asks for answers of a length of its own: that one is planned with.
-fn with_length_of_body(mut options: LoadOptions) -> Result<LoadOptions, JobError> {
-    let TargetOptions::Endpoint(endpoint) = &options.target else { return Ok(options) };
-    let Some(length) = endpoint.body.as_ref().and_then(|(_, patch)| Patch::length(patch)) else { return Ok(options) };
-    if length == 0 {
-        return usage("--body-json: the length of answers must be above 0");
+impl LoadOptions {
+    /// The model that is served in process.
+    fn model(&self) -> Option<&ModelOptions> {
+        match &self.target {
+            TargetOptions::InProcess(model) => Some(model),
+            TargetOptions::Endpoint(_) => None,
+        }
     }
-    if !options.traffic.is_made_up() {
-        return usage(format!(
-            "--body-json asks for {length} tokens whatever the lengths of --trace or --prompts: write \"{TOKENS}\" in \
-             place of the number"
-        ));
+
+    /// Where a changed body asks for answers of a length of its own, that one is planned with.
+    fn take_length_of_body(&mut self) -> Result<(), JobError> {
+        let TargetOptions::Endpoint(endpoint) = &self.target else { return Ok(()) };
+        let Some(length) = endpoint.body.as_ref().and_then(|(_, patch)| patch.length()) else { return Ok(()) };
+        if length == 0 {
+            return usage("--body-json: the length of answers must be above 0");
+        }
+        if !self.traffic.is_made_up() {
+            return usage(format!(
+                "--body-json asks for {length} tokens whatever the lengths of --trace or --prompts: write \"{TOKENS}\" in \
+                 place of the number"
+            ));
+        }
+        self.traffic.gen_tokens = LengthDistribution::Fixed(length);
+        Ok(())
     }
-    options.traffic.gen_tokens = LengthDistribution::Fixed(length);
-    Ok(options)
+
+    /// What can be said of the numbers without reading anything.
+    fn check_numbers(&self) -> Result<(), JobError> {
+        let (traffic, limit) = (&self.traffic, &self.limit);
+        let rates = [("--rate", traffic.rate), ("--speed", Some(traffic.speed)), ("--max-rate", Some(limit.max_rate))];
+        for (what, value) in rates {
+            value.map_or(Ok(()), |value| above_zero(what, value))?;
+        }
+        let mut counts = vec![("--users", traffic.users), ("--requests", traffic.requests)];
+        counts.extend([("--max-steps", Some(limit.max_steps)), ("--threads", self.machine.threads)]);
+        counts.extend(self.model().map(ModelOptions::counts).into_iter().flatten());
+        if let Some((what, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
+            return usage(format!("{what} must be above 0"));
+        }
+        if traffic.users.is_some_and(|users| users > MOST_USERS) {
+            return usage("--users: more than a million users do not fit one generator");
+        }
+        if limit.find && self.slo.is_empty() {
+            return usage("--find-limit needs limits to find: --slo ttft_p99=500ms,tpot_p99=50ms");
+        }
+        if limit.find && matches!(traffic.arrivals, Arrivals::Ramp { .. }) {
+            return usage("--find-limit holds one rate after the other: --arrivals ramp has none of its own");
+        }
+        Ok(())
+    }
+
+    /// The same of times and shares.
+    fn check_times(&self) -> Result<(), JobError> {
+        if self.traffic.users.is_some() && self.slo.terms.iter().any(|term| term.percentile > 0.5) {
+            return usage(
+                "a closed loop hides its tail: with --users, --slo takes medians only (ttft=500ms); or send at a --rate",
+            );
+        }
+        self.traffic.duration_s.map_or(Ok(()), |seconds| above_zero("--duration", seconds))?;
+        if self.limit.precision < 0.001 {
+            return usage("--precision: less than 0.1 % is nothing that a load test can tell");
+        }
+        above_zero("--timeout", self.timeout_s)
+    }
+
+    /// How requests come, where they do not come from a search.
+    fn load(&self, trace: Option<Arc<Trace>>) -> Result<Option<Load>, JobError> {
+        let traffic = &self.traffic;
+        if self.limit.find || self.model().is_some_and(|model| model.serve.is_some()) {
+            return Ok(None);
+        }
+        Ok(Some(match (traffic.rate, traffic.users, trace) {
+            (_, Some(users), _) => Load::Closed { users, think: Duration::from_secs_f64(traffic.think_s) },
+            (_, _, Some(trace)) => Load::Trace { trace, speed: traffic.speed },
+            (Some(rate), ..) => Load::Open { arrivals: traffic.arrivals, rate },
+            _ => return usage("say how requests come: --rate R, --users N, --trace FILE, or --find-limit with --slo"),
+        }))
+    }
+
+    /// Tokens of the longest request; not known of prompts that come from elsewhere.
+    fn longest(&self, load: Option<&Load>) -> Option<usize> {
+        let is_served = self.model().is_some_and(|model| model.serve.is_some());
+        match load {
+            _ if is_served || self.traffic.prompts.is_some() => None,
+            Some(Load::Trace { trace, .. }) => {
+                let lengths = trace.requests.iter().map(|request| request.prompt_tokens + request.gen_tokens);
+                Some(lengths.max().unwrap_or(1))
+            }
+            _ => Some(self.traffic.prompt.nearly_most() + self.traffic.gen_tokens.nearly_most()),
+        }
+    }
+}
+
+impl TrafficOptions {
+    fn read_trace(&self) -> Result<Option<Arc<Trace>>, JobError> {
+        let Some(path) = &self.trace else { return Ok(None) };
+        let trace = Trace::read(path, self.trace_unit).or_else(usage)?;
+        if trace.seconds() / self.speed > LONGEST {
+            let summary = trace.summary(self.speed);
+            return usage(format!("--trace takes longer than a load test can be ({summary}): --speed plays it faster"));
+        }
+        Ok(Some(Arc::new(trace)))
+    }
+
+    /// Measured seconds, where they end the measurement.
+    fn seconds(&self, has_trace: bool) -> Option<f64> {
+        let ramps = matches!(self.arrivals, Arrivals::Ramp { .. });
+        match (has_trace, self.requests) {
+            (true, _) => self.duration_s,
+            (false, Some(_)) if !ramps => self.duration_s,
+            _ => self.duration_s.or(Some(USUAL_DURATION)),
+        }
+    }
 }
 
 fn above_zero(what: &str, value: f64) -> Result<(), JobError> {
@@ -137,70 +246,96 @@ fn above_zero(what: &str, value: f64) -> Result<(), JobError> {
     }
 }
 
-/// What can be said of the numbers without reading anything.
-fn check_numbers(options: &LoadOptions) -> Result<(), JobError> {
-    let (traffic, limit) = (&options.traffic, &options.limit);
-    let rates = [("--rate", traffic.rate), ("--speed", Some(traffic.speed)), ("--max-rate", Some(limit.max_rate))];
-    for (what, value) in rates {
-        value.map_or(Ok(()), |value| above_zero(what, value))?;
-    }
-    let mut counts = vec![("--users", traffic.users), ("--requests", traffic.requests)];
-    counts.extend([("--max-steps", Some(limit.max_steps)), ("--threads", options.machine.threads)]);
-    if let TargetOptions::InProcess(model) = &options.target {
-        counts.extend(model.counts());
-    }
-    if let Some((what, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
-        return usage(format!("{what} must be above 0"));
-    }
-    if traffic.users.is_some_and(|users| users > MOST_USERS) {
-        return usage("--users: more than a million users do not fit one generator");
-    }
-    if limit.find && options.slo.is_empty() {
-        return usage("--find-limit needs limits to find: --slo ttft_p99=500ms,tpot_p99=50ms");
-    }
-    if limit.find && matches!(traffic.arrivals, Arrivals::Ramp { .. }) {
-        return usage("--find-limit holds one rate after the other: --arrivals ramp has none of its own");
-    }
-    Ok(())
-}
-
-fn read_trace(traffic: &TrafficOptions) -> Result<Option<Arc<Trace>>, JobError> {
-    let Some(path) = &traffic.trace else { return Ok(None) };
-    let trace = Trace::read(path, traffic.trace_unit).or_else(usage)?;
-    if trace.seconds() / traffic.speed > LONGEST {
-        let summary = trace.summary(traffic.speed);
-        return usage(format!("--trace takes longer than a load test can be ({summary}): --speed plays it faster"));
-    }
-    Ok(Some(Arc::new(trace)))
-}
-
-/// Measured seconds, where they end the measurement.
-fn seconds(traffic: &TrafficOptions, has_trace: bool) -> Option<f64> {
-    let ramps = matches!(traffic.arrivals, Arrivals::Ramp { .. });
-    match (has_trace, traffic.requests) {
-        (true, _) => traffic.duration_s,
-        (false, Some(_)) if !ramps => traffic.duration_s,
-        _ => traffic.duration_s.or(Some(USUAL_DURATION)),
-    }
-}
-
-fn load(options: &LoadOptions, trace: Option<Arc<Trace>>) -> Result<Option<Load>, JobError> {
-    let traffic = &options.traffic;
-    let is_served = matches!(&options.target, TargetOptions::InProcess(ModelOptions { serve: Some(_), .. }));
-    if is_served || options.limit.find {
-        return Ok(None);
-    }
-    Ok(Some(match (traffic.rate, traffic.users, trace) {
-        (_, Some(users), _) => Load::Closed { users, think: Duration::from_secs_f64(traffic.think_s) },
-        (_, _, Some(trace)) => Load::Trace { trace, speed: traffic.speed },
-        (Some(rate), ..) => Load::Open { arrivals: traffic.arrivals, rate },
-        _ => return usage("say how requests come: --rate R, --users N, --trace FILE, or --find-limit with --slo"),
-    }))
-}
-
 /// A number of this run's own.
 fn nonce() -> u64 {
     let now = clock::now().as_nanosecond();
     let hash = blake3::hash(format!("{now} {}", std::process::id()).as_bytes());
     hash.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | *byte as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{EndpointOptions, LimitOptions};
+    use super::*;
+    use crate::job::MachineOptions;
+
+    fn options() -> LoadOptions {
+        LoadOptions {
+            target: TargetOptions::Endpoint(EndpointOptions {
+                url: "http://127.0.0.1:1/v1/chat/completions".to_string(),
+                api: None,
+                served_model: None,
+                api_key_env: None,
+                body: None,
+                ca_cert: None,
+                insecure: false,
+                engine: None,
+                tokenizer: None,
+                model: None,
+                quant: None,
+            }),
+            traffic: TrafficOptions {
+                rate: Some(2.0),
+                arrivals: Arrivals::Poisson,
+                users: None,
+                think_s: 0.0,
+                trace: None,
+                trace_unit: None,
+                speed: 1.0,
+                requests: None,
+                duration_s: None,
+                warm_up_s: None,
+                prompt: LengthDistribution::Fixed(20),
+                gen_tokens: LengthDistribution::Fixed(5),
+                shared_prefix: 0.0,
+                shared_prefix_as_written: "0".to_string(),
+                prompts: None,
+            },
+            limit: LimitOptions { find: false, precision: 0.05, max_steps: 20, max_rate: 1e5, burst: true },
+            slo: "ttft_p99=500ms".parse().unwrap(),
+            timeout_s: 120.0,
+            seed: 42,
+            output: None,
+            machine: MachineOptions::default(),
+            allow_eos: false,
+        }
+    }
+
+    #[test]
+    fn a_plan_has_what_its_phases_need() {
+        let plan = Plan::new(options()).unwrap();
+        assert!(matches!(plan.load, Some(Load::Open { rate: 2.0, .. })));
+        assert_eq!((plan.end.seconds, plan.warm_up_s, plan.longest), (Some(30.0), 5.0, Some(25)));
+        assert_eq!(plan.prompts_in_words(), "made-up prompts of 20 tokens, no common beginning, 5 generated tokens");
+        let mut search = options();
+        search.limit.find = true;
+        assert!(Plan::new(search).unwrap().load.is_none());
+    }
+
+    #[test]
+    fn a_body_that_asks_for_a_length_is_planned_with_it() {
+        let mut asked = options();
+        if let TargetOptions::Endpoint(endpoint) = &mut asked.target {
+            let text = r#"{"max_tokens":7}"#.to_string();
+            endpoint.body = Some((text.clone(), text.parse().unwrap()));
+        }
+        assert_eq!(Plan::new(asked).unwrap().options.traffic.gen_tokens, LengthDistribution::Fixed(7));
+    }
+
+    #[test]
+    fn what_cannot_be_is_said_before_anything_is_opened() {
+        let refused = |change: fn(&mut LoadOptions)| {
+            let mut asked = options();
+            change(&mut asked);
+            match Plan::new(asked).unwrap_err() {
+                JobError::Usage(why) => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(refused(|asked| asked.traffic.users = Some(3)).contains("a closed loop hides its tail"));
+        assert!(refused(|asked| asked.traffic.rate = None).contains("say how requests come"));
+        assert!(refused(|asked| asked.traffic.requests = Some(0)).contains("--requests must be above 0"));
+        assert!(refused(|asked| asked.limit.precision = 0.0).contains("--precision"));
+        assert!(refused(|asked| asked.machine.instance = Some("x".to_string())).contains("provider:type"));
+    }
 }

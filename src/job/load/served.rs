@@ -2,8 +2,8 @@
 //! nobody says is unknown, and never assumed.
 
 use super::options::EndpointOptions;
-use crate::engine::candle::source::{KnownShape, model_shape};
 use crate::engine::endpoint::About;
+use crate::engine::weights::{KnownShape, model_shape};
 use crate::evidence::{level_within, model_named};
 use crate::job::error::{JobError, usage};
 use crate::record::{EngineRecord, ModelRecord};

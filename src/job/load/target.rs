@@ -1,17 +1,16 @@
 //! Opening what requests are sent to.
 
-use super::options::{EndpointOptions, TargetOptions};
-use super::plan::Plan;
+use super::options::EndpointOptions;
 use super::served::{self, Served};
-use crate::engine::candle::source;
 use crate::engine::endpoint::{About, Asks, Endpoint, Key, Location, Patch, Trust};
 use crate::engine::target::Target;
+use crate::engine::weights as source;
 use crate::job::Context;
 use crate::job::error::{JobError, failed, usage};
 use crate::record::{EngineRecord, ModelRecord};
 use crate::workload::Quant;
+use crate::workload::traffic::Wording;
 use crate::workload::traffic::prompts::Vocabulary;
-use crate::workload::traffic::{PromptSource, Wording};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +28,10 @@ pub(super) struct Opened {
     pub(super) quant: Quant,
     /// What the quantization is known from.
     pub(super) notes: Vec<String>,
-    pub(super) prompts: PromptSource,
+    /// What made-up prompts are made of.
+    pub(super) wording: Wording,
+    /// Counts tokens, where there is one.
+    pub(super) vocabulary: Option<Arc<Vocabulary>>,
     /// It runs on this machine.
     pub(super) is_here: bool,
     pub(super) scheduler: Option<crate::record::SchedulerRecord>,
@@ -42,30 +44,6 @@ fn vocabulary(path: Option<&Path>) -> Result<Option<Arc<Vocabulary>>, JobError> 
     let Some(path) = path else { return Ok(None) };
     let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
     Ok(Some(Arc::new(Vocabulary::new(source::read_tokenizer(&file)?))))
-}
-
-/// Prompts as they are asked for, in words of `wording`.
-pub(super) fn prompts(
-    plan: &Plan,
-    wording: Wording,
-    vocabulary: Option<Arc<Vocabulary>>,
-) -> Result<PromptSource, JobError> {
-    let (traffic, seed) = (&plan.options.traffic, plan.options.seed);
-    match &traffic.prompts {
-        Some(file) => PromptSource::read(file, vocabulary, traffic.gen_tokens, seed).or_else(usage),
-        None => {
-            let (lengths, shared) = ((traffic.prompt, traffic.gen_tokens), traffic.shared_prefix);
-            Ok(PromptSource::synthetic(wording, lengths.0, lengths.1, shared, (seed, plan.nonce)))
-        }
-    }
-}
-
-/// Opens what the plan sends requests to.
-pub(super) fn open(plan: &Plan, context: Context<'_>) -> Result<Opened, JobError> {
-    match &plan.options.target {
-        TargetOptions::InProcess(model) => super::engine::in_process(plan, model, context),
-        TargetOptions::Endpoint(endpoint) => open_endpoint(plan, endpoint, context),
-    }
 }
 
 impl EndpointOptions {
@@ -107,8 +85,13 @@ impl EndpointOptions {
     }
 }
 
-/// A client of a server.
-fn open_endpoint(plan: &Plan, target: &EndpointOptions, context: Context<'_>) -> Result<Opened, JobError> {
+/// A client of a server, which may end answers where it will if `allow_eos`; prompts are those of a file if `has_prompts`.
+pub(super) fn endpoint(
+    target: &EndpointOptions,
+    allow_eos: bool,
+    has_prompts: bool,
+    context: Context<'_>,
+) -> Result<Opened, JobError> {
     let location = target.location()?;
     let key = target.key(&location, context)?;
     let patch = target.body.as_ref().map(|(_, patch)| patch.clone());
@@ -120,7 +103,7 @@ fn open_endpoint(plan: &Plan, target: &EndpointOptions, context: Context<'_>) ->
     let place = shown(&location.to_string());
     let vocabulary = vocabulary(target.tokenizer.as_deref())?;
     let asks = Asks {
-        ignore_eos: !plan.options.allow_eos,
+        ignore_eos: !allow_eos,
         vocabulary: vocabulary.clone(),
         key,
         patch,
@@ -135,7 +118,7 @@ fn open_endpoint(plan: &Plan, target: &EndpointOptions, context: Context<'_>) ->
     let name = shown(&served).rsplit('/').next().unwrap_or_default().to_string();
     let Served { model, quant, engine, mut notes } =
         served::known(target, &about, (&shown(&served), &name), location.is_local())?;
-    notes.extend(target.notes(vocabulary.is_some(), plan.options.traffic.prompts.is_some()));
+    notes.extend(target.notes(vocabulary.is_some(), has_prompts));
     Ok(Opened {
         place,
         api: target.api().to_string(),
@@ -151,7 +134,8 @@ fn open_endpoint(plan: &Plan, target: &EndpointOptions, context: Context<'_>) ->
         model_name: name,
         quant,
         notes: notes.iter().map(|note| shown(note)).collect(),
-        prompts: prompts(plan, wording, vocabulary)?,
+        wording,
+        vocabulary,
         is_here: location.is_local(),
         scheduler: None,
         target: Arc::new(endpoint),

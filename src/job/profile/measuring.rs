@@ -309,3 +309,28 @@ fn measure_one(
 fn last_cache(device: DeviceId) -> Option<Bytes> {
     cuda::list().ok()?.get(device.card()?).map(|card| Bytes(card.l2_bytes as f64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Recording;
+
+    #[test]
+    fn a_stop_before_the_first_run_leaves_none_and_is_how_it_ended() {
+        let options = ProfileOptions { model: Some("smollm2-135m".to_string()), ..ProfileOptions::default() };
+        let (stop, heard) = (Stop::default(), Recording::default());
+        stop.ask();
+        let series = run(&options, &heard, &stop).unwrap();
+        assert_eq!((series.runs().count(), series.conclude(&heard)), (0, Status::Interrupted));
+        assert!(stop.was_seen() && heard.lines().is_empty(), "{:?}", heard.lines());
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_apart_from_what_fails() {
+        let run = |options| run(&options, &Recording::default(), &Stop::default()).unwrap_err();
+        let why = run(ProfileOptions::default());
+        assert!(matches!(&why, JobError::Usage(why) if why.contains("--model is missing")), "{why}");
+        let why = run(ProfileOptions { resume: Some("no-such-folder".into()), ..ProfileOptions::default() });
+        assert!(matches!(&why, JobError::Failed(_)), "{why}");
+    }
+}

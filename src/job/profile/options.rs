@@ -1,7 +1,7 @@
 //! What a profile is asked for.
 
 use crate::device::DeviceId;
-use crate::engine::candle::ops::Kernels;
+use crate::engine::backend::ops::Kernels;
 use crate::job::MachineOptions;
 use crate::job::error::{JobError, failed, usage};
 use crate::job::machine::SEED;

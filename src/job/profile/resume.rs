@@ -4,7 +4,7 @@
 use super::options::ProfileOptions;
 use super::setup::{Setup, warn_of_card};
 use crate::device::{DeviceId, inventory};
-use crate::engine::candle::opened::Opened;
+use crate::engine::open::Opened;
 use crate::job::Context;
 use crate::job::engine::{engine_record, kernels_of, open_card};
 use crate::job::error::{JobError, failed, usage};

@@ -4,7 +4,7 @@ use super::options::ProfileOptions;
 use crate::device::DeviceId;
 use crate::device::cuda::{self, Card};
 use crate::engine::Engine;
-use crate::engine::candle::opened::Opened;
+use crate::engine::open::Opened;
 use crate::job::Context;
 use crate::job::engine::{engine_record, model_record, open_card};
 use crate::job::error::{JobError, usage};

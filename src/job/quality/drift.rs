@@ -3,7 +3,7 @@
 use super::evaluate::Rows;
 use super::options::QualityOptions;
 use super::request::Request;
-use crate::engine::candle::source::OpenedModel;
+use crate::engine::weights::OpenedModel;
 use crate::job::error::{JobError, failed, usage};
 use crate::job::{Reporter, Status};
 use crate::quality::Variant;

@@ -16,8 +16,8 @@ use super::machine::default_folder;
 use super::profile::{self, ProfileOptions, SweepOptions};
 use super::{Context, Reporter, Status, Stop};
 use crate::device::inventory;
-use crate::engine::candle::opened::About;
-use crate::engine::candle::source::OpenedModel;
+use crate::engine::open::About;
+use crate::engine::weights::OpenedModel;
 use crate::measure::profile::End;
 use crate::quality::compare;
 use crate::record::{

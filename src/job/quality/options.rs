@@ -1,7 +1,7 @@
 //! What an evaluation is asked for.
 
 use crate::device::DeviceId;
-use crate::engine::candle::ops::Kernels;
+use crate::engine::backend::ops::Kernels;
 use crate::job::MachineOptions;
 use crate::job::error::{JobError, usage};
 use crate::quality::variant::AskedPruning;

@@ -2,8 +2,8 @@
 
 use super::drift::Baseline;
 use super::options::QualityOptions;
-use crate::engine::candle::opened::About;
-use crate::engine::candle::source::{self, OpenedModel, REFERENCE};
+use crate::engine::open::About;
+use crate::engine::weights::{self as source, OpenedModel, REFERENCE};
 use crate::job::Context;
 use crate::job::error::{JobError, failed, usage};
 use crate::quality::data::DataSet;
@@ -11,7 +11,7 @@ use crate::quality::windows::{Plan, Windows, bos_of};
 use crate::quality::{QualityError, Variant};
 use crate::record::CalibrationRecord;
 use crate::workload::pruning::Method;
-use crate::workload::{Quant, chronicle, preset};
+use crate::workload::{Quant, chronicle, model::preset};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
