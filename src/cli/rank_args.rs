@@ -10,7 +10,7 @@ use crate::sizing::cost::spot::SpotTerms;
 use crate::sizing::demand::{Demand, Load, Usage};
 use crate::sizing::lengths::Lengths;
 use crate::sizing::points::Wanted;
-use crate::sizing::request;
+use crate::sizing::service;
 use crate::sizing::{Freshness, Interval, MachinePrice, RankRequest, Service, Slo, own};
 use crate::units::{Bytes, Seconds, Usd, parse_seconds};
 use crate::workload::Quant;
@@ -269,7 +269,7 @@ impl ServiceArgs {
             commitments.push((market, share("--commit", off)?));
         }
         let cold_s = time(&self.cold_start)?.map(|t| Interval::exact(t.0)).or(measured_cold);
-        let warm_s = cold_s.map_or(request::ASSUMED_WARM_S, |cold| cold.value);
+        let warm_s = cold_s.map_or(service::ASSUMED_WARM_S, |cold| cold.value);
         Ok(Service {
             usage: usage_,
             spot: SpotTerms { warm_s, lost_s: 0.0, fallback: self.spot_fallback },
