@@ -5,13 +5,13 @@ use super::{today, usage};
 use crate::catalog::Market;
 use crate::evidence;
 use crate::record::systems::gathered;
-use crate::record::{Basis, Outcome, Run};
+use crate::record::{Basis, Outcome, Run, Slo};
 use crate::sizing::cost::spot::SpotTerms;
 use crate::sizing::demand::{Demand, Load, Usage};
 use crate::sizing::lengths::Lengths;
 use crate::sizing::points::Wanted;
 use crate::sizing::service;
-use crate::sizing::{Freshness, Interval, MachinePrice, RankRequest, Service, Slo, own};
+use crate::sizing::{Freshness, Interval, MachinePrice, RankRequest, Service, own};
 use crate::units::{Bytes, Seconds, Usd, parse_seconds};
 use crate::workload::Quant;
 use clap::ValueEnum;
@@ -321,7 +321,7 @@ impl RankArgs {
         Ok(RankRequest {
             quants: self.quant.clone(),
             wanted: Wanted { lengths, prompt_tokens: self.prompt, gen_tokens: self.gen_tokens },
-            slo: self.slo,
+            slo: self.slo.clone(),
             markets,
             providers: self.provider.clone(),
             regions: self.region.clone(),

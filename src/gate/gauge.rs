@@ -275,11 +275,11 @@ impl Gauge {
         let Some(change) = change::change(&one, &other, statistic, confidence, 1) else {
             return self.by_intervals(before, after, case, prices, confidence);
         };
-        let change = if rate { change.inverse() } else { change };
+        let change = if rate { change.under(1.0) } else { change };
         match (&self.source, prices) {
             (Source::Cost { .. }, (Some(before), Some(after))) => {
                 let factor = after.usd_per_h * before.utilisation / (before.usd_per_h * after.utilisation);
-                Ok(Change { ratio: change.ratio * factor, lo: change.lo * factor, hi: change.hi * factor })
+                Ok(change.map(|change| change * factor))
             }
             (Source::Cost { .. }, _) => Err("no price of the machine is known: give --as or --price-per-hour".into()),
             _ => Ok(change),
@@ -312,7 +312,7 @@ impl Gauge {
         let ratio = other.value / one.value;
         // Recorded intervals are of 95 %.
         let factor = (a.hypot(b) * change::student(confidence, 1e6) / change::student(0.95, 1e6)).exp();
-        Ok(Change { ratio, lo: ratio / factor, hi: ratio * factor })
+        Ok(Change { value: ratio, lo: ratio / factor, hi: ratio * factor })
     }
 }
 

@@ -1,12 +1,15 @@
 //! (7) What fits, how fast it would be elsewhere, what it costs, and which offer is cheapest. Pure: files in, tables out.
 //!
 //! Three rooms, each of which may use those before it: [`speed`] (what a machine does), [`price`] (what that costs) and
-//! [`rank`] (which offer to buy). `tests/layout.rs` holds the direction.
+//! [`rank`] (which offer to buy). `tests/layout.rs` holds the direction. The arithmetic that a report's page does too stands
+//! in [`formulas`].
 
+pub mod formulas;
 pub mod price;
 pub mod rank;
 pub mod speed;
 
+pub use crate::record::Slo;
 pub use crate::units::interval;
 pub use crate::units::interval::Interval;
 pub use price::money::CostInterval;
@@ -14,7 +17,7 @@ pub use price::service::Service;
 pub use price::{cost, demand, own, service};
 pub use rank::front::Swap;
 pub use rank::ranking::{Ranking, rank, rank_runs};
-pub use rank::request::{Freshness, MachinePrice, RankRequest, Slo};
+pub use rank::request::{Freshness, MachinePrice, RankRequest};
 pub use rank::row::{Excluded, RankRow};
 pub use rank::{choices, outlook, plan};
 pub use speed::{fit, lengths, points, project, projection, validate};

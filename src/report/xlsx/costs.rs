@@ -7,9 +7,10 @@ use super::{Looks, plain};
 use crate::catalog::Market;
 use crate::report::Report;
 use crate::report::content::offer_name;
-use crate::sizing::cost::Component;
+use crate::sizing::cost::component::Paid;
 use crate::sizing::{CostInterval, RankRow};
 use crate::units::Usd;
+use crate::units::interval::Interval;
 use rust_xlsxwriter::{Chart, ChartType, Formula, Workbook, Worksheet, XlsxError};
 
 /// The name of the sheet.
@@ -64,12 +65,12 @@ struct Priced<'a> {
     waiting_usd: f64,
     discounted: bool,
     disk_usd: f64,
-    interruptions: [f64; 3],
+    interruptions: Interval,
     egress_usd: f64,
 }
 
-fn usd(cost: CostInterval) -> [f64; 3] {
-    [cost.value, cost.lo, cost.hi].map(Usd::to_f64)
+fn usd(cost: CostInterval) -> Interval {
+    cost.map(Usd::to_f64)
 }
 
 /// Requests a second in the mean and at the peak, of requests that take `e2e_s`.
@@ -121,18 +122,17 @@ fn priced<'a>(report: &Report<'_>, settings: &Settings, row: &'a RankRow, gen_to
         }
         _ => listed,
     };
-    let of = |component: Component| usd(components.of(component));
-    let interruptions = of(Component::Interruptions);
-    let share = |index: usize| interruptions[index] / (paid * (busy + idle));
+    let of = |paid: Paid| usd(components.paid_by(paid));
+    let interruptions = of(Paid::OnTop);
     Some(Priced {
         row,
         gen_tokens,
         busy_usd: listed,
         waiting_usd: waiting,
         discounted,
-        disk_usd: of(Component::Storage)[0] / (busy + idle),
-        interruptions: [share(0), share(1), share(2)],
-        egress_usd: of(Component::Egress)[0],
+        disk_usd: of(Paid::Hour).value / (busy + idle),
+        interruptions: interruptions.map(|usd| usd / (paid * (busy + idle))),
+        egress_usd: of(Paid::Request).value,
     })
 }
 
@@ -213,9 +213,9 @@ fn offer(
         (11, rate.lo),
         (12, rate.hi),
         (13, priced.disk_usd),
-        (14, interruptions[0]),
-        (15, interruptions[1]),
-        (16, interruptions[2]),
+        (14, interruptions.value),
+        (15, interruptions.lo),
+        (16, interruptions.hi),
         (17, priced.egress_usd),
         (18, priced.gen_tokens),
         (29, ranked.e2e_s.value),
@@ -228,7 +228,7 @@ fn offer(
     if let Some(days) = ranked.price_age_days {
         sheet.write_number(row, 28, days as f64)?;
     }
-    let request = ranked.usd_per_request.map_or([0.0; 3], usd);
+    let request = ranked.usd_per_request.map_or(Interval::exact(0.0), usd);
     let (busy, idle) = hours(settings, rate.value, ranked.e2e_s.value);
     let (mean, _) = demanded(settings, ranked.e2e_s.value);
     let used = ranked.fleet.map_or(busy / (busy + idle), |fleet| fleet.utilisation);
@@ -243,21 +243,21 @@ fn offer(
         (19, format!("=H{line}*(1-J{line}*discount)"), paid, &looks.money),
         (20, instances_formula(line, MIDDLE), whole, &looks.wrap),
         (21, used_by, used, &looks.percent),
-        (22, cost(line, MIDDLE, &waiting(line, MIDDLE), "O"), request[0], &looks.money),
-        (23, format!("=W{line}*1000"), request[0] * 1e3, &looks.money),
+        (22, cost(line, MIDDLE, &waiting(line, MIDDLE), "O"), request.value, &looks.money),
+        (23, format!("=W{line}*1000"), request.value * 1e3, &looks.money),
         (
             24,
             format!("=1000*({})", end(line, FAST, "MIN", "P").trim_start_matches('=')),
-            request[1] * 1e3,
+            request.lo * 1e3,
             &looks.money,
         ),
         (
             25,
             format!("=1000*({})", end(line, SLOW, "MAX", "Q").trim_start_matches('=')),
-            request[2] * 1e3,
+            request.hi * 1e3,
             &looks.money,
         ),
-        (26, format!("=W{line}*1000000/S{line}"), request[0] * 1e6 / priced.gen_tokens, &looks.money),
+        (26, format!("=W{line}*1000000/S{line}"), request.value * 1e6 / priced.gen_tokens, &looks.money),
         (27, monthly, month, &looks.money),
     ];
     for (column, formula, result, format) in formulas {

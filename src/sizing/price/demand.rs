@@ -1,5 +1,6 @@
 //! How much is asked of a service, and how many whole instances that takes.
 
+use crate::sizing::formulas;
 use serde::Serialize;
 use std::path::Path;
 
@@ -59,7 +60,7 @@ impl Load {
     pub fn rates(&self, e2e_s: f64) -> Vec<f64> {
         match self {
             Self::Rates(rates) => rates.clone(),
-            Self::Users { users, think_s } => vec![users / (think_s + e2e_s)],
+            Self::Users { users, think_s } => vec![formulas::rate_of_users(*users, *think_s, e2e_s)],
         }
     }
 
@@ -151,21 +152,16 @@ impl Usage {
         let rates = demand.load.rates(e2e_s);
         let mean = rates.iter().sum::<f64>() / rates.len() as f64;
         let peak = rates.iter().copied().fold(0.0, f64::max);
-        let needed = |rate: f64| whole(rate / (requests_per_s * demand.headroom)) + demand.spare as f64;
+        let needed = |rate: f64| formulas::instances_for(rate, requests_per_s, demand.headroom, demand.spare as f64);
         let instances = needed(peak).max(1.0);
         let mean_instances = match demand.autoscale {
             true => rates.iter().map(|rate| needed(*rate)).sum::<f64>() / rates.len() as f64,
             false => instances,
         };
-        let utilisation = mean / (mean_instances * requests_per_s);
+        let utilisation = formulas::utilisation(mean, mean_instances, requests_per_s);
         let possible = mean_instances > 0.0 && utilisation.is_finite() && utilisation > 0.0;
         possible.then_some(Fleet { instances, mean_instances, requests_per_s: mean, utilisation: utilisation.min(1.0) })
     }
-}
-
-/// The next whole number, with a little forbearance for rounding: 3.0000000001 is 3.
-fn whole(instances: f64) -> f64 {
-    (instances - 1e-9).ceil().max(0.0)
 }
 
 #[cfg(test)]

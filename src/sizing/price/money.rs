@@ -3,37 +3,13 @@
 use crate::units::Usd;
 use crate::units::interval::Interval;
 use rust_decimal::Decimal;
-use serde::Serialize;
 
-/// `lo <= value <= hi`, each an exact decimal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct CostInterval {
-    /// The point.
-    pub value: Usd,
-    /// Lower end.
-    pub lo: Usd,
-    /// Upper end.
-    pub hi: Usd,
-}
+/// Each an exact decimal.
+pub type CostInterval = Interval<Usd>;
 
 impl CostInterval {
     /// Nothing.
     pub const ZERO: Self = Self::exact(Usd(Decimal::ZERO));
-
-    /// An amount that is known.
-    pub const fn exact(value: Usd) -> Self {
-        Self { value, lo: value, hi: value }
-    }
-
-    /// Ends are put in order and made to hold the value.
-    pub fn new(value: Usd, one: Usd, other: Usd) -> Self {
-        Self { value, lo: one.min(other).min(value), hi: one.max(other).max(value) }
-    }
-
-    /// Whether the two have a value in common.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.lo <= other.hi && other.lo <= self.hi
-    }
 
     /// The sum of two amounts whose errors go together; `None` beyond what a decimal holds.
     pub fn plus(self, other: Self) -> Option<Self> {

@@ -10,12 +10,15 @@ use super::money::CostInterval;
 use super::service::Service;
 use crate::catalog::facts::{Adder, AdderKind, IdleBilling};
 use crate::catalog::{Catalog, Market, Offer, Shape};
+use crate::sizing::formulas;
 use crate::sizing::speed::speeds::Speed;
 use crate::units::Usd;
 use crate::units::interval::Interval;
 use rust_decimal::Decimal;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+const TOO_MUCH: &str = "the amount is beyond what can be computed";
 
 /// Bytes of an answer: text is about 4 bytes a token, headers and frame 500.
 const BYTES_PER_TOKEN: f64 = 4.0;
@@ -153,21 +156,57 @@ impl<'a> Pricer<'a> {
 
     /// What a request costs by component; the error says what is not known.
     pub fn cost(&mut self, listing: &Listing<'_>, placed: &Placed) -> Result<Breakdown, String> {
-        let too_much = || "the amount is beyond what can be computed".to_string();
+        let market = Some(listing.market);
         let mut breakdown = match listing.market {
             Market::Serverless => self.serverless(listing, placed)?,
             _ => {
                 let hourly = listing.usd_per_h().ok_or("its price is not one of an hour")?;
-                let mut breakdown = rented::cost(CostInterval::exact(hourly), placed.hours(Some(listing.market)))
-                    .ok_or_else(too_much)?;
-                if listing.market == Market::Spot {
-                    self.add_interruptions(listing.offer, hourly, placed, &mut breakdown)?;
-                }
-                breakdown
+                rented::cost(CostInterval::exact(hourly), placed.hours(market)).ok_or(TOO_MUCH)?
             }
         };
-        self.add_extras(listing, placed, &mut breakdown).ok_or_else(too_much)?;
-        breakdown.with_failures(self.service.failure_share).ok_or_else(too_much)
+        for (component, hourly) in self.hourly(listing)? {
+            let cost = hourly.times(placed.hours_in_all(market));
+            cost.and_then(|cost| breakdown.add(component, cost)).ok_or(TOO_MUCH)?;
+        }
+        let rate = self.service.usage.mean_rate(placed.speed.e2e.value);
+        let bytes = self.answer_bytes;
+        if let Some(egress) = traffic::egress_per_request(bytes, rate, &self.extras(listing.offer).egress) {
+            breakdown.add(Component::Egress, CostInterval::exact(egress)).ok_or(TOO_MUCH)?;
+        }
+        breakdown.with_failures(self.service.failure_share).ok_or(TOO_MUCH.to_string())
+    }
+
+    /// What an hour of an instance costs beside its price, used or not: interruptions of spot capacity, disks. The error says
+    /// what is not known.
+    pub fn hourly(&mut self, listing: &Listing<'_>) -> Result<Vec<(Component, CostInterval)>, String> {
+        let mut hourly = Vec::new();
+        if listing.market == Market::Spot {
+            let price = listing.usd_per_h().ok_or("its price is not one of an hour")?;
+            let regular = self.fallback_of(listing.offer);
+            let surcharge = spot::surcharge_per_h(price, regular, listing.offer.interruption, &self.service.spot)
+                .ok_or("what stands in for it has no on-demand price in the region")?;
+            hourly.push((Component::Interruptions, surcharge));
+        }
+        // Serverless images are kept by the provider; disks that come with an instance are in its price.
+        let disk_gb = self.disk_gb;
+        let has_disk = listing.offer.shape.local_disk.is_some_and(|disk| disk.0 / 1e9 >= disk_gb);
+        if let Some(disk) =
+            self.extras(listing.offer).disk.filter(|_| listing.market != Market::Serverless && !has_disk)
+        {
+            let disk = traffic::disk_per_h(disk_gb, disk).ok_or(TOO_MUCH)?;
+            hourly.push((Component::Storage, CostInterval::exact(disk)));
+        }
+        Ok(hourly)
+    }
+
+    /// Disks and traffic where an offer is.
+    fn extras(&mut self, offer: &Offer) -> &Extras<'a> {
+        let (provider, region) = (&offer.shape.provider, &offer.region);
+        let catalog = self.catalog;
+        self.extras.entry((provider.clone(), region.clone())).or_insert_with(|| Extras {
+            disk: catalog.adders_of(provider, region, AdderKind::Disk).first().map(|adder| Usd(adder.usd)),
+            egress: catalog.adders_of(provider, region, AdderKind::Egress),
+        })
     }
 
     /// What a request costs on hardware of one's own.
@@ -180,51 +219,13 @@ impl<'a> Pricer<'a> {
         rented::cost(CostInterval::exact(hourly), placed.hours(None))?.with_failures(self.service.failure_share)
     }
 
-    fn add_interruptions(
-        &self,
-        offer: &Offer,
-        hourly: Usd,
-        placed: &Placed,
-        breakdown: &mut Breakdown,
-    ) -> Result<(), String> {
-        let regular = self.fallback_of(offer);
-        let surcharge = spot::surcharge_per_h(hourly, regular, offer.interruption, &self.service.spot)
-            .ok_or("what stands in for it has no on-demand price in the region")?;
-        let cost = surcharge
-            .times(placed.hours_in_all(Some(Market::Spot)))
-            .and_then(|cost| breakdown.add(Component::Interruptions, cost));
-        cost.ok_or("the amount is beyond what can be computed".to_string())
-    }
-
-    fn add_extras(&mut self, listing: &Listing<'_>, placed: &Placed, breakdown: &mut Breakdown) -> Option<()> {
-        let (provider, region) = (&listing.offer.shape.provider, &listing.offer.region);
-        let catalog = self.catalog;
-        let extras = self.extras.entry((provider.clone(), region.clone())).or_insert_with(|| Extras {
-            disk: catalog.adders_of(provider, region, AdderKind::Disk).first().map(|adder| Usd(adder.usd)),
-            egress: catalog.adders_of(provider, region, AdderKind::Egress),
-        });
-        // Serverless images are kept by the provider; disks that come with an instance are in its price.
-        let has_disk = listing.offer.shape.local_disk.is_some_and(|disk| disk.0 / 1e9 >= self.disk_gb);
-        if let Some(disk) = extras.disk.filter(|_| listing.market != Market::Serverless && !has_disk) {
-            let hourly = traffic::disk_per_h(self.disk_gb, disk)?;
-            breakdown.add(
-                Component::Storage,
-                CostInterval::exact(hourly).times(placed.hours_in_all(Some(listing.market)))?,
-            )?;
-        }
-        let rate = self.service.usage.mean_rate(placed.speed.e2e.value);
-        if let Some(egress) = traffic::egress_per_request(self.answer_bytes, rate, &extras.egress) {
-            breakdown.add(Component::Egress, CostInterval::exact(egress))?;
-        }
-        Some(())
-    }
-
     /// What of an offer's cost is not known and is left out of it.
     pub fn gaps(&self, offer: &Offer) -> Vec<&'static str> {
         let known = |kind| !self.catalog.adders_of(&offer.shape.provider, &offer.region, kind).is_empty();
         let disk = offer.market != Market::Serverless && !known(AdderKind::Disk);
-        let disk = disk.then_some("disk_price_not_known");
-        disk.into_iter().chain((!known(AdderKind::Egress)).then_some("egress_price_not_known")).collect()
+        let gap = |component: Component, is_gap: bool| component.facts().gap.filter(|_| is_gap);
+        let gaps = [gap(Component::Storage, disk), gap(Component::Egress, !known(AdderKind::Egress))];
+        gaps.into_iter().flatten().collect()
     }
 
     fn serverless(&self, listing: &Listing<'_>, placed: &Placed) -> Result<Breakdown, String> {
@@ -236,10 +237,9 @@ impl<'a> Pricer<'a> {
     }
 }
 
-/// Requests that a worker has in flight at its sustained rate (Little's law), so that only those that overlap share a batch
-/// and a step takes no longer than with the whole of it.
+/// Requests that a worker has in flight at its sustained rate, so that a step takes no longer than with the whole of it.
 pub fn in_flight(requests_per_s: f64, e2e_s: f64) -> usize {
-    (requests_per_s * e2e_s).round().max(1.0) as usize
+    formulas::in_flight(requests_per_s, e2e_s) as usize
 }
 
 /// What a request costs serverless in the mean of the day's requests: each part of the day has its own rate, and with it

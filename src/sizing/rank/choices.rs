@@ -5,12 +5,13 @@ use super::filter::{self, Age, Filter};
 use super::listing::{hardware_name, listings, unusable};
 use super::machine::{self, hourly_of, instance_of};
 use super::ranking::{chosen, of_quant};
-use super::request::{RankRequest, Slo};
+use super::request::RankRequest;
 use crate::catalog::facts::AdderKind;
 use crate::catalog::{Catalog, Market, Offer, Shape};
-use crate::record::{Basis, Run};
-use crate::sizing::price::cost::spot::interruptions_per_h;
-use crate::sizing::price::pricing::{Pricer, serverless_terms};
+use crate::record::{Basis, Run, Slo};
+use crate::sizing::price::cost::Component;
+use crate::sizing::price::money::CostInterval;
+use crate::sizing::price::pricing::{Listing, Pricer, serverless_terms};
 use crate::sizing::speed::cpu_sizes::CpuSizes;
 use crate::sizing::speed::points::{Point, Points};
 use crate::sizing::speed::project::Times;
@@ -40,11 +41,20 @@ pub struct Hardware {
     refused: BTreeMap<usize, String>,
 }
 
-/// Prices beside that of the hardware: of a GB-month of disk, and of traffic by tiers.
+/// Prices of traffic by tiers: from and to so many GB a month, USD a GB.
+type Tiers = Vec<(f64, Option<f64>, f64)>;
+
+/// What an hour of an instance costs beside its price: which component, and its range at each level (one where all are
+/// alike).
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Place {
-    disk: Option<f64>,
-    egress: Vec<(f64, Option<f64>, f64)>,
+struct Hourly(usize, Vec<[f64; 3]>);
+
+/// The hourly costs of an offer by their places in a list, or why they are not known.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Extras {
+    Known(Vec<usize>),
+    Unknown(String),
 }
 
 /// How serverless time is billed.
@@ -56,15 +66,13 @@ struct Terms {
     increment_s: f64,
 }
 
-/// Provider, type, hardware, copies, hardware in words, whether its own disk is large enough for each level, whether
-/// its price is of the card alone.
-type ShapeEntry = (usize, Arc<str>, usize, usize, Arc<str>, Vec<u8>, u8);
-/// Shape, region, market, USD an hour, place, terms or -1, interruptions an hour, the price of what stands in, age in days,
-/// whether that is stale, what was taken off.
-type OfferEntry =
-    (usize, usize, usize, f64, usize, i64, Option<[f64; 3]>, Option<f64>, Option<i64>, u8, Option<String>);
-/// Shape, and an hour's capital, active energy, idle energy and facility.
-type OwnEntry = (usize, f64, f64, f64, f64);
+/// Provider, type, hardware, copies, hardware in words, whether its price is of the card alone.
+type ShapeEntry = (usize, Arc<str>, usize, usize, Arc<str>, u8);
+/// Shape, region, market, USD an hour, tiers of traffic, terms or -1, hourly costs beside the price, age in days, whether
+/// that is stale, what was taken off.
+type OfferEntry = (usize, usize, usize, f64, usize, i64, Extras, Option<i64>, u8, Option<String>);
+/// Shape, and what an hour costs by component: while it works, and while it waits.
+type OwnEntry = (usize, [Vec<(usize, f64)>; 2]);
 
 /// Everything that a ranking chooses from. Times are in seconds, money in USD.
 #[derive(Debug, Clone, Serialize, Default)]
@@ -86,7 +94,8 @@ pub struct Choices {
     thinned: usize,
     hardware: Vec<Hardware>,
     shapes: Vec<ShapeEntry>,
-    places: Vec<Place>,
+    egress: Vec<Tiers>,
+    hourly: Vec<Hourly>,
     terms: Vec<Terms>,
     offers: Vec<OfferEntry>,
     fixed: Vec<(usize, Option<f64>, Option<String>)>,
@@ -113,15 +122,16 @@ pub fn choices(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Resul
 struct Collector<'a> {
     catalog: &'a Catalog,
     request: &'a RankRequest,
-    pricer: Pricer<'a>,
+    /// One for each level: the disk of an instance is that of the level, unless it was given.
+    pricers: Vec<Pricer<'a>>,
     learnt: Arc<Learnt>,
     filter: Filter<'a>,
     levels: Vec<Quant>,
-    disks_gb: Vec<f64>,
     out: Choices,
     hardware: HashMap<Key, usize>,
     shapes: HashMap<*const Shape, usize>,
-    places: HashMap<(Arc<str>, Arc<str>), usize>,
+    egress: HashMap<(Arc<str>, Arc<str>), usize>,
+    hourly: HashMap<String, usize>,
 }
 
 /// The place of a value in a list, where it is put if it is not there.
@@ -152,16 +162,13 @@ impl<'a> Collector<'a> {
         let known: Vec<&Run> = all.iter().map(|(run, _)| *run).chain(request.evidence.iter()).collect();
         let mut levels: Vec<Quant> = points.points.iter().map(|point| point.case.quant).collect();
         levels.dedup();
-        // The disk of an instance is that of the level, unless it was given.
-        let sizes = |level: Quant| {
-            let weights = run.record.model.as_ref().map_or(0.0, |model| model.shape.weight_bytes(level).0);
-            let pricer = Pricer::new(catalog, &request.service, points.lengths.mean_gen(), weights);
-            pricer.sizes()
+        let pricer = |level: &Quant| {
+            let weights = run.record.model.as_ref().map_or(0.0, |model| model.shape.weight_bytes(*level).0);
+            Pricer::new(catalog, &request.service, points.lengths.mean_gen(), weights)
         };
-        let disks_gb: Vec<f64> = levels.iter().map(|level| sizes(*level).0).collect();
-        let pricer = Pricer::new(catalog, &request.service, points.lengths.mean_gen(), 0.0);
-        let answer_bytes = pricer.sizes().1;
-        let service = &request.service;
+        let pricers: Vec<Pricer<'a>> = levels.iter().map(pricer).collect();
+        let disks_gb: Vec<f64> = pricers.iter().map(|pricer| pricer.sizes().0).collect();
+        let answer_bytes = pricers.first().map_or(0.0, |pricer| pricer.sizes().1);
         let model = run.record.model.as_ref().map_or(String::new(), |model| model.name.clone());
         let out = Choices {
             prompt_tokens: points.lengths.mean_prompt(),
@@ -173,23 +180,22 @@ impl<'a> Collector<'a> {
             device: run.record.engine.device.clone(),
             quants: levels.iter().map(|quant| quant.name()).collect(),
             service: serde_json::json!({
-                "spot": { "warm_s": service.spot.warm_s, "lost_s": service.spot.lost_s, "fallback": service.spot.fallback },
-                "failure_share": service.failure_share, "disk_gb": disks_gb, "answer_bytes": answer_bytes,
+                "failure_share": request.service.failure_share, "disk_gb": disks_gb, "answer_bytes": answer_bytes,
             }),
             ..Choices::default()
         };
         Self {
             catalog,
             request,
-            pricer,
+            pricers,
             learnt: Arc::new(Learnt { laws: carried::laws(&known, catalog), cpus: CpuSizes::new(&known, catalog) }),
             filter: Filter::new(catalog, request),
             levels,
-            disks_gb,
             out,
             hardware: HashMap::new(),
             shapes: HashMap::new(),
-            places: HashMap::new(),
+            egress: HashMap::new(),
+            hourly: HashMap::new(),
         }
     }
 
@@ -240,9 +246,10 @@ impl<'a> Collector<'a> {
             let hardware = self.projected(&mut speeds, &index, &shape);
             let entry = self.shape_entry(&shape, hardware, copies(&shape), false);
             self.out.shapes.push(entry);
-            let [capital, active, idle, facility] =
-                [hour.capital, hour.active_energy, hour.idle_energy, hour.facility].map(Usd::to_f64);
-            self.out.own.push((self.out.shapes.len() - 1, capital, active, idle, facility));
+            let parts = |prices: &[(Component, Usd)]| -> Vec<(usize, f64)> {
+                prices.iter().map(|(component, usd)| (*component as usize, usd.to_f64())).collect()
+            };
+            self.out.own.push((self.out.shapes.len() - 1, [parts(&hour.working()), parts(&hour.waiting())]));
         }
         Ok(self.out)
     }
@@ -306,7 +313,7 @@ impl<'a> Collector<'a> {
         }
         let (provider, kind) = instance.clone().unwrap_or(("this machine".to_string(), environment.hostname.clone()));
         let provider = place_of(&mut self.out.providers, provider.into());
-        self.out.shapes.push((provider, kind.into(), hardware, 1, name, vec![1; self.levels.len()], 0));
+        self.out.shapes.push((provider, kind.into(), hardware, 1, name, 0));
         let why = hourly.is_none().then(|| match known {
             true => "every price of its type was left out".to_string(),
             false => "its price is not known: --as provider:type or --price-per-hour gives it one".to_string(),
@@ -344,21 +351,19 @@ impl<'a> Collector<'a> {
 
     fn shape_entry(&mut self, shape: &Shape, hardware: usize, copies: usize, incomplete: bool) -> ShapeEntry {
         let provider = place_of(&mut self.out.providers, shape.provider.clone());
-        let holds = |gb: &f64| u8::from(shape.local_disk.is_some_and(|disk| disk.0 / 1e9 >= *gb));
-        let has_disk = self.disks_gb.iter().map(holds).collect();
         let found = &self.out.hardware[hardware];
         let name = match (found.basis, copies) {
             (Basis::Projected, _) => hardware_name(&found.name, copies, shape),
             (_, 1) => found.name.clone(),
             _ => format!("{copies}x {}", found.name).into(),
         };
-        (provider, shape.instance_type.clone(), hardware, copies, name, has_disk, incomplete.into())
+        (provider, shape.instance_type.clone(), hardware, copies, name, incomplete.into())
     }
 
     fn add_offer(&mut self, offer: &Offer, hardware: usize, copies: usize) {
         let key = Arc::as_ptr(&offer.shape);
         let region = place_of(&mut self.out.regions, offer.region.clone());
-        let place = self.place(offer);
+        let egress = self.egress(offer);
         for listing in listings(offer, self.request).collect::<Vec<_>>() {
             let Some(usd_per_h) = listing.usd_per_h() else { continue };
             let incomplete =
@@ -374,7 +379,7 @@ impl<'a> Collector<'a> {
             };
             let market = place_of(&mut self.out.markets, listing.market.name());
             let terms = self.terms(offer, listing.market, usd_per_h);
-            let spot = listing.market == Market::Spot;
+            let extras = self.extras(&listing);
             let off = (listing.factor != rust_decimal::Decimal::ONE).then(|| listing.factor.normalize().to_string());
             let stale = filter::age(offer, self.request.freshness, self.request.today) == Age::Stale;
             self.out.offers.push((
@@ -382,10 +387,9 @@ impl<'a> Collector<'a> {
                 region,
                 market,
                 usd_per_h.to_f64(),
-                place,
+                egress,
                 terms,
-                spot.then(|| ends(interruptions_per_h(offer.interruption))),
-                self.pricer.fallback_of(offer).filter(|_| spot).map(Usd::to_f64),
+                extras,
                 offer.age_days(self.request.today),
                 stale.into(),
                 off,
@@ -393,22 +397,50 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn place(&mut self, offer: &Offer) -> usize {
+    /// What an hour costs beside the price, at each level.
+    fn extras(&mut self, listing: &Listing<'_>) -> Extras {
+        let levels: Result<Vec<_>, String> = self.pricers.iter_mut().map(|pricer| pricer.hourly(listing)).collect();
+        let levels = match levels {
+            Ok(levels) => levels,
+            Err(why) => return Extras::Unknown(why),
+        };
+        let mut places = Vec::new();
+        for component in Component::ALL {
+            let of =
+                |level: &Vec<(Component, CostInterval)>| level.iter().find(|(of, _)| *of == component).map(|(_, c)| *c);
+            if levels.iter().all(|level| of(level).is_none()) {
+                continue;
+            }
+            let money = |cost: CostInterval| [cost.value, cost.lo, cost.hi].map(|usd| short(usd.to_f64()));
+            let mut costs: Vec<[f64; 3]> =
+                levels.iter().map(|level| money(of(level).unwrap_or(CostInterval::ZERO))).collect();
+            if costs.windows(2).all(|pair| pair[0] == pair[1]) {
+                costs.truncate(1);
+            }
+            let hourly = Hourly(component as usize, costs);
+            // There are as many of them as spot offers: looked up by their text, as floats are no keys.
+            let next = self.out.hourly.len();
+            let place = *self.hourly.entry(format!("{hourly:?}")).or_insert(next);
+            if place == next {
+                self.out.hourly.push(hourly);
+            }
+            places.push(place);
+        }
+        Extras::Known(places)
+    }
+
+    fn egress(&mut self, offer: &Offer) -> usize {
         let key = (offer.shape.provider.clone(), offer.region.clone());
-        if let Some(known) = self.places.get(&key) {
+        if let Some(known) = self.egress.get(&key) {
             return *known;
         }
-        let adders = |kind| self.catalog.adders_of(&key.0, &key.1, kind);
-        let usd = |usd: rust_decimal::Decimal| Usd(usd).to_f64();
-        let place = Place {
-            disk: adders(AdderKind::Disk).first().map(|adder| usd(adder.usd)),
-            egress: adders(AdderKind::Egress)
-                .iter()
-                .map(|adder| (adder.tier_from_gb.unwrap_or(0.0), adder.tier_to_gb, usd(adder.usd)))
-                .collect(),
-        };
-        let index = place_of(&mut self.out.places, place);
-        self.places.insert(key, index);
+        let adders = self.catalog.adders_of(&key.0, &key.1, AdderKind::Egress);
+        let tiers = adders
+            .iter()
+            .map(|adder| (adder.tier_from_gb.unwrap_or(0.0), adder.tier_to_gb, Usd(adder.usd).to_f64()))
+            .collect();
+        let index = place_of(&mut self.out.egress, tiers);
+        self.egress.insert(key, index);
         index
     }
 

@@ -3,7 +3,8 @@
 use super::row::RankRow;
 use crate::catalog::Market;
 use crate::record::Basis;
-use crate::sizing::price::cost::{Breakdown, HOURS_PER_MONTH};
+use crate::sizing::formulas;
+use crate::sizing::price::cost::Breakdown;
 use crate::sizing::price::demand::Load;
 use crate::sizing::price::money::CostInterval;
 use crate::sizing::price::pricing::Placed;
@@ -116,7 +117,7 @@ impl Figures<'_> {
 
 /// What a month of the demand costs, each end of the cost of a successful request with the requests that succeed there.
 fn month(request: CostInterval, placed: &Placed, success: f64) -> Option<CostInterval> {
-    let of = |cost: Usd, requests_per_s: f64| cost.times(success * requests_per_s * HOURS_PER_MONTH * 3600.0);
+    let of = |cost: Usd, requests_per_s: f64| cost.times(formulas::successes_of_month(success, requests_per_s));
     let (fastest, slowest) = placed.demanded;
     let value = of(request.value, placed.fleet(None).requests_per_s)?;
     Some(CostInterval::new(value, of(request.lo, fastest)?, of(request.hi, slowest)?))

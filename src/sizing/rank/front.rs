@@ -47,11 +47,9 @@ pub fn mark_front(rows: &mut [RankRow]) {
 /// The swap of the first two rows. Components that do not follow the price of the hardware (disks, traffic) stay as they
 /// are: `m = (C2 - fixed1) / (C1 - fixed1)`.
 pub fn swap(rows: &[RankRow]) -> Option<Swap> {
-    use crate::sizing::price::cost::Component;
     let [first, second, ..] = rows else { return None };
     let (one, other) = (first.usd_per_request?.value.0, second.usd_per_request?.value.0);
-    let parts = first.components?;
-    let fixed = parts.of(Component::Storage).value.0 + parts.of(Component::Egress).value.0;
+    let fixed = first.components?.beside_hardware().0;
     let multiple = (other - fixed).checked_div(one - fixed)?.to_f64()?;
     Some(Swap { first: first.name(), second: second.name(), multiple, tied: second.tied_with_first })
 }

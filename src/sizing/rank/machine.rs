@@ -178,7 +178,7 @@ pub(super) fn too_large(run: &Run, catalog: &Catalog, point: &Point) -> Option<S
     let (model, card) = (run.record.model.as_ref()?, catalog.accelerator_of_run(&run.record)?);
     let memory = card.memory()? * run.record.accelerators.max(1) as f64;
     let longest = Case { prompt_tokens: point.longest.saturating_sub(point.case.gen_tokens), ..point.case };
-    let needed = fit::needed(&model.shape, &longest, fit::GPU_CACHE, fit::GPU_RESERVE);
+    let needed = fit::needed(&model.shape, &longest, fit::GPU_RESERVE);
     (run.record.basis == Basis::Imported && needed.0 > memory.0)
         .then(|| format!("does not fit: {needed} with the reserve, {memory} in {}", card.name))
 }

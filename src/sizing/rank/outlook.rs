@@ -7,7 +7,6 @@ use super::request::RankRequest;
 use super::row::RankRow;
 use crate::catalog::{Catalog, Market};
 use crate::record::{Basis, Run};
-use crate::sizing::price::cost::Component;
 use crate::sizing::price::demand::{Demand, Load, Usage};
 use crate::sizing::price::money::CostInterval;
 use crate::sizing::price::service::Service;
@@ -208,9 +207,7 @@ fn levers(ranking: &Ranking, shares: Option<&Moving>) -> Vec<Lever> {
         return Vec::new();
     };
     let value = cost.value.to_f64();
-    let fixed = row
-        .components
-        .map_or(0.0, |parts| parts.of(Component::Storage).value.to_f64() + parts.of(Component::Egress).value.to_f64());
+    let fixed = row.components.map_or(0.0, |parts| parts.beside_hardware().to_f64());
     let at_price = |factor: f64| fixed + (value - fixed) * factor;
     let mut levers = vec![
         Lever { what: "price of the hardware, 20 % off to 20 % on".to_string(), ends: [at_price(0.8), at_price(1.2)] },

@@ -18,7 +18,7 @@ use crate::sizing::speed::cpu_sizes::CpuSizes;
 use crate::sizing::speed::lengths::Lengths;
 use crate::sizing::speed::points::{self, Point, Points, Wanted};
 use crate::sizing::speed::projection;
-use crate::sizing::speed::speeds::{Learnt, Speeds, copies};
+use crate::sizing::speed::speeds::{Learnt, Speed, Speeds, copies};
 use crate::workload::{Quant, Task};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -110,14 +110,6 @@ fn image_size(run: &Run, lengths: &Lengths) -> Option<usize> {
     run.cases.iter().map(|row| row.key.case).find(|case| case.prompt_tokens == tokens)?.image_size
 }
 
-/// Why no measured batch is ranked.
-fn no_batch(request: &RankRequest) -> &'static str {
-    match request.slo.has_tails() {
-        true => "no measured batch keeps the limits (percentiles need enough samples: METHODOLOGY.md)",
-        false => "no measured batch keeps the limits",
-    }
-}
-
 /// Runs with their points, and what was left out.
 pub(super) type Chosen<'r> = (Vec<(&'r Run, Points)>, Vec<Excluded>);
 
@@ -202,7 +194,7 @@ impl<'a> Ranker<'a> {
         'a: 'p,
     {
         let machine = machine::measured(run, self.catalog, self.request);
-        Speeds::new(run, self.catalog, self.request.slo, points, self.learnt.clone(), machine)
+        Speeds::new(run, self.catalog, self.request.slo.clone(), points, self.learnt.clone(), machine)
     }
 
     /// Prompt and generated tokens, in the mean.
@@ -216,65 +208,22 @@ impl<'a> Ranker<'a> {
 
     /// Rows of the machine that was measured: at the user's price, at the offers of its type, or without a price.
     fn add_measured(&mut self, run: &Run, points: &Points, quant: Quant) -> Result<(), String> {
-        let environment = &run.record.environment;
-        let hourly = hourly_of(run, self.request);
         let instance = instance_of(run, self.request);
         let hardware = machine::row_name(run, &self.systems);
-        let of_quant = of_quant(points, quant);
-        let Some(speed) = self.speeds(run, of_quant).measured(&hardware) else {
-            let offer = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
-            self.exclude(offer, quant, no_batch(self.request));
-            return Ok(());
-        };
-        let speed = Arc::new(speed);
-        if let Some(why) = too_large(run, self.catalog, &points.points[speed.point]) {
-            let name =
-                instance.as_ref().map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
-            self.exclude(name, quant, why);
-            return Ok(());
-        }
-        let mut offers: Vec<&'a Offer> = match (&instance, hourly) {
-            (Some((provider, name)), None) => {
-                let catalog: &'a Catalog = self.catalog;
-                let is = |o: &&Offer| &*o.shape.provider == provider && &*o.shape.instance_type == name;
-                catalog.offers.iter().filter(is).filter(|offer| self.filter.admits(offer)).collect()
-            }
-            _ => Vec::new(),
-        };
-        let known = !offers.is_empty();
-        offers.retain(|offer| match unusable(offer, self.request) {
-            Some(why) if self.request.wants(offer.market) => {
-                self.excluded.push(Excluded::price_of(offer, quant, why));
-                false
-            }
-            why => why.is_none(),
+        let speed = self.speeds(run, of_quant(points, quant)).measured(&hardware).and_then(|speed| {
+            let refused = too_large(run, self.catalog, &points.points[speed.point]);
+            refused.map_or(Ok(Arc::new(speed)), Err)
         });
-        if let (Some((provider, name)), None, true) = (&self.request.machine.instance, hourly, !known) {
-            self.catalog.check_type(provider, name)?;
-        }
-        let before = self.rows.len();
-        for offer in offers {
-            // Each card of an instance can run a copy; only one was measured.
-            let cards = match run.record.engine.device.as_str() {
-                // Behind an endpoint is the whole machine.
-                "cpu" | "endpoint" => 1,
-                // Another tool may have spread one copy over several.
-                _ => (copies(&offer.shape) / run.record.accelerators.max(1)).max(1),
-            };
-            let Some(placed) = Placed::new(speed.clone(), cards, &self.request.service.usage) else { continue };
-            let hardware: Arc<str> =
-                if cards > 1 { format!("{cards}x {hardware}").into() } else { hardware.as_str().into() };
-            let idle_w = run.record.power.waiting().map(|waiting| waiting.0 * cards as f64);
-            let point = &points.points[speed.point];
-            let figures = Figures { placed: &placed, point, basis: run.record.basis, hardware, idle_w };
-            let listings: Vec<Listing<'_>> = listings(offer, self.request).collect();
-            for listing in listings {
-                if let Some(mut row) = self.offer_row(&figures, &listing) {
-                    row.doubts.extend(mismatch(run, offer).into_iter().map(Arc::from));
-                    self.rows.push(row);
-                }
+        let speed = match speed {
+            Ok(speed) => speed,
+            Err(why) => {
+                let name = instance.map_or("this machine".to_string(), |(provider, name)| format!("{provider}:{name}"));
+                self.exclude(name, quant, why);
+                return Ok(());
             }
-        }
+        };
+        let before = self.rows.len();
+        let known = self.add_measured_offers(run, points, quant, &speed)?;
         if self.rows.len() > before {
             if !self.request.all_regions {
                 let rows = self.rows.split_off(before);
@@ -293,10 +242,12 @@ impl<'a> Ranker<'a> {
             hardware: hardware.as_str().into(),
             idle_w: run.record.power.waiting().map(|waiting| waiting.0),
         };
+        let hourly = hourly_of(run, self.request);
         let breakdown = hourly.and_then(|usd| self.pricer.at(usd, &placed));
         let mut row = figures.row(&self.request.service, self.lengths(), None, breakdown);
         row.usd_per_h = hourly;
-        let (provider, name) = instance.unwrap_or(("this machine".to_string(), environment.hostname.clone()));
+        let hostname = &run.record.environment.hostname;
+        let (provider, name) = instance.unwrap_or(("this machine".to_string(), hostname.clone()));
         (row.provider, row.instance_type) = (provider.into(), name.into());
         if hourly.is_none() {
             row.why_no_cost = Some(match known {
@@ -306,6 +257,57 @@ impl<'a> Ranker<'a> {
         }
         self.rows.push(row);
         Ok(())
+    }
+
+    /// Rows of the offers of the measured machine's type, where no price of it was given; whether there are such offers.
+    fn add_measured_offers(
+        &mut self,
+        run: &Run,
+        points: &Points,
+        quant: Quant,
+        speed: &Arc<Speed>,
+    ) -> Result<bool, String> {
+        let (Some((provider, name)), None) = (instance_of(run, self.request), hourly_of(run, self.request)) else {
+            return Ok(false);
+        };
+        let catalog: &'a Catalog = self.catalog;
+        let is = |o: &&Offer| *o.shape.provider == *provider && *o.shape.instance_type == *name;
+        let mut offers: Vec<&'a Offer> =
+            catalog.offers.iter().filter(is).filter(|offer| self.filter.admits(offer)).collect();
+        let known = !offers.is_empty();
+        offers.retain(|offer| match unusable(offer, self.request) {
+            Some(why) if self.request.wants(offer.market) => {
+                self.excluded.push(Excluded::price_of(offer, quant, why));
+                false
+            }
+            why => why.is_none(),
+        });
+        if let (Some((provider, name)), false) = (&self.request.machine.instance, known) {
+            self.catalog.check_type(provider, name)?;
+        }
+        for offer in offers {
+            // Each card of an instance can run a copy; only one was measured.
+            let cards = match run.record.engine.device.as_str() {
+                // Behind an endpoint is the whole machine.
+                "cpu" | "endpoint" => 1,
+                // Another tool may have spread one copy over several.
+                _ => (copies(&offer.shape) / run.record.accelerators.max(1)).max(1),
+            };
+            let Some(placed) = Placed::new(speed.clone(), cards, &self.request.service.usage) else { continue };
+            let one = &speed.hardware;
+            let hardware: Arc<str> = if cards > 1 { format!("{cards}x {one}").into() } else { one.clone() };
+            let idle_w = run.record.power.waiting().map(|waiting| waiting.0 * cards as f64);
+            let point = &points.points[speed.point];
+            let figures = Figures { placed: &placed, point, basis: run.record.basis, hardware, idle_w };
+            let listings: Vec<Listing<'_>> = listings(offer, self.request).collect();
+            for listing in listings {
+                if let Some(mut row) = self.offer_row(&figures, &listing) {
+                    row.doubts.extend(mismatch(run, offer).into_iter().map(Arc::from));
+                    self.rows.push(row);
+                }
+            }
+        }
+        Ok(known)
     }
 
     /// Projects every other offer, and hardware of one's own, from the points of one level.

@@ -1,88 +1,14 @@
 //! What a ranking is asked for.
 
 use crate::catalog::Market;
-use crate::record::{Basis, Run};
+use crate::record::{Basis, Run, Slo};
 use crate::sizing::price::cost::own::Own;
 use crate::sizing::price::service::Service;
 use crate::sizing::speed::points::Wanted;
-use crate::units::{Bytes, Seconds, Usd, parse_seconds};
+use crate::units::{Bytes, Usd};
 use crate::workload::Quant;
 use jiff::civil::Date;
-use std::str::FromStr;
 use std::sync::Arc;
-
-/// Limits on a time of a case.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Tails {
-    /// Most seconds of the 90th percentile.
-    pub p90: Option<Seconds>,
-    /// Most seconds of the 99th percentile.
-    pub p99: Option<Seconds>,
-}
-
-/// Limits on the times of a case: on medians, and on percentiles where those were measured.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Slo {
-    /// Most seconds to the first token.
-    pub ttft: Option<Seconds>,
-    /// Most seconds per token.
-    pub tpot: Option<Seconds>,
-    /// Most seconds for a request.
-    pub e2e: Option<Seconds>,
-    /// The same of percentiles, in that order.
-    pub tails: [Tails; 3],
-}
-
-/// The names of the times, in the order of [`Slo::tails`].
-const TIMES: [&str; 3] = ["ttft", "tpot", "e2e"];
-
-impl Slo {
-    /// A percentile has a limit.
-    pub fn has_tails(&self) -> bool {
-        self.tails != [Tails::default(); 3]
-    }
-
-    /// Every limit, as `(TTFT (median), limit)`.
-    pub fn named(&self) -> Vec<(String, Seconds)> {
-        let medians = [self.ttft, self.tpot, self.e2e];
-        let mut named = Vec::new();
-        for ((name, median), tails) in TIMES.iter().zip(medians).zip(self.tails) {
-            let name = name.to_uppercase();
-            let all = [("(median)", median), ("p90", tails.p90), ("p99", tails.p99)];
-            named.extend(all.into_iter().filter_map(|(which, limit)| Some((format!("{name} {which}"), limit?))));
-        }
-        named
-    }
-}
-
-impl FromStr for Slo {
-    type Err = String;
-
-    /// Reads `ttft=500ms,tpot=50ms,e2e=2s,ttft_p99=1s`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut slo = Slo::default();
-        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let (name, limit) = part.split_once('=').ok_or_else(|| format!("`{part}` is not like ttft=500ms"))?;
-            let limit = Some(parse_seconds(limit)?);
-            let (time, percentile) = name.trim().split_once("_p").unwrap_or((name.trim(), "50"));
-            let index = TIMES.iter().position(|known| *known == time);
-            match (index, percentile) {
-                (Some(0), "50") => slo.ttft = limit,
-                (Some(1), "50") => slo.tpot = limit,
-                (Some(2), "50") => slo.e2e = limit,
-                (Some(index), "90") => slo.tails[index].p90 = limit,
-                (Some(index), "99") => slo.tails[index].p99 = limit,
-                _ => {
-                    return Err(format!(
-                        "`{}` is not a limit; there are ttft, tpot and e2e (medians), each with _p90 and _p99",
-                        name.trim()
-                    ));
-                }
-            }
-        }
-        Ok(slo)
-    }
-}
 
 /// What the user says of the machine that was measured, where it cannot be recognised or the price differs.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -183,18 +109,6 @@ impl RankRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn limits_are_read_with_their_units() {
-        let slo: Slo = "ttft=500ms, tpot=0.05s".parse().unwrap();
-        assert_eq!((slo.ttft, slo.tpot, slo.e2e), (Some(Seconds(0.5)), Some(Seconds(0.05)), None));
-        let tails: Slo = "ttft_p99=1s,e2e_p90=2s".parse().unwrap();
-        assert_eq!((tails.tails[0].p99, tails.tails[2].p90), (Some(Seconds(1.0)), Some(Seconds(2.0))));
-        assert_eq!(tails.named().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["TTFT p99", "E2E p90"]);
-        for bad in ["ttft", "ttft=5", "ttft=-1s", "p99=1s", "tpot=1h", "tpot=s", "ttft_p95=1s", "itl_p99=1s"] {
-            assert!(bad.parse::<Slo>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn instances_are_read() {

@@ -38,9 +38,7 @@ impl Board {
 
 /// The measured energy of a token in joules; `None` where there was no meter.
 pub fn measured(row: &CaseRow) -> Option<Interval> {
-    let energy = row.metrics.energy_per_token?;
-    let end = |end: Option<crate::units::JoulesPerToken>| end.unwrap_or(energy.value).0;
-    Some(Interval::new(energy.value.0, end(energy.lo), end(energy.hi)))
+    Some(row.metrics.energy_per_token?.closed().map(|joules| joules.0))
 }
 
 /// The energy of a token in joules on a card: the power of its board times the time of a batch, over the tokens of the

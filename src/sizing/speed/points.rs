@@ -5,7 +5,10 @@ use super::energy;
 use super::fit;
 use super::lengths::Lengths;
 use super::project::{Times, measured_times};
-use crate::record::{Basis, CaseRow, InvalidReason, Outcome, Run, STOPPED_BY_QUOTA, TrafficRecord};
+use crate::record::{
+    Basis, CaseRow, Distribution, InvalidReason, LatencyKind, Outcome, Run, STOPPED_BY_QUOTA, TrafficRecord,
+};
+use crate::units::Seconds;
 use crate::units::interval::Interval;
 use crate::workload::{Case, ModelShape, Quant};
 use std::collections::BTreeMap;
@@ -24,8 +27,9 @@ pub struct Point {
     pub device: String,
     /// Times of a request (the mean one of a histogram).
     pub times: Times,
-    /// 90th and 99th percentile of TTFT, TPOT and E2E, in seconds, where they were measured at these lengths.
-    pub tails: [(Option<f64>, Option<f64>); 3],
+    /// Percentiles beyond the median, where they were measured at these lengths: of which time, the share of requests, and
+    /// seconds.
+    pub percentiles: Vec<(LatencyKind, f64, f64)>,
     /// Requests a second of a copy, where they were counted under a load.
     pub requests_per_s: Option<Interval>,
     /// Joules of a generated token, where there was a meter.
@@ -195,7 +199,7 @@ impl<'a> Curves<'a> {
         };
         let ops = |tokens: f64| shape.prefill_ops(case.batch, tokens.max(1.0) as usize);
         let bytes = |context: f64| {
-            shape.decode_weight_bytes(case.quant).0 + shape.cache_bytes(case.batch, 1, fit::GPU_CACHE).0 * context
+            shape.decode_weight_bytes(case.quant).0 + shape.cache_bytes(case.batch, 1, fit::cache_of(&case)).0 * context
         };
         let prompt = prompt as f64;
         let near = |curve: &[(f64, Interval)], x: f64| {
@@ -359,23 +363,26 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
             known.join(", ")
         ));
     }
+    let quants = levels(&points, quants)?;
+    Ok(Points { lengths, quants, points })
+}
+
+/// The levels that are ranked: those that were asked for, or the first that one serves.
+fn levels(points: &[Point], asked: &[Quant]) -> Result<Vec<Quant>, String> {
     let mut measured: Vec<Quant> = points.iter().map(|point| point.case.quant).collect();
     measured.dedup();
-    let quants = match quants {
-        [] => {
-            // f32 is a reference for quality, not something that one serves.
-            let baseline = measured.iter().find(|q| **q != Quant::F32).or(measured.first());
-            baseline.copied().into_iter().collect()
+    if asked.is_empty() {
+        // f32 is a reference for quality, not something that one serves.
+        let baseline = measured.iter().find(|q| **q != Quant::F32).or(measured.first());
+        return Ok(baseline.copied().into_iter().collect());
+    }
+    match asked.iter().find(|q| !measured.contains(q)) {
+        None => Ok(asked.to_vec()),
+        Some(missing) => {
+            let known: Vec<&str> = measured.iter().map(|q| q.name()).collect();
+            Err(format!("{missing} was not measured at these lengths; the run has {}", known.join(", ")))
         }
-        asked => {
-            if let Some(missing) = asked.iter().find(|q| !measured.contains(q)) {
-                let known: Vec<&str> = measured.iter().map(|q| q.name()).collect();
-                return Err(format!("{missing} was not measured at these lengths; the run has {}", known.join(", ")));
-            }
-            asked.to_vec()
-        }
-    };
-    Ok(Points { lengths, quants, points })
+    }
 }
 
 /// What speaks against buying by the rate of a load.
@@ -418,9 +425,18 @@ fn doubt(row: &CaseRow, reason: InvalidReason) -> Arc<str> {
     }
 }
 
-fn tails(row: &CaseRow) -> [(Option<f64>, Option<f64>); 3] {
-    [row.metrics.ttft, row.metrics.tpot, row.metrics.e2e]
-        .map(|time| time.map_or((None, None), |time| (time.p90.map(|t| t.0), time.p99.map(|t| t.0))))
+/// The percentiles of a row beyond its medians.
+fn percentiles(row: &CaseRow) -> Vec<(LatencyKind, f64, f64)> {
+    let times = [
+        (LatencyKind::Ttft, row.metrics.ttft),
+        (LatencyKind::Tpot, row.metrics.tpot),
+        (LatencyKind::E2e, row.metrics.e2e),
+    ];
+    let of = |(kind, time): (LatencyKind, Option<Distribution<Seconds>>)| {
+        let known = time.map_or([None; 2], |time| [(0.9, time.p90), (0.99, time.p99)].map(|(p, t)| Some((p, t?.0))));
+        known.into_iter().flatten().map(move |(percentile, seconds)| (kind, percentile, seconds))
+    };
+    times.into_iter().flat_map(of).collect()
 }
 
 fn point(
@@ -452,7 +468,7 @@ fn point(
         let most = energies.iter().map(|e| e.hi).fold(0.0, f64::max);
         Interval::new(energies.iter().map(|e| e.value).sum::<f64>() / energies.len() as f64, least, most)
     });
-    let tails = used.first().filter(|_| method == EXACT).map_or([(None, None); 3], |row| tails(row));
+    let percentiles = used.first().filter(|_| method == EXACT).map_or(Vec::new(), |row| percentiles(row));
     let device = curves.rows.first().map_or(String::new(), |(row, ..)| row.key.device.clone());
     let longest = lengths.bins.iter().map(|(prompt, generated, _)| prompt + generated).max().unwrap_or(1);
     Point {
@@ -461,7 +477,7 @@ fn point(
         gen_tokens: lengths.mean_gen(),
         device,
         times,
-        tails,
+        percentiles,
         requests_per_s: None,
         joules_per_token,
         method,

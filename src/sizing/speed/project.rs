@@ -10,10 +10,11 @@ use super::served;
 use crate::catalog::{Accelerator, Shape};
 use crate::record::device::is_other_accelerator;
 use crate::record::environment::CpuRecord;
-use crate::record::{Basis, CaseRow, RunRecord};
+use crate::record::{Basis, CaseRow, Distribution, RunRecord};
+use crate::sizing::formulas;
 use crate::units::interval::Interval;
 use crate::units::{Bytes, Seconds};
-use crate::workload::{CacheType, Case, ModelShape, Quant};
+use crate::workload::{Case, ModelShape, Quant};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -38,8 +39,8 @@ pub struct Times {
 impl Times {
     /// For a whole request that generates so many tokens (in the mean).
     pub fn e2e(&self, gen_tokens: f64) -> Interval {
-        let steps = (gen_tokens - 1.0).max(0.0);
-        self.ttft.plus(self.tpot.map(|t| t * steps))
+        let at = |end: fn(&Interval) -> f64| formulas::e2e(end(&self.ttft), end(&self.tpot), gen_tokens);
+        Interval::new(at(|time| time.value), at(|time| time.lo), at(|time| time.hi))
     }
 }
 
@@ -208,9 +209,7 @@ fn vcpus_of(cpu: &CpuRecord) -> f64 {
 
 /// The measured times of a row, as far as it has them.
 pub fn measured_times(row: &CaseRow) -> (Option<Interval>, Option<Interval>) {
-    let interval = |d: crate::record::Distribution<Seconds>| {
-        Interval::new(d.median.0, d.lo.unwrap_or(d.median).0, d.hi.unwrap_or(d.median).0)
-    };
+    let interval = |time: Distribution<Seconds>| time.interval().map(|t| t.0);
     (row.metrics.ttft.map(interval), row.metrics.tpot.map(interval))
 }
 
@@ -250,7 +249,7 @@ impl<'a> Reference<'a> {
         }
         let accelerator = place.accelerator;
         let memory = accelerator.memory().ok_or(Refusal::Unknown("memory"))? * place.share;
-        self.check_fit(memory, fit::GPU_CACHE, fit::GPU_RESERVE, &accelerator.name)?;
+        self.check_fit(memory, fit::GPU_RESERVE, &accelerator.name)?;
         let quant = self.case.quant;
         if is_other_accelerator(self.device) {
             return Err(Refusal::OtherKernels(self.device));
@@ -316,7 +315,7 @@ impl<'a> Reference<'a> {
         let (Some(vcpus), Some(memory)) = (shape.vcpus, shape.memory) else {
             return Err(Refusal::Unknown("size"));
         };
-        self.check_fit(memory, CacheType::usual(self.case.quant), fit::HOST_RESERVE, "the host")?;
+        self.check_fit(memory, fit::HOST_RESERVE, "the host")?;
         let measured = self.vcpus.map_err(Refusal::Threads)?;
         let ratio = vcpus / measured;
         if !(1.0..=MOST_CORE_RATIO).contains(&ratio) {
@@ -328,8 +327,8 @@ impl<'a> Reference<'a> {
         Ok(Times { ttft: scaled(self.measured.ttft), tpot: scaled(self.measured.tpot) })
     }
 
-    fn check_fit(&self, memory: Bytes, cache: CacheType, reserve: Bytes, place: &'a str) -> Result<(), Refusal<'a>> {
-        let needed = fit::needed(self.shape, &self.largest, cache, reserve);
+    fn check_fit(&self, memory: Bytes, reserve: Bytes, place: &'a str) -> Result<(), Refusal<'a>> {
+        let needed = fit::needed(self.shape, &self.largest, reserve);
         if needed.0 <= memory.0 { Ok(()) } else { Err(Refusal::DoesNotFit { needed, memory, place }) }
     }
 }

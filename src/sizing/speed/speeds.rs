@@ -9,9 +9,9 @@ use super::projection::Laws;
 use super::projection::laws::Memory;
 use crate::catalog::shape::CountUnit;
 use crate::catalog::{Catalog, Shape};
-use crate::record::Run;
-use crate::sizing::rank::request::Slo;
-use crate::units::Seconds;
+use crate::record::slo::{Kept, MEDIAN};
+use crate::record::{LatencyKind, Run, Slo};
+use crate::units::Fraction;
 use crate::units::interval::Interval;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -129,14 +129,23 @@ impl<'a> Speeds<'a> {
         Self { run, catalog, slo, points, references, cpu, asker, learnt, known: HashMap::new() }
     }
 
-    /// The best measured point within the limits, as it is.
-    pub fn measured(&self, hardware: &str) -> Option<Speed> {
+    /// The best measured point within the limits, as it is; the error says why there is none.
+    pub fn measured(&self, hardware: &str) -> Result<Speed, String> {
         let all = self.points.iter().enumerate().map(|(place, (_, point))| (place, (point.times, None)));
-        let all = all.filter(|(place, _)| self.keeps_tails(self.points[*place].1));
-        let (place, (times, _)) = self.best(all, |point| point.requests_per_s)?;
+        let best = self.best(all, true);
+        let (place, (times, _)) = best.map_err(|unknown| unknown.unwrap_or(self.no_measured_batch()))?;
         let point = self.points[place].1;
         let speed = self.speed(place, times, hardware.into(), point.method, None);
-        Some(Speed { requests_per_s: point.requests_per_s.unwrap_or(speed.requests_per_s), ..speed })
+        Ok(Speed { requests_per_s: point.requests_per_s.unwrap_or(speed.requests_per_s), ..speed })
+    }
+
+    fn no_measured_batch(&self) -> String {
+        match self.slo.beyond_medians() {
+            Some(_) => {
+                "no measured batch keeps the limits (percentiles need enough samples: METHODOLOGY.md)".to_string()
+            }
+            None => "no measured batch keeps the limits".to_string(),
+        }
     }
 
     /// Projected to a shape, or why not.
@@ -162,12 +171,12 @@ impl<'a> Speeds<'a> {
 
     fn project(&mut self, shape: &Shape) -> Result<Speed, String> {
         let (candidates, refusal, hardware, method, board) = self.candidates(shape)?;
-        match self.best(candidates.into_iter(), |_| None) {
-            Some((place, (times, ground))) => {
+        match self.best(candidates.into_iter(), false) {
+            Ok((place, (times, ground))) => {
                 let speed = self.speed(place, times, hardware, method, board);
                 Ok(Speed { ground, ..speed })
             }
-            None => Err(refusal.unwrap_or("no batch keeps the limits".to_string())),
+            Err(unknown) => Err(refusal.or(unknown).unwrap_or("no batch keeps the limits".to_string())),
         }
     }
 
@@ -179,8 +188,8 @@ impl<'a> Speeds<'a> {
                     .to_string(),
             );
         }
-        if self.slo.has_tails() {
-            return Err("p90 and p99 are not projected: only what was measured can keep a limit on them".to_string());
+        if let Some(limited) = self.slo.beyond_medians() {
+            return Err(format!("{limited} is not projected: only what was measured can keep a limit on it"));
         }
         let on_cpu = self.run.record.engine.device == "cpu";
         let catalog = self.catalog;
@@ -243,42 +252,71 @@ impl<'a> Speeds<'a> {
             }
         }
         // The words are made only where they are needed: rankings ask for thousands.
-        let words = refusal.filter(|_| candidates.is_empty() || self.slo != Slo::default()).map(|why| why.to_string());
+        let words = refusal.filter(|_| candidates.is_empty() || !self.slo.is_empty()).map(|why| why.to_string());
         Ok((candidates, words, hardware, method, board))
     }
 
-    /// Whether the measured percentiles of a point keep their limits; one that was not measured does not.
-    fn keeps_tails(&self, point: &Point) -> bool {
-        let within = |limit: Option<Seconds>, time: Option<f64>| {
-            limit.is_none_or(|limit| time.is_some_and(|time| time <= limit.0))
+    /// Whether a point keeps the limits at these times, by the median of each and, of the point as it was measured, by the
+    /// percentiles that were. The error is the first limit of which that cannot be told, in words.
+    fn keeps(&self, point: &Point, times: &Times, is_measured: bool) -> Result<bool, String> {
+        let median = |kind: LatencyKind| match kind {
+            LatencyKind::Ttft => times.ttft.value,
+            LatencyKind::Tpot => times.tpot.value,
+            LatencyKind::E2e => times.e2e(point.gen_tokens).value,
         };
-        self.slo
-            .tails
-            .iter()
-            .zip(point.tails)
-            .all(|(limits, (p90, p99))| within(limits.p90, p90) && within(limits.p99, p99))
+        let mut unknown = None;
+        for term in &self.slo.terms {
+            let beyond = point.percentiles.iter().filter(|(kind, ..)| is_measured && *kind == term.of);
+            let known = beyond.map(|(_, percentile, seconds)| (*percentile, *seconds));
+            match term.judge(std::iter::once((MEDIAN, median(term.of))).chain(known)) {
+                Kept::Yes => {}
+                Kept::No => return Ok(false),
+                Kept::Unknown => {
+                    unknown.get_or_insert_with(|| {
+                        format!("cannot tell whether {} is at most {}", term.subject(), term.limit_s)
+                    });
+                }
+            }
+        }
+        let unknown = unknown.or(self
+            .slo
+            .goodput
+            .map(|share| format!("cannot tell whether {} of requests keep all limits", Fraction(share))));
+        match unknown {
+            None => Ok(true),
+            Some(what) => Err(format!(
+                "{what}: that was not measured, or not of enough requests (`sizewell load --slo` judges it)"
+            )),
+        }
     }
 
-    /// The one with the most requests per second among those that keep the limits: as counted, else as its times say.
+    /// The one with the most requests per second among those that keep the limits: of measured ones as counted, else as
+    /// their times say. The error is a limit of which nothing that is known says whether it is kept.
     fn best(
         &self,
         candidates: impl Iterator<Item = (usize, Found)>,
-        counted: fn(&Point) -> Option<Interval>,
-    ) -> Option<(usize, Found)> {
-        let within = |limit: Option<Seconds>, time: f64| limit.is_none_or(|limit| time <= limit.0);
+        is_measured: bool,
+    ) -> Result<(usize, Found), Option<String>> {
         let mut best: Option<(f64, usize, Found)> = None;
+        let mut unknown = None;
         for (place, (times, ground)) in candidates {
             let point = self.points[place].1;
-            let e2e = times.e2e(point.gen_tokens).value;
-            let keeps = within(self.slo.ttft, times.ttft.value)
-                && within(self.slo.tpot, times.tpot.value)
-                && within(self.slo.e2e, e2e);
-            let rate = counted(point).map_or(point.case.batch as f64 / e2e, |rate| rate.value);
-            if keeps && best.as_ref().is_none_or(|(most, ..)| rate > *most) {
+            match self.keeps(point, &times, is_measured) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(why) => {
+                    unknown.get_or_insert(why);
+                    continue;
+                }
+            }
+            let counted = point.requests_per_s.filter(|_| is_measured);
+            let by_times = || point.case.batch as f64 / times.e2e(point.gen_tokens).value;
+            let rate = counted.map_or_else(by_times, |rate| rate.value);
+            if best.as_ref().is_none_or(|(most, ..)| rate > *most) {
                 best = Some((rate, place, (times, ground)));
             }
         }
-        best.map(|(_, place, found)| (place, found))
+        best.map(|(_, place, found)| (place, found)).ok_or(unknown)
     }
 
     fn speed(

@@ -1,6 +1,9 @@
-//! The parts that the cost of a request is made of.
+//! The parts that the cost of a request is made of. Every form that shows costs, the sheet of a workbook and the script of a
+//! report's page read their names, colours and ways of being paid from the table here.
 
 use crate::sizing::price::money::CostInterval;
+use crate::units::Usd;
+use rust_decimal::Decimal;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// What money goes into.
@@ -26,33 +29,78 @@ pub enum Component {
     Failures,
 }
 
+/// What the amount of a component goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paid {
+    /// The price of the hardware, for the time that a request takes of it.
+    Hardware,
+    /// A share of that price on top.
+    OnTop,
+    /// A price of its own for each hour of an instance.
+    Hour,
+    /// A price of its own for each request.
+    Request,
+    /// All other components together.
+    Rest,
+}
+
+/// A line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// Which.
+    pub component: Component,
+    /// The name in files; with spaces for underscores it is that on the screen.
+    pub name: &'static str,
+    /// Its colour, such that neighbours differ in lightness and bars read in grey too.
+    pub fill: u32,
+    /// What it goes by.
+    pub paid: Paid,
+    /// The remark of offers whose price of it is not known.
+    pub gap: Option<&'static str>,
+}
+
+const fn facts(component: Component, name: &'static str, fill: u32, paid: Paid, gap: Option<&'static str>) -> Facts {
+    Facts { component, name, fill, paid, gap }
+}
+
+/// Every component, in the order of the enumeration, in which they are shown.
+pub const TABLE: [Facts; 9] = [
+    facts(Component::Compute, "compute", 0x0072b2, Paid::Hardware, None),
+    facts(Component::Idle, "idle", 0xbed7eb, Paid::Hardware, None),
+    facts(Component::Storage, "storage", 0x009e73, Paid::Hour, Some("disk_price_not_known")),
+    facts(Component::Egress, "egress", 0xf0e442, Paid::Request, Some("egress_price_not_known")),
+    facts(Component::Energy, "energy", 0xd55e00, Paid::Hardware, None),
+    facts(Component::Facility, "facility", 0xfac8a0, Paid::Hardware, None),
+    facts(Component::ColdStarts, "cold_starts", 0x643c78, Paid::Hardware, None),
+    facts(Component::Interruptions, "interruptions", 0xe1bee6, Paid::OnTop, None),
+    facts(Component::Failures, "failures", 0x141414, Paid::Rest, None),
+];
+
 impl Component {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Component; 9] = [
-        Component::Compute,
-        Component::Idle,
-        Component::Storage,
-        Component::Egress,
-        Component::Energy,
-        Component::Facility,
-        Component::ColdStarts,
-        Component::Interruptions,
-        Component::Failures,
-    ];
-
-    /// The name in files and on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::Idle => "idle",
-            Self::Storage => "storage",
-            Self::Egress => "egress",
-            Self::Energy => "energy",
-            Self::Facility => "facility",
-            Self::ColdStarts => "cold_starts",
-            Self::Interruptions => "interruptions",
-            Self::Failures => "failures",
+    pub const ALL: [Component; TABLE.len()] = {
+        let mut all = [Component::Compute; TABLE.len()];
+        let mut place = 0;
+        while place < TABLE.len() {
+            all[place] = TABLE[place].component;
+            place += 1;
         }
+        all
+    };
+
+    /// Its line in the table.
+    pub fn facts(self) -> &'static Facts {
+        &TABLE[self as usize]
+    }
+
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// The name on the screen.
+    pub fn label(self) -> String {
+        self.name().replace('_', " ")
     }
 }
 
@@ -77,10 +125,22 @@ impl Breakdown {
         self.0.iter().try_fold(CostInterval::ZERO, |sum, cost| sum.plus(*cost))
     }
 
+    /// The sum of the components that go by something.
+    pub fn paid_by(&self, paid: Paid) -> CostInterval {
+        let of = TABLE.iter().filter(|facts| facts.paid == paid).map(|facts| self.of(facts.component));
+        of.fold(CostInterval::ZERO, |sum, cost| sum.plus(cost).unwrap_or(sum))
+    }
+
+    /// What stays as it is whatever the hardware costs: components with prices of their own.
+    pub fn beside_hardware(&self) -> Usd {
+        let [hour, request] = [Paid::Hour, Paid::Request].map(|paid| self.paid_by(paid).value.0);
+        Usd(hour.checked_add(request).unwrap_or(Decimal::ZERO))
+    }
+
     /// Makes the cost one of successful requests, where this share of all fails: `total x f / (1 - f)` comes on top.
     pub fn with_failures(mut self, share: f64) -> Option<Self> {
         if share > 0.0 {
-            let lost = self.total()?.times(share / (1.0 - share))?;
+            let lost = self.total()?.times(crate::sizing::formulas::failed_per_success(share))?;
             self.add(Component::Failures, lost)?;
         }
         Some(self)
@@ -99,5 +159,20 @@ impl Serialize for Breakdown {
             map.serialize_entry(component.name(), &cost)?;
         }
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_component_stands_at_its_place() {
+        for (place, (component, facts)) in Component::ALL.into_iter().zip(TABLE).enumerate() {
+            assert_eq!(
+                (component as usize, component.facts().component, facts.component),
+                (place, component, component)
+            );
+        }
     }
 }

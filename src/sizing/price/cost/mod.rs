@@ -11,7 +11,4 @@ pub mod traffic;
 
 pub use component::{Breakdown, Component};
 
-/// Hours of a month: 8,760 / 12.
-pub const HOURS_PER_MONTH: f64 = 730.0;
-/// Hours of a year.
-pub const HOURS_PER_YEAR: f64 = 8760.0;
+pub use crate::sizing::formulas::{HOURS_PER_MONTH, HOURS_PER_YEAR, SECONDS_PER_MONTH};

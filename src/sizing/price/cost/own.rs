@@ -176,18 +176,28 @@ impl OwnHour {
         Usd(energy.checked_add(self.facility.0)?).times(HOURS_PER_MONTH)
     }
 
+    /// What an hour costs by component while it works.
+    pub fn working(&self) -> [(Component, Usd); 3] {
+        [
+            (Component::Compute, self.capital),
+            (Component::Energy, self.active_energy),
+            (Component::Facility, self.facility),
+        ]
+    }
+
+    /// What an hour costs by component while it waits.
+    pub fn waiting(&self) -> [(Component, Usd); 1] {
+        [(Component::Idle, Usd(self.capital.0 + self.idle_energy.0 + self.facility.0))]
+    }
+
     /// What a request costs that takes these hours. Waiting takes capital, rooms and the idle power with it.
     pub fn cost(&self, hours: [Hours; 3]) -> Option<Breakdown> {
         let mut breakdown = Breakdown::default();
-        let waiting = Usd(self.capital.0 + self.idle_energy.0 + self.facility.0);
-        type Part = (Component, Usd, fn(&Hours) -> f64);
-        let parts: [Part; 4] = [
-            (Component::Compute, self.capital, |h| h.busy),
-            (Component::Energy, self.active_energy, |h| h.busy),
-            (Component::Facility, self.facility, |h| h.busy),
-            (Component::Idle, waiting, |h| h.idle),
-        ];
-        for (component, price, part) in parts {
+        let working =
+            self.working().map(|(component, price)| (component, price, (|h: &Hours| h.busy) as fn(&Hours) -> f64));
+        let waiting =
+            self.waiting().map(|(component, price)| (component, price, (|h: &Hours| h.idle) as fn(&Hours) -> f64));
+        for (component, price, part) in working.into_iter().chain(waiting) {
             let [value, one, other] =
                 [price.times(part(&hours[0]))?, price.times(part(&hours[1]))?, price.times(part(&hours[2]))?];
             breakdown.add(component, CostInterval::new(value, one, other))?;

@@ -4,6 +4,7 @@
 //! capacity that is used. `u = 1` is the bound that no service reaches; with a demand, `u` follows from whole instances.
 
 use super::component::{Breakdown, Component};
+use crate::sizing::formulas;
 use crate::sizing::price::demand::Usage;
 use crate::sizing::price::money::CostInterval;
 use crate::units::Usd;
@@ -22,8 +23,8 @@ pub struct Hours {
 /// is not above 0 or the demand cannot be met.
 pub fn hours(requests_per_s: f64, e2e_s: f64, usage: &Usage) -> Option<Hours> {
     let fleet = usage.fleet(requests_per_s, e2e_s)?;
-    let busy = 1.0 / (3600.0 * requests_per_s);
-    Some(Hours { busy, idle: busy * (1.0 / fleet.utilisation - 1.0).max(0.0) })
+    let [busy, idle] = formulas::hours(requests_per_s, fleet.utilisation);
+    Some(Hours { busy, idle })
 }
 
 /// Hours at a rate and at both ends of its range, the longest request with the lowest rate.

@@ -7,6 +7,7 @@
 //! asked), it is the latter.
 
 use super::component::{Breakdown, Component};
+use crate::sizing::formulas;
 use crate::sizing::price::money::CostInterval;
 use crate::units::Usd;
 use crate::units::interval::Interval;
@@ -24,11 +25,6 @@ pub struct ServerlessTerms {
     pub always_on: bool,
     /// Time is billed in steps of this.
     pub increment_s: f64,
-}
-
-/// Seconds that are billed for `seconds` of work.
-pub fn billed(seconds: f64, increment_s: f64) -> f64 {
-    if increment_s > 0.0 { (seconds / increment_s - 1e-9).ceil().max(1.0) * increment_s } else { seconds }
 }
 
 /// What a request costs that takes `exec_s` on a worker which runs `batch` at a time, at `requests_per_s` in all; `None`
@@ -53,12 +49,8 @@ pub fn cost(
         return Ok(breakdown);
     };
     // Workers that one needs at least, each with its share of the requests; only what overlaps can share a batch.
-    let workers = ((rate * exec_s.value / (batch as f64 * headroom)).max(1.0) - 1e-9).ceil();
-    let each = rate / workers;
-    let together = (each * exec_s.value).clamp(1.0, batch as f64);
+    let [each, together, busy, always] = formulas::worker(rate, exec_s.value, batch as f64, headroom);
     add(Component::Compute, exec_s.map(|s| s / together))?;
-    let busy = (each * exec_s.value / together).min(1.0);
-    let always = (1.0 - busy) / each;
     if terms.always_on {
         add(Component::Idle, Interval::exact(always))?;
         return Ok(breakdown);
@@ -66,12 +58,8 @@ pub fn cost(
     let Some(keep_warm_s) = terms.keep_warm_s else {
         return Err("how long it is kept, and paid, after a request is not known: --keep-warm 60s says it".into());
     };
-    let gone = (-each * keep_warm_s).exp();
-    let up = exec_s.value + keep_warm_s;
-    let rounding = (billed(up, terms.increment_s) - up) * gone * (1.0 - busy);
-    let idle = (1.0 - busy) * (1.0 - gone) / each + rounding;
-    let starts = gone * (1.0 - busy);
-    let cold = match (terms.cold_s, starts > 1e-6) {
+    let [idle, starts] = formulas::kept_warm(each, exec_s.value, busy, keep_warm_s, terms.increment_s);
+    let cold = match (terms.cold_s, starts > 0.0) {
         (_, false) => None,
         (Some(cold), true) => Some(cold.map(|s| s * starts)),
         (None, true) => {
@@ -139,11 +127,6 @@ mod tests {
             "a worker that is never left waiting"
         );
         assert!(cost(&unknown, Interval::exact(2.0), 1, None).is_ok());
-    }
-
-    #[test]
-    fn steps_are_paid_in_whole() {
-        assert_eq!((billed(0.2, 1.0), billed(1.0, 1.0), billed(1.2, 1.0), billed(0.3, 0.0)), (1.0, 1.0, 2.0, 0.3));
     }
 
     #[test]

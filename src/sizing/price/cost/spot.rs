@@ -24,9 +24,8 @@ pub struct SpotTerms {
 /// Interruptions an hour, from the share of instances that is taken away in a month: `-ln(1 - p) / 730`. Where nothing is
 /// published, anything from never to half of them a month.
 pub fn interruptions_per_h(band: Option<InterruptionBand>) -> Interval {
-    let (middle, lo, hi) = band.map_or((0.2, 0.0, 0.5), InterruptionBand::share_per_month);
-    let rate = |share: f64| -(1.0 - share).ln() / HOURS_PER_MONTH;
-    Interval::new(rate(middle), rate(lo), rate(hi))
+    let share = band.map_or(Interval::new(0.2, 0.0, 0.5), InterruptionBand::share_per_month);
+    share.map(|share| -(1.0 - share).ln() / HOURS_PER_MONTH)
 }
 
 /// What interruptions add to an hour at the price of the market.

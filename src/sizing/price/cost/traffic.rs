@@ -1,13 +1,11 @@
 //! Disks and traffic to the users.
 
 use super::HOURS_PER_MONTH;
+use super::SECONDS_PER_MONTH;
 use crate::catalog::facts::Adder;
+use crate::sizing::formulas;
 use crate::units::Usd;
 use rust_decimal::Decimal;
-
-/// Bytes of a GB on a bill.
-const GB: f64 = 1e9;
-const SECONDS_PER_MONTH: f64 = HOURS_PER_MONTH * 3600.0;
 
 /// What an hour of `gb` of disk costs: `S p / 730`.
 pub fn disk_per_h(gb: f64, usd_per_gb_month: Usd) -> Option<Usd> {
@@ -23,7 +21,7 @@ pub fn egress_of_month(gb: f64, tiers: &[&Adder]) -> Option<Usd> {
     sorted.sort_by(|a, b| a.tier_from_gb.unwrap_or(0.0).total_cmp(&b.tier_from_gb.unwrap_or(0.0)));
     for tier in sorted {
         let (from, to) = (tier.tier_from_gb.unwrap_or(0.0), tier.tier_to_gb.unwrap_or(f64::INFINITY));
-        let within = (gb.min(to) - from).max(0.0);
+        let within = formulas::gb_in_tier(gb, from, to);
         sum = sum.checked_add(Usd(tier.usd).times(within)?.0)?;
         covered = covered.max(to);
     }
@@ -32,12 +30,14 @@ pub fn egress_of_month(gb: f64, tiers: &[&Adder]) -> Option<Usd> {
 
 /// What the answer of one request costs to send, at `requests_per_s` in all; `None` for the rate is the first tier.
 pub fn egress_per_request(bytes: f64, requests_per_s: Option<f64>, tiers: &[&Adder]) -> Option<Usd> {
-    match requests_per_s.map(|rate| rate * SECONDS_PER_MONTH).filter(|requests| *requests > 0.0) {
+    match requests_per_s.filter(|rate| rate * SECONDS_PER_MONTH > 0.0) {
         None => {
             let first = tiers.iter().find(|tier| tier.tier_from_gb.unwrap_or(0.0) == 0.0)?;
-            Usd(first.usd).times(bytes / GB)
+            Usd(first.usd).times(bytes / formulas::BYTES_PER_GB)
         }
-        Some(requests) => egress_of_month(requests * bytes / GB, tiers)?.times(1.0 / requests),
+        Some(rate) => {
+            egress_of_month(formulas::gb_of_month(rate, bytes), tiers)?.times(1.0 / (rate * SECONDS_PER_MONTH))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::PlanOption;
 use crate::catalog::{Catalog, Market, Offer};
 use crate::record::Run;
 use crate::sizing::price::cost::serverless::{self, ServerlessTerms};
-use crate::sizing::price::cost::{Component, HOURS_PER_MONTH};
+use crate::sizing::price::cost::{Component, HOURS_PER_MONTH, SECONDS_PER_MONTH};
 use crate::sizing::price::demand::Usage;
 use crate::sizing::price::pricing::{in_flight, serverless_cost, serverless_terms};
 use crate::sizing::price::service::Service;
@@ -15,7 +15,6 @@ use crate::units::{RequestsPerSecond, Usd};
 use serde::Serialize;
 use std::sync::Arc;
 
-const SECONDS_PER_MONTH: f64 = HOURS_PER_MONTH * 3600.0;
 /// Rates that are looked at: from one request in eleven days up.
 const LEAST_RATE: f64 = 1e-6;
 const STEPS: usize = 600;

@@ -7,6 +7,7 @@ use crate::catalog::{Accelerator, Catalog};
 use crate::record::device::is_other_accelerator;
 use crate::record::environment::Partition;
 use crate::record::{Basis, CaseRow, Distribution, Outcome, Run};
+use crate::sizing::speed::fit::cache_of;
 use crate::units::Seconds;
 use crate::workload::Quant;
 use std::collections::HashMap;
@@ -163,7 +164,7 @@ impl Reader<'_> {
             };
             if let Some(tpot) = row.metrics.tpot.filter(|_| case.gen_tokens > 0) {
                 let middle = case.prompt_tokens as f64 + case.gen_tokens as f64 / 2.0;
-                push(Phase::Decode, Work::decode(shape, bytes, case.batch, middle), tpot);
+                push(Phase::Decode, Work::decode(shape, bytes, case.batch, middle, cache_of(&case)), tpot);
             }
             // A request that arrives while others run waits for them: its first token tells nothing of the card alone.
             let alone = case.batch == 1 || run.arrival_of(row) == "closed_batch";

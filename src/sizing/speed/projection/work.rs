@@ -1,9 +1,7 @@
 //! What a step has to do, whatever it does it on.
 
+use crate::sizing::speed::fit::cache_of;
 use crate::workload::{CacheType, Case, ModelShape, Quant};
-
-/// The key-value cache on a GPU.
-const CACHE: CacheType = CacheType::F16;
 
 /// Counts of one decode step or one prefill of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -31,8 +29,8 @@ pub struct Work {
 }
 
 impl Work {
-    /// A decode step of `batch` sequences of `context` tokens, with weights of `weight_bytes` read.
-    pub fn decode(shape: &ModelShape, weight_bytes: f64, batch: usize, context: f64) -> Self {
+    /// A decode step of `batch` sequences of `context` tokens kept in `cache`, with weights of `weight_bytes` read.
+    pub fn decode(shape: &ModelShape, weight_bytes: f64, batch: usize, context: f64, cache: CacheType) -> Self {
         let head = head_ops(shape);
         let blocks = shape.decode_ops(1, 0) - head;
         let attention = 4.0 * shape.layers as f64 * shape.q_width() as f64 * context;
@@ -43,7 +41,7 @@ impl Work {
             layers: shape.layers as f64,
             vocabulary: shape.vocab_size as f64,
             weight_bytes,
-            cache_bytes: shape.cache_bytes(batch, 1, CACHE).0 * context,
+            cache_bytes: shape.cache_bytes(batch, 1, cache).0 * context,
             ops: b * blocks,
             attention_ops: b * attention,
             activation_bytes: b * activations(shape),
@@ -88,7 +86,7 @@ impl Work {
     /// The decode step in the middle of a case.
     pub fn decode_of(shape: &ModelShape, case: &Case) -> Self {
         let middle = case.prompt_tokens as f64 + case.gen_tokens as f64 / 2.0;
-        Self::decode(shape, shape.decode_weight_bytes(case.quant).0, case.batch, middle)
+        Self::decode(shape, shape.decode_weight_bytes(case.quant).0, case.batch, middle, cache_of(case))
     }
 
     /// The prefill of a case.
