@@ -9,6 +9,7 @@ use crate::record::{CaseRow, Outcome, SampleRow};
 use crate::statistics::LEAST_SPREAD;
 use crate::statistics::change::{self, Change, Statistic};
 use crate::statistics::percentile::{percentile_interval, samples_needed};
+use crate::units::interval::Interval;
 use crate::workload::Case;
 use serde::Serialize;
 
@@ -178,7 +179,7 @@ impl Gauge {
             [one] => Ok(*one),
             several => {
                 // Runs differ by more than the samples of one say: what is known is the mean of them and their spread.
-                let (value, lo, hi) = mean_of_runs(several);
+                let Interval { value, lo, hi } = mean_of_runs(several);
                 Ok(Reading { value, lo: Some(lo), hi: Some(hi), samples, runs: several.len() })
             }
         }
@@ -318,7 +319,7 @@ impl Gauge {
 
 /// The mean of several runs with its 95 % interval: Student's over the runs, and never narrower than what the runs
 /// themselves say.
-fn mean_of_runs(runs: &[Reading]) -> (f64, f64, f64) {
+fn mean_of_runs(runs: &[Reading]) -> Interval {
     let count = runs.len() as f64;
     let mean = runs.iter().map(|run| run.value).sum::<f64>() / count;
     let variance = runs.iter().map(|run| (run.value - mean).powi(2)).sum::<f64>() / (count - 1.0);
@@ -328,7 +329,7 @@ fn mean_of_runs(runs: &[Reading]) -> (f64, f64, f64) {
     // Runs that are equal are not certain to be.
     let least = mean.abs() * change::student(0.95, count - 1.0) * LEAST_SPREAD / count.sqrt();
     let margin = between.max(within).max(least);
-    (mean, mean - margin, mean + margin)
+    Interval { value: mean, lo: mean - margin, hi: mean + margin }
 }
 
 fn measured_row(taken: &Taken, case: Case) -> Result<&CaseRow, String> {

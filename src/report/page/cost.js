@@ -285,7 +285,7 @@
     return withFailures(hourly(prices, hoursIn(placed, "on_prem")), service.failureShare);
   }
 
-  /** A month of the demand, each end of the cost with the requests that succeed there (sizing/rank/figures.rs, month). */
+  /** A month of the demand, each end of the cost with the requests that succeed there (sizing/rank/row.rs, month). */
   function month(request, placed, success) {
     const of = (cost, rate) => cost * formulas.successes_of_month(success, rate);
     const [fastest, slowest] = placed.demanded;

@@ -236,7 +236,7 @@
       }
     }
 
-    /** Speed, use and cost on one offer become a row (sizing/rank/figures.rs). */
+    /** Speed, use and cost on one offer become a row (sizing/rank/row.rs). */
     push(quant, shape, on, parts, more) {
       const { model, usage, service } = this;
       const hardware = model.hardware[shape.hardware];

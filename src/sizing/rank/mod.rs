@@ -1,7 +1,6 @@
 //! Which offer to buy: offers in the order of what a request costs on them, a plan for a demand, and how both move.
 
 pub mod choices;
-mod figures;
 pub mod filter;
 pub mod front;
 mod headline;

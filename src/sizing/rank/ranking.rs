@@ -1,14 +1,13 @@
 //! Offers in the order of what a request costs on them, with what each figure is based on, and the offers that were
 //! left out, with the reason.
 
-use super::figures::Figures;
 use super::filter::{self, Age, Filter};
 use super::front::{self, Swap};
 use super::headline::headline;
 use super::listing::{listings, unusable};
 use super::machine::{self, hourly_of, instance_of, mismatch, same_engine_and_model, too_large};
 use super::request::RankRequest;
-use super::row::{Excluded, RankRow};
+use super::row::{Excluded, Figures, RankRow};
 use crate::catalog::{Catalog, Market, Offer, Shape};
 use crate::record::{Basis, Run};
 use crate::sizing::price::cost::carbon;
