@@ -2,15 +2,17 @@
 //! once with the weights out of the page cache and once with them in it.
 
 use super::measure_args::{KernelsArg, MeasureArgs};
-use super::setup::{cuda_engine, default_folder, model_record, new_record, open_card, warn_of_threads};
+use super::setup::{default_folder, model_record, new_record, open_card, warn_of_threads};
 use super::stop::{self, stop_on_signal, stop_was_asked};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::{DeviceId, page_cache};
 use crate::engine::EngineError;
 use crate::engine::candle::opened::{About, Opened};
+use crate::engine::candle::ops::Kernels;
 use crate::engine::candle::source::{self, Origin, gguf_writer};
 use crate::engine::candle::threads;
+use crate::engine::open::describe;
 use crate::measure::clock::{Clock, SystemClock};
 use crate::measure::coldstart::{Phases, phases};
 use crate::record::coldstart::{ColdStartRow, PageCache};
@@ -121,7 +123,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let mut record = new_record(&MeasureArgs::default(), engine_threads);
     warn_of_threads(&record.environment, talk);
     if let Some(card) = open_card(what.device)? {
-        record.engine = cuda_engine(&card);
+        record.engine = describe(Some(&card), Kernels::Own);
     }
     record.model = Some(model_record(About::of(&model))?);
     let path =

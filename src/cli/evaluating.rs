@@ -7,10 +7,9 @@ use super::setup::open_card;
 use super::stop::stop_was_asked;
 use super::talk::Talk;
 use super::usage;
-use crate::engine::Engine;
-use crate::engine::candle::ops::Kernels;
 use crate::engine::candle::source::OpenedModel;
-use crate::engine::candle::{CandleEngine, CandleLanguageModel};
+use crate::engine::language::HeldWeights;
+use crate::engine::open::LanguageEngine;
 use crate::quality::compare::{Comparing, take_back};
 use crate::quality::data::{DataSet, Kind};
 use crate::quality::evaluation::Item;
@@ -126,14 +125,14 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// The variant at a place against `reference`, which is empty for the reference itself. What a variant cannot do is said
     /// in its row; what is wrong with data or disk concerns all of them.
-    fn variant(&self, index: usize, engine: &mut CandleEngine, reference: &[Evaluation]) -> anyhow::Result<Finished> {
+    fn variant(&self, index: usize, engine: &mut LanguageEngine, reference: &[Evaluation]) -> anyhow::Result<Finished> {
         let (job, variant, began) = (self.job, self.job.variants[index], Instant::now());
         let mut language = match engine.language_model(variant.quant, variant.pruning.as_ref(), &job.calibration) {
             Ok(language) => language,
             Err(error) if index > 0 => return Ok(finished(failed(variant, error.to_string()))),
             Err(error) => return Err(error.into()),
         };
-        let evaluations = match answers(&mut language, self.tokenizer, job, self.inputs, index == 0, self.folder) {
+        let evaluations = match answers(language.as_mut(), self.tokenizer, job, self.inputs, index == 0, self.folder) {
             Ok(evaluations) => evaluations,
             Err(error @ (QualityError::Engine(_) | QualityError::Other(_))) if index > 0 => {
                 return Ok(finished(failed(variant, error.to_string())));
@@ -141,7 +140,7 @@ impl Asking<'_> {
             Err(error) => return Err(error.into()),
         };
         let source = format!("sizewell {}", env!("CARGO_PKG_VERSION"));
-        let record = variant_record(variant, &language, began.elapsed().as_secs_f64());
+        let record = variant_record(variant, language.as_ref(), began.elapsed().as_secs_f64());
         let mut made = finished(record);
         for (at, (set, own)) in job.sets.iter().zip(&evaluations).enumerate() {
             let (margin, seed) = (self.args.margin, self.args.seed);
@@ -173,7 +172,7 @@ fn finished(record: VariantRecord) -> Finished {
 
 /// What a variant makes of each data set.
 fn answers(
-    language: &mut CandleLanguageModel,
+    language: &mut dyn HeldWeights,
     tokenizer: &Tokenizer,
     job: &Job,
     inputs: &[Inputs],
@@ -242,15 +241,8 @@ fn repeats_of_text(found: &Evaluation) -> Option<String> {
     })
 }
 
-fn engine_of(args: &Args, model: OpenedModel) -> anyhow::Result<CandleEngine> {
-    let kernels: Kernels = args.kernels.into();
-    Ok(match open_card(args.device)? {
-        Some(_) if kernels == Kernels::Own => {
-            return usage("quality on a card is measured by candle's kernels: add --kernels candle");
-        }
-        Some(card) => CandleEngine::on_card(model, card)?,
-        None => CandleEngine::new(model, kernels),
-    })
+fn engine_of(args: &Args, model: OpenedModel) -> anyhow::Result<LanguageEngine> {
+    Ok(LanguageEngine::new(model, open_card(args.device)?, args.kernels.into())?)
 }
 
 fn failed(variant: Variant, why: String) -> VariantRecord {
@@ -267,14 +259,14 @@ fn failed(variant: Variant, why: String) -> VariantRecord {
     }
 }
 
-fn variant_record(variant: Variant, language: &CandleLanguageModel, seconds: f64) -> VariantRecord {
+fn variant_record(variant: Variant, language: &dyn HeldWeights, seconds: f64) -> VariantRecord {
     let resident = language.matrix_bytes();
     let encoding = variant.quant.nominal_encoding();
     let weights = resident.0 * 8.0 / encoding.bits_per_weight();
-    let zeros = language.zeros as f64;
+    let zeros = language.zeros() as f64;
     // Zeros save nothing in blocks, and blocks of several kinds are counted as they are.
     let saved = resident.0 - stored_bytes(weights, zeros, encoding).0;
-    let stored = if language.zeros == 0 { resident } else { Bytes(resident.0 - saved.max(0.0)) };
+    let stored = if language.zeros() == 0 { resident } else { Bytes(resident.0 - saved.max(0.0)) };
     let (at_level, notes) = at_level(variant, language);
     VariantRecord {
         quant: variant.quant,
@@ -290,7 +282,7 @@ fn variant_record(variant: Variant, language: &CandleLanguageModel, seconds: f64
 }
 
 /// The share of the weights that are stored at the variant's own level, and what the others are stored as.
-fn at_level(variant: Variant, language: &CandleLanguageModel) -> (f64, Vec<String>) {
+fn at_level(variant: Variant, language: &dyn HeldWeights) -> (f64, Vec<String>) {
     let stored = language.stored();
     let all: usize = stored.iter().map(|(_, weights)| weights).sum();
     let share = |weights: usize| weights as f64 / all.max(1) as f64;
@@ -299,7 +291,7 @@ fn at_level(variant: Variant, language: &CandleLanguageModel) -> (f64, Vec<Strin
         quant => encoding.quant() == quant,
     };
     let own = stored.iter().filter(|(encoding, _)| is_own(*encoding)).map(|(_, weights)| weights).sum();
-    let mut notes = language.notes.clone();
+    let mut notes = language.notes().to_vec();
     let others = stored.iter().filter(|(encoding, _)| !is_own(*encoding));
     notes.extend(others.map(|(encoding, weights)| {
         format!("{} % of the weights as {encoding}", digits_plain(share(*weights) * 100.0))

@@ -4,15 +4,16 @@
 use super::held_limit::HeldLimit;
 use super::idle::idle_power;
 use super::measure_args::MeasureArgs;
-use super::setup::{CANDLE_OPS, Setup, by_candle, cpu_engine, cuda_engine, open_card, warn_of_card};
+use super::setup::{Setup, open_card, warn_of_card};
 use super::talk::Talk;
 use super::usage;
 use crate::device::{DeviceId, inventory};
 use crate::engine::candle::opened::Opened;
 use crate::engine::candle::ops::Kernels;
+use crate::engine::open::describe;
 use crate::power;
 use crate::record::environment::{Environment, GpuRecord};
-use crate::record::run::EngineRecord;
+use crate::record::run::{BY_CANDLE, EngineRecord};
 use crate::record::{RunFolder, RunRecord, RunStatus};
 use std::fmt::Display;
 use std::path::Path;
@@ -60,9 +61,8 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     let idle = idle_power(power.as_deref_mut(), &mut record.power, max_time_s, talk);
     let card = open_card(device)?;
     warn_of_card(&here, card.as_deref(), talk);
-    let kernels = if record.engine.name == CANDLE_OPS { Kernels::Candle } else { Kernels::Own };
-    let engine = card.as_deref().map_or_else(cpu_engine, cuda_engine);
-    differences.of_engine(&record.engine, &if kernels == Kernels::Candle { by_candle(engine) } else { engine });
+    let kernels = if record.engine.name == BY_CANDLE { Kernels::Candle } else { Kernels::Own };
+    differences.of_engine(&record.engine, &describe(card.as_deref(), kernels));
     if let Some(index) = device.card() {
         differences.of_card(&record.environment, &here, index, record.power.limit_w.is_some());
     }

@@ -8,16 +8,15 @@ use super::usage;
 use crate::device::cuda::{self, Card, CudaError};
 use crate::device::{DeviceId, inventory, nvidia};
 use crate::engine::Engine;
-use crate::engine::candle::CANDLE_VERSION;
-use crate::engine::candle::cpu::simd::Level;
 use crate::engine::candle::opened::{About, Opened};
 use crate::engine::candle::ops::Kernels;
+use crate::engine::open::describe;
 use crate::measure::overhead;
 use crate::power::limit::PowerLimit;
 use crate::power::{self, PowerSource};
 use crate::record::Basis;
 use crate::record::environment::GpuRecord;
-use crate::record::run::{EngineRecord, ModelRecord, PowerRecord, SCHEMA_VERSION};
+use crate::record::run::{ModelRecord, PowerRecord, SCHEMA_VERSION};
 use crate::record::{Environment, RunFolder, RunRecord, RunStatus};
 use crate::units::Watts;
 use crate::workload::Sweep;
@@ -99,14 +98,9 @@ pub fn start(
     // Before the card is opened, which keeps its clocks up, and before the ceilings heat it.
     let idle = idle_power(power.as_deref_mut(), &mut record.power, sweep.limits.max_time_s, talk);
     let card = open_card(part.device)?;
-    if let Some(card) = &card {
-        record.engine = cuda_engine(card);
-    }
     warn_of_card(&record.environment, card.as_deref(), talk);
     let kernels = args.kernels.into();
-    if kernels == Kernels::Candle {
-        record.engine = by_candle(record.engine);
-    }
+    record.engine = describe(card.as_deref(), kernels);
     record.model = Some(model_record(model.about())?);
     record.workload = Some(sweep);
     record.overhead = overhead::measure();
@@ -144,42 +138,6 @@ pub(super) fn open_card(device: DeviceId) -> Result<Option<Arc<Card>>, CudaError
     device.card().map(|index| nvidia::while_opening(index as u32, || Card::shared(index))).transpose()
 }
 
-/// The name of the engine that computes by candle's own kernels: what it measures is not mixed with the other's.
-pub(super) const CANDLE_OPS: &str = "candle-ops";
-
-/// The engine record of candle's own kernels, from that of the project's.
-pub(super) fn by_candle(own: EngineRecord) -> EngineRecord {
-    EngineRecord {
-        name: CANDLE_OPS.to_string(),
-        kernels: "candle's own, one operation after the other".to_string(),
-        compute_type: "activations and KV cache in the type of the weights, f32 for weights in blocks".to_string(),
-        ..own
-    }
-}
-
-/// What computes on a card.
-pub(super) fn cuda_engine(card: &Card) -> EngineRecord {
-    let (major, minor) = card.facts.capability;
-    let gemm = match card.blas() {
-        Ok(_) => "cuBLASLt",
-        Err(_) => "the project's own kernel",
-    };
-    let form = card.kernel_form().unwrap_or_else(|error| error.to_string());
-    let memory =
-        card.no_pool().map_or(String::new(), |why| format!(", memory piece by piece as its pool is not used ({why})"));
-    EngineRecord {
-        name: "candle".to_string(),
-        version: CANDLE_VERSION.to_string(),
-        device: format!("cuda:{}", card.facts.index),
-        hardware: Some(card.facts.name.clone()),
-        kernels: format!(
-            "fused kernels ({form}) on compute capability {major}.{minor}, matrix products by {gemm}{memory}"
-        ),
-        compute_type: "16-bit activations and KV cache, f32 residual".to_string(),
-        ..EngineRecord::default()
-    }
-}
-
 /// A quantized file cannot be run at higher precision: where the user named no levels, those of the workload that the
 /// file can be are kept, and its own is added.
 fn with_native_levels(mut sweep: Sweep, args: &MeasureArgs, model: &Opened) -> Sweep {
@@ -193,21 +151,6 @@ fn with_native_levels(mut sweep: Sweep, args: &MeasureArgs, model: &Opened) -> S
         }
     }
     sweep
-}
-
-/// What computes on the CPU.
-pub(super) fn cpu_engine() -> EngineRecord {
-    EngineRecord {
-        name: "candle".to_string(),
-        version: CANDLE_VERSION.to_string(),
-        device: "cpu".to_string(),
-        hardware: None,
-        kernels: Level::best().name().to_string(),
-        compute_type:
-            "f32 activations, rounded to 8 bits by blocks of 32 for quantized weights; f16 KV cache (f32 for f32)"
-                .to_string(),
-        ..EngineRecord::default()
-    }
 }
 
 /// Says what is wrong with the memory of the card that is measured.
@@ -247,7 +190,7 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         started_at: crate::record::clock::now(),
         finished_at: None,
         environment,
-        engine: cpu_engine(),
+        engine: describe(None, Kernels::Own),
         model: None,
         workload: None,
         seed: args.seed(),

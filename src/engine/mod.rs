@@ -5,6 +5,7 @@ pub mod candle;
 pub mod endpoint;
 pub mod fake;
 pub mod language;
+pub mod open;
 mod panics;
 pub mod scheduler;
 pub mod serve;

@@ -1,6 +1,6 @@
 //! What `load` is asked for on the command line, and what that comes to.
 
-use crate::cli::measure_args::MeasureArgs;
+use crate::cli::measure_args::{KernelsArg, MeasureArgs};
 use crate::cli::rank_args::share;
 use crate::cli::usage;
 use crate::device::DeviceId;
@@ -101,9 +101,12 @@ pub(super) struct TargetArgs {
     /// Positions of a sequence in process; by default those of the longest planned request.
     #[arg(long, value_name = "N")]
     pub(super) context: Option<usize>,
-    /// Device of the model in process: cpu, or a card such as cuda:0 by candle's own kernels (builds with --features cuda).
+    /// Device of the model in process: cpu, or a card such as cuda:0.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", conflicts_with = "endpoint")]
     pub(super) device: DeviceId,
+    /// Whose kernels compute in process: this project's, or candle's own (on cards in builds with --features cuda only).
+    #[arg(long, value_enum, default_value = "own", conflicts_with = "endpoint")]
+    pub(super) kernels: KernelsArg,
     /// Threads of the engine in process; one for each physical core by default.
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,

@@ -2,15 +2,15 @@
 
 use super::args::{Args, Asked};
 use super::target::{Opened, prompts};
-use crate::cli::setup::{by_candle, cuda_engine, model_record, new_record, open_card};
+use crate::cli::setup::{model_record, open_card};
 use crate::cli::stop::stop_was_asked;
 use crate::cli::talk::Talk;
 use crate::cli::{Exit, usage};
 use crate::engine::candle::opened::About;
-use crate::engine::candle::ops::Kernels;
-use crate::engine::candle::{CandleEngine, source};
+use crate::engine::candle::source;
+use crate::engine::open::{batch_model, describe};
+use crate::engine::scheduler::Scheduler;
 use crate::engine::scheduler::target::EngineTarget;
-use crate::engine::scheduler::{BatchModel, Scheduler};
 use crate::engine::serve::{self, Served};
 use crate::engine::tokenizing::Texts;
 use crate::measure::load::Load;
@@ -38,7 +38,7 @@ struct Engine {
     name: String,
 }
 
-fn start(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Result<Engine> {
+fn start(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Result<Engine> {
     let target = &args.target;
     target.quant.map_or(Ok(()), |quant| quant.runnable().map(|_| ())).or_else(usage)?;
     let model = source::open(target.model.as_deref().unwrap_or_default(), args.seed, talk.shows_progress())?;
@@ -48,21 +48,15 @@ fn start(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Res
     let (record, tokenizer, name) = (model_record(About::of(&model))?, model.tokenizer.clone(), model.name.clone());
     talk.say(format!("loading {name} at {quant}"));
     let card = open_card(target.device)?;
-    let engine_record = match &card {
-        Some(card) => by_candle(cuda_engine(card)),
-        None => new_record(&args.measure_args(), threads).engine,
-    };
-    // The project's kernels of cards run batches of one length: sequences that come and go need candle's.
-    let engine = match card {
-        Some(card) => CandleEngine::on_card(model, card)?,
-        None => CandleEngine::new(model, Kernels::Own),
-    };
-    let (batch, limited_by_memory) = engine.batch_model(quant, target.max_batch, slot_tokens, target.prefill_chunk)?;
+    let kernels = target.kernels.into();
+    let engine_record = describe(card.as_deref(), kernels);
+    let room = (target.max_batch, slot_tokens, target.prefill_chunk);
+    let (batch, limited_by_memory) = batch_model(model, (card, kernels), quant, room)?;
     let slots = batch.slots();
     if limited_by_memory {
         talk.warn(format!("memory allows {slots} places of {slot_tokens} tokens, not {}", target.max_batch));
     }
-    let scheduler = Scheduler::start(Box::new(batch), target.prefill_chunk)?;
+    let scheduler = Scheduler::start(batch, target.prefill_chunk)?;
     let prefill_chunk = target.prefill_chunk;
     Ok(Engine {
         scheduler,
@@ -98,8 +92,8 @@ fn context(args: &Args, asked: &Asked, most: usize) -> anyhow::Result<usize> {
 }
 
 /// The engine as the target of a load test.
-pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Result<Opened> {
-    let engine = start(args, asked, threads, talk)?;
+pub(super) fn in_process(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Result<Opened> {
+    let engine = start(args, asked, talk)?;
     let vocabulary = engine.tokenizer.clone().map(|tokenizer| Arc::new(Vocabulary::new(tokenizer)));
     let wording = match &vocabulary {
         Some(vocabulary) => Wording::Vocabulary(vocabulary.clone()),
@@ -128,13 +122,7 @@ pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk
 }
 
 /// Serves the model at an address until the user stops it.
-pub(super) fn behind_a_port(
-    args: &Args,
-    asked: &Asked,
-    threads: usize,
-    address: &str,
-    talk: &Talk,
-) -> anyhow::Result<Exit> {
+pub(super) fn behind_a_port(args: &Args, asked: &Asked, address: &str, talk: &Talk) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // An address that is taken is said before a model is loaded.
     let listener = match runtime.block_on(tokio::net::TcpListener::bind(address)) {
@@ -142,7 +130,7 @@ pub(super) fn behind_a_port(
         Err(error) => anyhow::bail!("--serve {address}: {error}"),
     };
     let here = listener.local_addr()?;
-    let engine = start(args, asked, threads, talk)?;
+    let engine = start(args, asked, talk)?;
     let vocab = engine.model.shape.vocab_size;
     let texts = match engine.tokenizer {
         Some(tokenizer) => Texts::of(tokenizer, vocab),

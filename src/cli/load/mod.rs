@@ -39,10 +39,10 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     raise_file_limit();
     stop_on_signal();
     if let Some(address) = &args.target.serve {
-        return engine::behind_a_port(&args, &asked, threads, address, talk);
+        return engine::behind_a_port(&args, &asked, address, talk);
     }
     let opened = match args.target.in_process() {
-        true => engine::in_process(&args, &asked, threads, talk)?,
+        true => engine::in_process(&args, &asked, talk)?,
         false => target::endpoint(&args, &asked, talk)?,
     };
     let mut test = Test::begin(&args, asked, opened, threads, talk)?;

@@ -129,9 +129,10 @@ impl Opened {
             (Self::Decoder(model), Some(card), Kernels::Candle) => Box::new(CandleEngine::on_card(*model, card)?),
             (Self::Decoder(model), None, kernels) => Box::new(CandleEngine::new(*model, kernels)),
             (Self::Encoder(model), None, kernels) => Box::new(EncoderEngine::new(*model, kernels)),
-            (Self::Encoder(model), Some(_), _) => {
+            (Self::Encoder(model), Some(card), Kernels::Own) => Box::new(EncoderEngine::on_card(*model, card)),
+            (Self::Encoder(model), Some(_), Kernels::Candle) => {
                 return Err(EngineError::Unsupported(format!(
-                    "models of the architecture `{}` run on the CPU only",
+                    "models of the architecture `{}` run on cards by the project's own kernels only",
                     model.shape.architecture
                 )));
             }
