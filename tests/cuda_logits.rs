@@ -7,8 +7,8 @@ mod support;
 
 use candle_core::DType;
 use sizewell::device::cuda::{self, Card};
-use sizewell::engine::candle::cuda::CudaDecoder;
-use sizewell::engine::candle::source;
+use sizewell::engine::backend::cuda::CudaDecoder;
+use sizewell::engine::weights as source;
 use sizewell::workload::{Architecture, ModelShape, Quant};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
