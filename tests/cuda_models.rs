@@ -197,7 +197,7 @@ fn as_many_places_as_memory_allows() {
         return;
     }
     let (folder, shape) = model(Architecture::Llama);
-    let long = ModelShape { max_context: 1 << 20, ..shape };
+    let long = ModelShape { max_context: 1 << 22, ..shape };
     write_folder(folder.path(), &long, &tensors(&long), DType::F32, 1);
     let place = |tokens: usize| 2 * long.layers * long.kv_width() * tokens * 2;
     // The fake card has 256 MiB.

@@ -51,6 +51,7 @@ def checks():
                         product(device, numbers, *s)
                         for cols in SMALL[s[2]]:
                             product(device, numbers, *s, with_bias=False, cols=cols)
-                        product(device, numbers, *s, cols=SMALL[s[2]][1], wide=True)
+                        for with_bias in (True, False):
+                            product(device, numbers, *s, with_bias, cols=SMALL[s[2]][1], wide=True)
 
                     yield Check(f"gemv {file.split('.')[1]} {form} {kind} m{width} of {vectors}", run)
