@@ -8,13 +8,13 @@ use sizewell::device::cuda::{self, Card};
 use sizewell::engine::backend::cuda::{CudaDecoder, CudaEngine};
 use sizewell::engine::backend::ops::{Compute, Kernels};
 use sizewell::engine::language::{HeldWeights, LanguageModel, Place};
-use sizewell::engine::model::decoder::Decoder;
-use sizewell::engine::model::encoder::EncoderEngine;
-use sizewell::engine::model::encoder::source::synthetic;
+use sizewell::engine::model::Decoder;
 use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment, Told};
+use sizewell::engine::session::encoder::EncoderEngine;
+use sizewell::engine::weights::synthetic;
 use sizewell::engine::weights::{self as source, OpenedModel};
 use sizewell::engine::{Engine, EngineError};
-use sizewell::workload::ImageShape;
+use sizewell::workload::model::shape::ImageShape;
 use sizewell::workload::{Architecture, CacheType, Case, ModelShape, Preset, Pruning, Quant};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -296,8 +296,8 @@ fn embeddings_of_texts_are_those_of_the_cpu() {
     let Some((card, _one)) = card() else { return };
     for head_dim in [24, 64] {
         let preset = encoder(Architecture::Bert, head_dim);
-        let mut on_card = EncoderEngine::on_card(synthetic(&preset, 7), card.clone());
-        let mut on_cpu = EncoderEngine::new(synthetic(&preset, 7), Kernels::Own);
+        let mut on_card = EncoderEngine::on_card(synthetic::open(&preset, 7), card.clone());
+        let mut on_cpu = EncoderEngine::new(synthetic::open(&preset, 7), Kernels::Own);
         // Few rows and many, one token, several lengths, and more tokens than a tile of the kernels has.
         let texts = [ids(9, 1), ids(9, 2), ids(1, 3), ids(100, 4)];
         for (quant, tolerance) in ENCODER_LEVELS {
@@ -317,8 +317,8 @@ fn classes_of_images_are_those_of_the_cpu() {
     let Some((card, _one)) = card() else { return };
     for head_dim in [24, 64] {
         let preset = encoder(Architecture::Vit, head_dim);
-        let mut on_card = EncoderEngine::on_card(synthetic(&preset, 7), card.clone());
-        let mut on_cpu = EncoderEngine::new(synthetic(&preset, 7), Kernels::Own);
+        let mut on_card = EncoderEngine::on_card(synthetic::open(&preset, 7), card.clone());
+        let mut on_cpu = EncoderEngine::new(synthetic::open(&preset, 7), Kernels::Own);
         for (quant, tolerance) in ENCODER_LEVELS {
             // The resolution of the table of positions, and another.
             for side in [32, 40] {
@@ -338,7 +338,7 @@ fn classes_of_images_are_those_of_the_cpu() {
 fn an_encoder_is_measured_on_a_card_as_on_the_cpu() {
     let Some((card, _one)) = card() else { return };
     for architecture in Architecture::ENCODERS {
-        let mut engine = EncoderEngine::on_card(synthetic(&encoder(architecture, 24), 7), card.clone());
+        let mut engine = EncoderEngine::on_card(synthetic::open(&encoder(architecture, 24), 7), card.clone());
         let side = (architecture == Architecture::Vit).then_some(32);
         let case = Case { image_size: side, ..Case::new(Quant::F16, 3, 17, 0) };
         let prepared = engine.prepare(&case).unwrap();

@@ -10,7 +10,7 @@ use super::usage;
 use crate::device::{DeviceId, inventory};
 use crate::engine::backend::ops::Kernels;
 use crate::engine::choose::describe;
-use crate::engine::open::Opened;
+use crate::engine::weights;
 use crate::power;
 use crate::record::environment::{Environment, GpuRecord};
 use crate::record::run::{BY_CANDLE, EngineRecord};
@@ -43,7 +43,7 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     // Before the card is opened and its limit changed: it may be another's.
     differences.refuse(path)?;
     let name = known.location.clone().unwrap_or(known.name.clone());
-    let model = Opened::open(&name, record.seed, talk.shows_progress())?;
+    let model = weights::open(&name, record.seed, talk.shows_progress())?;
     differences.add(&format!("the model's hash ({name})"), &known.hash, &model.about().origin.hash()?);
     differences.refuse(path)?;
     let limit = match (record.power.limit_w, device.card()) {

@@ -41,7 +41,7 @@ struct Engine {
 fn start(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Result<Engine> {
     let target = &args.target;
     target.quant.map_or(Ok(()), |quant| quant.runnable().map(|_| ())).or_else(usage)?;
-    let model = source::open(target.model.as_deref().unwrap_or_default(), args.seed, talk.shows_progress())?;
+    let model = source::open_decoder(target.model.as_deref().unwrap_or_default(), args.seed, talk.shows_progress())?;
     let quant = target.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
     let slot_tokens = context(args, asked, model.shape.max_context)?;

@@ -10,7 +10,7 @@ use super::segments::Group;
 use super::weights::{Compute, Matrix};
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::weights::WeightSource;
-use crate::engine::weights::names::TensorName;
+use crate::workload::model::tensors::TensorName;
 use crate::workload::{Encoding, ModelShape, Quant};
 use std::sync::Arc;
 

@@ -27,6 +27,7 @@ use crate::engine::session::candle::or_lost;
 use crate::engine::weights::OpenedModel;
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::{Bytes, Seconds};
+use crate::workload::model::parts::{Activation, BlockParts, Embedding, NormKind, NormPlace, Parts};
 use crate::workload::{CacheType, Case, ModelShape, Quant};
 use generate::Replay;
 use products::Way;
@@ -117,9 +118,26 @@ impl CudaEngine {
     }
 }
 
+/// Whether a decoder is made of what these kernels compute: norms before attention and feed-forward, a gated SiLU, logits as
+/// they come.
+fn is_plain(parts: &Parts) -> bool {
+    let embedded = matches!(parts.embedding, Embedding::Tokens { scale: None, learned: None, .. });
+    let plain = |block: &BlockParts| {
+        let BlockParts { norms, attention, feed_forward } = block;
+        let attends = attention.scale.is_none() && !attention.output_bias && attention.rotary.is_some();
+        let fed = feed_forward.gated && feed_forward.activation == Activation::Silu && !feed_forward.bias;
+        *norms == NormPlace::Before && attends && fed && feed_forward.experts.is_none()
+    };
+    let alike = parts.blocks.len() == 1;
+    embedded && alike && parts.norm == NormKind::Rms && parts.blocks.iter().all(|(block, _)| plain(block))
+}
+
 /// What the kernels ask of a shape.
 pub(super) fn check_shape(shape: &ModelShape) -> Result<(), EngineError> {
     let refuse = |why: String| Err(EngineError::Unsupported(format!("the CUDA kernels cannot: {why}")));
+    if !shape.is_encoder() && !is_plain(&shape.parts()) {
+        return refuse(format!("what a model of the architecture `{}` is made of", shape.architecture));
+    }
     if !shape.head_dim.is_multiple_of(8) || shape.head_dim > 256 {
         return refuse(format!("heads of {}: they take multiples of 8 up to 256", shape.head_dim));
     }
