@@ -4,7 +4,7 @@ use super::candle::failed;
 use super::generate;
 use crate::engine::EngineError;
 use crate::engine::backend::cpu::values::with_f32_values;
-use crate::engine::language::{LanguageModel, Place, TakeLogits};
+use crate::engine::language::{HeldWeights, LanguageModel, Place, TakeLogits};
 use crate::engine::model::Decoder;
 use crate::units::Bytes;
 use crate::workload::{CacheType, Encoding};
