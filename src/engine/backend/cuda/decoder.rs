@@ -1,4 +1,4 @@
-//! The decoder of `engine/candle/decoder.rs` on a card: the same mathematics in 16-bit activations with a residual
+//! The decoder of `engine/model` on a card: the same mathematics in 16-bit activations with a residual
 //! stream of `f32`, on the kernels of `kernels/`. One decode step does nothing that depends on the host, so that it can
 //! be recorded once and replayed.
 

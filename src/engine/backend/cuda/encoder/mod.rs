@@ -1,4 +1,4 @@
-//! The encoder of `engine/candle/encoder/model.rs` on a card: the same mathematics in 16-bit activations with a residual
+//! The encoder of `engine/model` on a card: the same mathematics in 16-bit activations with a residual
 //! stream of `f32`. Every position sees every other; norms are behind attention and feed-forward (BERT) or before them (ViT).
 
 mod load;
