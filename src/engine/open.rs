@@ -48,9 +48,10 @@ impl OpenedModel {
             (false, Some(card), Kernels::Candle) => Box::new(CandleEngine::on_card(self, card)?),
             (false, None, kernels) => Box::new(CandleEngine::new(self, kernels)),
             (true, None, kernels) => Box::new(EncoderEngine::new(self, kernels)),
-            (true, Some(_), _) => {
+            (true, Some(card), Kernels::Own) => Box::new(EncoderEngine::on_card(self, card)),
+            (true, Some(_), Kernels::Candle) => {
                 return Err(EngineError::Unsupported(format!(
-                    "models of the architecture `{}` run on the CPU only",
+                    "models of the architecture `{}` run on cards by the project's own kernels only",
                     self.shape.architecture
                 )));
             }

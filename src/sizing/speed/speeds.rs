@@ -122,7 +122,7 @@ impl<'a> Speeds<'a> {
         let model = run.cases.first().map_or("", |row| &row.key.model);
         let asker = Asker {
             laws: learnt.laws.clone(),
-            engine: run.record.engine.name.as_str().into(),
+            engine: run.record.engine.identity().into(),
             model: model.into(),
             memory: Memory::default(),
         };
