@@ -8,9 +8,9 @@ use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::{DeviceId, page_cache};
 use crate::engine::EngineError;
-use crate::engine::candle::opened::{About, Opened};
-use crate::engine::candle::source::{self, Origin, gguf_writer};
-use crate::engine::candle::threads;
+use crate::engine::backend::threads;
+use crate::engine::open::About;
+use crate::engine::weights::{self as source, Origin, gguf_writer};
 use crate::measure::clock::{Clock, SystemClock};
 use crate::measure::coldstart::{Phases, phases};
 use crate::record::coldstart::{ColdStartRow, PageCache};
@@ -98,8 +98,8 @@ pub fn probe(args: ProbeArgs) -> anyhow::Result<Exit> {
         let before = SystemClock.now();
         let card = open_card(what.device).map_err(|e| failed(e.to_string()))?;
         let opening = Seconds(if card.is_some() { SystemClock.now().0 - before.0 } else { 0.0 });
-        let model = source::open(&what.model, 0, false).map_err(|e| EngineError::Model(e.to_string()))?;
-        Ok((Opened::Decoder(Box::new(model)).engine(card, KernelsArg::Own.into())?, opening))
+        let model = source::open_decoder(&what.model, 0, false).map_err(|e| EngineError::Model(e.to_string()))?;
+        Ok((model.engine(card, KernelsArg::Own.into())?, opening))
     };
     let measured = phases(&SystemClock, Seconds(args.begun), entered, &args.files, &case(what, quant), open)?;
     output::json(&measured)?;
@@ -114,7 +114,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     }
     stop_on_signal();
     let engine_threads = what.threads.unwrap_or_else(crate::device::cpu::default_threads);
-    let mut model = source::open(&what.model, 42, talk.shows_progress())?;
+    let mut model = source::open_decoder(&what.model, 42, talk.shows_progress())?;
     let quant = what.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
     what.quant = Some(quant);

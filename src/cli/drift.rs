@@ -5,14 +5,14 @@ use super::job::Job;
 use super::quality::Args;
 use super::talk::Talk;
 use super::{Exit, output, usage};
-use crate::engine::candle::source::OpenedModel;
-use crate::quality::Variant;
-use crate::quality::data::Kind;
-use crate::quality::drift::{ALPHA, Compared, Testing, compare};
+use crate::engine::weights::OpenedModel;
+use crate::quality::drift::{ALPHA, DriftData, DriftSettings, compare};
 use crate::record::drift::{CONFIRMING, append_history, read_history, streaks};
+use crate::record::evaluation::DataSetKind;
 use crate::record::{BaselineRecord, DataRecord, DriftWindow, ItemRow, QualityRecord, Run, RunFolder, RunRecord};
 use crate::report::content::{drift as tables, quality};
 use crate::report::plot::history;
+use crate::workload::Variant;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,7 @@ impl Baseline {
     }
 
     /// What the run says of its data of a kind.
-    pub(super) fn data(&self, kind: Kind) -> anyhow::Result<&DataRecord> {
+    pub(super) fn data(&self, kind: DataSetKind) -> anyhow::Result<&DataRecord> {
         let own = &self.quality.data;
         match own.iter().find(|data| data.kind == kind.name()) {
             Some(data) => Ok(data),
@@ -88,7 +88,7 @@ impl Baseline {
     }
 
     /// How often its inputs had each token; `None` where it does not say.
-    pub(super) fn token_counts(&self, kind: Kind, vocab: usize) -> anyhow::Result<Option<Vec<u64>>> {
+    pub(super) fn token_counts(&self, kind: DataSetKind, vocab: usize) -> anyhow::Result<Option<Vec<u64>>> {
         let known = self.run.token_counts(&self.data(kind)?.name)?;
         let mut counts = vec![0; vocab];
         for (token, count) in &known {
@@ -112,7 +112,7 @@ impl Baseline {
         let mut sets = Vec::new();
         for ((set, today), sketch) in job.sets.iter().zip(&rows.data).zip(&rows.sketches) {
             let before = &self.data(set.kind)?.name;
-            sets.push(Compared {
+            sets.push(DriftData {
                 data: set.name.clone(),
                 kind: set.kind,
                 hash: today.hash.clone(),
@@ -121,7 +121,7 @@ impl Baseline {
                 after: rows.items.iter().filter(|item| item.data == set.name).collect(),
             });
         }
-        let sets = compare(&sets, Testing { alpha: ALPHA, seed: args.seed, critical_values: true });
+        let sets = compare(&sets, DriftSettings { alpha: ALPHA, seed: args.seed, critical_values: true });
         let model = run.model.as_ref();
         self.history.push(DriftWindow {
             at: crate::record::clock::now(),

@@ -8,28 +8,28 @@ use super::stop::stop_was_asked;
 use super::talk::Talk;
 use super::usage;
 use crate::engine::Engine;
-use crate::engine::candle::ops::Kernels;
-use crate::engine::candle::source::OpenedModel;
-use crate::engine::candle::{CandleEngine, CandleLanguageModel};
-use crate::quality::compare::{Comparing, take_back};
-use crate::quality::data::{DataSet, Kind};
-use crate::quality::evaluation::Item;
-use crate::quality::inputs::Inputs;
-use crate::quality::kept::{Begun, Finished};
-use crate::quality::text::{self, Against};
-use crate::quality::windows::Plan;
-use crate::quality::{Evaluation, QualityError, Variant, tasks};
+use crate::engine::backend::ops::Kernels;
+use crate::engine::session::{CandleLanguageModel, candle::CandleEngine};
+use crate::engine::weights::OpenedModel;
+use crate::evaluation::data::DataSet;
+use crate::evaluation::inputs::TokenFrequencies;
+use crate::evaluation::text::{self, ReferenceLogits};
+use crate::evaluation::windows::Windowing;
+use crate::evaluation::{EvaluationError, tasks};
+use crate::quality::compare::{Comparison, withdraw_tests};
+use crate::record::evaluation::{DataSetKind, Evaluation, ItemResult};
+use crate::record::finished::{EvaluationSettings, FinishedVariant};
 use crate::record::quality::token_counts_file;
 use crate::record::{DataRecord, ItemRow, QualityRow, RunFolder, VariantRecord};
 use crate::units::{Bytes, Seconds, digits_plain};
 use crate::workload::pruning::stored_bytes;
-use crate::workload::{Encoding, Quant};
+use crate::workload::{Encoding, Quant, Variant};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 use tokenizers::Tokenizer;
 
-/// Fewer tokens than this are too few to rely on (METHOD.md, R-E1).
+/// Fewer tokens than this are too few to rely on.
 const TOKENS_ADVISED: usize = 100_000;
 
 /// What the evaluation leaves behind.
@@ -44,7 +44,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    fn add(&mut self, finished: Finished) -> Vec<Evaluation> {
+    fn add(&mut self, finished: FinishedVariant) -> Vec<Evaluation> {
         self.data.extend(finished.data);
         self.figures.extend(finished.figures);
         self.items.extend(finished.items);
@@ -119,14 +119,19 @@ struct Asking<'a> {
     args: &'a Args,
     job: &'a Job,
     tokenizer: &'a Tokenizer,
-    inputs: &'a [Inputs],
+    inputs: &'a [TokenFrequencies],
     folder: &'a Path,
 }
 
 impl Asking<'_> {
     /// The variant at a place against `reference`, which is empty for the reference itself. What a variant cannot do is said
     /// in its row; what is wrong with data or disk concerns all of them.
-    fn variant(&self, index: usize, engine: &mut CandleEngine, reference: &[Evaluation]) -> anyhow::Result<Finished> {
+    fn variant(
+        &self,
+        index: usize,
+        engine: &mut CandleEngine,
+        reference: &[Evaluation],
+    ) -> anyhow::Result<FinishedVariant> {
         let (job, variant, began) = (self.job, self.job.variants[index], Instant::now());
         let mut language = match engine.language_model(variant.quant, variant.pruning.as_ref(), &job.calibration) {
             Ok(language) => language,
@@ -135,7 +140,7 @@ impl Asking<'_> {
         };
         let evaluations = match answers(&mut language, self.tokenizer, job, self.inputs, index == 0, self.folder) {
             Ok(evaluations) => evaluations,
-            Err(error @ (QualityError::Engine(_) | QualityError::Other(_))) if index > 0 => {
+            Err(error @ (EvaluationError::Engine(_) | EvaluationError::Other(_))) if index > 0 => {
                 return Ok(finished(failed(variant, error.to_string())));
             }
             Err(error) => return Err(error.into()),
@@ -145,7 +150,7 @@ impl Asking<'_> {
         let mut made = finished(record);
         for (at, (set, own)) in job.sets.iter().zip(&evaluations).enumerate() {
             let (margin, seed) = (self.args.margin, self.args.seed);
-            let comparing = Comparing { data: &set.name, variant, margin, seed, source: &source };
+            let comparing = Comparison { data: &set.name, variant, margin, seed, source: &source };
             made.figures.extend(match reference.get(at) {
                 None => comparing.reference(own),
                 Some(reference) => comparing.variant(reference, own),
@@ -156,7 +161,7 @@ impl Asking<'_> {
             }
         }
         if index > 0 && variant.pruning.is_none() && made.record.at_level == Some(0.0) {
-            take_back(&mut made.figures);
+            withdraw_tests(&mut made.figures);
         }
         if index == 0 {
             made.evaluations = evaluations;
@@ -166,9 +171,9 @@ impl Asking<'_> {
 }
 
 /// A variant without any figure yet.
-fn finished(record: VariantRecord) -> Finished {
-    let begun = Begun { with: BTreeMap::new() };
-    Finished { begun, record, data: Vec::new(), figures: Vec::new(), items: Vec::new(), evaluations: Vec::new() }
+fn finished(record: VariantRecord) -> FinishedVariant {
+    let begun = EvaluationSettings { with: BTreeMap::new() };
+    FinishedVariant { begun, record, data: Vec::new(), figures: Vec::new(), items: Vec::new(), evaluations: Vec::new() }
 }
 
 /// What a variant makes of each data set.
@@ -176,19 +181,19 @@ fn answers(
     language: &mut CandleLanguageModel,
     tokenizer: &Tokenizer,
     job: &Job,
-    inputs: &[Inputs],
+    inputs: &[TokenFrequencies],
     is_reference: bool,
     folder: &Path,
-) -> Result<Vec<Evaluation>, QualityError> {
+) -> Result<Vec<Evaluation>, EvaluationError> {
     let mut told = |_| !stop_was_asked();
-    let of = |(set, inputs): (&DataSet, &Inputs)| match set.kind {
-        Kind::Text => {
+    let of = |(set, inputs): (&DataSet, &TokenFrequencies)| match set.kind {
+        DataSetKind::Text => {
             let kept = folder.join(format!("{}.topk", set.name));
-            let plan = Plan { context: job.context, stride: job.stride, bos: job.bos };
+            let plan = Windowing { context: job.context, stride: job.stride, bos: job.bos };
             let against = match is_reference {
-                true if job.variants.len() == 1 => Against::Alone,
-                true => Against::Writing(&kept),
-                false => Against::Reading(&kept),
+                true if job.variants.len() == 1 => ReferenceLogits::Unused,
+                true => ReferenceLogits::Write(&kept),
+                false => ReferenceLogits::Read(&kept),
             };
             text::evaluate(language, tokenizer, set, plan, inputs, against, &mut told)
         }
@@ -198,7 +203,7 @@ fn answers(
 }
 
 /// How often tokens are given: in half of each set, or as the run has it that it is held against.
-fn inputs(job: &Job, tokenizer: &Tokenizer, vocab: usize, folder: &RunFolder) -> anyhow::Result<Vec<Inputs>> {
+fn inputs(job: &Job, tokenizer: &Tokenizer, vocab: usize, folder: &RunFolder) -> anyhow::Result<Vec<TokenFrequencies>> {
     let mut all = Vec::new();
     for set in &job.sets {
         let recorded = match &job.baseline {
@@ -206,10 +211,10 @@ fn inputs(job: &Job, tokenizer: &Tokenizer, vocab: usize, folder: &RunFolder) ->
             None => None,
         };
         all.push(match recorded {
-            Some(counts) => Inputs::of(counts),
+            Some(counts) => TokenFrequencies::of(counts),
             None => {
-                let plan = Plan { context: job.context, stride: job.stride, bos: job.bos };
-                let counted = Inputs::counted(set, tokenizer, plan, vocab)?;
+                let plan = Windowing { context: job.context, stride: job.stride, bos: job.bos };
+                let counted = TokenFrequencies::counted(set, tokenizer, plan, vocab)?;
                 let rows = counted.counts().map(|(token, count)| vec![token.to_string(), count.to_string()]);
                 folder.write_csv(&token_counts_file(&set.name), &["token", "count"], rows)?;
                 counted
@@ -223,7 +228,7 @@ fn advise(found: &Evaluation, set: &DataSet, talk: &Talk) {
     if let Some(note) = repeats_of_text(found) {
         talk.warn(format!("{}: {note}", set.location));
     }
-    if found.kind == Kind::Text && found.samples < TOKENS_ADVISED / 2 {
+    if found.kind == DataSetKind::Text && found.samples < TOKENS_ADVISED / 2 {
         talk.warn(format!(
             "{}: {} tokens count; give {TOKENS_ADVISED} or more for figures to rely on",
             set.location, found.samples
@@ -233,7 +238,7 @@ fn advise(found: &Evaluation, set: &DataSet, talk: &Talk) {
 
 /// What is to be said of a text that has parts more than once.
 fn repeats_of_text(found: &Evaluation) -> Option<String> {
-    (found.kind == Kind::Text && found.repeats > 0).then(|| {
+    (found.kind == DataSetKind::Text && found.repeats > 0).then(|| {
         format!(
             "{} windows repeat what stood in the text before: intervals and tests count {} different ones",
             found.repeats,
@@ -308,7 +313,7 @@ fn at_level(variant: Variant, language: &CandleLanguageModel) -> (f64, Vec<Strin
 }
 
 fn data_record(set: &DataSet, found: &Evaluation, job: &Job) -> anyhow::Result<DataRecord> {
-    let of_text = found.kind == Kind::Text;
+    let of_text = found.kind == DataSetKind::Text;
     let mut notes = set.survey.notes();
     notes.extend(repeats_of_text(found));
     Ok(DataRecord {
@@ -328,7 +333,7 @@ fn data_record(set: &DataSet, found: &Evaluation, job: &Job) -> anyhow::Result<D
     })
 }
 
-fn item_row(set: &DataSet, variant: Variant, item: &Item) -> ItemRow {
+fn item_row(set: &DataSet, variant: Variant, item: &ItemResult) -> ItemRow {
     ItemRow {
         data: set.name.clone(),
         quant: variant.quant,

@@ -4,14 +4,15 @@ use super::drift::Baseline;
 use super::quality::Args;
 use super::talk::Talk;
 use super::usage;
-use crate::engine::candle::opened::About;
-use crate::engine::candle::source::{self, OpenedModel, REFERENCE};
-use crate::quality::data::DataSet;
-use crate::quality::windows::{Plan, Windows, bos_of};
-use crate::quality::{QualityError, Variant};
+use crate::engine::open::About;
+use crate::engine::weights::{self as source, OpenedModel, REFERENCE};
+use crate::evaluation::EvaluationError;
+use crate::evaluation::data::DataSet;
+use crate::evaluation::windows::{Windowing, Windows, bos_of};
 use crate::record::CalibrationRecord;
+use crate::workload::model::preset;
 use crate::workload::pruning::Method;
-use crate::workload::{Quant, chronicle, preset};
+use crate::workload::{Quant, Variant, chronicle};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -37,7 +38,7 @@ pub(super) struct Job {
 
 /// The model that `name` is, whose answers say something and whose text can be read.
 pub(super) fn open(name: &str, seed: u64, talk: &Talk) -> anyhow::Result<OpenedModel> {
-    let model = source::open(name, seed, talk.shows_progress())?;
+    let model = source::open_decoder(name, seed, talk.shows_progress())?;
     if model.synthetic {
         return usage(format!("{name} has random weights, whose answers say nothing: name a model with trained ones"));
     }
@@ -81,8 +82,8 @@ pub(super) fn job(args: &Args, model: &OpenedModel, other: Option<&OpenedModel>)
     let most = model.shape.max_context.min(other.map_or(usize::MAX, |other| other.shape.max_context));
     let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
     let bos = bos_of(tokenizer);
-    let asked = Plan { context: args.context.unwrap_or(most.min(CONTEXT)), stride: args.stride, bos };
-    let Plan { context, stride, .. } = match &baseline {
+    let asked = Windowing { context: args.context.unwrap_or(most.min(CONTEXT)), stride: args.stride, bos };
+    let Windowing { context, stride, .. } = match &baseline {
         Some(baseline) => same_windows(args, baseline, &sets, asked)?,
         None => asked,
     };
@@ -113,12 +114,12 @@ pub(super) fn job(args: &Args, model: &OpenedModel, other: Option<&OpenedModel>)
 }
 
 /// Every kind of data must be one that the baseline has, and its text must have been cut in the same way.
-fn same_windows(args: &Args, baseline: &Baseline, sets: &[DataSet], asked: Plan) -> anyhow::Result<Plan> {
+fn same_windows(args: &Args, baseline: &Baseline, sets: &[DataSet], asked: Windowing) -> anyhow::Result<Windowing> {
     let mut plan = asked;
     for set in sets {
         let data = baseline.data(set.kind)?;
         if let Some(context) = data.context {
-            plan = Plan { context, stride: data.stride, bos: asked.bos };
+            plan = Windowing { context, stride: data.stride, bos: asked.bos };
             let other = args.context.is_some_and(|asked| asked != context)
                 || (args.stride.is_some() && args.stride != data.stride);
             if other || data.bos != asked.bos {
@@ -179,7 +180,9 @@ fn sets(args: &Args) -> anyhow::Result<Vec<DataSet>> {
             }
             sets
         }
-        ([], _) => return usage("--data is missing: a text, or JSON lines of questions (METHODOLOGY.md, section 8)"),
+        ([], _) => {
+            return usage("--data is missing: a text, or JSON lines of questions (docs/method/quality.md#data-sets)");
+        }
         (paths, _) => paths.iter().map(|path| DataSet::open(path)).collect::<Result<_, _>>()?,
     };
     for (index, set) in sets.iter().enumerate() {
@@ -223,9 +226,9 @@ fn calibration(
         }
     }
     let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
-    let windows = Windows::new(&set, tokenizer, Plan { context, stride: None, bos })?;
+    let windows = Windows::new(&set, tokenizer, Windowing { context, stride: None, bos })?;
     let windows: Vec<Vec<u32>> =
-        windows.take(CALIBRATION_WINDOWS).map(|window| Ok(window?.tokens)).collect::<Result<_, QualityError>>()?;
+        windows.take(CALIBRATION_WINDOWS).map(|window| Ok(window?.tokens)).collect::<Result<_, EvaluationError>>()?;
     if windows.is_empty() {
         anyhow::bail!("{} does not fill a window of {context} tokens", set.location);
     }

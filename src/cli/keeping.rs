@@ -5,7 +5,7 @@ use super::measure_args::MeasureArgs;
 use super::quality::Args;
 use super::{Cli, Command, usage};
 use crate::measure::profile::case_keys;
-use crate::quality::kept::{Begun, Finished, file_name};
+use crate::record::finished::{EvaluationSettings, FinishedVariant, file_name};
 use crate::record::{ModelRecord, RunFolder, RunRecord, RunStatus};
 use clap::Parser;
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub(super) fn speed_left(folder: &Path, args: &Args) -> anyhow::Result<Option<Me
 /// The files of finished variants.
 pub(super) struct Keeping<'a> {
     folder: &'a RunFolder,
-    begun: Begun,
+    begun: EvaluationSettings,
 }
 
 impl<'a> Keeping<'a> {
@@ -68,7 +68,7 @@ impl<'a> Keeping<'a> {
         let cpu = &record.environment.cpu;
         let mut with = BTreeMap::from([
             ("sizewell".to_string(), program),
-            ("kernels".to_string(), crate::engine::candle::cpu::simd::Level::best().name().to_string()),
+            ("kernels".to_string(), crate::engine::backend::cpu::simd::Level::best().name().to_string()),
             ("threads".to_string(), cpu.engine_threads.to_string()),
         ]);
         with.extend(job.model_hash.clone().map(|hash| ("model".to_string(), hash)));
@@ -76,7 +76,7 @@ impl<'a> Keeping<'a> {
         for set in job.sets.iter().chain(&job.calibration_set) {
             with.insert(set.location.clone(), set.hash()?);
         }
-        Ok(Self { folder, begun: Begun { with } })
+        Ok(Self { folder, begun: EvaluationSettings { with } })
     }
 
     /// Where the run is.
@@ -85,9 +85,9 @@ impl<'a> Keeping<'a> {
     }
 
     /// What is kept of the variant at this place; an error where it was evaluated with anything else.
-    pub(super) fn finished(&self, index: usize) -> anyhow::Result<Option<Finished>> {
+    pub(super) fn finished(&self, index: usize) -> anyhow::Result<Option<FinishedVariant>> {
         let path = self.folder.path().join(file_name(index));
-        let Some(finished) = Finished::read(&path).map_err(anyhow::Error::msg)? else { return Ok(None) };
+        let Some(finished) = FinishedVariant::read(&path).map_err(anyhow::Error::msg)? else { return Ok(None) };
         match finished.begun.differs_from(&self.begun) {
             None => Ok(Some(finished)),
             Some(other) => anyhow::bail!(
@@ -98,7 +98,7 @@ impl<'a> Keeping<'a> {
     }
 
     /// Makes a finished variant durable.
-    pub(super) fn keep(&self, index: usize, finished: &mut Finished) -> anyhow::Result<()> {
+    pub(super) fn keep(&self, index: usize, finished: &mut FinishedVariant) -> anyhow::Result<()> {
         finished.begun = self.begun.clone();
         let text = finished.to_text().map_err(anyhow::Error::msg)?;
         Ok(self.folder.write_file(&file_name(index), text.as_bytes())?)

@@ -12,13 +12,12 @@ use super::stop::{end_on_signal, goes_on_by, stop_on_signal};
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::DeviceId;
-use crate::engine::candle::opened::About;
-use crate::engine::candle::source::OpenedModel;
-use crate::engine::candle::threads;
+use crate::engine::backend::threads;
+use crate::engine::open::About;
+use crate::engine::weights::OpenedModel;
+use crate::evaluation::EvaluationError;
 use crate::measure::profile::End;
-use crate::quality::QualityError;
 use crate::quality::compare;
-use crate::quality::variant::AskedPruning;
 use crate::record::{
     ItemRow, ModelRecord, QualityRecord, QualityRow, Run, RunFolder, RunRecord, RunStatus, VariantRecord,
 };
@@ -26,6 +25,7 @@ use crate::report::content;
 use crate::sizing::MachinePrice;
 use crate::units::Usd;
 use crate::workload::Quant;
+use crate::workload::variant::PruningRequest;
 use rust_decimal::Decimal;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ pub struct Args {
     /// Another model to hold it against, such as the f16 file that a quantized one was made of.
     #[arg(long, value_name = "MODEL")]
     pub(super) reference: Option<String>,
-    /// Data sets: plain text, or JSON lines (METHODOLOGY.md says which keys); those in this program for `reference`.
+    /// Data sets: plain text, or JSON lines (docs/method/quality.md#data-sets says which keys); those in this program for `reference`.
     #[arg(long, short, value_delimiter = ',', value_name = "FILE,...")]
     pub(super) data: Vec<PathBuf>,
     /// Tokens of a window of text; 512 or what the model has by default.
@@ -81,7 +81,7 @@ pub struct Args {
     /// Prunings to compare, such as wanda:0.5 or magnitude:2:4, stored at the level of the reference or another:
     /// wanda:0.5@int4.
     #[arg(long, value_delimiter = ',', value_name = "PRUNING,...")]
-    pub(super) prune: Vec<AskedPruning>,
+    pub(super) prune: Vec<PruningRequest>,
     /// Text that Wanda weighs activations by; not that of the evaluation.
     #[arg(long, value_name = "FILE")]
     pub(super) calibration: Option<PathBuf>,
@@ -228,7 +228,7 @@ fn publish(
     reference_model: Option<&ModelRecord>,
 ) -> anyhow::Result<Vec<QualityRow>> {
     let mut figures = rows.figures.clone();
-    compare::judge(&mut figures);
+    compare::assign_verdicts(&mut figures);
     record.quality = Some(QualityRecord {
         reference: job.variants[0].quant,
         reference_model: reference_model.cloned(),
@@ -246,7 +246,7 @@ fn publish(
 
 /// The error with what is kept and how to go on, where the user stopped it.
 fn stopped(error: anyhow::Error, folder: &RunFolder, record: &mut RunRecord, variants: usize) -> anyhow::Error {
-    if !matches!(error.downcast_ref(), Some(QualityError::Stopped)) {
+    if !matches!(error.downcast_ref(), Some(EvaluationError::Stopped)) {
         return error;
     }
     record.status = RunStatus::Interrupted;

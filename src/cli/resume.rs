@@ -8,8 +8,8 @@ use super::setup::{CANDLE_OPS, Setup, by_candle, cpu_engine, cuda_engine, open_c
 use super::talk::Talk;
 use super::usage;
 use crate::device::{DeviceId, inventory};
-use crate::engine::candle::opened::Opened;
-use crate::engine::candle::ops::Kernels;
+use crate::engine::backend::ops::Kernels;
+use crate::engine::weights;
 use crate::power;
 use crate::record::environment::{Environment, GpuRecord};
 use crate::record::run::EngineRecord;
@@ -42,7 +42,7 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     // Before the card is opened and its limit changed: it may be another's.
     differences.refuse(path)?;
     let name = known.location.clone().unwrap_or(known.name.clone());
-    let model = Opened::open(&name, record.seed, talk.shows_progress())?;
+    let model = weights::open(&name, record.seed, talk.shows_progress())?;
     differences.add(&format!("the model's hash ({name})"), &known.hash, &model.about().origin.hash()?);
     differences.refuse(path)?;
     let limit = match (record.power.limit_w, device.card()) {

@@ -8,10 +8,11 @@ use super::usage;
 use crate::device::cuda::{self, Card, CudaError};
 use crate::device::{DeviceId, inventory, nvidia};
 use crate::engine::Engine;
-use crate::engine::candle::CANDLE_VERSION;
-use crate::engine::candle::cpu::simd::Level;
-use crate::engine::candle::opened::{About, Opened};
-use crate::engine::candle::ops::Kernels;
+use crate::engine::backend::cpu::simd::Level;
+use crate::engine::backend::ops::Kernels;
+use crate::engine::open::About;
+use crate::engine::session::candle::CANDLE_VERSION;
+use crate::engine::weights::{self, OpenedModel};
 use crate::measure::overhead;
 use crate::power::limit::PowerLimit;
 use crate::power::{self, PowerSource};
@@ -90,7 +91,7 @@ pub fn start(
     talk: &Talk,
 ) -> anyhow::Result<Setup> {
     let sweep = args.sweep()?;
-    let model = Opened::open(model, args.seed(), talk.shows_progress())?;
+    let model = weights::open(model, args.seed(), talk.shows_progress())?;
     let sweep = with_native_levels(sweep, args, &model).for_model(model.about().shape).or_else(usage)?;
     let mut record = new_record(args, engine_threads);
     warn_of_threads(&record.environment, talk);
@@ -182,7 +183,7 @@ pub(super) fn cuda_engine(card: &Card) -> EngineRecord {
 
 /// A quantized file cannot be run at higher precision: where the user named no levels, those of the workload that the
 /// file can be are kept, and its own is added.
-fn with_native_levels(mut sweep: Sweep, args: &MeasureArgs, model: &Opened) -> Sweep {
+fn with_native_levels(mut sweep: Sweep, args: &MeasureArgs, model: &OpenedModel) -> Sweep {
     if args.quant.is_empty()
         && let Some(native) = model.native_quant()
         && !sweep.quant.iter().all(|quant| model.check_quant(*quant).is_ok())
@@ -252,8 +253,8 @@ pub fn new_record(args: &MeasureArgs, engine_threads: usize) -> RunRecord {
         workload: None,
         seed: args.seed(),
         arrival: "closed_batch".to_string(),
-        metric_definitions: "vLLM and MLPerf: TPOT = (E2E - TTFT) / (n - 1), ITL = pooled gaps (METHODOLOGY.md)"
-            .to_string(),
+        metric_definitions:
+            "vLLM and MLPerf: TPOT = (E2E - TTFT) / (n - 1), ITL = pooled gaps (docs/method/metrics.md)".to_string(),
         ceilings: Vec::new(),
         ceilings_absent: Vec::new(),
         power: PowerRecord::default(),

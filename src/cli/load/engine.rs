@@ -6,13 +6,13 @@ use crate::cli::setup::{by_candle, cuda_engine, model_record, new_record, open_c
 use crate::cli::stop::stop_was_asked;
 use crate::cli::talk::Talk;
 use crate::cli::{Exit, usage};
-use crate::engine::candle::opened::About;
-use crate::engine::candle::ops::Kernels;
-use crate::engine::candle::{CandleEngine, source};
+use crate::engine::backend::ops::Kernels;
+use crate::engine::open::About;
 use crate::engine::scheduler::target::EngineTarget;
 use crate::engine::scheduler::{BatchModel, Scheduler};
 use crate::engine::serve::{self, Served};
 use crate::engine::tokenizing::Texts;
+use crate::engine::{session::candle::CandleEngine, weights as source};
 use crate::measure::load::Load;
 use crate::record::{EngineRecord, ModelRecord, SchedulerRecord};
 use crate::workload::Quant;
@@ -41,7 +41,7 @@ struct Engine {
 fn start(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Result<Engine> {
     let target = &args.target;
     target.quant.map_or(Ok(()), |quant| quant.runnable().map(|_| ())).or_else(usage)?;
-    let model = source::open(target.model.as_deref().unwrap_or_default(), args.seed, talk.shows_progress())?;
+    let model = source::open_decoder(target.model.as_deref().unwrap_or_default(), args.seed, talk.shows_progress())?;
     let quant = target.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
     let slot_tokens = context(args, asked, model.shape.max_context)?;
