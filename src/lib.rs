@@ -13,6 +13,7 @@
 //!    [`sizing`]: what fits, projections, cost, ranking.
 //! 8. [`gate`]: what changed between runs, policies and verdicts.
 //! 9. [`report`]: HTML, PDF, XLSX, Markdown, CSV, JSON, tables, plots.
+//! 10. [`job`]: what the application does with all of these; [`cli`] parses and prints.
 //!
 //! What stands before the run folder touches hardware and writes only it. What stands after it reads files, is pure,
 //! and imports nothing of [`device`], [`engine`], [`power`], [`measure`] or [`evaluation`]; `tests/layout.rs` holds that.
@@ -45,5 +46,7 @@ pub mod sizing;
 pub mod gate;
 
 pub mod report;
+
+pub mod job;
 
 pub mod cli;

@@ -29,6 +29,27 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("sizing::rank", &["sizing::formulas", "sizing::speed", "sizing::price"] as &[_]),
         ("gate", &["units", "statistics", "data_file", "workload", "record"] as &[_]),
         ("report", &["units", "workload", "record", "catalog", "sizing", "gate"] as &[_]),
+        // What the application does: it may use everything but the command line, and nothing but that uses it.
+        (
+            "job",
+            &[
+                "units",
+                "statistics",
+                "data_file",
+                "workload",
+                "record",
+                "device",
+                "engine",
+                "power",
+                "measure",
+                "catalog",
+                "evidence",
+                "quality",
+                "sizing",
+                "gate",
+                "report",
+            ] as &[_],
+        ),
     ])
 }
 

@@ -1,7 +1,6 @@
 //! Power of a device that does nothing: before anything is opened or measured, and with a model that waits.
 
-use super::stop::stop_was_asked;
-use super::talk::Talk;
+use super::Context;
 use crate::power::{self, PowerSource};
 use crate::record::run::{IdleRecord, PowerRecord};
 use crate::units::{Seconds, Watts};
@@ -13,7 +12,7 @@ pub fn idle_power(
     source: Option<&mut (dyn PowerSource + 'static)>,
     record: &mut PowerRecord,
     max_time_s: f64,
-    talk: &Talk,
+    context: Context<'_>,
 ) -> Result<Watts, String> {
     let Some(source) = source else { return Err("there is no power meter".to_string()) };
     if let Some(known) = record.idle_w {
@@ -23,7 +22,7 @@ pub fn idle_power(
         return Err("idle power was not waited for: cases are too short for an energy".to_string());
     }
     let begin = Instant::now();
-    let idle = at_rest(source, "idle power", talk);
+    let idle = at_rest(source, "idle power", context);
     let waited_s = Seconds(begin.elapsed().as_secs_f64());
     let reason = idle.as_ref().err().cloned();
     let performance_state = idle.as_ref().ok().and_then(|idle| idle.performance_state);
@@ -33,23 +32,27 @@ pub fn idle_power(
 }
 
 /// The power of a card that waits with the last case's model on it, into `record`, where its idle power is known.
-pub fn waiting_power(source: Option<&mut (dyn PowerSource + 'static)>, record: &mut PowerRecord, talk: &Talk) {
+pub fn waiting_power(source: Option<&mut (dyn PowerSource + 'static)>, record: &mut PowerRecord, context: Context<'_>) {
     if let (Some(source), Some(_), None) = (source, record.idle_w, record.waiting_w) {
-        record.waiting_w = at_rest(source, "power of the waiting card", talk).ok().map(|idle| idle.power);
+        record.waiting_w = at_rest(source, "power of the waiting card", context).ok().map(|idle| idle.power);
     }
 }
 
 /// Reads `source` until it is at rest; the error says of `what` there is no figure and why, and has been told.
-fn at_rest(source: &mut (dyn PowerSource + 'static), what: &str, talk: &Talk) -> Result<power::idle::Idle, String> {
-    talk.say(format!("reading {what}, 10 s or until it has settled"));
+fn at_rest(
+    source: &mut (dyn PowerSource + 'static),
+    what: &str,
+    context: Context<'_>,
+) -> Result<power::idle::Idle, String> {
+    context.note(format!("reading {what}, 10 s or until it has settled"));
     let begin = Instant::now();
     let read = power::idle::read(source, &mut |time| {
         std::thread::sleep(Duration::from_secs_f64(time.0));
-        (!stop_was_asked()).then(|| Seconds(begin.elapsed().as_secs_f64()))
+        (!context.stop.is_asked()).then(|| Seconds(begin.elapsed().as_secs_f64()))
     });
     read.map_err(|power::PowerError(why)| {
         let why = format!("{what}: {why}");
-        talk.warn(&why);
+        context.warn(&why);
         why
     })
 }

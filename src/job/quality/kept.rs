@@ -1,24 +1,27 @@
 //! What `quality` keeps of each variant that is finished, and how a run that was stopped or killed goes on behind it.
 
-use super::job::Job;
-use super::measure_args::MeasureArgs;
-use super::quality::Args;
-use super::{Cli, Command, usage};
+use super::options::QualityOptions;
+use super::request::Request;
+use crate::job::engine::cpu_kernels;
+use crate::job::error::{JobError, failed, usage};
+use crate::job::machine::MachineOptions;
+use crate::job::profile::ProfileOptions;
 use crate::measure::profile::case_keys;
 use crate::record::finished::{EvaluationSettings, FinishedVariant, file_name};
 use crate::record::{ModelRecord, RunFolder, RunRecord, RunStatus};
-use clap::Parser;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The arguments that the run in `folder` was begun with; how it is shown is as this command says.
-pub(super) fn asked_by(folder: &Path, now: &Args) -> anyhow::Result<Args> {
+/// The options that the run in `folder` was begun with, which `parse` reads from a command line where it is one of `quality`.
+pub fn begun_with(
+    folder: &Path,
+    parse: impl FnOnce(&[String]) -> Option<QualityOptions>,
+) -> Result<QualityOptions, JobError> {
     // Opened as a run that goes on is, so that what is no run says so.
     let (open, record) = RunFolder::resume(folder)?;
     drop(open);
     let argv = &record.environment.argv;
-    let begun = Cli::try_parse_from(argv).ok().map(|cli| cli.command);
-    let Some(Command::Quality(mut args)) = begun else {
+    let Some(options) = parse(argv) else {
         return usage(format!(
             "{} was not begun by `sizewell quality` ({}): continue it with the command that began it",
             folder.display(),
@@ -28,9 +31,7 @@ pub(super) fn asked_by(folder: &Path, now: &Args) -> anyhow::Result<Args> {
     if record.status == RunStatus::Complete && record.quality.is_some() && finished(folder) == 0 {
         return usage(format!("{} is complete: there is nothing to continue", folder.display()));
     }
-    args.output = Some(folder.to_path_buf());
-    (args.details, args.json) = (now.details, now.json);
-    Ok(args)
+    Ok(QualityOptions { output: Some(folder.to_path_buf()), resume: Some(folder.to_path_buf()), ..options })
 }
 
 /// How many variants of the run in `folder` are kept.
@@ -39,14 +40,14 @@ pub(super) fn finished(folder: &Path) -> usize {
 }
 
 /// What continues measuring the speed of the levels, where that is not done.
-pub(super) fn speed_left(folder: &Path, args: &Args) -> anyhow::Result<Option<MeasureArgs>> {
+pub(super) fn speed_left(folder: &Path, options: &QualityOptions) -> Result<Option<ProfileOptions>, JobError> {
     let (open, record) = RunFolder::resume(folder)?;
     let left = case_keys(&record).iter().any(|key| !open.done.contains(&key.id()));
-    Ok(left.then(|| MeasureArgs {
+    Ok(left.then(|| ProfileOptions {
         resume: Some(folder.to_path_buf()),
-        threads: args.threads,
         no_ceilings: true,
-        ..MeasureArgs::default()
+        machine: MachineOptions { threads: options.machine.threads, ..MachineOptions::default() },
+        ..ProfileOptions::default()
     }))
 }
 
@@ -60,20 +61,20 @@ impl<'a> Keeping<'a> {
     /// For a run that is begun, or goes on, with these.
     pub(super) fn new(
         folder: &'a RunFolder,
-        job: &Job,
+        request: &Request,
         record: &RunRecord,
         reference: Option<&ModelRecord>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, JobError> {
         let program = format!("{} ({})", env!("CARGO_PKG_VERSION"), env!("SIZEWELL_GIT_REVISION"));
         let cpu = &record.environment.cpu;
         let mut with = BTreeMap::from([
             ("sizewell".to_string(), program),
-            ("kernels".to_string(), crate::engine::backend::cpu::simd::Level::best().name().to_string()),
+            ("kernels".to_string(), cpu_kernels().to_string()),
             ("threads".to_string(), cpu.engine_threads.to_string()),
         ]);
-        with.extend(job.model_hash.clone().map(|hash| ("model".to_string(), hash)));
+        with.extend(request.model_hash.clone().map(|hash| ("model".to_string(), hash)));
         with.extend(reference.map(|model| ("reference model".to_string(), model.hash.clone())));
-        for set in job.sets.iter().chain(&job.calibration_set) {
+        for set in request.sets.iter().chain(&request.calibration_set) {
             with.insert(set.location.clone(), set.hash()?);
         }
         Ok(Self { folder, begun: EvaluationSettings { with } })
@@ -85,20 +86,20 @@ impl<'a> Keeping<'a> {
     }
 
     /// What is kept of the variant at this place; an error where it was evaluated with anything else.
-    pub(super) fn finished(&self, index: usize) -> anyhow::Result<Option<FinishedVariant>> {
+    pub(super) fn finished(&self, index: usize) -> Result<Option<FinishedVariant>, JobError> {
         let path = self.folder.path().join(file_name(index));
         let Some(finished) = FinishedVariant::read(&path).map_err(anyhow::Error::msg)? else { return Ok(None) };
         match finished.begun.differs_from(&self.begun) {
             None => Ok(Some(finished)),
-            Some(other) => anyhow::bail!(
+            Some(other) => failed(format!(
                 "{} cannot go on, as its variants would not be comparable: {other}; start another run with -o",
                 self.folder.path().display()
-            ),
+            )),
         }
     }
 
     /// Makes a finished variant durable.
-    pub(super) fn keep(&self, index: usize, finished: &mut FinishedVariant) -> anyhow::Result<()> {
+    pub(super) fn keep(&self, index: usize, finished: &mut FinishedVariant) -> Result<(), JobError> {
         finished.begun = self.begun.clone();
         let text = finished.to_text().map_err(anyhow::Error::msg)?;
         Ok(self.folder.write_file(&file_name(index), text.as_bytes())?)

@@ -1,46 +1,46 @@
 //! Carrying an evaluation out: every variant on every data set, the reference first.
 
-use super::job::Job;
-use super::keeping::Keeping;
-use super::quality::Args;
-use super::setup::open_card;
-use super::stop::stop_was_asked;
-use super::talk::Talk;
-use super::usage;
+use super::kept::Keeping;
+use super::options::QualityOptions;
+use super::request::Request;
 use crate::engine::Engine;
-use crate::engine::backend::ops::Kernels;
 use crate::engine::session::{CandleLanguageModel, candle::CandleEngine};
 use crate::engine::weights::OpenedModel;
 use crate::evaluation::data::DataSet;
 use crate::evaluation::inputs::TokenFrequencies;
 use crate::evaluation::text::{self, ReferenceLogits};
-use crate::evaluation::windows::Windowing;
-use crate::evaluation::{EvaluationError, tasks};
+use crate::job::Context;
+use crate::job::engine::answering;
+use crate::job::error::{JobError, failed, usage};
 use crate::quality::compare::{Comparison, withdraw_tests};
-use crate::record::evaluation::{DataSetKind, Evaluation, ItemResult};
+use crate::record::evaluation::{DataSetKind, ItemResult};
 use crate::record::finished::{EvaluationSettings, FinishedVariant};
 use crate::record::quality::token_counts_file;
 use crate::record::{DataRecord, ItemRow, QualityRow, RunFolder, VariantRecord};
 use crate::units::{Bytes, Seconds, digits_plain};
 use crate::workload::pruning::stored_bytes;
-use crate::workload::{Encoding, Quant, Variant};
+use crate::workload::{Encoding, Quant};
+use crate::{
+    evaluation::{EvaluationError, tasks},
+    record::Evaluation,
+    workload::Variant,
+};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 use tokenizers::Tokenizer;
 
-/// Fewer tokens than this are too few to rely on.
+/// Fewer tokens than this are too few to rely on (METHOD.md, R-E1).
 const TOKENS_ADVISED: usize = 100_000;
 
 /// What the evaluation leaves behind.
 #[derive(Default)]
-pub struct Rows {
+pub(super) struct Rows {
     /// What tells the data of each set from other data.
-    pub sketches: Vec<Vec<u64>>,
-    pub data: Vec<DataRecord>,
-    pub variants: Vec<VariantRecord>,
-    pub figures: Vec<QualityRow>,
-    pub items: Vec<ItemRow>,
+    pub(super) sketches: Vec<Vec<u64>>,
+    pub(super) data: Vec<DataRecord>,
+    pub(super) variants: Vec<VariantRecord>,
+    pub(super) figures: Vec<QualityRow>,
+    pub(super) items: Vec<ItemRow>,
 }
 
 impl Rows {
@@ -54,73 +54,84 @@ impl Rows {
 }
 
 /// Written after each variant.
-pub type Publish<'a> = &'a mut dyn FnMut(&Rows) -> anyhow::Result<Vec<QualityRow>>;
+pub(super) type Publish<'a> = &'a mut dyn FnMut(&Rows) -> Result<Vec<QualityRow>, JobError>;
 
-/// Evaluates all variants that are not kept already; each is kept, and published with those before, when it is finished.
-#[allow(clippy::too_many_arguments)]
-pub fn evaluate(
-    args: &Args,
-    job: &Job,
-    model: OpenedModel,
-    other: Option<OpenedModel>,
-    keeping: &Keeping<'_>,
-    rows: &mut Rows,
-    publish: Publish<'_>,
-    talk: &Talk,
-) -> anyhow::Result<()> {
-    let Some(tokenizer) = model.tokenizer.clone() else { return usage("no tokenizer") };
-    let vocab = model.shape.vocab_size;
-    let mut engine = engine_of(args, model)?;
-    let mut reference_engine = other.map(|other| engine_of(args, other)).transpose()?;
-    let inputs = inputs(job, &tokenizer, vocab, keeping.folder())?;
-    let mut reference: Vec<Evaluation> = Vec::new();
-    for (index, variant) in job.variants.iter().enumerate() {
-        let kept = keeping.finished(index)?;
-        let (is_kept, mut lost) = (kept.is_some(), None);
-        let finished = match kept {
-            Some(finished) => finished,
-            None => {
-                talk.say(format!("evaluating {variant}"));
-                let engine = match (&mut reference_engine, index) {
-                    (Some(other), 0) => other,
-                    _ => &mut engine,
-                };
-                let asking =
-                    Asking { args, job, tokenizer: &tokenizer, inputs: &inputs, folder: keeping.folder().path() };
-                let mut finished = asking.variant(index, engine, &reference)?;
-                keeping.keep(index, &mut finished)?;
-                lost = engine.lost();
-                finished
+/// An evaluation under way.
+pub(super) struct Evaluating<'a> {
+    pub(super) options: &'a QualityOptions,
+    pub(super) request: &'a Request,
+    pub(super) keeping: &'a Keeping<'a>,
+    pub(super) context: Context<'a>,
+}
+
+impl Evaluating<'_> {
+    /// Evaluates all variants that are not kept already; each is kept, and published with those before, when it is finished.
+    pub(super) fn run(
+        &self,
+        model: OpenedModel,
+        other: Option<OpenedModel>,
+        rows: &mut Rows,
+        publish: Publish<'_>,
+    ) -> Result<(), JobError> {
+        let Self { options, request, keeping, context } = *self;
+        let Some(tokenizer) = model.tokenizer.clone() else { return usage("no tokenizer") };
+        let vocab = model.shape.vocab_size;
+        let engine = |model| answering(model, options.device, options.kernels);
+        let (mut own, mut reference_engine) = (engine(model)?, other.map(engine).transpose()?);
+        let inputs = inputs(request, &tokenizer, vocab, keeping.folder())?;
+        let asking = Asking { options, request, tokenizer: &tokenizer, inputs: &inputs, keeping, context };
+        let mut reference: Vec<Evaluation> = Vec::new();
+        for (index, variant) in request.variants.iter().enumerate() {
+            let kept = keeping.finished(index)?;
+            let (is_kept, mut lost) = (kept.is_some(), None);
+            let finished = match kept {
+                Some(finished) => finished,
+                None => {
+                    context.note(format!("evaluating {variant}"));
+                    let engine = match (&mut reference_engine, index) {
+                        (Some(other), 0) => other,
+                        _ => &mut own,
+                    };
+                    let mut finished = asking.variant(index, engine, &reference)?;
+                    keeping.keep(index, &mut finished)?;
+                    lost = engine.lost();
+                    finished
+                }
+            };
+            let evaluations = rows.add(finished);
+            if index == 0 {
+                rows.sketches = evaluations.iter().map(|found| found.sketch.clone()).collect();
+                request.sets.iter().zip(&evaluations).for_each(|(set, found)| advise(found, set, context));
+                reference = evaluations;
             }
-        };
-        let evaluations = rows.add(finished);
-        if index == 0 {
-            rows.sketches = evaluations.iter().map(|found| found.sketch.clone()).collect();
-            job.sets.iter().zip(&evaluations).for_each(|(set, found)| advise(found, set, talk));
-            reference = evaluations;
-        }
-        if !is_kept && index + 1 < job.variants.len() {
-            publish(rows)?;
-            if let Some(why) = lost {
-                let folder = keeping.folder().path().display();
-                anyhow::bail!(
-                    "{} was lost in {variant} ({why}): nothing works on it in this process; another one goes on behind it: \
-                     sizewell quality --resume {folder}",
-                    args.device
-                );
+            if !is_kept && index + 1 < request.variants.len() {
+                publish(rows)?;
+                if let Some(why) = lost {
+                    return self.lost_in(variant, &why);
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn lost_in(&self, variant: &Variant, why: &str) -> Result<(), JobError> {
+        failed(format!(
+            "{} was lost in {variant} ({why}): nothing works on it in this process; another one goes on behind it: \
+             sizewell quality --resume {}",
+            self.options.device,
+            self.keeping.folder().path().display()
+        ))
+    }
 }
 
 /// Everything that a variant is evaluated with.
 struct Asking<'a> {
-    args: &'a Args,
-    job: &'a Job,
+    options: &'a QualityOptions,
+    request: &'a Request,
     tokenizer: &'a Tokenizer,
     inputs: &'a [TokenFrequencies],
-    folder: &'a Path,
+    keeping: &'a Keeping<'a>,
+    context: Context<'a>,
 }
 
 impl Asking<'_> {
@@ -131,25 +142,25 @@ impl Asking<'_> {
         index: usize,
         engine: &mut CandleEngine,
         reference: &[Evaluation],
-    ) -> anyhow::Result<FinishedVariant> {
-        let (job, variant, began) = (self.job, self.job.variants[index], Instant::now());
-        let mut language = match engine.language_model(variant.quant, variant.pruning.as_ref(), &job.calibration) {
+    ) -> Result<FinishedVariant, JobError> {
+        let (request, variant, began) = (self.request, self.request.variants[index], Instant::now());
+        let mut language = match engine.language_model(variant.quant, variant.pruning.as_ref(), &request.calibration) {
             Ok(language) => language,
-            Err(error) if index > 0 => return Ok(finished(failed(variant, error.to_string()))),
+            Err(error) if index > 0 => return Ok(finished(not_evaluated(variant, error.to_string()))),
             Err(error) => return Err(error.into()),
         };
-        let evaluations = match answers(&mut language, self.tokenizer, job, self.inputs, index == 0, self.folder) {
+        let evaluations = match self.answers(&mut language, index == 0) {
             Ok(evaluations) => evaluations,
             Err(error @ (EvaluationError::Engine(_) | EvaluationError::Other(_))) if index > 0 => {
-                return Ok(finished(failed(variant, error.to_string())));
+                return Ok(finished(not_evaluated(variant, error.to_string())));
             }
             Err(error) => return Err(error.into()),
         };
         let source = format!("sizewell {}", env!("CARGO_PKG_VERSION"));
         let record = variant_record(variant, &language, began.elapsed().as_secs_f64());
         let mut made = finished(record);
-        for (at, (set, own)) in job.sets.iter().zip(&evaluations).enumerate() {
-            let (margin, seed) = (self.args.margin, self.args.seed);
+        for (at, (set, own)) in request.sets.iter().zip(&evaluations).enumerate() {
+            let (margin, seed) = (self.options.margin, self.options.seed);
             let comparing = Comparison { data: &set.name, variant, margin, seed, source: &source };
             made.figures.extend(match reference.get(at) {
                 None => comparing.reference(own),
@@ -157,7 +168,7 @@ impl Asking<'_> {
             });
             made.items.extend(own.items.iter().map(|item| item_row(set, variant, item)));
             if index == 0 {
-                made.data.push(data_record(set, own, job)?);
+                made.data.push(data_record(set, own, request)?);
             }
         }
         if index > 0 && variant.pruning.is_none() && made.record.at_level == Some(0.0) {
@@ -168,6 +179,29 @@ impl Asking<'_> {
         }
         Ok(made)
     }
+
+    /// What a variant makes of each data set.
+    fn answers(
+        &self,
+        language: &mut CandleLanguageModel,
+        is_reference: bool,
+    ) -> Result<Vec<Evaluation>, EvaluationError> {
+        let (request, folder) = (self.request, self.keeping.folder().path());
+        let mut goes_on = |_| !self.context.stop.is_asked();
+        let of = |(set, inputs): (&DataSet, &TokenFrequencies)| match set.kind {
+            DataSetKind::Text => {
+                let kept = folder.join(format!("{}.topk", set.name));
+                let against = match is_reference {
+                    true if request.variants.len() == 1 => ReferenceLogits::Unused,
+                    true => ReferenceLogits::Write(&kept),
+                    false => ReferenceLogits::Read(&kept),
+                };
+                text::evaluate(language, self.tokenizer, set, request.plan(), inputs, against, &mut goes_on)
+            }
+            _ => tasks::evaluate(language, self.tokenizer, set, inputs, &mut goes_on),
+        };
+        request.sets.iter().zip(self.inputs).map(of).collect()
+    }
 }
 
 /// A variant without any figure yet.
@@ -176,45 +210,23 @@ fn finished(record: VariantRecord) -> FinishedVariant {
     FinishedVariant { begun, record, data: Vec::new(), figures: Vec::new(), items: Vec::new(), evaluations: Vec::new() }
 }
 
-/// What a variant makes of each data set.
-fn answers(
-    language: &mut CandleLanguageModel,
-    tokenizer: &Tokenizer,
-    job: &Job,
-    inputs: &[TokenFrequencies],
-    is_reference: bool,
-    folder: &Path,
-) -> Result<Vec<Evaluation>, EvaluationError> {
-    let mut told = |_| !stop_was_asked();
-    let of = |(set, inputs): (&DataSet, &TokenFrequencies)| match set.kind {
-        DataSetKind::Text => {
-            let kept = folder.join(format!("{}.topk", set.name));
-            let plan = Windowing { context: job.context, stride: job.stride, bos: job.bos };
-            let against = match is_reference {
-                true if job.variants.len() == 1 => ReferenceLogits::Unused,
-                true => ReferenceLogits::Write(&kept),
-                false => ReferenceLogits::Read(&kept),
-            };
-            text::evaluate(language, tokenizer, set, plan, inputs, against, &mut told)
-        }
-        _ => tasks::evaluate(language, tokenizer, set, inputs, &mut told),
-    };
-    job.sets.iter().zip(inputs).map(of).collect()
-}
-
 /// How often tokens are given: in half of each set, or as the run has it that it is held against.
-fn inputs(job: &Job, tokenizer: &Tokenizer, vocab: usize, folder: &RunFolder) -> anyhow::Result<Vec<TokenFrequencies>> {
+fn inputs(
+    request: &Request,
+    tokenizer: &Tokenizer,
+    vocab: usize,
+    folder: &RunFolder,
+) -> Result<Vec<TokenFrequencies>, JobError> {
     let mut all = Vec::new();
-    for set in &job.sets {
-        let recorded = match &job.baseline {
+    for set in &request.sets {
+        let recorded = match &request.baseline {
             Some(baseline) => baseline.token_counts(set.kind, vocab)?,
             None => None,
         };
         all.push(match recorded {
             Some(counts) => TokenFrequencies::of(counts),
             None => {
-                let plan = Windowing { context: job.context, stride: job.stride, bos: job.bos };
-                let counted = TokenFrequencies::counted(set, tokenizer, plan, vocab)?;
+                let counted = TokenFrequencies::counted(set, tokenizer, request.plan(), vocab)?;
                 let rows = counted.counts().map(|(token, count)| vec![token.to_string(), count.to_string()]);
                 folder.write_csv(&token_counts_file(&set.name), &["token", "count"], rows)?;
                 counted
@@ -224,12 +236,12 @@ fn inputs(job: &Job, tokenizer: &Tokenizer, vocab: usize, folder: &RunFolder) ->
     Ok(all)
 }
 
-fn advise(found: &Evaluation, set: &DataSet, talk: &Talk) {
+fn advise(found: &Evaluation, set: &DataSet, context: Context<'_>) {
     if let Some(note) = repeats_of_text(found) {
-        talk.warn(format!("{}: {note}", set.location));
+        context.warn(format!("{}: {note}", set.location));
     }
     if found.kind == DataSetKind::Text && found.samples < TOKENS_ADVISED / 2 {
-        talk.warn(format!(
+        context.warn(format!(
             "{}: {} tokens count; give {TOKENS_ADVISED} or more for figures to rely on",
             set.location, found.samples
         ));
@@ -247,18 +259,7 @@ fn repeats_of_text(found: &Evaluation) -> Option<String> {
     })
 }
 
-fn engine_of(args: &Args, model: OpenedModel) -> anyhow::Result<CandleEngine> {
-    let kernels: Kernels = args.kernels.into();
-    Ok(match open_card(args.device)? {
-        Some(_) if kernels == Kernels::Own => {
-            return usage("quality on a card is measured by candle's kernels: add --kernels candle");
-        }
-        Some(card) => CandleEngine::on_card(model, card)?,
-        None => CandleEngine::new(model, kernels),
-    })
-}
-
-fn failed(variant: Variant, why: String) -> VariantRecord {
+fn not_evaluated(variant: Variant, why: String) -> VariantRecord {
     VariantRecord {
         quant: variant.quant,
         pruning: variant.pruning_name(),
@@ -312,7 +313,7 @@ fn at_level(variant: Variant, language: &CandleLanguageModel) -> (f64, Vec<Strin
     (share(own), notes)
 }
 
-fn data_record(set: &DataSet, found: &Evaluation, job: &Job) -> anyhow::Result<DataRecord> {
+fn data_record(set: &DataSet, found: &Evaluation, request: &Request) -> Result<DataRecord, JobError> {
     let of_text = found.kind == DataSetKind::Text;
     let mut notes = set.survey.notes();
     notes.extend(repeats_of_text(found));
@@ -324,9 +325,9 @@ fn data_record(set: &DataSet, found: &Evaluation, job: &Job) -> anyhow::Result<D
         samples: found.samples,
         tokens: found.tokens,
         token_hash: found.token_hash.clone(),
-        context: of_text.then_some(job.context),
-        stride: job.stride.filter(|_| of_text),
-        bos: job.bos,
+        context: of_text.then_some(request.context),
+        stride: request.stride.filter(|_| of_text),
+        bos: request.bos,
         tail: found.tail,
         repeats: found.repeats,
         notes,

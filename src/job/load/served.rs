@@ -1,11 +1,11 @@
 //! What is served behind an endpoint, as far as the server, `--model` and the names say: its shape, precision, engine. What
 //! nobody says is unknown, and never assumed.
 
-use super::args::{Args, TargetArgs};
-use crate::cli::usage;
+use super::options::EndpointOptions;
 use crate::engine::endpoint::About;
 use crate::engine::weights::{KnownShape, model_shape};
 use crate::evidence::{level_within, model_named};
+use crate::job::error::{JobError, usage};
 use crate::record::{EngineRecord, ModelRecord};
 use crate::workload::Quant;
 use serde_json::Value;
@@ -26,12 +26,11 @@ fn unknown() -> Quant {
 
 /// Puts together what is said of the model `served`, which the record calls `name`.
 pub(super) fn known(
-    args: &Args,
+    target: &EndpointOptions,
     about: &About,
     (served, name): (&str, &str),
     is_local: bool,
-) -> anyhow::Result<Served> {
-    let target = &args.target;
+) -> Result<Served, JobError> {
     let mut notes = Vec::new();
     let model = model(target, about, (served, name), is_local, &mut notes)?;
     let place = about.place.as_deref().filter(|_| is_local);
@@ -53,12 +52,12 @@ pub(super) fn known(
 
 /// The shape: of `--model`, of the folder that a server on this machine names, or of a preset of that name or size.
 fn model(
-    target: &TargetArgs,
+    target: &EndpointOptions,
     about: &About,
     (served, name): (&str, &str),
     is_local: bool,
     notes: &mut Vec<String>,
-) -> anyhow::Result<Option<ModelRecord>> {
+) -> Result<Option<ModelRecord>, JobError> {
     let record = |known: KnownShape, kind: &str| ModelRecord {
         name: name.to_string(),
         kind: kind.to_string(),
@@ -92,7 +91,12 @@ fn model(
 }
 
 /// The precision: of `--quant`, in the server's words, in the name of the model, or of its config.json.
-fn quant(target: &TargetArgs, about: &About, (served, place): (&str, Option<&str>), notes: &mut Vec<String>) -> Quant {
+fn quant(
+    target: &EndpointOptions,
+    about: &About,
+    (served, place): (&str, Option<&str>),
+    notes: &mut Vec<String>,
+) -> Quant {
     if let Some(quant) = target.quant {
         return quant;
     }

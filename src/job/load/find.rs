@@ -1,10 +1,9 @@
 //! Looking for the highest rate under an SLO: the server alone, the search, and a burst above what was found.
 
 use super::Test;
-use super::args::Args;
-use super::view::View;
-use crate::cli::stop::stop_was_asked;
+use super::watch::Watch;
 use crate::engine::target::RequestOutcome;
+use crate::job::error::{JobError, failed};
 use crate::measure::load::length::Length;
 use crate::measure::load::limit::{About, conclude};
 use crate::measure::load::recovery::{self, Recovery};
@@ -41,16 +40,17 @@ const LEAST_LOAD: f64 = 0.02;
 const EXPECTED: [f64; 2] = [1.0, 32.0];
 
 impl Test {
-    pub(super) fn find_limit(&mut self, args: &Args, first_s: f64) -> anyhow::Result<()> {
-        let Some(alone) = self.alone(args, first_s)? else { return Ok(()) };
-        known(&args.slo, &alone)?;
+    pub(super) fn find_limit(&mut self, first_s: f64) -> Result<(), JobError> {
+        let Some(alone) = self.alone(first_s)? else { return Ok(()) };
+        known(&self.plan.options.slo, &alone)?;
+        let limit = self.plan.options.limit.clone();
         let e2e = alone.e2e_s.mean.unwrap_or(0.0).max(1e-6);
-        let length = Length::new(&args.slo, &alone, self.asked.precision, args.traffic.requests);
+        let length = Length::new(&self.plan.options.slo, &alone, limit.precision, self.plan.options.traffic.requests);
         let how = Search {
-            start: args.traffic.rate.unwrap_or(0.5 / e2e),
+            start: self.plan.options.traffic.rate.unwrap_or(0.5 / e2e),
             precision: length.resolvable(),
-            most_steps: args.limit.max_steps,
-            most_rate: args.limit.max_rate,
+            most_steps: limit.max_steps,
+            most_rate: limit.max_rate,
             least_rate: LEAST_LOAD / e2e,
         };
         let expected = self.announce(&how, &length, e2e);
@@ -58,8 +58,8 @@ impl Test {
         let first_step = self.steps;
         let searched = search(&how, &mut |asked| {
             self.rest(&alone);
-            let record = self.search_step(args, asked, &length, begun);
-            if stop_was_asked() {
+            let record = self.search_step(asked, &length, begun);
+            if self.stop.is_asked() {
                 return None;
             }
             gone = self.is_gone(&record);
@@ -67,30 +67,31 @@ impl Test {
         });
         self.traffic.notes.push(format!("the search took {}; {expected}", Seconds(begun.elapsed().as_secs_f64())));
         if let Some(why) = gone {
-            anyhow::bail!("{} does not answer any more ({why}): see its log, and run again", self.traffic.target);
+            let target = &self.traffic.target;
+            return failed(format!("{target} does not answer any more ({why}): see its log, and run again"));
         }
         let few_places = self.traffic.scheduler.as_ref().is_some_and(|scheduler| scheduler.limited_by_memory);
         let about = About { how: &how, alone: Some(&alone), few_places, first_step };
         self.traffic.limit = Some(conclude(&searched, &about));
-        if !searched.stopped && !args.limit.no_burst {
+        if !searched.stopped && limit.burst {
             self.rest(&alone);
-            self.burst(args, &searched, e2e);
+            self.burst(&searched, e2e);
         }
         Ok(())
     }
 
     /// One request after the other, behind some that warm the server up; `None` where the user stopped it.
-    fn alone(&mut self, args: &Args, first_s: f64) -> anyhow::Result<Option<StepRecord>> {
+    fn alone(&mut self, first_s: f64) -> Result<Option<StepRecord>, JobError> {
         let one = Load::Closed { users: 1, think: Duration::ZERO };
-        self.view.say("one request after the other:");
-        let warm_up_s = self.asked.own_warm_up.unwrap_or(WARM_UP * first_s).min(MOST_WARM_UP);
-        let plan = self.plan(args, one, End { requests: Some(ALONE), seconds: Some(60.0) }, warm_up_s);
+        self.watch.note("one request after the other:");
+        let warm_up_s = self.plan.options.traffic.warm_up_s.unwrap_or(WARM_UP * first_s).min(MOST_WARM_UP);
+        let plan = self.step_plan(one, End { requests: Some(ALONE), seconds: Some(60.0) }, warm_up_s);
         let alone = self.step(&StepPlan { may_end_early: false, ..plan });
-        if stop_was_asked() {
+        if self.stop.is_asked() {
             return Ok(None);
         }
         if alone.e2e_s.count == 0 {
-            anyhow::bail!("no request was answered: {}", alone.messages.join("; "));
+            return failed(format!("no request was answered: {}", alone.messages.join("; ")));
         }
         Ok(Some(alone))
     }
@@ -104,26 +105,26 @@ impl Test {
         let [one, many] = EXPECTED.map(|times| digits(times / e2e));
         let (least, most) = if least.0 <= most.0 { (least, most) } else { (most, least) };
         let expected = format!("{least} to {most} were expected for a limit between {one} and {many} req/s");
-        self.view
-            .say(&format!("looking for the limit: about {least} to {most}, for one between {one} and {many} req/s"));
-        if how.precision > self.asked.precision {
+        self.watch
+            .note(&format!("looking for the limit: about {least} to {most}, for one between {one} and {many} req/s"));
+        let precision = self.plan.options.limit.precision;
+        if how.precision > precision {
             let note = format!(
                 "limits of this length tell rates within {} % apart in steps of ten minutes, not {} %",
                 digits(how.precision * 100.0),
-                digits(self.asked.precision * 100.0)
+                digits(precision * 100.0)
             );
-            self.view.say(&note);
+            self.watch.note(&note);
             self.traffic.notes.push(note);
         }
         expected
     }
 
-    fn search_step(&mut self, args: &Args, asked: &Asked, length: &Length, begun: Instant) -> StepRecord {
-        let warm_up_s = self.asked.own_warm_up.unwrap_or(length.warm_up_s());
+    fn search_step(&mut self, asked: &Asked, length: &Length, begun: Instant) -> StepRecord {
+        let warm_up_s = self.plan.options.traffic.warm_up_s.unwrap_or(length.warm_up_s());
         let requests = length.requests(asked);
         // A time that the user gives is that of a step; what is run again for longer takes more of them.
-        let own = args.traffic.duration.as_ref().and(self.asked.end.seconds);
-        let own = own.map(|seconds| seconds * Length::times(asked));
+        let own = self.plan.options.traffic.duration_s.map(|seconds| seconds * Length::times(asked));
         let end = End { requests: Some(requests), seconds: own };
         let seconds = warm_up_s + (requests as f64 / asked.rate).min(own.unwrap_or(f64::INFINITY));
         if seconds > LONG_STEP {
@@ -135,10 +136,10 @@ impl Test {
             };
             let so_far = Seconds(begun.elapsed().as_secs_f64());
             let rate = digits(asked.rate);
-            self.view.say(&format!("{rate} req/s{purpose}, about {seconds:.0} s ({so_far} so far):"));
+            self.watch.note(&format!("{rate} req/s{purpose}, about {seconds:.0} s ({so_far} so far):"));
         }
-        let load = Load::Open { arrivals: args.traffic.arrivals, rate: asked.rate };
-        self.step(&self.plan(args, load, end, warm_up_s))
+        let load = Load::Open { arrivals: self.plan.options.traffic.arrivals, rate: asked.rate };
+        self.step(&self.step_plan(load, end, warm_up_s))
     }
 
     /// Waits until the server has done with what a step left behind: many go on with requests that nobody waits for any more,
@@ -152,9 +153,9 @@ impl Test {
         let (begun, mut quick) = (Instant::now(), 0);
         for _ in 0..MOST_PROBES {
             let asked = Instant::now();
-            let answer = self.generator.ask_one(self.asked.timeout, stop_was_asked);
+            let answer = self.ask_one();
             // What is not answered is for the next step to say.
-            if answer.outcome != RequestOutcome::Ok || stop_was_asked() {
+            if answer.outcome != RequestOutcome::Ok || self.stop.is_asked() {
                 return;
             }
             let first = answer.events.first().copied().or(answer.whole).unwrap_or_else(Instant::now);
@@ -170,27 +171,28 @@ impl Test {
         let waited = Seconds(begun.elapsed().as_secs_f64());
         let note = format!("after a step that broke, the server was not at rest again within {waited}");
         if !self.traffic.notes.contains(&note) {
-            self.view.say(&note);
+            self.watch.note(&note);
             self.traffic.notes.push(note);
         }
     }
 
     /// What a request alone comes to where most of a step failed: a server that is gone is no limit.
     fn is_gone(&self, step: &StepRecord) -> Option<String> {
-        if step.failed() * 2 <= step.requests || stop_was_asked() {
+        if step.failed() * 2 <= step.requests || self.stop.is_asked() {
             return None;
         }
-        let answer = self.generator.ask_one(self.asked.timeout, stop_was_asked);
+        let answer = self.ask_one();
         let is_gone = [RequestOutcome::Unreachable, RequestOutcome::Disconnected, RequestOutcome::EngineError];
         is_gone.contains(&answer.outcome).then(|| format!("{}: {}", answer.outcome.name(), answer.message))
     }
 
     /// A burst at twice the limit, and how long it is felt.
-    fn burst(&mut self, args: &Args, searched: &Searched, e2e: f64) {
+    fn burst(&mut self, searched: &Searched, e2e: f64) {
         let Some(limit) = searched.confirmed().map(|ran| ran.asked.rate) else { return };
         let (base, burst) = (limit * BASE_OF_BURST, limit * BURST);
         let burst_s = (5.0 * e2e).clamp(5.0, 20.0);
-        let allowed: Vec<f64> = args.slo.allowed().collect();
+        let options = &self.plan.options;
+        let allowed: Vec<f64> = options.slo.allowed().collect();
         // Two windows and as long again, and several times the burst.
         let most_watched_s = (burst_s * 30.0).max(4.0 * recovery::window(&allowed) as f64 / base);
         if most_watched_s > MOST_WATCHED {
@@ -202,21 +204,23 @@ impl Test {
             self.traffic.notes.push(note);
             return;
         }
-        self.view.say(&format!("a burst of {} req/s for {burst_s:.0} s:", digits(burst)));
-        let mut felt = Felt { view: &mut self.view, args, burst_s, recovery: Recovery::new(allowed) };
-        let times = burst_times(base, burst, burst_s, most_watched_s, args.seed.wrapping_add(1000 + self.steps as u64));
+        self.watch.note(&format!("a burst of {} req/s for {burst_s:.0} s:", digits(burst)));
+        let seed = options.seed.wrapping_add(1000 + self.steps as u64);
+        let times = burst_times(base, burst, burst_s, most_watched_s, seed);
         let plan = StepPlan {
             step: self.steps,
             load: Load::Open { arrivals: Arrivals::Poisson, rate: base },
             end: End { requests: None, seconds: Some(burst_s + most_watched_s) },
             warm_up_s: 0.0,
-            timeout: self.asked.timeout,
-            slo: args.slo.clone(),
-            seed: args.seed,
+            timeout: self.plan.timeout(),
+            slo: options.slo.clone(),
+            seed: options.seed,
             may_end_early: false,
         };
-        let record = self.generator.run_at(&plan, times, &mut felt);
-        let recovered_after_s = felt.recovery.after(burst_s);
+        let mut watch =
+            RecoveryWatch { watch: &mut self.watch, slo: &options.slo, burst_s, recovery: Recovery::new(allowed) };
+        let record = self.generator.run_at(&plan, times, &mut watch);
+        let recovered_after_s = watch.recovery.after(burst_s);
         let watched_s = Seconds((record.seconds.0 - burst_s).max(0.0));
         self.steps += 1;
         self.traffic.recovery = Some(RecoveryRecord {
@@ -231,7 +235,7 @@ impl Test {
 }
 
 /// A limit on a time that no request has would hold at every rate.
-fn known(slo: &Slo, alone: &StepRecord) -> anyhow::Result<()> {
+fn known(slo: &Slo, alone: &StepRecord) -> Result<(), JobError> {
     for term in &slo.terms {
         let (latency, hint) = match term.of {
             LatencyKind::Ttft => (&alone.ttft_s, "answers are not streamed"),
@@ -243,7 +247,7 @@ fn known(slo: &Slo, alone: &StepRecord) -> anyhow::Result<()> {
         if latency.count == 0 {
             let noted = alone.answer_notes.join("; ");
             let why = if noted.is_empty() { hint } else { &noted };
-            anyhow::bail!("--slo: no request has a {}: {why}", term.of.label());
+            return failed(format!("--slo: no request has a {}: {why}", term.of.label()));
         }
     }
     Ok(())
@@ -257,20 +261,20 @@ fn burst_times(base: f64, burst: f64, burst_s: f64, watched_s: f64, seed: u64) -
 }
 
 /// Watches a burst until the SLO holds again, beside showing it.
-struct Felt<'a> {
-    view: &'a mut View,
-    args: &'a Args,
+struct RecoveryWatch<'a> {
+    watch: &'a mut Watch,
+    slo: &'a Slo,
     burst_s: f64,
     recovery: Recovery,
 }
 
-impl LoadObserver for Felt<'_> {
+impl LoadObserver for RecoveryWatch<'_> {
     fn live(&mut self, live: &Live<'_>) {
-        self.view.live(live);
+        self.watch.live(live);
     }
 
     fn reason_to_stop(&self) -> Option<String> {
-        self.view.reason_to_stop().or_else(|| {
+        self.watch.reason_to_stop().or_else(|| {
             let is_over = self.recovery.after(self.burst_s).is_some();
             is_over.then(|| "the SLO holds again".to_string())
         })
@@ -278,8 +282,8 @@ impl LoadObserver for Felt<'_> {
 
     fn request_ended(&mut self, sample: &Sample, step: usize) {
         if !sample.is_cut() {
-            self.recovery.add(sample, &self.args.slo);
+            self.recovery.add(sample, self.slo);
         }
-        self.view.request_ended(sample, step);
+        self.watch.request_ended(sample, step);
     }
 }

@@ -1,16 +1,16 @@
 //! Opening what requests are sent to.
 
-use super::args::{Args, Asked};
+use super::options::EndpointOptions;
 use super::served::{self, Served};
-use crate::cli::talk::Talk;
-use crate::cli::usage;
 use crate::engine::endpoint::{About, Asks, Endpoint, Key, Location, Patch, Trust};
 use crate::engine::target::Target;
 use crate::engine::weights as source;
+use crate::job::Context;
+use crate::job::error::{JobError, failed, usage};
 use crate::record::{EngineRecord, ModelRecord};
 use crate::workload::Quant;
+use crate::workload::traffic::Wording;
 use crate::workload::traffic::prompts::Vocabulary;
-use crate::workload::traffic::{PromptSource, Wording};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,10 @@ pub(super) struct Opened {
     pub(super) quant: Quant,
     /// What the quantization is known from.
     pub(super) notes: Vec<String>,
-    pub(super) prompts: PromptSource,
+    /// What made-up prompts are made of.
+    pub(super) wording: Wording,
+    /// Counts tokens, where there is one.
+    pub(super) vocabulary: Option<Arc<Vocabulary>>,
     /// It runs on this machine.
     pub(super) is_here: bool,
     pub(super) scheduler: Option<crate::record::SchedulerRecord>,
@@ -37,45 +40,61 @@ pub(super) struct Opened {
 }
 
 /// A tokenizer.json, or the one in a folder.
-fn vocabulary(path: Option<&Path>) -> anyhow::Result<Option<Arc<Vocabulary>>> {
+fn vocabulary(path: Option<&Path>) -> Result<Option<Arc<Vocabulary>>, JobError> {
     let Some(path) = path else { return Ok(None) };
     let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
     Ok(Some(Arc::new(Vocabulary::new(source::read_tokenizer(&file)?))))
 }
 
-/// Prompts as the arguments ask for them, in words of `wording`.
-pub(super) fn prompts(
-    args: &Args,
-    (shared, nonce): (f64, u64),
-    wording: Wording,
-    vocabulary: Option<Arc<Vocabulary>>,
-) -> anyhow::Result<PromptSource> {
-    let traffic = &args.traffic;
-    match &traffic.prompts {
-        Some(file) => PromptSource::read(file, vocabulary, traffic.gen_tokens, args.seed).or_else(usage),
-        None => Ok(PromptSource::synthetic(wording, traffic.prompt, traffic.gen_tokens, shared, (args.seed, nonce))),
+impl EndpointOptions {
+    /// Whose certificates are believed.
+    fn trust(&self) -> Result<Trust, JobError> {
+        match (&self.ca_cert, self.insecure) {
+            (Some(file), _) => Trust::file(file).or_else(|why| usage(format!("--ca-cert: {why}"))),
+            (None, true) => Ok(Trust::Anything),
+            (None, false) => Ok(Trust::System),
+        }
+    }
+
+    /// The key, out of the environment. A key that others on the way could read is warned of.
+    fn key(&self, location: &Location, context: Context<'_>) -> Result<Option<Key>, JobError> {
+        let key = self.api_key_env.as_deref().map(Key::from_environment).transpose().or_else(usage)?;
+        if key.is_some() && self.url.starts_with("http://") && !location.is_local() {
+            context.warn("the key goes to another machine without encryption: use https:// where the server has it");
+        }
+        Ok(key)
+    }
+
+    /// What to know of how the server is asked.
+    fn notes(&self, has_tokenizer: bool, has_prompts: bool) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !has_tokenizer && !has_prompts {
+            notes.push(
+                "no --tokenizer: made-up prompts have as many words as tokens were asked for, and the server says how many \
+                 tokens that is"
+                    .to_string(),
+            );
+        }
+        if let Some((as_written, _)) = &self.body {
+            notes.push(format!("bodies of requests are changed by {as_written}"));
+        }
+        if self.insecure {
+            notes.push("the certificate of the server was not looked at (--insecure)".to_string());
+        }
+        notes
     }
 }
 
-/// Whose certificates are believed.
-fn trust(args: &Args) -> anyhow::Result<Trust> {
-    match (&args.target.ca_cert, args.target.insecure) {
-        (Some(file), _) => Trust::file(file).or_else(|why| usage(format!("--ca-cert: {why}"))),
-        (None, true) => Ok(Trust::Anything),
-        (None, false) => Ok(Trust::System),
-    }
-}
-
-/// A client of the server that `--endpoint` names.
-pub(super) fn endpoint(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Result<Opened> {
-    let target = &args.target;
-    let Some(location) = args.location()? else { return usage("--endpoint: no address") };
-    let key = target.api_key_env.as_deref().map(|name| Key::from_environment(name).or_else(usage)).transpose()?;
-    let url = target.endpoint.as_deref().unwrap_or_default();
-    if key.is_some() && url.starts_with("http://") && !location.is_local() {
-        talk.warn("the key goes to another machine without encryption: use https:// where the server has it");
-    }
-    let patch = target.patch()?;
+/// A client of a server, which may end answers where it will if `allow_eos`; prompts are those of a file if `has_prompts`.
+pub(super) fn endpoint(
+    target: &EndpointOptions,
+    allow_eos: bool,
+    has_prompts: bool,
+    context: Context<'_>,
+) -> Result<Opened, JobError> {
+    let location = target.location()?;
+    let key = target.key(&location, context)?;
+    let patch = target.body.as_ref().map(|(_, patch)| patch.clone());
     let mut secrets = location.secrets();
     secrets.extend(patch.iter().flat_map(Patch::secrets));
     let keys: Vec<Key> = key.iter().chain(&secrets).cloned().collect();
@@ -84,25 +103,25 @@ pub(super) fn endpoint(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Resul
     let place = shown(&location.to_string());
     let vocabulary = vocabulary(target.tokenizer.as_deref())?;
     let asks = Asks {
-        ignore_eos: !target.allow_eos,
+        ignore_eos: !allow_eos,
         vocabulary: vocabulary.clone(),
         key,
         patch,
-        trust: trust(args)?,
+        trust: target.trust()?,
         secrets,
-        ..Asks::new(args.api(), target.served_model.clone().unwrap_or_default())
+        ..Asks::new(target.api(), target.served_model.clone().unwrap_or_default())
     };
-    let mut endpoint = Endpoint::new(&location, asks).map_err(|why| anyhow::anyhow!("--endpoint: {why}"))?;
+    let endpoint = Endpoint::new(&location, asks).or_else(|why| failed(format!("--endpoint: {why}")))?;
     let (served, about) = introduce(&endpoint, &location, &place, target.served_model.clone())?;
-    endpoint = endpoint.with_model(served.clone());
+    let endpoint = endpoint.with_model(served.clone());
     let wording = vocabulary.clone().map_or(Wording::Words, Wording::Vocabulary);
     let name = shown(&served).rsplit('/').next().unwrap_or_default().to_string();
     let Served { model, quant, engine, mut notes } =
-        served::known(args, &about, (&shown(&served), &name), location.is_local())?;
-    notes.extend(words_of(args, vocabulary.is_some()));
+        served::known(target, &about, (&shown(&served), &name), location.is_local())?;
+    notes.extend(target.notes(vocabulary.is_some(), has_prompts));
     Ok(Opened {
         place,
-        api: args.api().to_string(),
+        api: target.api().to_string(),
         engine: EngineRecord {
             name: shown(&engine.name),
             hardware: Some(match location.is_local() {
@@ -115,31 +134,13 @@ pub(super) fn endpoint(args: &Args, asked: &Asked, talk: &Talk) -> anyhow::Resul
         model_name: name,
         quant,
         notes: notes.iter().map(|note| shown(note)).collect(),
-        prompts: prompts(args, (asked.shared, asked.nonce), wording, vocabulary)?,
+        wording,
+        vocabulary,
         is_here: location.is_local(),
         scheduler: None,
         target: Arc::new(endpoint),
         secrets: keys,
     })
-}
-
-/// What to know of how the server is asked.
-fn words_of(args: &Args, has_tokenizer: bool) -> Vec<String> {
-    let mut notes = Vec::new();
-    if !has_tokenizer && args.traffic.prompts.is_none() {
-        notes.push(
-            "no --tokenizer: made-up prompts have as many words as tokens were asked for, and the server says how many \
-             tokens that is"
-                .to_string(),
-        );
-    }
-    if let Some(patch) = &args.target.body_json {
-        notes.push(format!("bodies of requests are changed by {patch}"));
-    }
-    if args.target.insecure {
-        notes.push("the certificate of the server was not looked at (--insecure)".to_string());
-    }
-    notes
 }
 
 /// The model that is asked for, by default the first that the server lists; and what the server says of itself.
@@ -148,7 +149,7 @@ fn introduce(
     location: &Location,
     place: &str,
     named: Option<String>,
-) -> anyhow::Result<(String, About)> {
+) -> Result<(String, About), JobError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = match named {
         Some(name) => name,
@@ -157,17 +158,17 @@ fn introduce(
             let models = match runtime.block_on(asked) {
                 Ok(Ok(models)) => models,
                 Ok(Err(why)) => {
-                    anyhow::bail!(
+                    return failed(format!(
                         "{place}: its list of models: {why}; is the server there? --served-model names a model"
-                    )
+                    ));
                 }
                 Err(_) => {
-                    anyhow::bail!("{place}: no list of models within 10 s; --served-model names a model")
+                    return failed(format!("{place}: no list of models within 10 s; --served-model names a model"));
                 }
             };
             match models.into_iter().next() {
                 Some(model) => model,
-                None => anyhow::bail!("{place} lists no model: name it with --served-model"),
+                None => return failed(format!("{place} lists no model: name it with --served-model")),
             }
         }
     };

@@ -1,6 +1,7 @@
 //! A power limit that the command holds: put back when it is done with it, and when a signal ends it before that.
 
-use super::stop::{self, AtEnd};
+use super::error::JobError;
+use super::stop::{AtEnd, Stop};
 use crate::power::PowerError;
 use crate::power::limit::{LimitGuard, LimitRange};
 use crate::units::Watts;
@@ -14,9 +15,9 @@ pub struct HeldLimit {
 
 impl HeldLimit {
     /// Of a card, by its number as CUDA counts.
-    pub fn of_card(index: usize) -> anyhow::Result<Self> {
+    pub fn of_card(index: usize, stop: &Stop) -> Result<Self, JobError> {
         let guard = LimitGuard::start(&std::env::current_exe()?, index)?;
-        let at_end = stop::at_end(guard.put_back());
+        let at_end = stop.at_end(guard.put_back());
         Ok(Self { guard, at_end })
     }
 

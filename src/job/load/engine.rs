@@ -1,19 +1,16 @@
 //! A model served in process: to our own generator, or behind a port.
 
-use super::args::{Args, Asked};
-use super::target::{Opened, prompts};
-use crate::cli::setup::{by_candle, cuda_engine, model_record, new_record, open_card};
-use crate::cli::stop::stop_was_asked;
-use crate::cli::talk::Talk;
-use crate::cli::{Exit, usage};
-use crate::engine::backend::ops::Kernels;
+use super::options::ModelOptions;
+use super::target::Opened;
 use crate::engine::open::About;
 use crate::engine::scheduler::target::EngineTarget;
 use crate::engine::scheduler::{BatchModel, Scheduler};
 use crate::engine::serve::{self, Served};
 use crate::engine::tokenizing::Texts;
-use crate::engine::{session::candle::CandleEngine, weights as source};
-use crate::measure::load::Load;
+use crate::engine::weights as source;
+use crate::job::Context;
+use crate::job::engine::{model_record, serving};
+use crate::job::error::{JobError, failed, usage};
 use crate::record::{EngineRecord, ModelRecord, SchedulerRecord};
 use crate::workload::Quant;
 use crate::workload::traffic::Wording;
@@ -38,34 +35,24 @@ struct Engine {
     name: String,
 }
 
-fn start(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Result<Engine> {
-    let target = &args.target;
-    target.quant.map_or(Ok(()), |quant| quant.runnable().map(|_| ())).or_else(usage)?;
-    let model = source::open_decoder(target.model.as_deref().unwrap_or_default(), args.seed, talk.shows_progress())?;
-    let quant = target.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
+/// Starts the engine, with places for requests of up to `longest` tokens, where that is known.
+fn start(options: &ModelOptions, seed: u64, longest: Option<usize>, context: Context<'_>) -> Result<Engine, JobError> {
+    options.quant.map_or(Ok(()), |quant| quant.runnable().map(|_| ())).or_else(usage)?;
+    let model = source::open_decoder(&options.model, seed, context.reporter.shows_progress())?;
+    let quant = options.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
-    let slot_tokens = context(args, asked, model.shape.max_context)?;
+    let slot_tokens = slot_tokens(options.context, longest, model.shape.max_context)?;
     let (record, tokenizer, name) = (model_record(About::of(&model))?, model.tokenizer.clone(), model.name.clone());
-    talk.say(format!("loading {name} at {quant}"));
-    let card = open_card(target.device)?;
-    let engine_record = match &card {
-        Some(card) => by_candle(cuda_engine(card)),
-        None => new_record(&args.measure_args(), threads).engine,
-    };
-    // The project's kernels of cards run batches of one length: sequences that come and go need candle's.
-    let engine = match card {
-        Some(card) => CandleEngine::on_card(model, card)?,
-        None => CandleEngine::new(model, Kernels::Own),
-    };
-    let (batch, limited_by_memory) = engine.batch_model(quant, target.max_batch, slot_tokens, target.prefill_chunk)?;
+    context.note(format!("loading {name} at {quant}"));
+    let (engine, engine_record) = serving(model, options.device)?;
+    let (max_batch, prefill_chunk) = (options.max_batch, options.prefill_chunk);
+    let (batch, limited_by_memory) = engine.batch_model(quant, max_batch, slot_tokens, prefill_chunk)?;
     let slots = batch.slots();
     if limited_by_memory {
-        talk.warn(format!("memory allows {slots} places of {slot_tokens} tokens, not {}", target.max_batch));
+        context.warn(format!("memory allows {slots} places of {slot_tokens} tokens, not {max_batch}"));
     }
-    let scheduler = Scheduler::start(Box::new(batch), target.prefill_chunk)?;
-    let prefill_chunk = target.prefill_chunk;
     Ok(Engine {
-        scheduler,
+        scheduler: Scheduler::start(Box::new(batch), prefill_chunk)?,
         record: SchedulerRecord { slots, slot_tokens, prefill_chunk, limited_by_memory },
         engine: engine_record,
         model: record,
@@ -75,31 +62,27 @@ fn start(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Res
     })
 }
 
-/// Positions of a place: those of the longest request that is planned, where that is known.
-fn context(args: &Args, asked: &Asked, most: usize) -> anyhow::Result<usize> {
-    if let Some(context) = args.target.context {
-        return match context <= most {
-            true => Ok(context),
-            false => usage(format!("--context {context}: the model has a context of {most}")),
-        };
-    }
-    let traffic = &args.traffic;
-    let planned = match (&asked.load, &traffic.prompts, &args.target.serve) {
-        (_, _, Some(_)) | (_, Some(_), _) => return Ok(USUAL_CONTEXT.min(most)),
-        (Some(Load::Trace { trace, .. }), ..) => {
-            trace.requests.iter().map(|request| request.prompt_tokens + request.gen_tokens).max().unwrap_or(1)
+/// Positions of a place: those that were asked for, else those of the longest request that is planned.
+fn slot_tokens(asked: Option<usize>, longest: Option<usize>, most: usize) -> Result<usize, JobError> {
+    match (asked, longest) {
+        (Some(asked), _) if asked > most => usage(format!("--context {asked}: the model has a context of {most}")),
+        (Some(asked), _) => Ok(asked),
+        (None, None) => Ok(USUAL_CONTEXT.min(most)),
+        (None, Some(longest)) if longest > most => {
+            usage(format!("prompts and answers of up to {longest} tokens exceed the model's context of {most}"))
         }
-        _ => traffic.prompt.nearly_most() + traffic.gen_tokens.nearly_most(),
-    };
-    if planned > most {
-        return usage(format!("prompts and answers of up to {planned} tokens exceed the model's context of {most}"));
+        (None, Some(longest)) => Ok((longest + AROUND).min(most)),
     }
-    Ok((planned + AROUND).min(most))
 }
 
 /// The engine as the target of a load test.
-pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk) -> anyhow::Result<Opened> {
-    let engine = start(args, asked, threads, talk)?;
+pub(super) fn in_process(
+    options: &ModelOptions,
+    seed: u64,
+    longest: Option<usize>,
+    context: Context<'_>,
+) -> Result<Opened, JobError> {
+    let engine = start(options, seed, longest, context)?;
     let vocabulary = engine.tokenizer.clone().map(|tokenizer| Arc::new(Vocabulary::new(tokenizer)));
     let wording = match &vocabulary {
         Some(vocabulary) => Wording::Vocabulary(vocabulary.clone()),
@@ -120,51 +103,47 @@ pub(super) fn in_process(args: &Args, asked: &Asked, threads: usize, talk: &Talk
              share this machine",
             engine.record.slots, engine.record.slot_tokens, engine.record.prefill_chunk
         )],
-        prompts: prompts(args, (asked.shared, asked.nonce), wording, vocabulary)?,
+        wording,
+        vocabulary,
         is_here: true,
         scheduler: Some(engine.record),
         secrets: Vec::new(),
     })
 }
 
-/// Serves the model at an address until the user stops it.
-pub(super) fn behind_a_port(
-    args: &Args,
-    asked: &Asked,
-    threads: usize,
-    address: &str,
-    talk: &Talk,
-) -> anyhow::Result<Exit> {
+/// Serves the model at the address that its options name, until it is stopped.
+pub(super) fn behind_a_port(options: &ModelOptions, seed: u64, context: Context<'_>) -> Result<(), JobError> {
+    let Some(address) = &options.serve else { return usage("--serve: no address") };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // An address that is taken is said before a model is loaded.
     let listener = match runtime.block_on(tokio::net::TcpListener::bind(address)) {
         Ok(listener) => listener,
-        Err(error) => anyhow::bail!("--serve {address}: {error}"),
+        Err(error) => return failed(format!("--serve {address}: {error}")),
     };
     let here = listener.local_addr()?;
-    let engine = start(args, asked, threads, talk)?;
+    let engine = start(options, seed, None, context)?;
     let vocab = engine.model.shape.vocab_size;
     let texts = match engine.tokenizer {
         Some(tokenizer) => Texts::of(tokenizer, vocab),
         None => Texts::Words(vocab),
     };
     if matches!(texts, Texts::Words(_)) {
-        talk.say("random weights: every word of a prompt is a token");
+        context.note("random weights: every word of a prompt is a token");
     }
     let served = Arc::new(Served::new(engine.scheduler, texts, engine.name.clone()));
     let SchedulerRecord { slots, slot_tokens, .. } = engine.record;
-    talk.say(format!(
+    context.note(format!(
         "serving {} at http://{here}: {slots} places of {slot_tokens} tokens; Ctrl-C ends it",
         engine.name
     ));
-    let stop = async {
-        while !stop_was_asked() {
+    let stop = context.stop.clone();
+    let stop = async move {
+        while !stop.is_asked() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     let served = runtime.block_on(serve::serve(listener, served, stop));
     // A long text that is being tokenized is for nobody now.
     runtime.shutdown_background();
-    served?;
-    Ok(Exit::Done)
+    Ok(served?)
 }

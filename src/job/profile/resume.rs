@@ -1,15 +1,15 @@
 //! Continuing a run: cases of two programs, machines or settings cannot stand in one, so whatever differs from what the run
 //! was begun with is named, and nothing is measured.
 
-use super::held_limit::HeldLimit;
-use super::idle::idle_power;
-use super::measure_args::MeasureArgs;
-use super::setup::{CANDLE_OPS, Setup, by_candle, cpu_engine, cuda_engine, open_card, warn_of_card};
-use super::talk::Talk;
-use super::usage;
+use super::options::ProfileOptions;
+use super::setup::{Setup, warn_of_card};
 use crate::device::{DeviceId, inventory};
-use crate::engine::backend::ops::Kernels;
 use crate::engine::weights;
+use crate::job::Context;
+use crate::job::engine::{engine_record, kernels_of, open_card};
+use crate::job::error::{JobError, failed, usage};
+use crate::job::held_limit::HeldLimit;
+use crate::job::idle::idle_power;
 use crate::power;
 use crate::record::environment::{Environment, GpuRecord};
 use crate::record::run::EngineRecord;
@@ -18,11 +18,16 @@ use std::fmt::Display;
 use std::path::Path;
 
 /// Continues the run in a folder.
-pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Talk) -> anyhow::Result<Setup> {
-    says_nothing_else(args)?;
+pub(super) fn resume(
+    path: &Path,
+    options: &ProfileOptions,
+    engine_threads: usize,
+    context: Context<'_>,
+) -> Result<Setup, JobError> {
+    options.check_resume()?;
     let (folder, mut record) = RunFolder::resume(path)?;
     for warning in &folder.warnings {
-        talk.warn(warning);
+        context.warn(warning);
     }
     if record.traffic.is_some() {
         return usage(format!(
@@ -35,19 +40,19 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
         return usage(format!("{} holds no sweep of `run` or `profile`: it is not continued", path.display()));
     }
     let mut differences = Differences::default();
-    differences.of_request(args, &record);
-    let here = inventory::environment(Vec::new(), engine_threads, args.pin.clone());
+    differences.of_request(options, &record);
+    let here = inventory::environment(Vec::new(), engine_threads, options.machine.pin.clone());
     differences.of_environment(&record.environment, &here);
     let device: DeviceId = record.engine.device.parse()?;
     // Before the card is opened and its limit changed: it may be another's.
     differences.refuse(path)?;
     let name = known.location.clone().unwrap_or(known.name.clone());
-    let model = weights::open(&name, record.seed, talk.shows_progress())?;
+    let model = weights::open(&name, record.seed, context.reporter.shows_progress())?;
     differences.add(&format!("the model's hash ({name})"), &known.hash, &model.about().origin.hash()?);
     differences.refuse(path)?;
     let limit = match (record.power.limit_w, device.card()) {
         (Some(watts), Some(index)) => {
-            let mut guard = HeldLimit::of_card(index)?;
+            let mut guard = HeldLimit::of_card(index, context.stop)?;
             guard.set(watts)?;
             Some(guard)
         }
@@ -57,31 +62,19 @@ pub fn resume(path: &Path, args: &MeasureArgs, engine_threads: usize, talk: &Tal
     differences.add("the power meter", &record.power.source, &power_record.source);
     differences.refuse(path)?;
     let max_time_s = record.workload.as_ref().map_or(0.0, |workload| workload.limits.max_time_s);
-    let idle = idle_power(power.as_deref_mut(), &mut record.power, max_time_s, talk);
+    let idle = idle_power(power.as_deref_mut(), &mut record.power, max_time_s, context);
     let card = open_card(device)?;
-    warn_of_card(&here, card.as_deref(), talk);
-    let kernels = if record.engine.name == CANDLE_OPS { Kernels::Candle } else { Kernels::Own };
-    let engine = card.as_deref().map_or_else(cpu_engine, cuda_engine);
-    differences.of_engine(&record.engine, &if kernels == Kernels::Candle { by_candle(engine) } else { engine });
+    warn_of_card(&here, card.as_deref(), context);
+    let kernels = kernels_of(&record.engine);
+    differences.of_engine(&record.engine, &engine_record(card.as_deref(), kernels));
     if let Some(index) = device.card() {
         differences.of_card(&record.environment, &here, index, record.power.limit_w.is_some());
     }
     differences.refuse(path)?;
-    talk.say(format!("continuing {}: {} cases are done", path.display(), folder.done.len()));
+    context.note(format!("continuing {}: {} cases are done", path.display(), folder.done.len()));
     record.status = RunStatus::Running;
     let engine = model.engine(card, kernels)?;
     Ok(Setup { folder, record, device, engine, power, idle, limit })
-}
-
-/// What is measured stands in the folder.
-fn says_nothing_else(args: &MeasureArgs) -> anyhow::Result<()> {
-    let axes = !args.quant.is_empty() || !args.batch.is_empty() || !args.prompt.is_empty();
-    let axes = axes || !args.gen_tokens.is_empty() || !args.kv_cache.is_empty() || !args.image_size.is_empty();
-    let limits = args.max_time.is_some() || args.precision.is_some();
-    if axes || limits || args.workload.is_some() || args.quick || args.model.is_some() {
-        return usage("--resume continues what the folder says: leave out --model, --workload, axes and limits");
-    }
-    Ok(())
 }
 
 /// What was one thing when a run was begun, and is another now.
@@ -108,11 +101,11 @@ impl Differences {
         self.add(what, &word(then), &word(now));
     }
 
-    fn of_request(&mut self, args: &MeasureArgs, record: &RunRecord) {
-        if let Some(device) = &args.device {
+    fn of_request(&mut self, options: &ProfileOptions, record: &RunRecord) {
+        if let Some(device) = &options.device {
             self.add("--device", &record.engine.device, device);
         }
-        if let Some(seed) = args.seed {
+        if let Some(seed) = options.seed {
             self.add("--seed", &record.seed, &seed);
         }
     }
@@ -159,15 +152,15 @@ impl Differences {
     }
 
     /// An error where there are any.
-    fn refuse(&self, path: &Path) -> anyhow::Result<()> {
+    fn refuse(&self, path: &Path) -> Result<(), JobError> {
         if self.0.is_empty() {
             return Ok(());
         }
-        anyhow::bail!(
+        failed(format!(
             "{0} was begun with something else, and cases of both cannot stand in one run: {1}. Continue it with what it \
              was begun with, or begin another run with -o",
             path.display(),
             self.0.join("; ")
-        )
+        ))
     }
 }
