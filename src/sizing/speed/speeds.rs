@@ -141,9 +141,9 @@ impl<'a> Speeds<'a> {
 
     fn no_measured_batch(&self) -> String {
         match self.slo.beyond_medians() {
-            Some(_) => {
-                "no measured batch keeps the limits (percentiles need enough samples: docs/method/metrics.md#values-and-intervals)".to_string()
-            }
+            Some(_) => "no measured batch keeps the limits (percentiles need enough samples: \
+                 docs/method/metrics.md#values-and-intervals)"
+                .to_string(),
             None => "no measured batch keeps the limits".to_string(),
         }
     }
