@@ -2,7 +2,6 @@
 //! nothing itself.
 
 pub mod backend;
-pub mod choose;
 pub mod endpoint;
 pub mod fake;
 pub mod language;

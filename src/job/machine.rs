@@ -4,7 +4,7 @@ use super::Context;
 use super::error::{JobError, usage};
 use crate::device::{cpu, inventory};
 use crate::engine::backend::ops::Kernels;
-use crate::engine::choose::describe;
+use crate::engine::open::describe;
 use crate::record::run::{PowerRecord, SCHEMA_VERSION};
 use crate::record::{Basis, Environment, RunRecord, RunStatus, clock};
 use crate::sizing::MachinePrice;

@@ -2,12 +2,12 @@
 
 use super::options::ModelOptions;
 use super::target::Opened;
-use crate::engine::open::About;
 use crate::engine::scheduler::Scheduler;
 use crate::engine::scheduler::target::EngineTarget;
 use crate::engine::serve::{self, Served};
 use crate::engine::tokenizing::Texts;
 use crate::engine::weights as source;
+use crate::engine::weights::About;
 use crate::job::Context;
 use crate::job::engine::{model_record, serving};
 use crate::job::error::{JobError, failed, usage};

@@ -4,7 +4,7 @@
 use super::options::ProfileOptions;
 use super::setup::{Setup, warn_of_card};
 use crate::device::{DeviceId, inventory};
-use crate::engine::choose::describe;
+use crate::engine::open::describe;
 use crate::engine::weights;
 use crate::job::Context;
 use crate::job::engine::{kernels_of, open_card};

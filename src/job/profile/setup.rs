@@ -4,7 +4,7 @@ use super::options::ProfileOptions;
 use crate::device::DeviceId;
 use crate::device::cuda::{self, Card};
 use crate::engine::Engine;
-use crate::engine::choose::describe;
+use crate::engine::open::describe;
 use crate::engine::weights::{self, OpenedModel};
 use crate::job::Context;
 use crate::job::engine::{model_record, open_card};

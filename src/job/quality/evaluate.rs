@@ -3,8 +3,8 @@
 use super::kept::Keeping;
 use super::options::QualityOptions;
 use super::request::Request;
-use crate::engine::choose::LanguageEngine;
 use crate::engine::language::HeldWeights;
+use crate::engine::open::LanguageEngine;
 use crate::engine::weights::OpenedModel;
 use crate::evaluation::data::DataSet;
 use crate::evaluation::inputs::TokenFrequencies;
