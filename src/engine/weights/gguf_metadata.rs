@@ -55,9 +55,12 @@ fn neutral(shape: &ModelShape) -> [(&'static str, f64); 18] {
         ("use_parallel_residual", 0.0),
         ("expert_count", 0.0),
         ("rope.scaling.attn_factor", 1.0),
-        ("rope.freq_base_swa", shape.rope_theta),
+        (LOCAL_THETA, shape.rope_theta),
     ]
 }
+
+/// The base of the rotary frequencies of layers with a window.
+const LOCAL_THETA: &str = "rope.freq_base_swa";
 
 /// How files of a family are read.
 fn rules(architecture: Architecture) -> Result<&'static GgufRules, String> {
@@ -162,6 +165,13 @@ impl Metadata<'_> {
             sliding_window: self.size(&key("attention.sliding_window"))?.filter(|w| *w > 0),
             ..ModelShape::of(architecture)
         };
+        if rules.follows.contains(&LOCAL_THETA) {
+            shape.local_rope_theta = self.number(&key(LOCAL_THETA))?;
+            let pattern = key("attention.sliding_window_pattern");
+            if !matches!(self.values.get(&pattern), Some(Value::Array(_))) {
+                shape.full_attention_every = self.size(&pattern)?;
+            }
+        }
         (rules.more)(&mut shape);
         Ok(shape)
     }

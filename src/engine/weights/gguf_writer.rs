@@ -86,6 +86,8 @@ fn metadata(shape: &ModelShape, name: &str) -> Vec<(String, Value)> {
     }
     if let Some(window) = shape.sliding_window {
         all.push(size("attention.sliding_window", window));
+        all.extend(shape.full_attention_every.map(|every| size("attention.sliding_window_pattern", every)));
+        all.extend(shape.local_rope_theta.map(|theta| real("rope.freq_base_swa", theta)));
     }
     all
 }
