@@ -6,7 +6,7 @@ mod support;
 use candle_core::quantized::{GgmlDType, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::{llama, mistral, quantized_llama, qwen2, qwen3};
+use candle_transformers::models::{gemma3, llama, mistral, quantized_llama, qwen2, qwen3};
 use sizewell::engine::backend::ops::Compute;
 use sizewell::engine::model::{Decoder, Logits};
 use sizewell::engine::weights::{self as source, OpenedModel};
@@ -77,6 +77,19 @@ fn judge(shape: &ModelShape, folder: &Path) -> Judge {
             let config: qwen3::Config = serde_json::from_value(json).unwrap();
             let mut model = qwen3::ModelForCausalLM::new(&config, weights).unwrap();
             Box::new(move |tokens, past| last(model.forward(tokens, past).unwrap()))
+        }
+        Architecture::Gemma3 => {
+            let mut json = support::config_json(shape);
+            json["hidden_activation"] = "gelu_pytorch_tanh".into();
+            json["attention_bias"] = false.into();
+            let config: gemma3::Config = serde_json::from_value(json).unwrap();
+            let mut model = gemma3::Model::new(false, &config, weights).unwrap();
+            // Its mask of a prompt sees one position more than its cache keeps and the window says: token by token it is right.
+            Box::new(move |tokens, past| {
+                let each = (0..tokens.dim(1).unwrap())
+                    .map(|index| model.forward(&tokens.narrow(1, index, 1).unwrap(), past + index).unwrap());
+                last(each.last().unwrap())
+            })
         }
         other => panic!("the engine does not run {other}"),
     }
@@ -157,6 +170,11 @@ fn quantized_llama_agrees_with_candle_transformers() {
             assert!(error < 0.04, "{dtype:?} at {past}: {error}");
         }
     }
+}
+
+#[test]
+fn gemma_3_agrees_with_candle_transformers() {
+    agrees_with_judge(shape(Architecture::Gemma3));
 }
 
 #[test]

@@ -23,20 +23,24 @@ use std::path::{Path, PathBuf};
 
 /// A shape with nothing round about it: grouped heads, a feed-forward width that no block divides.
 pub fn shape(architecture: Architecture) -> ModelShape {
+    let is_gemma_3 = architecture == Architecture::Gemma3;
     ModelShape {
+        sliding_window: is_gemma_3.then_some(9),
+        full_attention_every: is_gemma_3.then_some(2),
+        local_rope_theta: is_gemma_3.then_some(500.0),
         hidden_size: 96,
         intermediate_size: 172,
         layers: 3,
         heads: 6,
-        kv_heads: 2,
+        kv_heads: if is_gemma_3 { 1 } else { 2 },
         head_dim: if architecture == Architecture::Qwen3 { 32 } else { 16 },
         vocab_size: 131,
         max_context: 256,
         norm_eps: 1e-5,
         rope_theta: 10000.0,
-        tied_embeddings: architecture == Architecture::Qwen3,
+        tied_embeddings: is_gemma_3 || architecture == Architecture::Qwen3,
         qkv_bias: architecture == Architecture::Qwen2,
-        qk_norm: architecture == Architecture::Qwen3,
+        qk_norm: is_gemma_3 || architecture == Architecture::Qwen3,
         ..ModelShape::of(architecture)
     }
 }
@@ -109,6 +113,12 @@ pub fn config_json(shape: &ModelShape) -> serde_json::Value {
         "tie_word_embeddings": shape.tied_embeddings,
         "sliding_window": shape.sliding_window,
     });
+    if let Some(every) = shape.full_attention_every {
+        config["sliding_window_pattern"] = every.into();
+        config["rope_local_base_freq"] = shape.local_rope_theta.into();
+        let scale = shape.attention_scale.unwrap_or(1.0 / (shape.head_dim as f64).sqrt());
+        config["query_pre_attn_scalar"] = (scale.powi(-2).round() as u64).into();
+    }
     if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) =
         shape.rope_scaling
     {
@@ -160,7 +170,8 @@ pub fn shard_name(index: usize, shards: usize) -> String {
 pub fn gguf_metadata(shape: &ModelShape) -> Vec<(String, Value)> {
     let arch = shape.architecture.name();
     let number = |name: &str, value: usize| (format!("{arch}.{name}"), Value::U32(value as u32));
-    vec![
+    let real = |name: &str, value: f64| (format!("{arch}.{name}"), Value::F32(value as f32));
+    let mut all = vec![
         ("general.architecture".to_string(), Value::String(arch.to_string())),
         number("embedding_length", shape.hidden_size),
         number("feed_forward_length", shape.intermediate_size),
@@ -172,7 +183,13 @@ pub fn gguf_metadata(shape: &ModelShape) -> Vec<(String, Value)> {
         number("rope.dimension_count", shape.head_dim),
         (format!("{arch}.attention.layer_norm_rms_epsilon"), Value::F32(shape.norm_eps as f32)),
         (format!("{arch}.rope.freq_base"), Value::F32(shape.rope_theta as f32)),
-    ]
+    ];
+    if let Some(every) = shape.full_attention_every {
+        all.extend(shape.sliding_window.map(|window| number("attention.sliding_window", window)));
+        all.push(number("attention.sliding_window_pattern", every));
+        all.extend(shape.local_rope_theta.map(|theta| real("rope.freq_base_swa", theta)));
+    }
+    all
 }
 
 /// The row order that llama.cpp's converter gives query and key matrices of the Llama family, and their biases: the two

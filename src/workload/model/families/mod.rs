@@ -42,6 +42,8 @@ families! {
     gemma: Gemma,
     /// Gemma 2: the same with a norm behind attention and feed-forward too.
     gemma2: Gemma2,
+    /// Gemma 3 (text): Gemma 2 without its bounds, five of six layers with a window.
+    gemma3: Gemma3,
     /// Phi 3 and 4: query, key and value in one matrix, gate and up in another.
     phi3: Phi3,
     /// BERT and what is built like it: an encoder of texts, norms behind its parts.
