@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use sizewell::device::cuda::{self, Card};
 use sizewell::engine::backend::cuda::{Compute, CudaDecoder, CudaEngine};
 use sizewell::engine::backend::ops;
-use sizewell::engine::model::decoder::{Decoder, Logits};
+use sizewell::engine::model::{Decoder, Logits};
 use sizewell::engine::weights::{self as source, OpenedModel};
 use sizewell::engine::{Engine, EngineError};
 use sizewell::workload::{Architecture, CacheType, Case, ModelShape, Quant};

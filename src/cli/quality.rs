@@ -7,11 +7,11 @@ use super::{Cli, Command, Exit, argv, configure_threads, drift, output, signals,
 use crate::device::DeviceId;
 use crate::job::quality::{self, Evaluated, QualityOptions};
 use crate::job::{MachineOptions, Stop};
-use crate::quality::variant::AskedPruning;
 use crate::report::content;
 use crate::sizing::MachinePrice;
 use crate::units::Usd;
 use crate::workload::Quant;
+use crate::workload::variant::PruningRequest;
 use clap::Parser;
 use rust_decimal::Decimal;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ pub struct Args {
     /// Another model to hold it against, such as the f16 file that a quantized one was made of.
     #[arg(long, value_name = "MODEL")]
     reference: Option<String>,
-    /// Data sets: plain text, or JSON lines (METHODOLOGY.md says which keys); those in this program for `reference`.
+    /// Data sets: plain text, or JSON lines (docs/method/quality.md#data-sets says which keys); those in this program for `reference`.
     #[arg(long, short, value_delimiter = ',', value_name = "FILE,...")]
     data: Vec<PathBuf>,
     /// Tokens of a window of text; 512 or what the model has by default.
@@ -65,7 +65,7 @@ pub struct Args {
     /// Prunings to compare, such as wanda:0.5 or magnitude:2:4, stored at the level of the reference or another:
     /// wanda:0.5@int4.
     #[arg(long, value_delimiter = ',', value_name = "PRUNING,...")]
-    prune: Vec<AskedPruning>,
+    prune: Vec<PruningRequest>,
     /// Text that Wanda weighs activations by; not that of the evaluation.
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,

@@ -9,7 +9,7 @@ use super::{Context, MachineOptions, Reporter, Status, Stop};
 use crate::device::{DeviceId, cpu, page_cache};
 use crate::engine::EngineError;
 use crate::engine::backend::ops::Kernels;
-use crate::engine::open::{About, Opened};
+use crate::engine::open::About;
 use crate::engine::weights::{self as source, OpenedModel, Origin, gguf_writer};
 use crate::measure::clock::{Clock, SystemClock};
 use crate::measure::coldstart::{Phases, phases, read_through};
@@ -104,8 +104,8 @@ pub fn probe(start: &Start, begun: f64, entered: Seconds, files: &[PathBuf]) -> 
         let before = SystemClock.now();
         let card = open_card(start.device).map_err(|e| EngineError::Failed(e.to_string()))?;
         let opening = Seconds(if card.is_some() { SystemClock.now().0 - before.0 } else { 0.0 });
-        let model = source::open(&start.model, 0, false).map_err(|e| EngineError::Model(e.to_string()))?;
-        Ok((Opened::Decoder(Box::new(model)).engine(card, Kernels::Own)?, opening))
+        let model = source::open_decoder(&start.model, 0, false).map_err(|e| EngineError::Model(e.to_string()))?;
+        Ok((model.engine(card, Kernels::Own)?, opening))
     };
     Ok(phases(&SystemClock, Seconds(begun), entered, files, &case, open)?)
 }
@@ -116,7 +116,7 @@ pub fn run(options: ColdStartOptions, reporter: &dyn Reporter, stop: &Stop) -> R
     let ColdStartOptions { mut start, repeat, output, machine } = options;
     let context = Context { reporter, stop };
     stop.heed();
-    let mut model = source::open(&start.model, 42, reporter.shows_progress())?;
+    let mut model = source::open_decoder(&start.model, 42, reporter.shows_progress())?;
     let quant = start.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
     start.quant = Some(quant);

@@ -4,9 +4,9 @@ use crate::device::DeviceListError;
 use crate::device::cuda::CudaError;
 use crate::engine::EngineError;
 use crate::engine::weights::ModelError;
+use crate::evaluation::EvaluationError;
+use crate::evaluation::data::DataError;
 use crate::power::PowerError;
-use crate::quality::QualityError;
-use crate::quality::data::DataError;
 use crate::record::folder::FolderError;
 use crate::record::reader::ReadError;
 use thiserror::Error;
@@ -72,10 +72,10 @@ impl From<DeviceListError> for JobError {
     }
 }
 
-impl From<QualityError> for JobError {
-    fn from(error: QualityError) -> Self {
+impl From<EvaluationError> for JobError {
+    fn from(error: EvaluationError) -> Self {
         match error {
-            QualityError::Stopped => Self::Interrupted(error.to_string()),
+            EvaluationError::Stopped => Self::Interrupted(error.to_string()),
             other => Self::Failed(other.into()),
         }
     }

@@ -8,13 +8,15 @@ pub mod pruning;
 pub mod quant;
 pub mod sweep;
 pub mod traffic;
+pub mod variant;
 
 pub use case::Case;
 pub use level::{Arithmetic, Level};
-pub use model::architecture::{Architecture, Task};
 pub use model::cache::CacheType;
+pub use model::family::{Architecture, Task};
 pub use model::preset::Preset;
 pub use model::shape::{ImageShape, ModelShape, RopeScaling};
 pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
 pub use sweep::{Limits, Sweep};
+pub use variant::Variant;

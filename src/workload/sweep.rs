@@ -1,8 +1,8 @@
 //! Sweeps: which cases to run and how long to measure each, one TOML file each, embedded in the binary.
 
 use super::case::Case;
-use super::model::architecture::Task;
 use super::model::cache::CacheType;
+use super::model::family::Task;
 use super::model::shape::ModelShape;
 use super::quant::Quant;
 use crate::data_file::{DataFileError, nearest, parse_toml};

@@ -5,7 +5,7 @@ use super::generate;
 use crate::engine::EngineError;
 use crate::engine::backend::cpu::values::with_f32_values;
 use crate::engine::language::{LanguageModel, Place, TakeLogits};
-use crate::engine::model::decoder::Decoder;
+use crate::engine::model::Decoder;
 use crate::units::Bytes;
 use crate::workload::{CacheType, Encoding};
 use candle_core::{DType, Device, Result, Tensor};

@@ -38,7 +38,7 @@ struct Engine {
 /// Starts the engine, with places for requests of up to `longest` tokens, where that is known.
 fn start(options: &ModelOptions, seed: u64, longest: Option<usize>, context: Context<'_>) -> Result<Engine, JobError> {
     options.quant.map_or(Ok(()), |quant| quant.runnable().map(|_| ())).or_else(usage)?;
-    let model = source::open(&options.model, seed, context.reporter.shows_progress())?;
+    let model = source::open_decoder(&options.model, seed, context.reporter.shows_progress())?;
     let quant = options.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
     let slot_tokens = slot_tokens(options.context, longest, model.shape.max_context)?;

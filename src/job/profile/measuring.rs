@@ -141,7 +141,7 @@ pub(in crate::job) fn measure(
     let targets =
         devices.into_iter().map(|device| target(options, device, context.stop)).collect::<Result<Vec<_>, _>>()?;
     let runs: usize = targets.iter().map(|target| target.limits.len().max(1)).sum();
-    let begun = Begun { options, model, engine_threads, is_alone: runs == 1, context };
+    let begun = EvaluationSettings { options, model, engine_threads, is_alone: runs == 1, context };
     let mut place = Place { base: options.output.clone(), several: runs > 1 };
     let mut series = Series::default();
     for target in targets {
@@ -151,7 +151,7 @@ pub(in crate::job) fn measure(
 }
 
 /// A series that is under way.
-struct Begun<'a> {
+struct EvaluationSettings<'a> {
     options: &'a ProfileOptions,
     model: &'a str,
     engine_threads: usize,
@@ -160,7 +160,7 @@ struct Begun<'a> {
     context: Context<'a>,
 }
 
-impl Begun<'_> {
+impl EvaluationSettings<'_> {
     /// One run for each limit of the target.
     fn measure_target(&self, mut target: Target, place: &mut Place, series: &mut Series) -> Result<(), JobError> {
         let limits: Vec<_> = match target.limits.as_slice() {
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_told_apart_from_what_fails() {
-        let run = |options| run(&options, &Recording::default(), &Stop::default()).unwrap_err();
+        let run = |options| run(&options, &Recording::default(), &Stop::default()).err().unwrap();
         let why = run(ProfileOptions::default());
         assert!(matches!(&why, JobError::Usage(why) if why.contains("--model is missing")), "{why}");
         let why = run(ProfileOptions { resume: Some("no-such-folder".into()), ..ProfileOptions::default() });

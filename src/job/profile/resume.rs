@@ -4,7 +4,7 @@
 use super::options::ProfileOptions;
 use super::setup::{Setup, warn_of_card};
 use crate::device::{DeviceId, inventory};
-use crate::engine::open::Opened;
+use crate::engine::weights;
 use crate::job::Context;
 use crate::job::engine::{engine_record, kernels_of, open_card};
 use crate::job::error::{JobError, failed, usage};
@@ -47,7 +47,7 @@ pub(super) fn resume(
     // Before the card is opened and its limit changed: it may be another's.
     differences.refuse(path)?;
     let name = known.location.clone().unwrap_or(known.name.clone());
-    let model = Opened::open(&name, record.seed, context.reporter.shows_progress())?;
+    let model = weights::open(&name, record.seed, context.reporter.shows_progress())?;
     differences.add(&format!("the model's hash ({name})"), &known.hash, &model.about().origin.hash()?);
     differences.refuse(path)?;
     let limit = match (record.power.limit_w, device.card()) {

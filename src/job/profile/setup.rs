@@ -4,7 +4,7 @@ use super::options::ProfileOptions;
 use crate::device::DeviceId;
 use crate::device::cuda::{self, Card};
 use crate::engine::Engine;
-use crate::engine::open::Opened;
+use crate::engine::weights::{self, OpenedModel};
 use crate::job::Context;
 use crate::job::engine::{engine_record, model_record, open_card};
 use crate::job::error::{JobError, usage};
@@ -87,7 +87,7 @@ pub(super) fn start(
     context: Context<'_>,
 ) -> Result<Setup, JobError> {
     let sweep = options.sweep.sweep()?;
-    let model = Opened::open(model, options.seed(), context.reporter.shows_progress())?;
+    let model = weights::open(model, options.seed(), context.reporter.shows_progress())?;
     let sweep = with_native_levels(sweep, options, &model).for_model(model.about().shape).or_else(usage)?;
     let mut record = options.machine.new_record(options.seed(), engine_threads);
     warn_of_threads(&record.environment, context);
@@ -119,7 +119,7 @@ pub(super) fn start(
 
 /// A quantized file cannot be run at higher precision: where the user named no levels, those of the workload that the
 /// file can be are kept, and its own is added.
-fn with_native_levels(mut sweep: Sweep, options: &ProfileOptions, model: &Opened) -> Sweep {
+fn with_native_levels(mut sweep: Sweep, options: &ProfileOptions, model: &OpenedModel) -> Sweep {
     if options.sweep.quant.is_empty()
         && let Some(native) = model.native_quant()
         && !sweep.quant.iter().all(|quant| model.check_quant(*quant).is_ok())

@@ -6,11 +6,11 @@ use super::request::Request;
 use crate::engine::weights::OpenedModel;
 use crate::job::error::{JobError, failed, usage};
 use crate::job::{Reporter, Status};
-use crate::quality::Variant;
-use crate::quality::data::Kind;
-use crate::quality::drift::{ALPHA, Compared, Testing, compare};
+use crate::quality::drift::{ALPHA, DriftData, DriftSettings, compare};
 use crate::record::drift::{CONFIRMING, append_history, read_history, streaks};
+use crate::record::evaluation::DataSetKind;
 use crate::record::{BaselineRecord, DataRecord, DriftWindow, ItemRow, QualityRecord, Run, RunFolder, RunRecord};
+use crate::workload::Variant;
 use std::fs::OpenOptions;
 use std::path::Path;
 
@@ -72,7 +72,7 @@ impl Baseline {
     }
 
     /// What the run says of its data of a kind.
-    pub(super) fn data(&self, kind: Kind) -> Result<&DataRecord, JobError> {
+    pub(super) fn data(&self, kind: DataSetKind) -> Result<&DataRecord, JobError> {
         let own = &self.quality.data;
         match own.iter().find(|data| data.kind == kind.name()) {
             Some(data) => Ok(data),
@@ -89,7 +89,7 @@ impl Baseline {
     }
 
     /// How often its inputs had each token; `None` where it does not say.
-    pub(super) fn token_counts(&self, kind: Kind, vocab: usize) -> Result<Option<Vec<u64>>, JobError> {
+    pub(super) fn token_counts(&self, kind: DataSetKind, vocab: usize) -> Result<Option<Vec<u64>>, JobError> {
         let known = self.run.token_counts(&self.data(kind)?.name)?;
         let mut counts = vec![0; vocab];
         for (token, count) in &known {
@@ -113,7 +113,7 @@ impl Baseline {
         let mut sets = Vec::new();
         for ((set, today), sketch) in request.sets.iter().zip(&rows.data).zip(&rows.sketches) {
             let before = &self.data(set.kind)?.name;
-            sets.push(Compared {
+            sets.push(DriftData {
                 data: set.name.clone(),
                 kind: set.kind,
                 hash: today.hash.clone(),
@@ -122,7 +122,7 @@ impl Baseline {
                 after: rows.items.iter().filter(|item| item.data == set.name).collect(),
             });
         }
-        let sets = compare(&sets, Testing { alpha: ALPHA, seed: options.seed, critical_values: true });
+        let sets = compare(&sets, DriftSettings { alpha: ALPHA, seed: options.seed, critical_values: true });
         let model = run.model.as_ref();
         self.history.push(DriftWindow {
             at: crate::record::clock::now(),

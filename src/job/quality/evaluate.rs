@@ -6,21 +6,25 @@ use super::request::Request;
 use crate::engine::Engine;
 use crate::engine::session::{CandleLanguageModel, candle::CandleEngine};
 use crate::engine::weights::OpenedModel;
+use crate::evaluation::data::DataSet;
+use crate::evaluation::inputs::TokenFrequencies;
+use crate::evaluation::text::{self, ReferenceLogits};
 use crate::job::Context;
 use crate::job::engine::answering;
 use crate::job::error::{JobError, failed, usage};
-use crate::quality::compare::{Comparing, take_back};
-use crate::quality::data::{DataSet, Kind};
-use crate::quality::evaluation::Item;
-use crate::quality::inputs::Inputs;
-use crate::quality::kept::{Begun, Finished};
-use crate::quality::text::{self, Against};
-use crate::quality::{Evaluation, QualityError, Variant, tasks};
+use crate::quality::compare::{Comparison, withdraw_tests};
+use crate::record::evaluation::{DataSetKind, ItemResult};
+use crate::record::finished::{EvaluationSettings, FinishedVariant};
 use crate::record::quality::token_counts_file;
 use crate::record::{DataRecord, ItemRow, QualityRow, RunFolder, VariantRecord};
 use crate::units::{Bytes, Seconds, digits_plain};
 use crate::workload::pruning::stored_bytes;
 use crate::workload::{Encoding, Quant};
+use crate::{
+    evaluation::{EvaluationError, tasks},
+    record::Evaluation,
+    workload::Variant,
+};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use tokenizers::Tokenizer;
@@ -40,7 +44,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    fn add(&mut self, finished: Finished) -> Vec<Evaluation> {
+    fn add(&mut self, finished: FinishedVariant) -> Vec<Evaluation> {
         self.data.extend(finished.data);
         self.figures.extend(finished.figures);
         self.items.extend(finished.items);
@@ -125,7 +129,7 @@ struct Asking<'a> {
     options: &'a QualityOptions,
     request: &'a Request,
     tokenizer: &'a Tokenizer,
-    inputs: &'a [Inputs],
+    inputs: &'a [TokenFrequencies],
     keeping: &'a Keeping<'a>,
     context: Context<'a>,
 }
@@ -133,7 +137,12 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// The variant at a place against `reference`, which is empty for the reference itself. What a variant cannot do is said
     /// in its row; what is wrong with data or disk concerns all of them.
-    fn variant(&self, index: usize, engine: &mut CandleEngine, reference: &[Evaluation]) -> Result<Finished, JobError> {
+    fn variant(
+        &self,
+        index: usize,
+        engine: &mut CandleEngine,
+        reference: &[Evaluation],
+    ) -> Result<FinishedVariant, JobError> {
         let (request, variant, began) = (self.request, self.request.variants[index], Instant::now());
         let mut language = match engine.language_model(variant.quant, variant.pruning.as_ref(), &request.calibration) {
             Ok(language) => language,
@@ -142,7 +151,7 @@ impl Asking<'_> {
         };
         let evaluations = match self.answers(&mut language, index == 0) {
             Ok(evaluations) => evaluations,
-            Err(error @ (QualityError::Engine(_) | QualityError::Other(_))) if index > 0 => {
+            Err(error @ (EvaluationError::Engine(_) | EvaluationError::Other(_))) if index > 0 => {
                 return Ok(finished(not_evaluated(variant, error.to_string())));
             }
             Err(error) => return Err(error.into()),
@@ -152,7 +161,7 @@ impl Asking<'_> {
         let mut made = finished(record);
         for (at, (set, own)) in request.sets.iter().zip(&evaluations).enumerate() {
             let (margin, seed) = (self.options.margin, self.options.seed);
-            let comparing = Comparing { data: &set.name, variant, margin, seed, source: &source };
+            let comparing = Comparison { data: &set.name, variant, margin, seed, source: &source };
             made.figures.extend(match reference.get(at) {
                 None => comparing.reference(own),
                 Some(reference) => comparing.variant(reference, own),
@@ -163,7 +172,7 @@ impl Asking<'_> {
             }
         }
         if index > 0 && variant.pruning.is_none() && made.record.at_level == Some(0.0) {
-            take_back(&mut made.figures);
+            withdraw_tests(&mut made.figures);
         }
         if index == 0 {
             made.evaluations = evaluations;
@@ -172,16 +181,20 @@ impl Asking<'_> {
     }
 
     /// What a variant makes of each data set.
-    fn answers(&self, language: &mut CandleLanguageModel, is_reference: bool) -> Result<Vec<Evaluation>, QualityError> {
+    fn answers(
+        &self,
+        language: &mut CandleLanguageModel,
+        is_reference: bool,
+    ) -> Result<Vec<Evaluation>, EvaluationError> {
         let (request, folder) = (self.request, self.keeping.folder().path());
         let mut goes_on = |_| !self.context.stop.is_asked();
-        let of = |(set, inputs): (&DataSet, &Inputs)| match set.kind {
-            Kind::Text => {
+        let of = |(set, inputs): (&DataSet, &TokenFrequencies)| match set.kind {
+            DataSetKind::Text => {
                 let kept = folder.join(format!("{}.topk", set.name));
                 let against = match is_reference {
-                    true if request.variants.len() == 1 => Against::Alone,
-                    true => Against::Writing(&kept),
-                    false => Against::Reading(&kept),
+                    true if request.variants.len() == 1 => ReferenceLogits::Unused,
+                    true => ReferenceLogits::Write(&kept),
+                    false => ReferenceLogits::Read(&kept),
                 };
                 text::evaluate(language, self.tokenizer, set, request.plan(), inputs, against, &mut goes_on)
             }
@@ -192,13 +205,18 @@ impl Asking<'_> {
 }
 
 /// A variant without any figure yet.
-fn finished(record: VariantRecord) -> Finished {
-    let begun = Begun { with: BTreeMap::new() };
-    Finished { begun, record, data: Vec::new(), figures: Vec::new(), items: Vec::new(), evaluations: Vec::new() }
+fn finished(record: VariantRecord) -> FinishedVariant {
+    let begun = EvaluationSettings { with: BTreeMap::new() };
+    FinishedVariant { begun, record, data: Vec::new(), figures: Vec::new(), items: Vec::new(), evaluations: Vec::new() }
 }
 
 /// How often tokens are given: in half of each set, or as the run has it that it is held against.
-fn inputs(request: &Request, tokenizer: &Tokenizer, vocab: usize, folder: &RunFolder) -> Result<Vec<Inputs>, JobError> {
+fn inputs(
+    request: &Request,
+    tokenizer: &Tokenizer,
+    vocab: usize,
+    folder: &RunFolder,
+) -> Result<Vec<TokenFrequencies>, JobError> {
     let mut all = Vec::new();
     for set in &request.sets {
         let recorded = match &request.baseline {
@@ -206,9 +224,9 @@ fn inputs(request: &Request, tokenizer: &Tokenizer, vocab: usize, folder: &RunFo
             None => None,
         };
         all.push(match recorded {
-            Some(counts) => Inputs::of(counts),
+            Some(counts) => TokenFrequencies::of(counts),
             None => {
-                let counted = Inputs::counted(set, tokenizer, request.plan(), vocab)?;
+                let counted = TokenFrequencies::counted(set, tokenizer, request.plan(), vocab)?;
                 let rows = counted.counts().map(|(token, count)| vec![token.to_string(), count.to_string()]);
                 folder.write_csv(&token_counts_file(&set.name), &["token", "count"], rows)?;
                 counted
@@ -222,7 +240,7 @@ fn advise(found: &Evaluation, set: &DataSet, context: Context<'_>) {
     if let Some(note) = repeats_of_text(found) {
         context.warn(format!("{}: {note}", set.location));
     }
-    if found.kind == Kind::Text && found.samples < TOKENS_ADVISED / 2 {
+    if found.kind == DataSetKind::Text && found.samples < TOKENS_ADVISED / 2 {
         context.warn(format!(
             "{}: {} tokens count; give {TOKENS_ADVISED} or more for figures to rely on",
             set.location, found.samples
@@ -232,7 +250,7 @@ fn advise(found: &Evaluation, set: &DataSet, context: Context<'_>) {
 
 /// What is to be said of a text that has parts more than once.
 fn repeats_of_text(found: &Evaluation) -> Option<String> {
-    (found.kind == Kind::Text && found.repeats > 0).then(|| {
+    (found.kind == DataSetKind::Text && found.repeats > 0).then(|| {
         format!(
             "{} windows repeat what stood in the text before: intervals and tests count {} different ones",
             found.repeats,
@@ -296,7 +314,7 @@ fn at_level(variant: Variant, language: &CandleLanguageModel) -> (f64, Vec<Strin
 }
 
 fn data_record(set: &DataSet, found: &Evaluation, request: &Request) -> Result<DataRecord, JobError> {
-    let of_text = found.kind == Kind::Text;
+    let of_text = found.kind == DataSetKind::Text;
     let mut notes = set.survey.notes();
     notes.extend(repeats_of_text(found));
     Ok(DataRecord {
@@ -316,7 +334,7 @@ fn data_record(set: &DataSet, found: &Evaluation, request: &Request) -> Result<D
     })
 }
 
-fn item_row(set: &DataSet, variant: Variant, item: &Item) -> ItemRow {
+fn item_row(set: &DataSet, variant: Variant, item: &ItemResult) -> ItemRow {
     ItemRow {
         data: set.name.clone(),
         quant: variant.quant,

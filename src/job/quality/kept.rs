@@ -7,7 +7,7 @@ use crate::job::error::{JobError, failed, usage};
 use crate::job::machine::MachineOptions;
 use crate::job::profile::ProfileOptions;
 use crate::measure::profile::case_keys;
-use crate::quality::kept::{Begun, Finished, file_name};
+use crate::record::finished::{EvaluationSettings, FinishedVariant, file_name};
 use crate::record::{ModelRecord, RunFolder, RunRecord, RunStatus};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,7 +54,7 @@ pub(super) fn speed_left(folder: &Path, options: &QualityOptions) -> Result<Opti
 /// The files of finished variants.
 pub(super) struct Keeping<'a> {
     folder: &'a RunFolder,
-    begun: Begun,
+    begun: EvaluationSettings,
 }
 
 impl<'a> Keeping<'a> {
@@ -77,7 +77,7 @@ impl<'a> Keeping<'a> {
         for set in request.sets.iter().chain(&request.calibration_set) {
             with.insert(set.location.clone(), set.hash()?);
         }
-        Ok(Self { folder, begun: Begun { with } })
+        Ok(Self { folder, begun: EvaluationSettings { with } })
     }
 
     /// Where the run is.
@@ -86,9 +86,9 @@ impl<'a> Keeping<'a> {
     }
 
     /// What is kept of the variant at this place; an error where it was evaluated with anything else.
-    pub(super) fn finished(&self, index: usize) -> Result<Option<Finished>, JobError> {
+    pub(super) fn finished(&self, index: usize) -> Result<Option<FinishedVariant>, JobError> {
         let path = self.folder.path().join(file_name(index));
-        let Some(finished) = Finished::read(&path).map_err(anyhow::Error::msg)? else { return Ok(None) };
+        let Some(finished) = FinishedVariant::read(&path).map_err(anyhow::Error::msg)? else { return Ok(None) };
         match finished.begun.differs_from(&self.begun) {
             None => Ok(Some(finished)),
             Some(other) => failed(format!(
@@ -99,7 +99,7 @@ impl<'a> Keeping<'a> {
     }
 
     /// Makes a finished variant durable.
-    pub(super) fn keep(&self, index: usize, finished: &mut Finished) -> Result<(), JobError> {
+    pub(super) fn keep(&self, index: usize, finished: &mut FinishedVariant) -> Result<(), JobError> {
         finished.begun = self.begun.clone();
         let text = finished.to_text().map_err(anyhow::Error::msg)?;
         Ok(self.folder.write_file(&file_name(index), text.as_bytes())?)

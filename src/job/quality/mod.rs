@@ -197,7 +197,7 @@ impl Publishing<'_> {
     /// Writes what is known so far, judged: the files of a run that is killed hold the variants that are finished.
     fn publish(&self, record: &mut RunRecord, rows: &Rows) -> Result<Vec<QualityRow>, JobError> {
         let mut figures = rows.figures.clone();
-        compare::judge(&mut figures);
+        compare::assign_verdicts(&mut figures);
         record.quality = Some(QualityRecord {
             reference: self.request.variants[0].quant,
             reference_model: self.reference.cloned(),

@@ -4,8 +4,8 @@ use crate::device::DeviceId;
 use crate::engine::backend::ops::Kernels;
 use crate::job::MachineOptions;
 use crate::job::error::{JobError, usage};
-use crate::quality::variant::AskedPruning;
 use crate::workload::Quant;
+use crate::workload::variant::PruningRequest;
 use std::path::PathBuf;
 
 /// What is compared with what, and how.
@@ -24,7 +24,7 @@ pub struct QualityOptions {
     /// Levels to compare, the reference first.
     pub quant: Vec<Quant>,
     /// Prunings to compare.
-    pub prune: Vec<AskedPruning>,
+    pub prune: Vec<PruningRequest>,
     /// Text that Wanda weighs activations by.
     pub calibration: Option<PathBuf>,
     /// The change that sample sizes are counted for.

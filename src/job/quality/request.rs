@@ -4,12 +4,13 @@ use super::drift::Baseline;
 use super::options::QualityOptions;
 use crate::engine::open::About;
 use crate::engine::weights::{self as source, OpenedModel, REFERENCE};
+use crate::evaluation::EvaluationError;
+use crate::evaluation::data::DataSet;
+use crate::evaluation::windows::{Windowing, Windows, bos_of};
 use crate::job::Context;
 use crate::job::error::{JobError, failed, usage};
-use crate::quality::data::DataSet;
-use crate::quality::windows::{Plan, Windows, bos_of};
-use crate::quality::{QualityError, Variant};
 use crate::record::CalibrationRecord;
+use crate::workload::Variant;
 use crate::workload::pruning::Method;
 use crate::workload::{Quant, chronicle, model::preset};
 use rand::SeedableRng;
@@ -37,7 +38,7 @@ pub(super) struct Request {
 
 /// The model that `name` is, whose answers say something and whose text can be read.
 pub(super) fn open(name: &str, seed: u64, context: Context<'_>) -> Result<OpenedModel, JobError> {
-    let model = source::open(name, seed, context.reporter.shows_progress())?;
+    let model = source::open_decoder(name, seed, context.reporter.shows_progress())?;
     if model.synthetic {
         return usage(format!("{name} has random weights, whose answers say nothing: name a model with trained ones"));
     }
@@ -86,8 +87,8 @@ impl Request {
         let most = model.shape.max_context.min(other.map_or(usize::MAX, |other| other.shape.max_context));
         let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
         let bos = bos_of(tokenizer);
-        let asked = Plan { context: options.context.unwrap_or(most.min(CONTEXT)), stride: options.stride, bos };
-        let Plan { context, stride, .. } = match &baseline {
+        let asked = Windowing { context: options.context.unwrap_or(most.min(CONTEXT)), stride: options.stride, bos };
+        let Windowing { context, stride, .. } = match &baseline {
             Some(baseline) => same_windows(options, baseline, &sets, asked)?,
             None => asked,
         };
@@ -118,8 +119,8 @@ impl Request {
     }
 
     /// How text is cut into windows.
-    pub(super) fn plan(&self) -> Plan {
-        Plan { context: self.context, stride: self.stride, bos: self.bos }
+    pub(super) fn plan(&self) -> Windowing {
+        Windowing { context: self.context, stride: self.stride, bos: self.bos }
     }
 }
 
@@ -128,13 +129,13 @@ fn same_windows(
     options: &QualityOptions,
     baseline: &Baseline,
     sets: &[DataSet],
-    asked: Plan,
-) -> Result<Plan, JobError> {
+    asked: Windowing,
+) -> Result<Windowing, JobError> {
     let mut plan = asked;
     for set in sets {
         let data = baseline.data(set.kind)?;
         if let Some(context) = data.context {
-            plan = Plan { context, stride: data.stride, bos: asked.bos };
+            plan = Windowing { context, stride: data.stride, bos: asked.bos };
             let other = options.context.is_some_and(|asked| asked != context)
                 || (options.stride.is_some() && options.stride != data.stride);
             if other || data.bos != asked.bos {
@@ -200,7 +201,9 @@ fn sets(options: &QualityOptions) -> Result<Vec<DataSet>, JobError> {
             }
             sets
         }
-        ([], _) => return usage("--data is missing: a text, or JSON lines of questions (METHODOLOGY.md, section 8)"),
+        ([], _) => {
+            return usage("--data is missing: a text, or JSON lines of questions (docs/method/quality.md#data-sets)");
+        }
         (paths, _) => paths.iter().map(|path| DataSet::open(path)).collect::<Result<_, _>>()?,
     };
     for (index, set) in sets.iter().enumerate() {
@@ -244,9 +247,9 @@ fn calibration(
         }
     }
     let Some(tokenizer) = &model.tokenizer else { return usage("no tokenizer") };
-    let windows = Windows::new(&set, tokenizer, Plan { context, stride: None, bos })?;
+    let windows = Windows::new(&set, tokenizer, Windowing { context, stride: None, bos })?;
     let windows: Vec<Vec<u32>> =
-        windows.take(CALIBRATION_WINDOWS).map(|window| Ok(window?.tokens)).collect::<Result<_, QualityError>>()?;
+        windows.take(CALIBRATION_WINDOWS).map(|window| Ok(window?.tokens)).collect::<Result<_, EvaluationError>>()?;
     if windows.is_empty() {
         return failed(format!("{} does not fill a window of {context} tokens", set.location));
     }

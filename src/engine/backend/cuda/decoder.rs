@@ -9,7 +9,7 @@ use super::room::{Extent, Room};
 use super::weights::{Compute, Kind, Matrix};
 use crate::device::cuda::{Arg, Buffer, Card, CudaError};
 use crate::engine::weights::WeightSource;
-use crate::engine::weights::names::TensorName;
+use crate::workload::model::tensors::TensorName;
 use crate::workload::{Encoding, ModelShape, Quant};
 use std::sync::Arc;
 

@@ -4,9 +4,9 @@ use super::products::Product;
 use super::weights::{Compute, Matrix, Packed};
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::backend::linear::Layout;
-use crate::engine::model::decoder::count_encoding;
-use crate::engine::weights::names::{BlockTensor, TensorName};
+use crate::engine::model::count_encoding;
 use crate::engine::weights::{ModelError, WeightSource};
+use crate::workload::model::tensors::{BlockTensor, TensorName};
 use crate::workload::{Encoding, ModelShape, Quant};
 
 /// Why weights could not be put on the card.

@@ -4,6 +4,7 @@
 use super::products::{MOST_GEMV_ROWS, Workspace};
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::model::rope;
+use crate::workload::model::parts::Rotary;
 use crate::workload::{Encoding, ModelShape, Quant};
 
 /// Most parts that the keys of a sequence are split into.
@@ -144,7 +145,7 @@ impl Room {
         let cache = || (0..sizes.layers).map(|_| card.zeros(sizes.cache)).collect::<Result<Vec<Buffer>, CudaError>>();
         // First what grows with the context: what does not fit the card is refused before the host computes its tables.
         let (keys, values) = (cache()?, cache()?);
-        let (cos, sin) = rope::tables(shape, rope_divisors, capacity)
+        let (cos, sin) = rope::tables(&Rotary::of(shape), shape.head_dim, rope_divisors, capacity)
             .and_then(|(cos, sin)| Ok((cos.flatten_all()?.to_vec1::<f32>()?, sin.flatten_all()?.to_vec1::<f32>()?)))
             .map_err(|e| CudaError::Unsupported(format!("rotary tables: {e}")))?;
         Ok(Self {
