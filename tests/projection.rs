@@ -113,7 +113,7 @@ fn no_projection_beats_the_roof() {
             for quant in [Quant::F16, Quant::Int8, Quant::Int4] {
                 for batch in [1, 16, 256] {
                     let shape = &preset.shape;
-                    let bytes = shape.decode_weight_bytes(quant).0;
+                    let bytes = shape.step_weight_bytes(quant, batch).0;
                     let target = Target { card: &card, engine: &engine, host: None, model: &unknown, quant };
                     let works = [
                         (Phase::Decode, Work::decode(shape, bytes, batch, 2048.0, CacheType::F16)),
@@ -141,7 +141,7 @@ fn more_work_takes_more_time() {
     let shape = Preset::named("llama-2-7b").unwrap().shape;
     let card = card("nvidia/l40s-48");
     let target = Target { card: &card, engine: &engine, host: None, model: &model, quant: Quant::Int4 };
-    let bytes = shape.decode_weight_bytes(Quant::Int4).0;
+    let bytes = shape.step_weight_bytes(Quant::Int4, 1).0;
     let time = |phase, work: Work| laws.project(phase, &target, &work, &mut Memory::default()).unwrap().time.value;
     let decode = |batch, context| time(Phase::Decode, Work::decode(&shape, bytes, batch, context, CacheType::F16));
     assert!(decode(1, 64.0) < decode(1, 4096.0) && decode(1, 64.0) < decode(8, 64.0));

@@ -16,8 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use sizewell::workload::model::names;
-use sizewell::workload::model::tensors::{BlockTensor, TensorName};
+use sizewell::workload::model::tensors::{BlockTensor, TensorKind, TensorName};
 use sizewell::workload::{Architecture, ModelShape, RopeScaling};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +24,6 @@ use std::path::{Path, PathBuf};
 /// A shape with nothing round about it: grouped heads, a feed-forward width that no block divides.
 pub fn shape(architecture: Architecture) -> ModelShape {
     ModelShape {
-        architecture,
         hidden_size: 96,
         intermediate_size: 172,
         layers: 3,
@@ -36,13 +34,10 @@ pub fn shape(architecture: Architecture) -> ModelShape {
         max_context: 256,
         norm_eps: 1e-5,
         rope_theta: 10000.0,
-        rope_scaling: None,
         tied_embeddings: architecture == Architecture::Qwen3,
         qkv_bias: architecture == Architecture::Qwen2,
         qk_norm: architecture == Architecture::Qwen3,
-        sliding_window: None,
-        token_types: 0,
-        image: None,
+        ..ModelShape::of(architecture)
     }
 }
 
@@ -87,6 +82,13 @@ pub fn tensors(shape: &ModelShape) -> HashMap<TensorName, Tensor> {
             put(KeyNorm, norm(shape.head_dim));
         }
     }
+    // What a family has besides.
+    for spec in shape.tensors() {
+        all.entry(spec.name).or_insert_with(|| match spec.kind {
+            TensorKind::Norm => norm(spec.dims[0]),
+            _ => bias(spec.dims[0]),
+        });
+    }
     all
 }
 
@@ -130,12 +132,13 @@ pub fn write_folder(
     std::fs::write(folder.join("config.json"), config_json(shape).to_string()).unwrap();
     let mut parts: Vec<HashMap<String, Tensor>> = vec![HashMap::new(); shards];
     let mut names: Vec<_> = tensors.keys().copied().collect();
-    names.sort_by_key(|name| names::hugging_face(*name).unwrap());
+    let hugging_face = |name: TensorName| (shape.architecture.family().hugging_face)(name).unwrap();
+    names.sort_by_key(|name| hugging_face(*name));
     let mut map = serde_json::Map::new();
     for (index, name) in names.into_iter().enumerate() {
         let tensor = tensors[&name].to_dtype(dtype).unwrap();
-        map.insert(names::hugging_face(name).unwrap(), shard_name(index % shards, shards).into());
-        parts[index % shards].insert(names::hugging_face(name).unwrap(), tensor);
+        map.insert(hugging_face(name), shard_name(index % shards, shards).into());
+        parts[index % shards].insert(hugging_face(name), tensor);
     }
     for (index, part) in parts.iter().enumerate() {
         candle_core::safetensors::save(part, folder.join(shard_name(index, shards))).unwrap();
@@ -189,15 +192,17 @@ pub fn gguf_tensors(
     dtype: GgmlDType,
 ) -> Vec<(String, QTensor)> {
     use BlockTensor::{Key, KeyBias, Query, QueryBias};
+    let family = shape.architecture.family();
+    let rules = family.gguf.as_ref().unwrap();
     let mut entries: Vec<(String, QTensor)> = Vec::new();
     for (name, tensor) in tensors {
         let is_matrix = tensor.rank() == 2;
         let ordered = match name {
-            TensorName::Block(_, Query | Key | QueryBias | KeyBias)
-                if matches!(shape.architecture, Architecture::Llama | Architecture::Mistral) =>
-            {
+            TensorName::Block(_, Query | Key | QueryBias | KeyBias) if rules.paired_rows => {
                 paired_rows(tensor, shape.head_dim)
             }
+            // Converters add what the checkpoints of a family leave out.
+            name if name.is_norm() => (tensor + family.norm_offset as f64).unwrap(),
             _ => tensor.clone(),
         };
         let fits = ordered.dims().last().unwrap().is_multiple_of(dtype.block_size());
@@ -206,7 +211,7 @@ pub fn gguf_tensors(
             (true, true) => dtype,
             (true, false) => GgmlDType::F16,
         };
-        entries.push((names::gguf(*name).unwrap(), QTensor::quantize(&ordered, dtype).unwrap()));
+        entries.push(((rules.name)(*name).unwrap(), QTensor::quantize(&ordered, dtype).unwrap()));
     }
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     entries

@@ -19,7 +19,6 @@ pub mod synthetic;
 mod tokenizer;
 
 use crate::engine::backend::linear::{Layout, Linear};
-use crate::engine::open::About;
 use crate::workload::model::config::encoder::Pooling;
 use crate::workload::model::preset;
 use crate::workload::model::tensors::TensorName;
@@ -101,6 +100,36 @@ pub struct OpenedModel {
     pub pooling: Pooling,
     /// The weights.
     pub weights: Box<dyn WeightSource>,
+}
+
+/// What a record says of a model.
+pub struct About<'a> {
+    /// What the user called it.
+    pub name: &'a str,
+    /// `preset`, `gguf`, `safetensors` or `hub`.
+    pub kind: &'static str,
+    /// The file, folder or hub id.
+    pub location: Option<&'a str>,
+    /// The sizes.
+    pub shape: &'a ModelShape,
+    /// Weights are random.
+    pub synthetic: bool,
+    /// What the weights are made of.
+    pub origin: &'a Origin,
+}
+
+impl<'a> About<'a> {
+    /// What a record says of a decoder.
+    pub fn of(model: &'a OpenedModel) -> Self {
+        Self {
+            name: &model.name,
+            kind: model.kind,
+            location: model.location.as_deref(),
+            shape: &model.shape,
+            synthetic: model.synthetic,
+            origin: &model.origin,
+        }
+    }
 }
 
 /// What weights are made of.

@@ -16,7 +16,7 @@ use super::machine::default_folder;
 use super::profile::{self, ProfileOptions, SweepOptions};
 use super::{Context, Reporter, Status, Stop};
 use crate::device::inventory;
-use crate::engine::open::About;
+use crate::engine::weights::About;
 use crate::engine::weights::OpenedModel;
 use crate::measure::profile::End;
 use crate::quality::compare;

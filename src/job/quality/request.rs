@@ -2,7 +2,7 @@
 
 use super::drift::Baseline;
 use super::options::QualityOptions;
-use crate::engine::open::About;
+use crate::engine::weights::About;
 use crate::engine::weights::{self as source, OpenedModel, REFERENCE};
 use crate::evaluation::EvaluationError;
 use crate::evaluation::data::DataSet;
