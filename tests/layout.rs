@@ -44,6 +44,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "measure",
                 "catalog",
                 "evidence",
+                "evaluation",
                 "quality",
                 "sizing",
                 "gate",

@@ -21,6 +21,7 @@ use crate::units::{Bytes, Watts};
 use std::path::Path;
 
 /// What a measurement came to.
+#[derive(Debug)]
 pub struct Measured {
     /// The folder as it is now.
     pub run: Run,
@@ -65,7 +66,7 @@ impl Measured {
 }
 
 /// One run for each device and power limit that was asked for.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Series {
     /// The runs that were made, in order.
     pub measured: Vec<Measured>,
