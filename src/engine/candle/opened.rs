@@ -1,7 +1,7 @@
 //! A model that is ready to be measured, whatever its task.
 
 use super::encoder::source::{self as encoders, OpenedEncoder};
-use super::encoder::{EncoderEngine, config};
+use super::encoder::{EncoderEngine, config, reference};
 use super::ops::Kernels;
 use super::source::{self, ModelError, OpenedModel, Origin, hub};
 use super::{CandleEngine, CudaEngine};
@@ -128,7 +128,12 @@ impl Opened {
             (Self::Decoder(model), Some(card), Kernels::Own) => Box::new(CudaEngine::new(card, *model)),
             (Self::Decoder(model), Some(card), Kernels::Candle) => Box::new(CandleEngine::on_card(*model, card)?),
             (Self::Decoder(model), None, kernels) => Box::new(CandleEngine::new(*model, kernels)),
-            (Self::Encoder(model), None, kernels) => Box::new(EncoderEngine::new(*model, kernels)),
+            (Self::Encoder(model), None, kernels) => {
+                if kernels == Kernels::Candle {
+                    reference::check().map_err(EngineError::Unsupported)?;
+                }
+                Box::new(EncoderEngine::new(*model, kernels))
+            }
             (Self::Encoder(model), Some(_), _) => {
                 return Err(EngineError::Unsupported(format!(
                     "models of the architecture `{}` run on the CPU only",

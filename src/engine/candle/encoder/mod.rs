@@ -3,6 +3,10 @@
 
 pub mod config;
 pub mod model;
+#[cfg(feature = "reference")]
+pub mod reference;
+#[cfg(not(feature = "reference"))]
+#[path = "without_reference.rs"]
 pub mod reference;
 pub mod source;
 
