@@ -184,10 +184,7 @@ fn check_work(case: &Case, generated: &Generated, steps: usize) -> Result<(), En
             case.gen_tokens
         )));
     }
-    match generated.finite {
-        true => Ok(()),
-        false => Err(EngineError::Failed(NOT_FINITE.to_string())),
-    }
+    if generated.finite { Ok(()) } else { Err(EngineError::Failed(NOT_FINITE.to_string())) }
 }
 
 const WRONG_COUNT: &str = "the engine delivered a wrong number of tokens";

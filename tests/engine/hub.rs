@@ -120,9 +120,10 @@ fn a_sharded_model_is_fetched_once_and_then_used_offline() {
     assert!(first.iter().any(|r| r.path.contains("model-00002-of-00002.safetensors")));
     for request in &first {
         let token = request.header("Authorization");
-        match request.path.starts_with("/cdn/") {
-            true => assert_eq!(token, None, "the token stays with the hub"),
-            false => assert_eq!(token, Some("Bearer hf_secret_of_mine"), "{}", request.path),
+        if request.path.starts_with("/cdn/") {
+            assert_eq!(token, None, "the token stays with the hub")
+        } else {
+            assert_eq!(token, Some("Bearer hf_secret_of_mine"), "{}", request.path)
         }
     }
     let text = stderr(&out) + &String::from_utf8_lossy(&out.stdout);

@@ -107,9 +107,12 @@ fn a_limit_is_found_priced_and_planned_with() {
 fn a_server_that_dies_in_mid_run_is_no_success() {
     // It answers so many, and then its socket is there and nobody answers.
     let dies_after = |count: usize| {
-        Server::start(move |ask| match ask.order < count {
-            true => vec![Act::Until(ask.at + Duration::from_millis(5)), Act::Send(simulated::answer(1))],
-            false => vec![Act::Close],
+        Server::start(move |ask| {
+            if ask.order < count {
+                vec![Act::Until(ask.at + Duration::from_millis(5)), Act::Send(simulated::answer(1))]
+            } else {
+                vec![Act::Close]
+            }
         })
     };
     let folder = tempfile::tempdir().unwrap();
@@ -293,9 +296,10 @@ fn an_slo_at_a_rate_is_an_exit_status() {
 fn a_closed_stdout_takes_no_result_away() {
     // `| head -0`: nobody reads, and what was found is no better for that. Whoever writes to a full disk is told.
     let status = |command: &mut std::process::Command, full: bool| {
-        let stdout = match full {
-            true => Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap()),
-            false => Stdio::piped(),
+        let stdout = if full {
+            Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap())
+        } else {
+            Stdio::piped()
         };
         let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());

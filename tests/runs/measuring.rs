@@ -177,12 +177,11 @@ impl Observer for Impatient {
 
 fn profiled(folder: &Path, engine: &mut FakeEngine, clock: &FakeClock, observer: &mut dyn Observer) -> bool {
     let nowhere = tempfile::tempdir().unwrap();
-    let (mut folder, mut record) = match folder.join("run.json").exists() {
-        true => RunFolder::resume(folder).unwrap(),
-        false => {
-            let record = record();
-            (RunFolder::create(folder, &record).unwrap(), record)
-        }
+    let (mut folder, mut record) = if folder.join("run.json").exists() {
+        RunFolder::resume(folder).unwrap()
+    } else {
+        let record = record();
+        (RunFolder::create(folder, &record).unwrap(), record)
     };
     let limits = record.workload.as_ref().unwrap().limits;
     let end = profile(engine, &mut folder, &mut record, &mut bench(clock, limits, nowhere.path()), observer).unwrap();

@@ -120,6 +120,14 @@ fn prices_that_cannot_be_are_found_with_file_line_and_remedy() {
         ("an unknown market", changed(P, first("on_demand", "sometimes")), "unreadable"),
         ("an unknown column", changed(P, first("instance_type,", "instance_typo,")), "unreadable"),
         ("an empty list", changed(P, |t| format!("{}\n", t.lines().next().unwrap())), "empty_list"),
+    ];
+    are_found(cases);
+}
+
+#[test]
+fn types_and_cards_that_cannot_be_are_found_with_file_line_and_remedy() {
+    let first = |from: &'static str, to: &'static str| move |text: &str| text.replacen(from, to, 1);
+    let cases: Vec<(&str, Files, &str)> = vec![
         ("no count of cards", changed("shapes/lambda.csv", first("nvidia/a10-24,1,", "nvidia/a10-24,,")), "bad_shape"),
         ("a CPU that is not there", changed("shapes/aws.csv", first("amd/genoa", "amd/geneva")), "unknown_cpu"),
         (
@@ -141,6 +149,10 @@ fn prices_that_cannot_be_are_found_with_file_line_and_remedy() {
             "bandwidth_above_bus",
         ),
     ];
+    are_found(cases);
+}
+
+fn are_found(cases: Vec<(&str, Files, &str)>) {
     for (what, files, kind) in cases {
         let found = errors(&files);
         let finding = found.iter().find(|f| f.kind == kind).unwrap_or_else(|| panic!("{what}: {found:?}"));
