@@ -52,7 +52,7 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("power limit", or_none(record.power.limit_w.map(Quantity::human))),
         ("seed", record.seed.to_string()),
         ("requests arrive", record.arrival.clone()),
-        ("definitions", record.metric_definitions.clone()),
+        ("definitions", definitions(record)),
     ];
     let of_card = |what: fn(&crate::record::environment::GpuRecord) -> Option<String>| {
         env.gpus.iter().filter_map(what).collect::<Vec<_>>().join(", ")
@@ -65,6 +65,12 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("error correction", of_card(|gpu| gpu.ecc.map(|on| on.to_string()))),
     ]);
     facts
+}
+
+/// Whose definitions the times follow, without the document that has them: that is another file in later versions.
+fn definitions(record: &RunRecord) -> String {
+    let text = record.metric_definitions.as_str();
+    text.strip_suffix(".md)").and_then(|head| head.rsplit_once(" (")).map_or(text, |(head, _)| head).to_string()
 }
 
 /// Whether both were made on one and the same machine and device.

@@ -75,7 +75,8 @@ const COSTS: [(&str, &str, Units); 3] = [
     }),
 ];
 
-/// Memory that is observed once a case, and how well it repeats: as a share, from repeated runs (METHODOLOGY.md, section 9).
+/// Memory that is observed once a case, and how well it repeats: as a share, from repeated runs
+/// (docs/results/2026-11-25-machine-a-gate-and-report.md#what-runs-of-one-program-differ-by).
 const PEAKS: [&str; 2] = ["peak_device_bytes", "peak_used_bytes"];
 const PEAK_REPEATS: f64 = 0.02;
 

@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 
-/// Windows in succession in which the same has to be flagged before an alarm (METHOD.md, R-E5).
+/// Windows in succession in which the same has to be flagged before an alarm (docs/method/drift.md#alarms).
 pub const CONFIRMING: usize = 3;
 
 /// One window.

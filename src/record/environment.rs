@@ -4,7 +4,7 @@ use crate::units::{Bytes, Quantity, Seconds, Watts, digits_plain};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// All that law 9 asks of a run's origin, but for model, engine and catalog, which have their own records.
+/// Where a run comes from: machine, system and program; model, engine and catalog have their own records.
 #[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Environment {
     /// Version of this program.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Nine tenths of the instances of public measurements were within this factor of what others of their CPU model say
-/// (SpareCores sc-inspector-data, llama.cpp; METHODOLOGY.md, section 7).
+/// (SpareCores sc-inspector-data, llama.cpp; docs/results/2026-11-24-projection.md#cpus).
 const FACTOR: f64 = 1.28;
 
 /// Measurements on CPUs by their ids in the catalog.

@@ -5,7 +5,7 @@ use super::unit::{unit, unit_cost};
 use crate::record::Basis;
 use crate::workload::Task;
 
-/// What is cheapest, measured and projected; a projected winner is announced as such (law 8).
+/// What is cheapest, measured and projected; a projected winner is announced as such.
 pub(super) fn headline(rows: &[RankRow], task: Task) -> Vec<String> {
     let priced =
         |basis: Basis| rows.iter().find(|r| r.basis == basis && unit_cost(task, r).is_some() && !r.is_incomplete());

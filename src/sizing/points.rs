@@ -195,7 +195,8 @@ impl<'a> Curves<'a> {
         };
         let ops = |tokens: f64| shape.prefill_ops(case.batch, tokens.max(1.0) as usize);
         let bytes = |context: f64| {
-            shape.decode_weight_bytes(case.quant).0 + shape.cache_bytes(case.batch, 1, fit::GPU_CACHE).0 * context
+            shape.step_weight_bytes(case.quant, case.batch).0
+                + shape.cache_bytes(case.batch, 1, fit::GPU_CACHE).0 * context
         };
         let prompt = prompt as f64;
         let near = |curve: &[(f64, Interval)], x: f64| {

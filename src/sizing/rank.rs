@@ -113,7 +113,10 @@ fn image_size(run: &Run, lengths: &Lengths) -> Option<usize> {
 /// Why no measured batch is ranked.
 fn no_batch(request: &RankRequest) -> &'static str {
     match request.slo.has_tails() {
-        true => "no measured batch keeps the limits (percentiles need enough samples: METHODOLOGY.md)",
+        true => {
+            "no measured batch keeps the limits (percentiles need enough samples: \
+             docs/method/metrics.md#values-and-intervals)"
+        }
         false => "no measured batch keeps the limits",
     }
 }

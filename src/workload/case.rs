@@ -1,6 +1,6 @@
 //! One point of a sweep.
 
-use super::cache::CacheType;
+use super::model::cache::CacheType;
 use super::quant::Quant;
 use serde::{Deserialize, Serialize};
 use std::fmt;

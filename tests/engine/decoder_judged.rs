@@ -7,7 +7,7 @@ use candle_core::quantized::{GgmlDType, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral, quantized_llama, qwen2, qwen3};
-use sizewell::engine::candle::decoder::Logits;
+use sizewell::engine::model::Logits;
 use sizewell::workload::{Architecture, CacheType, ModelShape, Quant, RopeScaling};
 use std::path::Path;
 

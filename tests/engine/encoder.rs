@@ -3,9 +3,10 @@
 use super::encoder_models::*;
 use crate::support::relative_error;
 use candle_core::{DType, Device, Tensor};
-use sizewell::engine::candle::encoder::source::{open_folder, synthetic};
-use sizewell::engine::candle::encoder::{EncoderEngine, Forward};
-use sizewell::engine::candle::ops::Kernels;
+use sizewell::engine::backend::ops::Kernels;
+use sizewell::engine::session::encoder::{EncoderEngine, Forward};
+use sizewell::engine::weights::folder::open as open_folder;
+use sizewell::engine::weights::synthetic;
 use sizewell::engine::{Engine, EngineError};
 use sizewell::workload::{Architecture, Case, Preset, Quant};
 use std::collections::HashMap;
@@ -66,7 +67,7 @@ fn a_case_is_one_pass_and_one_step() {
         let reference = cfg!(feature = "reference").then_some(Kernels::Candle);
         for kernels in [Kernels::Own].into_iter().chain(reference) {
             let preset = Preset::parse("tiny.toml", text).unwrap();
-            let mut engine = EncoderEngine::new(synthetic(&preset, 1), kernels);
+            let mut engine = EncoderEngine::new(synthetic::open(&preset, 1), kernels);
             let case = Case { image_size, ..Case::new(Quant::F16, 3, prompt_tokens, 0) };
             let prepared = engine.prepare(&case).unwrap();
             assert!(prepared.loaded && prepared.weight_bytes.0 > 0.0 && prepared.cache_bytes.0 == 0.0);

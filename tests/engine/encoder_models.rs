@@ -4,11 +4,13 @@ use candle_core::{Device, Tensor};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use sizewell::engine::candle::encoder::EncoderEngine;
-use sizewell::engine::candle::encoder::model::Encoder;
-use sizewell::engine::candle::encoder::source::{LayerPart, OpenedEncoder, names, open_folder};
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::workload::shape::ImageShape;
+use sizewell::engine::backend::ops::{Compute, Kernels};
+use sizewell::engine::model::Decoder;
+use sizewell::engine::session::encoder::EncoderEngine;
+use sizewell::engine::weights::OpenedModel;
+use sizewell::engine::weights::folder::open as open_folder;
+use sizewell::workload::model::shape::ImageShape;
+use sizewell::workload::model::tensors::{TensorKind, TensorName};
 use sizewell::workload::{Architecture, ModelShape, Quant};
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,7 +25,6 @@ pub const LEAST_COSINE: [(Quant, f32); 4] =
 pub fn shape(architecture: Architecture) -> ModelShape {
     let is_image = architecture == Architecture::Vit;
     ModelShape {
-        architecture,
         hidden_size: 96,
         intermediate_size: 160,
         layers: 3,
@@ -33,14 +34,11 @@ pub fn shape(architecture: Architecture) -> ModelShape {
         vocab_size: if is_image { 11 } else { 131 },
         max_context: if is_image { 17 } else { 64 },
         norm_eps: 1e-12,
-        rope_theta: 0.0,
-        rope_scaling: None,
         tied_embeddings: true,
         qkv_bias: true,
-        qk_norm: false,
-        sliding_window: None,
         token_types: if is_image { 0 } else { 2 },
         image: is_image.then_some(ImageShape { patch: 8, size: 32, channels: 3 }),
+        ..ModelShape::of(architecture)
     }
 }
 
@@ -58,49 +56,23 @@ impl Random {
         let values: Vec<f32> = (0..count).map(normal).collect();
         self.tensors.insert(name.to_string(), Tensor::from_vec(values, dims, &Device::Cpu).unwrap());
     }
-
-    pub fn projection(&mut self, name: &str, dims: &[usize]) {
-        let inputs: usize = dims[1..].iter().product();
-        self.put(&format!("{name}.weight"), dims, 0.0, 1.0 / (inputs as f32).sqrt());
-        self.put(&format!("{name}.bias"), &dims[..1], 0.0, 0.5);
-    }
-
-    pub fn norm(&mut self, name: &str, width: usize) {
-        self.put(&format!("{name}.weight"), &[width], 1.0, 0.2);
-        self.put(&format!("{name}.bias"), &[width], 0.0, 0.5);
-    }
 }
 
 /// Every tensor of a model (norms around one, biases that matter), under the names of candle-transformers.
 pub fn tensors(shape: &ModelShape) -> HashMap<String, Tensor> {
     let mut random = Random { rng: Xoshiro256PlusPlus::seed_from_u64(42), tensors: HashMap::new() };
-    let (hidden, ff) = (shape.hidden_size, shape.intermediate_size);
-    let prefix = if shape.image.is_some() { "vit." } else { "" };
-    let at = |name: &str| format!("{prefix}{name}");
-    match &shape.image {
-        Some(image) => {
-            random.projection(&at(names::PATCHES), &[hidden, image.channels, image.patch, image.patch]);
-            random.put(&at(names::CLASS_TOKEN), &[1, 1, hidden], 0.0, 1.0);
-            random.put(&at(names::PATCH_POSITIONS), &[1, shape.max_context, hidden], 0.0, 0.5);
-            random.norm(&at(names::FINAL_NORM), hidden);
-            random.projection(names::CLASSIFIER, &[shape.vocab_size, hidden]);
-        }
-        None => {
-            random.put(names::WORDS, &[shape.vocab_size, hidden], 0.0, 1.0);
-            random.put(names::POSITIONS, &[shape.max_context, hidden], 0.0, 0.5);
-            random.put(names::TYPES, &[shape.token_types, hidden], 0.0, 0.5);
-            random.norm(names::EMBEDDING_NORM, hidden);
-        }
-    }
-    for layer in 0..shape.layers {
-        let name = |part: LayerPart| at(&part.name(shape.architecture, layer));
-        for part in [LayerPart::Query, LayerPart::Key, LayerPart::Value, LayerPart::AttentionOutput] {
-            random.projection(&name(part), &[hidden, hidden]);
-        }
-        random.projection(&name(LayerPart::Up), &[ff, hidden]);
-        random.projection(&name(LayerPart::Down), &[hidden, ff]);
-        random.norm(&name(LayerPart::AttentionNorm), hidden);
-        random.norm(&name(LayerPart::FeedForwardNorm), hidden);
+    for spec in shape.tensors() {
+        let is_head = matches!(spec.name, TensorName::Output | TensorName::OutputBias);
+        let prefix = if shape.image.is_some() && !is_head { "vit." } else { "" };
+        let name = format!("{prefix}{}", (shape.architecture.family().hugging_face)(spec.name).unwrap());
+        let (_, cols) = spec.rows_and_cols();
+        let (mean, deviation) = match spec.kind {
+            TensorKind::Matrix if spec.name == TensorName::TokenEmbedding => (0.0, 1.0),
+            TensorKind::Matrix => (0.0, 1.0 / (cols as f32).sqrt()),
+            TensorKind::Norm => (1.0, 0.2),
+            TensorKind::Bias | TensorKind::Table => (0.0, 0.5),
+        };
+        random.put(&name, &spec.dims, mean, deviation);
     }
     random.tensors
 }
@@ -132,7 +104,7 @@ pub fn write(folder: &Path, shape: &ModelShape, tensors: &HashMap<String, Tensor
     candle_core::safetensors::save(tensors, folder.join("model.safetensors")).unwrap();
 }
 
-pub fn open(folder: &Path) -> OpenedEncoder {
+pub fn open(folder: &Path) -> OpenedModel {
     open_folder(folder, "safetensors").unwrap()
 }
 
@@ -149,8 +121,8 @@ pub fn engine(folder: &Path, kernels: Kernels) -> EncoderEngine {
     EncoderEngine::new(open(folder), kernels)
 }
 
-pub fn load(model: &mut OpenedEncoder, quant: Quant) -> Encoder {
-    Encoder::load(&model.shape, model.weights.as_mut(), quant, &mut |_, _| ()).unwrap()
+pub fn load(model: &mut OpenedModel, quant: Quant) -> Decoder {
+    Decoder::load(&model.shape, model.weights.as_mut(), quant, None, Compute::own(), &mut |_, _| ()).unwrap()
 }
 
 pub fn text(length: usize, vocab: usize) -> Vec<u32> {

@@ -12,3 +12,4 @@ mod encoder_judged;
 mod encoder_models;
 mod encoder_run;
 mod hub;
+mod logits;

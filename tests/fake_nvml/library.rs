@@ -1,4 +1,4 @@
-//! A libnvidia-ml that plays scripts: built by tests/nvml.rs with rustc alone, opened like the real one. Time is what the
+//! A libnvidia-ml that plays scripts: built by the tests with rustc alone, opened like the real one. Time is what the
 //! test says it is (`fake_set`), so that minutes of a trace take no time.
 //!
 //! In a program of its own, which no test can call into, the time is real and the environment says the rest:
@@ -77,7 +77,7 @@ const PLAIN: Card = Card {
     rows: [0; 4],
 };
 
-/// The scripts, by the numbers that tests/nvml.rs knows them by.
+/// The scripts, by the numbers that tests/machine/nvml.rs knows them by.
 static SCRIPTS: &[&[Card]] = &[
     // 0: a plain card.
     &[PLAIN],

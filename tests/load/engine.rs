@@ -1,15 +1,15 @@
 //! The engine under load: continuous batching gives the tokens that each sequence gets alone, the port speaks the API that
 //! our own client reads, and traffic agrees with a batch sweep.
 
-use sizewell::engine::candle::CandleEngine;
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::engine::candle::source;
+use sizewell::engine::backend::ops::Kernels;
 use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
 use sizewell::engine::language::LanguageModel;
 use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment, Told};
 use sizewell::engine::serve::{Served, serve};
+use sizewell::engine::session::candle::CandleEngine;
 use sizewell::engine::target::{CountedBy, RequestOutcome, Target};
 use sizewell::engine::tokenizing::Texts;
+use sizewell::engine::weights as source;
 use sizewell::engine::{Engine, EngineError};
 use sizewell::workload::traffic::{Planned, Prompt};
 use sizewell::workload::{Case, Quant};

@@ -4,15 +4,16 @@
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sizewell::engine::EngineError;
-use sizewell::engine::candle::CandleEngine;
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::engine::candle::source;
+use sizewell::engine::backend::ops::Kernels;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
-use sizewell::quality::data::DataSet;
-use sizewell::quality::inputs::Inputs;
-use sizewell::quality::text::{self, Against};
-use sizewell::quality::windows::{Plan, bos_of};
-use sizewell::quality::{Evaluation, tasks};
+use sizewell::engine::session::candle::CandleEngine;
+use sizewell::engine::weights as source;
+use sizewell::evaluation::data::DataSet;
+use sizewell::evaluation::inputs::TokenFrequencies;
+use sizewell::evaluation::tasks;
+use sizewell::evaluation::text::{self, ReferenceLogits};
+use sizewell::evaluation::windows::{Windowing, bos_of};
+use sizewell::record::Evaluation;
 use sizewell::record::Run;
 use sizewell::workload::{Pruning, Quant, chronicle};
 use std::path::Path;
@@ -26,9 +27,9 @@ fn set(name: &str, text: String) -> DataSet {
     DataSet::embedded(name, text.into_bytes().leak()).unwrap()
 }
 
-fn evaluate(model: &mut dyn LanguageModel, set: &DataSet, plan: Plan, against: Against<'_>) -> Evaluation {
+fn evaluate(model: &mut dyn LanguageModel, set: &DataSet, plan: Windowing, against: ReferenceLogits<'_>) -> Evaluation {
     let tokenizer = reference().tokenizer.unwrap();
-    let inputs = Inputs::of(vec![0; model.vocab_size()]);
+    let inputs = TokenFrequencies::of(vec![0; model.vocab_size()]);
     text::evaluate(model, &tokenizer, set, plan, &inputs, against, &mut |_| true).unwrap()
 }
 
@@ -69,16 +70,16 @@ fn the_reference_model_is_within_three_percent_of_its_source_and_loses_by_fewer_
     let bos = bos_of(model.tokenizer.as_ref().unwrap());
     assert_eq!(bos, Some(0));
     let tokenizer = model.tokenizer.clone().unwrap();
-    let length = |piece: &str| sizewell::quality::windows::encode(&tokenizer, piece).unwrap().len() as f64;
+    let length = |piece: &str| sizewell::evaluation::windows::encode(&tokenizer, piece).unwrap().len() as f64;
     let exact = chronicle::entropy(&mut |piece| length(piece)).rate();
     let text = chronicle::text(150_000, &mut Xoshiro256PlusPlus::seed_from_u64(77));
     let set = set("fresh.txt", text);
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("fresh.topk");
-    let plan = Plan { context: 512, stride: None, bos };
+    let plan = Windowing { context: 512, stride: None, bos };
     let mut engine = CandleEngine::new(model, Kernels::Own);
     let mut f16 = engine.language_model(Quant::F16, None, &[]).unwrap();
-    let whole = evaluate(&mut f16, &set, plan, Against::Writing(&kept));
+    let whole = evaluate(&mut f16, &set, plan, ReferenceLogits::Write(&kept));
     let above = figure(&whole, "perplexity").ln() / exact - 1.0;
     // The text itself is above or below its expectation by about one percent.
     assert!((-0.01..0.03).contains(&above), "{:.2} % above the source", above * 100.0);
@@ -86,21 +87,21 @@ fn the_reference_model_is_within_three_percent_of_its_source_and_loses_by_fewer_
     let mut divergences = Vec::new();
     for quant in [Quant::Int8, Quant::Int4, Quant::Q2K] {
         let mut fewer = engine.language_model(quant, None, &[]).unwrap();
-        divergences.push(figure(&evaluate(&mut fewer, &set, plan, Against::Reading(&kept)), "kl_divergence_mean"));
+        divergences.push(figure(&evaluate(&mut fewer, &set, plan, ReferenceLogits::Read(&kept)), "kl_divergence_mean"));
     }
     assert!(divergences.is_sorted() && divergences[0] > 0.0 && divergences[2] > 0.005, "{divergences:?}");
-    let again = evaluate(&mut f16, &set, plan, Against::Reading(&kept));
+    let again = evaluate(&mut f16, &set, plan, ReferenceLogits::Read(&kept));
     assert!(figure(&again, "kl_divergence_mean") < 1e-6 && figure(&again, "top1_agreement") == 1.0);
 
     // Of the activations' text Wanda has something to know: at 80 % it does better than by magnitude alone.
     let other = chronicle::text(30_000, &mut Xoshiro256PlusPlus::seed_from_u64(78));
-    let tokens = sizewell::quality::windows::encode(&tokenizer, &other).unwrap();
+    let tokens = sizewell::evaluation::windows::encode(&tokenizer, &other).unwrap();
     let windows: Vec<Vec<u32>> = tokens.chunks_exact(256).take(16).map(<[u32]>::to_vec).collect();
     let mut pruned = |text: &str| {
         let pruning: Pruning = text.parse().unwrap();
         let mut model = engine.language_model(Quant::F16, Some(&pruning), &windows).unwrap();
         assert!(model.zeros > 900_000, "{}", model.zeros);
-        figure(&evaluate(&mut model, &set, plan, Against::Reading(&kept)), "perplexity")
+        figure(&evaluate(&mut model, &set, plan, ReferenceLogits::Read(&kept)), "perplexity")
     };
     let (wanda, magnitude) = (pruned("wanda:0.8"), pruned("magnitude:0.8"));
     assert!(wanda < magnitude, "{wanda} {magnitude}");
@@ -112,12 +113,12 @@ fn a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("x.topk");
     let set = set("x.txt", chronicle::text(20_000, &mut Xoshiro256PlusPlus::seed_from_u64(1)));
-    let plan = Plan { context: 64, stride: None, bos: None };
-    let found = evaluate(&mut Uniform(vocab), &set, plan, Against::Writing(&kept));
+    let plan = Windowing { context: 64, stride: None, bos: None };
+    let found = evaluate(&mut Uniform(vocab), &set, plan, ReferenceLogits::Write(&kept));
     assert!((figure(&found, "perplexity") / vocab as f64 - 1.0).abs() < 1e-5);
     assert_eq!(found.samples, found.tokens.unwrap() / 64 * 31);
     // Uniform probabilities are all tail: none is lost by keeping few of them.
-    let again = evaluate(&mut Uniform(vocab), &set, plan, Against::Reading(&kept));
+    let again = evaluate(&mut Uniform(vocab), &set, plan, ReferenceLogits::Read(&kept));
     assert!(figure(&again, "kl_divergence_mean") < 1e-5);
 }
 
@@ -132,7 +133,7 @@ fn questions_are_answered_as_their_source_has_them() {
         serde_json::json!({"context": entry, "choices": [" 20 coins", " 24 coins", " 30 coins"], "answer": 1}),
         serde_json::json!({"context": format!("{entry} 24 coins. The road to"), "choices": [" Marwick", " Aldmoor"], "answer": 1}),
     );
-    let inputs = Inputs::of(Vec::new());
+    let inputs = TokenFrequencies::of(Vec::new());
     let found = tasks::evaluate(&mut model, &tokenizer, &set("c.jsonl", choice), &inputs, &mut |_| true).unwrap();
     assert_eq!(figure(&found, "choice_accuracy"), 1.0);
     let prompt = serde_json::json!({"prompt": entry, "answer": "24 coins", "stop": ["."]}).to_string();

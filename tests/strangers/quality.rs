@@ -3,13 +3,14 @@
 
 use crate::support::tiny;
 use sizewell::engine::EngineError;
-use sizewell::engine::candle::source;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
-use sizewell::quality::data::DataSet;
-use sizewell::quality::inputs::Inputs;
-use sizewell::quality::text::{self, Against};
-use sizewell::quality::windows::Plan;
-use sizewell::quality::{Evaluation, tasks};
+use sizewell::engine::weights as source;
+use sizewell::evaluation::data::DataSet;
+use sizewell::evaluation::inputs::TokenFrequencies;
+use sizewell::evaluation::tasks;
+use sizewell::evaluation::text::{self, ReferenceLogits};
+use sizewell::evaluation::windows::Windowing;
+use sizewell::record::Evaluation;
 use sizewell::record::Run;
 use sizewell::statistics::paired::ratio;
 use std::fs;
@@ -72,12 +73,12 @@ impl LanguageModel for Quick {
 fn evaluated(set: &DataSet, context: usize) -> Evaluation {
     let model = source::open("reference", 1, false).unwrap();
     let (tokenizer, vocab) = (model.tokenizer.unwrap(), model.shape.vocab_size);
-    let inputs = Inputs::of(vec![1; vocab]);
+    let inputs = TokenFrequencies::of(vec![1; vocab]);
     let mut model = Quick(vocab);
     match set.kind {
-        sizewell::quality::data::Kind::Text => {
-            let plan = Plan { context, stride: None, bos: Some(0) };
-            text::evaluate(&mut model, &tokenizer, set, plan, &inputs, Against::Alone, &mut |_| true).unwrap()
+        sizewell::record::evaluation::DataSetKind::Text => {
+            let plan = Windowing { context, stride: None, bos: Some(0) };
+            text::evaluate(&mut model, &tokenizer, set, plan, &inputs, ReferenceLogits::Unused, &mut |_| true).unwrap()
         }
         _ => tasks::evaluate(&mut model, &tokenizer, set, &inputs, &mut |_| true).unwrap(),
     }

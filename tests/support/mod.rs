@@ -16,7 +16,8 @@ use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use sizewell::engine::candle::source::names::{BlockTensor, TensorName};
+use sizewell::workload::model::names;
+use sizewell::workload::model::tensors::{BlockTensor, TensorName};
 use sizewell::workload::{Architecture, ModelShape, RopeScaling};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -129,12 +130,12 @@ pub fn write_folder(
     std::fs::write(folder.join("config.json"), config_json(shape).to_string()).unwrap();
     let mut parts: Vec<HashMap<String, Tensor>> = vec![HashMap::new(); shards];
     let mut names: Vec<_> = tensors.keys().copied().collect();
-    names.sort_by_key(|name| name.hugging_face());
+    names.sort_by_key(|name| names::hugging_face(*name).unwrap());
     let mut map = serde_json::Map::new();
     for (index, name) in names.into_iter().enumerate() {
         let tensor = tensors[&name].to_dtype(dtype).unwrap();
-        map.insert(name.hugging_face(), shard_name(index % shards, shards).into());
-        parts[index % shards].insert(name.hugging_face(), tensor);
+        map.insert(names::hugging_face(name).unwrap(), shard_name(index % shards, shards).into());
+        parts[index % shards].insert(names::hugging_face(name).unwrap(), tensor);
     }
     for (index, part) in parts.iter().enumerate() {
         candle_core::safetensors::save(part, folder.join(shard_name(index, shards))).unwrap();
@@ -205,7 +206,7 @@ pub fn gguf_tensors(
             (true, true) => dtype,
             (true, false) => GgmlDType::F16,
         };
-        entries.push((name.gguf(), QTensor::quantize(&ordered, dtype).unwrap()));
+        entries.push((names::gguf(*name).unwrap(), QTensor::quantize(&ordered, dtype).unwrap()));
     }
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     entries

@@ -157,7 +157,10 @@ pub fn tiers(rankings: &[Ranking]) -> Option<Table> {
          are never below those given, and in tier F hold the difference between engines too",
         laws.join(", ")
     ));
-    table.notes.push("METHODOLOGY.md, section 7, has the terms and the whole table of errors".to_string());
+    table.notes.push(
+        "docs/method/projection.md has the terms, docs/results/2026-11-24-projection.md the whole table of errors"
+            .to_string(),
+    );
     Some(table)
 }
 

@@ -1,6 +1,6 @@
 "use strict";
 // What a request costs, by component: pure arithmetic on prices, rates and times. The formulae are those of
-// METHODOLOGY.md, section 6; each function names the Rust one that it is a port of, and tests hold the two together.
+// docs/method/cost.md#components; each function names the Rust one that it is a port of, and tests hold the two together.
 //
 // An interval is [value, lo, hi]. Costs are in USD, times in seconds, prices per hour. The program computes money in
 // decimals and this in doubles, which agree to about 15 digits.

@@ -83,8 +83,8 @@ pub(super) fn section(report: &Report<'_>) -> Section {
     if report.quality.is_empty() {
         section.text.push(
             "Quality was not measured, so that this shows what a level saves and not what it costs in answers: \
-             `sizewell quality` measures both, and figures of others in quality.csv of the run's folder (METHODOLOGY.md, \
-             section 8) are drawn here too."
+             `sizewell quality` measures both, and figures of others in quality.csv of the run's folder \
+             (docs/method/quality.md#qualitycsv) are drawn here too."
                 .to_string(),
         );
     }

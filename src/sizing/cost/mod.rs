@@ -1,5 +1,5 @@
-//! What a request costs, by component: pure arithmetic on prices, rates and times. Formulae are those of METHODOLOGY.md,
-//! section 6, and tests hold them to worked examples.
+//! What a request costs, by component: pure arithmetic on prices, rates and times. Formulae are those of
+//! docs/method/cost.md#components, and tests hold them to worked examples.
 
 pub mod carbon;
 pub mod component;

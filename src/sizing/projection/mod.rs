@@ -4,7 +4,7 @@
 //! clock, operations over arithmetic. What each is worth is fitted to measurements of one engine ([`law`]); what measured
 //! relatives (the same model, a card of the same kind, the same host) took longer or shorter than the sum moves the
 //! projection ([`relatives`]); and the margin is what projections were off by on cards that were left out ([`conformal`]).
-//! METHODOLOGY.md, section 7, has it in words, with the errors.
+//! docs/method/projection.md has it in words, docs/results/2026-11-24-projection.md the errors.
 
 pub mod card;
 pub mod carried;

@@ -46,7 +46,7 @@ impl Tier {
     }
 
     /// The factor that margins are given where too few cards were left out to compute one, and that they are never below
-    /// for the nearest and the farthest (the project's METHODOLOGY.md, section 7, has where they are from).
+    /// for the nearest and the farthest (docs/method/projection.md#tiers; docs/results/2026-11-24-projection.md has where they are from).
     pub fn factor(self, phase: Phase, varies: bool) -> f64 {
         match (self, phase) {
             (Self::M, _) => 1.0,

@@ -88,12 +88,17 @@ impl Work {
     /// The decode step in the middle of a case.
     pub fn decode_of(shape: &ModelShape, case: &Case) -> Self {
         let middle = case.prompt_tokens as f64 + case.gen_tokens as f64 / 2.0;
-        Self::decode(shape, shape.decode_weight_bytes(case.quant).0, case.batch, middle)
+        Self::decode(shape, shape.step_weight_bytes(case.quant, case.batch).0, case.batch, middle)
     }
 
     /// The prefill of a case.
     pub fn prefill_of(shape: &ModelShape, case: &Case) -> Self {
-        Self::prefill(shape, shape.decode_weight_bytes(case.quant).0, case.batch, case.prompt_tokens as f64)
+        Self::prefill(
+            shape,
+            shape.step_weight_bytes(case.quant, case.batch * case.prompt_tokens).0,
+            case.batch,
+            case.prompt_tokens as f64,
+        )
     }
 }
 
@@ -108,7 +113,7 @@ fn activations(shape: &ModelShape) -> f64 {
 
 /// Of weights that take `stored` bytes, those that a decode step reads: all but an untied token embedding.
 pub fn read_bytes(shape: &ModelShape, quant: Quant, stored: f64) -> f64 {
-    stored * shape.decode_weight_bytes(quant).0 / shape.weight_bytes(quant).0
+    stored * shape.step_weight_bytes(quant, 1).0 / shape.weight_bytes(quant).0
 }
 
 #[cfg(test)]
