@@ -4,6 +4,8 @@
 //! the bare SI number under a column whose name ends in the unit ([`Quantity::SUFFIX`]); on a screen it is
 //! shown in the unit people use ([`Quantity::human`]).
 
+pub mod interval;
+
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

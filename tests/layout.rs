@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("units", &[] as &[_]),
-        ("statistics", &[] as &[_]),
+        ("statistics", &["units"] as &[_]),
         ("data_file", &[] as &[_]),
         ("workload", &["units", "data_file"] as &[_]),
         ("record", &["units", "workload"] as &[_]),
@@ -22,6 +22,11 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("evaluation", &["workload", "record", "engine"] as &[_]),
         ("quality", &["statistics", "workload", "record"] as &[_]),
         ("sizing", &["units", "data_file", "workload", "record", "catalog", "evidence"] as &[_]),
+        // Its rooms, each of which may use those before it.
+        ("sizing::formulas", &[] as &[_]),
+        ("sizing::speed", &["sizing::formulas"] as &[_]),
+        ("sizing::price", &["sizing::formulas", "sizing::speed"] as &[_]),
+        ("sizing::rank", &["sizing::formulas", "sizing::speed", "sizing::price"] as &[_]),
         ("gate", &["units", "statistics", "data_file", "workload", "record"] as &[_]),
         ("report", &["units", "workload", "record", "catalog", "sizing", "gate"] as &[_]),
         // What the application does: it may use everything but the command line, and nothing but that uses it.
@@ -95,6 +100,32 @@ fn imports_go_one_way() {
         }
     }
     assert!(seen > 50, "the test reads imports at all");
+}
+
+#[test]
+fn rooms_of_a_module_go_one_way() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let allowed = allowed();
+    let rooms = allowed.iter().filter_map(|(name, may)| Some((name.split_once("::")?, may)));
+    let mut seen = 0;
+    for ((module, room), may) in rooms {
+        let folder = source.join(module).join(room);
+        let files = if folder.is_dir() { rust_files(&folder) } else { vec![folder.with_extension("rs")] };
+        for path in files {
+            let text = std::fs::read_to_string(&path).unwrap();
+            // The rooms that it names: what follows the module's own name.
+            let within = text
+                .replace(&format!("crate::{module}::"), "room::")
+                .replace("crate::", "")
+                .replace("room::", "crate::");
+            for other in imports(&within) {
+                let name = format!("{module}::{other}");
+                assert!(other == room || may.contains(&name.as_str()), "{} imports {name}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "the test reads imports at all");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub struct Args {
     /// Another model to hold it against, such as the f16 file that a quantized one was made of.
     #[arg(long, value_name = "MODEL")]
     reference: Option<String>,
-    /// Data sets: plain text, or JSON lines (METHODOLOGY.md says which keys); those in this program for `reference`.
+    /// Data sets: plain text, or JSON lines (docs/method/quality.md#data-sets says which keys); those in this program for `reference`.
     #[arg(long, short, value_delimiter = ',', value_name = "FILE,...")]
     data: Vec<PathBuf>,
     /// Tokens of a window of text; 512 or what the model has by default.

@@ -5,13 +5,13 @@ use super::{today, usage};
 use crate::catalog::Market;
 use crate::evidence;
 use crate::record::systems::gathered;
-use crate::record::{Basis, Outcome, Run};
+use crate::record::{Basis, Outcome, Run, Slo};
 use crate::sizing::cost::spot::SpotTerms;
 use crate::sizing::demand::{Demand, Load, Usage};
 use crate::sizing::lengths::Lengths;
 use crate::sizing::points::Wanted;
-use crate::sizing::request;
-use crate::sizing::{Freshness, Interval, MachinePrice, RankRequest, Service, Slo, own};
+use crate::sizing::service;
+use crate::sizing::{Freshness, Interval, MachinePrice, RankRequest, Service, own};
 use crate::units::{Bytes, Seconds, Usd, parse_seconds};
 use crate::workload::Quant;
 use clap::ValueEnum;
@@ -269,7 +269,7 @@ impl ServiceArgs {
             commitments.push((market, share("--commit", off)?));
         }
         let cold_s = time(&self.cold_start)?.map(|t| Interval::exact(t.0)).or(measured_cold);
-        let warm_s = cold_s.map_or(request::ASSUMED_WARM_S, |cold| cold.value);
+        let warm_s = cold_s.map_or(service::ASSUMED_WARM_S, |cold| cold.value);
         Ok(Service {
             usage: usage_,
             spot: SpotTerms { warm_s, lost_s: 0.0, fallback: self.spot_fallback },
@@ -321,7 +321,7 @@ impl RankArgs {
         Ok(RankRequest {
             quants: self.quant.clone(),
             wanted: Wanted { lengths, prompt_tokens: self.prompt, gen_tokens: self.gen_tokens },
-            slo: self.slo,
+            slo: self.slo.clone(),
             markets,
             providers: self.provider.clone(),
             regions: self.region.clone(),

@@ -322,7 +322,7 @@ impl Court<'_> {
                 return;
             }
         };
-        judged.change = Some([change.ratio - 1.0, change.lo - 1.0, change.hi - 1.0]);
+        judged.change = Some([change.value - 1.0, change.lo - 1.0, change.hi - 1.0]);
         // What is allowed beyond the noise is its own limit; below it, a pass says that `resolution` can be excluded.
         let limits =
             if share >= self.floor { [share, share] } else { [self.floor, self.floor.max(self.policy.resolution)] };
@@ -350,16 +350,16 @@ impl Court<'_> {
             "{chance}{} after {}: {} ({} to {}), no more than {} worse{floor}",
             judged.value.map_or("-".to_string(), |value| gauge.human(value.value)),
             judged.baseline.map_or("-".to_string(), |value| gauge.human(value.value)),
-            signed(change.ratio - 1.0),
+            signed(change.value - 1.0),
             signed(change.lo - 1.0),
             signed(change.hi - 1.0),
             percent(share)
         );
         if judged.verdict == Verdict::CannotTell {
             // A narrower interval tells as soon as it leaves either limit.
-            let worse = if gauge.better == Better::Higher { change.inverse() } else { change };
+            let worse = if gauge.better == Better::Higher { change.under(1.0) } else { change };
             let [fail, pass] = limits.map(|limit| (1.0 + limit).ln());
-            let distance = (worse.ratio.ln() - fail).max(pass - worse.ratio.ln());
+            let distance = (worse.value.ln() - fail).max(pass - worse.value.ln());
             judged.rerun = Some(suggest(self.candidate, case, distance, change.half_width(), true));
         }
     }
@@ -367,7 +367,7 @@ impl Court<'_> {
 
 /// Fail where the whole interval is worse than the first limit, pass where none of it is worse than the second.
 fn verdict(change: Change, [fail, pass]: [f64; 2], better: Better) -> Verdict {
-    let worse = if better == Better::Higher { change.inverse() } else { change };
+    let worse = if better == Better::Higher { change.under(1.0) } else { change };
     match direction(worse, fail, Better::Lower) {
         Direction::Worse => Verdict::Fail,
         _ if worse.hi <= 1.0 + pass => Verdict::Pass,
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn only_what_is_certain_passes_or_fails() {
-        let of = |ratio: f64, half: f64| Change { ratio, lo: ratio - half, hi: ratio + half };
+        let of = |ratio: f64, half: f64| Change { value: ratio, lo: ratio - half, hi: ratio + half };
         let lower = |change| verdict(change, [0.02, 0.05], Better::Lower);
         assert_eq!(lower(of(1.05, 0.02)), Verdict::Fail);
         assert_eq!(lower(of(1.0, 0.04)), Verdict::Pass);

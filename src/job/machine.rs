@@ -81,8 +81,8 @@ impl MachineOptions {
             workload: None,
             seed,
             arrival: "closed_batch".to_string(),
-            metric_definitions: "vLLM and MLPerf: TPOT = (E2E - TTFT) / (n - 1), ITL = pooled gaps (METHODOLOGY.md)"
-                .to_string(),
+            metric_definitions:
+                "vLLM and MLPerf: TPOT = (E2E - TTFT) / (n - 1), ITL = pooled gaps (docs/method/metrics.md)".to_string(),
             ceilings: Vec::new(),
             ceilings_absent: Vec::new(),
             power: PowerRecord::default(),

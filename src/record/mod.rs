@@ -25,6 +25,7 @@ pub mod request_row;
 pub mod run;
 pub mod sample;
 pub mod schema;
+pub mod slo;
 pub mod systems;
 pub mod traffic;
 pub mod whole;
@@ -44,7 +45,8 @@ pub use reader::Run;
 pub use request_row::{RequestLog, RequestRow};
 pub use run::{EngineRecord, LoadRecord, ModelRecord, RunRecord, RunStatus};
 pub use sample::{PowerRow, SampleRow};
+pub use slo::{Slo, SloTerm};
 pub use traffic::{
-    Latency, LatencyKind, LimitKind, LimitRecord, Moment, PhaseTimes, Ranged, RecoveryRecord, SchedulerRecord, SloTerm,
+    Latency, LatencyKind, LimitKind, LimitRecord, Moment, PhaseTimes, Ranged, RecoveryRecord, SchedulerRecord,
     StepRecord, StepVerdict, TermRecord, TrafficRecord,
 };

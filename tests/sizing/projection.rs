@@ -11,7 +11,7 @@ use sizewell::sizing::projection::terms::{KernelClass, Kind, Phase};
 use sizewell::sizing::projection::{Card, Laws, Target, Tier, Work, carried, observations};
 use sizewell::sizing::validate::{fixed_split, leave_one_out};
 use sizewell::sizing::{RankRequest, rank};
-use sizewell::workload::{Preset, Quant};
+use sizewell::workload::{CacheType, Preset, Quant};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -111,10 +111,10 @@ fn no_projection_beats_the_roof() {
             for quant in [Quant::F16, Quant::Int8, Quant::Int4] {
                 for batch in [1, 16, 256] {
                     let shape = &preset.shape;
-                    let bytes = shape.decode_weight_bytes(quant).0;
+                    let bytes = shape.step_weight_bytes(quant, batch).0;
                     let target = Target { card: &card, engine: &engine, host: None, model: &unknown, quant };
                     let works = [
-                        (Phase::Decode, Work::decode(shape, bytes, batch, 2048.0)),
+                        (Phase::Decode, Work::decode(shape, bytes, batch, 2048.0, CacheType::F16)),
                         (Phase::Prefill, Work::prefill(shape, bytes, batch, 512.0)),
                     ];
                     for (phase, work) in works {
@@ -139,9 +139,9 @@ fn more_work_takes_more_time() {
     let shape = Preset::named("llama-2-7b").unwrap().shape;
     let card = card("nvidia/l40s-48");
     let target = Target { card: &card, engine: &engine, host: None, model: &model, quant: Quant::Int4 };
-    let bytes = shape.decode_weight_bytes(Quant::Int4).0;
+    let bytes = shape.step_weight_bytes(Quant::Int4, 1).0;
     let time = |phase, work: Work| laws.project(phase, &target, &work, &mut Memory::default()).unwrap().time.value;
-    let decode = |batch, context| time(Phase::Decode, Work::decode(&shape, bytes, batch, context));
+    let decode = |batch, context| time(Phase::Decode, Work::decode(&shape, bytes, batch, context, CacheType::F16));
     assert!(decode(1, 64.0) < decode(1, 4096.0) && decode(1, 64.0) < decode(8, 64.0));
     // Eight sequences share the weights: they take less than eight times as long.
     assert!(decode(8, 64.0) < 8.0 * decode(1, 64.0));

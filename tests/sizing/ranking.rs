@@ -10,7 +10,7 @@ use sizewell::sizing::points::Wanted;
 use sizewell::sizing::projection::Tier;
 use sizewell::sizing::{MachinePrice, RankRequest, RankRow, Ranking, rank};
 use sizewell::units::Usd;
-use sizewell::workload::{Preset, Quant};
+use sizewell::workload::{CacheType, Case, Preset, Quant};
 
 const TODAY: Date = date(2026, 11, 23);
 
@@ -200,6 +200,48 @@ fn a_model_that_does_not_fit_is_said_to() {
     assert!(csv.lines().any(|line| line.starts_with("does_not_fit,,aws,g4dn.xlarge")), "{csv}");
     let int8 = ranked(&run, &RankRequest { quants: vec![Quant::Int8], ..request() });
     assert_eq!(of(&int8, "aws:g4dn.xlarge").quant, Quant::Int8);
+}
+
+#[test]
+fn what_fits_a_host_follows_from_the_cache_that_the_engine_keeps() {
+    // 64 x 8,016 tokens of SmolLM2 135M: 12.2 GiB with 16-bit caches, 6.7 with 8-bit ones, 23.2 with 32-bit ones.
+    let with = |cache: Option<CacheType>| {
+        let mut run = recorded::run();
+        let mut row = recorded::measured(Quant::F16, 64, 90.0, 0.2);
+        row.key.case = Case { cache, ..Case::new(Quant::F16, 64, 8000, 16) };
+        run.cases = vec![row];
+        ranked(&run, &request())
+    };
+    for cache in [None, Some(CacheType::F16), Some(CacheType::Int8)] {
+        let ranking = with(cache);
+        assert_eq!(of(&ranking, "aws:m7a.xlarge").batch, 64, "{cache:?} in 16 GiB");
+    }
+    assert!(why(&with(Some(CacheType::F32)), "aws:m7a.xlarge").starts_with("does not fit: 23.2 GiB"));
+    assert!(why(&with(None), "aws:m7a.large").starts_with("does not fit: 12.2 GiB"));
+    assert_eq!(of(&with(Some(CacheType::Int8)), "aws:m7a.large").batch, 64, "in 8 GiB");
+}
+
+#[test]
+fn limits_of_any_percentile_are_kept_missed_or_not_known() {
+    let run = recorded::run();
+    let with = |run: &Run, slo: &str| ranked(run, &RankRequest { slo: slo.parse().unwrap(), ..request() });
+    let is_measured = |ranking: &Ranking| ranking.rows.iter().any(|row| row.basis == Basis::Measured);
+    // Medians alone: a p95 above the median of every batch is not known, and not taken for kept.
+    let ranking = with(&run, "ttft_p95=1s");
+    assert!(!is_measured(&ranking) && why(&ranking, "this machine").starts_with("cannot tell whether TTFT p95"));
+    assert!(why(&ranking, "aws:g6.xlarge").contains("TTFT p95 is not projected"));
+    assert!(why(&with(&run, "ttft_p95=1ms"), "this machine").contains("keeps the limits"), "its median is above that");
+    assert!(why(&with(&run, "ttft=1s,goodput=99%"), "this machine").starts_with("cannot tell whether 99.0 %"));
+    assert!(is_measured(&with(&run, "ttft_p10=1s")), "a lower percentile is within what the median is within");
+    let mut tailed = recorded::run();
+    for row in &mut tailed.cases {
+        if let Some(ttft) = &mut row.metrics.ttft {
+            (ttft.p90, ttft.p99) = (Some(ttft.median * 1.5), Some(ttft.median * 2.0));
+        }
+    }
+    assert!(is_measured(&with(&tailed, "ttft_p95=1s")), "p99 of a batch of one is 500 ms");
+    assert!(why(&with(&tailed, "ttft_p95=350ms"), "this machine").contains("keeps the limits"), "p90 is 375 ms");
+    assert!(why(&with(&tailed, "ttft_p95=390ms,tpot=1s"), "this machine").starts_with("cannot tell"));
 }
 
 #[test]

@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_told_apart_from_what_fails() {
-        let run = |options| run(&options, &Recording::default(), &Stop::default()).unwrap_err();
+        let run = |options| run(&options, &Recording::default(), &Stop::default()).err().unwrap();
         let why = run(ProfileOptions::default());
         assert!(matches!(&why, JobError::Usage(why) if why.contains("--model is missing")), "{why}");
         let why = run(ProfileOptions { resume: Some("no-such-folder".into()), ..ProfileOptions::default() });

@@ -201,7 +201,9 @@ fn sets(options: &QualityOptions) -> Result<Vec<DataSet>, JobError> {
             }
             sets
         }
-        ([], _) => return usage("--data is missing: a text, or JSON lines of questions (METHODOLOGY.md, section 8)"),
+        ([], _) => {
+            return usage("--data is missing: a text, or JSON lines of questions (docs/method/quality.md#data-sets)");
+        }
         (paths, _) => paths.iter().map(|path| DataSet::open(path)).collect::<Result<_, _>>()?,
     };
     for (index, set) in sets.iter().enumerate() {

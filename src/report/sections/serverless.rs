@@ -52,11 +52,7 @@ pub(super) fn lines(moving: &Moving) -> Vec<Line> {
             .along
             .iter()
             .zip(costs)
-            .filter_map(|(x, cost)| {
-                let [y, lo, hi] =
-                    [cost.as_ref()?.value, cost.as_ref()?.lo, cost.as_ref()?.hi].map(|usd| usd.to_f64() * 1e3);
-                Some(Dot { x: *x, y, lo, hi })
-            })
+            .filter_map(|(x, cost)| Some(Dot { x: *x, y: cost.as_ref()?.map(|usd| usd.to_f64() * 1e3) }))
             .collect(),
         joined: true,
     };
@@ -67,7 +63,7 @@ fn chart(moving: &Moving) -> Chart {
     // Bars at each of so many places would hide the lines: the table has the intervals of the ranking.
     let mut lines = lines(moving);
     for dot in lines.iter_mut().flat_map(|line| &mut line.dots) {
-        (dot.lo, dot.hi) = (dot.y, dot.y);
+        *dot = Dot::exact(dot.x, dot.y.value);
     }
     Chart {
         name: "serverless".to_string(),
