@@ -72,7 +72,7 @@ pub struct Args {
     /// The change that sample sizes are counted for: a share of right answers, or of the perplexity.
     #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
     margin: f64,
-    /// Device: `cpu` or `cuda:0` (with --kernels candle).
+    /// Device: `cpu` or `cuda:0`.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: DeviceId,
     /// Whose kernels compute.

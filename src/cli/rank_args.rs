@@ -4,6 +4,7 @@ use super::talk::Talk;
 use super::{today, usage};
 use crate::catalog::Market;
 use crate::evidence;
+use crate::record::run::engine_identity;
 use crate::record::systems::gathered;
 use crate::record::{Basis, Outcome, Run, Slo};
 use crate::sizing::cost::spot::SpotTerms;
@@ -288,6 +289,14 @@ fn model_of(run: &Run) -> String {
     run.cases.first().map_or(String::new(), |row| row.key.model.clone())
 }
 
+/// The engine that `name` is of: what older records of these runs call it, it is called now.
+fn known_engine(name: &str, runs: &[Run]) -> String {
+    match runs.iter().any(|run| run.record.engine.name.eq_ignore_ascii_case(name)) {
+        true => engine_identity(&name.to_lowercase()).to_string(),
+        false => name.to_string(),
+    }
+}
+
 impl RankArgs {
     /// The request, with the cold start that one of the folders measured.
     pub fn request(&self, measured_cold: Option<Interval>, talk: &Talk) -> anyhow::Result<RankRequest> {
@@ -362,7 +371,8 @@ impl RankArgs {
             );
         }
         self.choose("model", &self.model, &mut profiles, model_of)?;
-        self.choose("engine", &self.engine, &mut profiles, |run| run.record.engine.name.clone())?;
+        let engine = self.engine.as_ref().map(|name| known_engine(name, &profiles));
+        self.choose("engine", &engine, &mut profiles, |run| run.record.engine.identity().to_string())?;
         let profiles = self.arrived(gathered(profiles))?;
         let model = |run: &Run| run.record.model.as_ref().map(|model| model.name.clone());
         if let Some(other) = started.iter().find(|run| model(run) != model(&profiles[0])) {

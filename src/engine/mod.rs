@@ -2,6 +2,7 @@
 //! nothing itself.
 
 pub mod backend;
+pub mod choose;
 pub mod endpoint;
 pub mod fake;
 pub mod language;

@@ -54,9 +54,10 @@ impl OpenedModel {
                 }
                 Box::new(EncoderEngine::new(self, kernels))
             }
-            (true, Some(_), _) => {
+            (true, Some(card), Kernels::Own) => Box::new(EncoderEngine::on_card(self, card)),
+            (true, Some(_), Kernels::Candle) => {
                 return Err(EngineError::Unsupported(format!(
-                    "models of the architecture `{}` run on the CPU only",
+                    "models of the architecture `{}` run on cards by the project's own kernels only",
                     self.shape.architecture
                 )));
             }

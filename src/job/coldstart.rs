@@ -1,7 +1,7 @@
 //! What passes between starting a process and its first token. Each repeat is a process of its own, once with the weights
 //! out of the page cache and once with them in it.
 
-use super::engine::{engine_record, model_record, open_card};
+use super::engine::{model_record, open_card};
 use super::error::{JobError, failed, usage};
 use super::machine::{SEED, default_folder, warn_of_threads};
 use super::stop::AtEnd;
@@ -9,6 +9,7 @@ use super::{Context, MachineOptions, Reporter, Status, Stop};
 use crate::device::{DeviceId, cpu, page_cache};
 use crate::engine::EngineError;
 use crate::engine::backend::ops::Kernels;
+use crate::engine::choose::describe;
 use crate::engine::open::About;
 use crate::engine::weights::{self as source, OpenedModel, Origin, gguf_writer};
 use crate::measure::clock::{Clock, SystemClock};
@@ -123,7 +124,7 @@ pub fn run(options: ColdStartOptions, reporter: &dyn Reporter, stop: &Stop) -> R
     let mut record = machine.new_record(SEED, start.engine_threads());
     warn_of_threads(&record.environment, context);
     if let Some(card) = open_card(start.device)? {
-        record.engine = engine_record(Some(&card), Kernels::Own);
+        record.engine = describe(Some(&card), Kernels::Own);
     }
     record.model = Some(model_record(About::of(&model))?);
     let folder =

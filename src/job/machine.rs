@@ -1,8 +1,10 @@
 //! What is said of the machine that a job runs on, and the record that every run folder begins with.
 
+use super::Context;
 use super::error::{JobError, usage};
-use super::{Context, engine};
 use crate::device::{cpu, inventory};
+use crate::engine::backend::ops::Kernels;
+use crate::engine::choose::describe;
 use crate::record::run::{PowerRecord, SCHEMA_VERSION};
 use crate::record::{Basis, Environment, RunRecord, RunStatus, clock};
 use crate::sizing::MachinePrice;
@@ -76,7 +78,7 @@ impl MachineOptions {
             started_at: clock::now(),
             finished_at: None,
             environment,
-            engine: engine::cpu_engine(),
+            engine: describe(None, Kernels::Own),
             model: None,
             workload: None,
             seed,

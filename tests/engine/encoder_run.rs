@@ -71,7 +71,7 @@ fn texts_are_embedded_and_priced() {
         assert!(case["tpot_s"].is_empty() && case["absent"].contains("tpot_s=no tokens are generated"));
         assert!(number("prefill_ops") > 0.0 && number("load_s") > 0.0 && number("peak_device_bytes") > 0.0);
     }
-    assert_eq!(cases[0]["case_id"], "candle.tiny-bert.cpu.f32.b1.p8");
+    assert_eq!(cases[0]["case_id"], "sizewell.tiny-bert.cpu.f32.b1.p8");
     let ranked = ranking(&out);
     let measured: Vec<_> = rows(&ranked).into_iter().filter(|row| row["basis"] == "measured").cloned().collect();
     assert!(!measured.is_empty(), "{ranked}");
@@ -99,7 +99,7 @@ fn images_are_classified_and_priced() {
     assert_eq!(of("prompt_tokens"), ["17", "37", "37"]);
     assert_eq!(of("outcome"), ["ok", "ok", "skipped"]);
     assert!(cases[2]["message"].contains("a multiple of 8 pixels"), "{}", cases[2]["message"]);
-    assert_eq!(cases[1]["case_id"], "candle.tiny-vit.cpu.f16.b2.i48");
+    assert_eq!(cases[1]["case_id"], "sizewell.tiny-vit.cpu.f16.b2.i48");
     let screen = run(&["rank", out.to_str().unwrap(), "--price-per-hour", "0.1", "--prompt", "37"]);
     let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
     assert!(screen.contains("Cost of a classified image of 48 x 48 pixels"), "{screen}");

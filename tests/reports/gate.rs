@@ -3,7 +3,7 @@
 use crate::support::recorded;
 use sizewell::gate::judge::Prices;
 use sizewell::gate::{Direction, Judgement, Policy, Price, Side, Taken, Verdict, compare, judge};
-use sizewell::record::{CaseRow, FailureKind, InvalidReason, Outcome, QualityRow, Run, SampleRow};
+use sizewell::record::{CaseRow, FailureKind, InvalidReason, Outcome, QualityRow, Run, RunFolder, SampleRow};
 use sizewell::report::{annotations, junit};
 use sizewell::units::Seconds;
 use sizewell::workload::Quant;
@@ -262,4 +262,58 @@ fn junit_and_annotations_carry_every_verdict_and_no_hostile_text() {
         "{lines}"
     );
     assert_eq!(lines.lines().count(), judgement.judged.iter().filter(|j| j.verdict != Verdict::Pass).count());
+}
+
+/// A run, as the program wrote it when it called its own kernels `candle` and gave candle's version.
+fn of_last_month(mut taken: Taken) -> Taken {
+    let engine = &mut taken.run.record.engine;
+    (engine.name, engine.version) = ("candle".into(), "0.9.2".into());
+    called(taken, "candle")
+}
+
+fn of_today(mut taken: Taken) -> Taken {
+    let record = &mut taken.run.record;
+    (record.engine.name, record.engine.version) = ("sizewell".into(), record.environment.sizewell_version.clone());
+    called(taken, "sizewell")
+}
+
+/// Rows and samples with another name of the engine.
+fn called(mut taken: Taken, engine: &str) -> Taken {
+    for row in &mut taken.run.cases {
+        let samples = taken.samples.remove(&row.key.id());
+        row.key.engine = engine.into();
+        taken.samples.extend(samples.map(|samples| (row.key.id(), samples)));
+    }
+    taken
+}
+
+#[test]
+fn a_baseline_that_calls_the_engine_otherwise_is_of_the_same_engine() {
+    let renamed = |mut side: Side, rename: fn(Taken) -> Taken| {
+        side.runs = side.runs.into_iter().map(rename).collect();
+        side
+    };
+    let baseline = renamed(whole(50, 1.0), of_last_month);
+    for (factor, verdict) in [(1.0, Verdict::Pass), (1.05, Verdict::Fail)] {
+        assert_eq!(against_itself(&renamed(whole(50, factor), of_today), &baseline).verdict, verdict);
+    }
+    let (before, after) = (&baseline.runs[0].run, &renamed(whole(50, 1.0), of_today).runs[0].run);
+    let differ = sizewell::gate::environment::differences(&before.record, &after.record);
+    assert!(differ.is_empty(), "{differ:?}");
+    assert!(compare(&baseline, &renamed(whole(50, 1.0), of_today), &[], None, 0.95).is_ok());
+}
+
+#[test]
+fn runs_of_one_side_may_call_the_engine_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, taken: Taken, started: &str| {
+        let mut record = taken.run.record;
+        record.started_at = started.parse().unwrap();
+        let path = folder.path().join(name);
+        RunFolder::write_at_once(&path, &record, &taken.run.cases).unwrap();
+        path
+    };
+    let old = written("old", of_last_month(taken(5, 1.0, 0)), "2026-10-01T10:00:00Z");
+    let new = written("new", of_today(taken(5, 1.0, 1)), "2026-11-01T10:00:00Z");
+    assert_eq!(Side::read(&[old, new]).unwrap().runs.len(), 2);
 }

@@ -1,5 +1,6 @@
 //! What `load` is asked for on the command line, and the options that it comes to.
 
+use crate::cli::measure_args::KernelsArg;
 use crate::cli::rank_args::share;
 use crate::cli::{argv, usage};
 use crate::device::DeviceId;
@@ -100,9 +101,12 @@ struct TargetArgs {
     /// Positions of a sequence in process; by default those of the longest planned request.
     #[arg(long, value_name = "N")]
     context: Option<usize>,
-    /// Device of the model in process: cpu, or a card such as cuda:0 by candle's own kernels (builds with --features cuda).
+    /// Device of the model in process: cpu, or a card such as cuda:0.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", conflicts_with = "endpoint")]
     device: DeviceId,
+    /// Whose kernels compute in process: this project's, or candle's own (on cards in builds with --features cuda only).
+    #[arg(long, value_enum, default_value = "own", conflicts_with = "endpoint")]
+    kernels: KernelsArg,
     /// Threads of the engine in process; one for each physical core by default.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -244,6 +248,7 @@ impl TryFrom<TargetArgs> for TargetOptions {
                 prefill_chunk: args.prefill_chunk,
                 context: args.context,
                 device: args.device,
+                kernels: args.kernels.into(),
                 serve: args.serve,
             }));
         };

@@ -44,7 +44,7 @@ impl<B: Backend<Rows = Tensor>> Patches<B> {
 }
 
 /// How many patches high and wide images of `(batch, channels, height, width)` are, or why the model cannot have them.
-pub(super) fn patch_grid(
+pub(in crate::engine) fn patch_grid(
     shape: &ImageShape,
     (_, channels, height, width): (usize, usize, usize, usize),
 ) -> Result<(usize, usize)> {
@@ -60,7 +60,7 @@ pub(super) fn patch_grid(
 
 /// The pixels of each patch as a row, channel by channel: `(batch, patches, channels * patch * patch)`. Patches do not
 /// overlap, so that their convolution is one product of these rows.
-fn patches(pixels: &Tensor, shape: &ImageShape, (high, wide): (usize, usize)) -> Result<Tensor> {
+pub(in crate::engine) fn patches(pixels: &Tensor, shape: &ImageShape, (high, wide): (usize, usize)) -> Result<Tensor> {
     let ImageShape { patch, channels, .. } = *shape;
     let batch = pixels.dim(0)?;
     let apart = pixels.contiguous()?.reshape((batch, channels, high, patch, wide, patch))?;
@@ -71,7 +71,7 @@ fn patches(pixels: &Tensor, shape: &ImageShape, (high, wide): (usize, usize)) ->
 /// The position table of a square of `side` patches, `(1 + side^2, hidden)` in `f32`, for a grid of `(high, wide)` of
 /// them: bilinear between the centres of the patches, the outermost ones kept beyond the edge. (The Python tools
 /// interpolate bicubically, so that logits differ a little from theirs at resolutions other than the table's.)
-pub(super) fn interpolated(table: &Tensor, side: usize, (high, wide): (usize, usize)) -> Result<Tensor> {
+pub(in crate::engine) fn interpolated(table: &Tensor, side: usize, (high, wide): (usize, usize)) -> Result<Tensor> {
     let hidden = table.dim(1)?;
     let values = table.flatten_all()?.to_vec1::<f32>()?;
     let row = |y: usize, x: usize| &values[(1 + y * side + x) * hidden..][..hidden];

@@ -1,17 +1,19 @@
-//! Encoders as systems under test: texts to embeddings (BERT) and images to classes (ViT), on the CPU by the project's
-//! kernels or by candle-transformers.
+//! Encoders as systems under test: texts to embeddings (BERT) and images to classes (ViT), on the CPU or a card by the
+//! project's kernels, or on the CPU by candle-transformers.
 
+use crate::device::cuda::Card;
 use crate::device::memory;
 use crate::engine::backend::cpu::values::with_f32_values;
+use crate::engine::backend::cuda::{self, CudaEncoder, LoadError};
 use crate::engine::backend::ops::Compute;
 use crate::engine::backend::ops::Kernels;
 use crate::engine::model::Model;
 use crate::engine::model::reference::{self, Reference};
-use crate::engine::session::candle::{RESERVE, encoding_notes, failed};
+use crate::engine::session::candle::{RESERVE, encoding_notes, failed, or_lost};
 use crate::engine::weights::ModelError;
 use crate::engine::weights::OpenedModel;
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
-use crate::units::Bytes;
+use crate::units::{Bytes, Seconds};
 use crate::workload::model::config::encoder::{self as config, Pooling};
 use crate::workload::{Case, Encoding, ModelShape, Quant};
 use crate::workload::{ImageShape, Task};
@@ -20,6 +22,7 @@ use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Texts of one length that [`EncoderEngine::embed`] runs together.
 const EMBED_BATCH: usize = 32;
@@ -36,6 +39,16 @@ pub trait Forward: Send {
     /// Logits `(batch, classes)` of `pixels: (batch, channels, height, width)`, both contiguous `f32` on the CPU. An
     /// error where the model takes texts, or where patches do not divide the image.
     fn logits(&mut self, pixels: &Tensor) -> candle_core::Result<Tensor>;
+
+    /// Makes room for passes of `batch` inputs of `seq` rows, where that is to be had before.
+    fn prepare(&mut self, _batch: usize, _seq: usize) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// What the user should know of how passes are computed.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Bytes of the matrices as stored.
     fn matrix_bytes(&self) -> Bytes;
@@ -66,6 +79,8 @@ impl Forward for Model<Compute> {
 pub struct EncoderEngine {
     model: OpenedModel,
     kernels: Kernels,
+    /// The card that computes, where it is not the CPU.
+    card: Option<Arc<Card>>,
     loaded: Option<(Quant, Box<dyn Forward>)>,
     /// The images of the case that was prepared last.
     pixels: Option<Tensor>,
@@ -75,7 +90,24 @@ pub struct EncoderEngine {
 impl EncoderEngine {
     /// An engine for `model` on the CPU, with nothing loaded yet.
     pub fn new(model: OpenedModel, kernels: Kernels) -> Self {
-        Self { model, kernels, loaded: None, pixels: None, on_load: Box::new(|_, _| ()) }
+        Self { model, kernels, card: None, loaded: None, pixels: None, on_load: Box::new(|_, _| ()) }
+    }
+
+    /// An engine for `model` by the project's kernels on `card`, with nothing loaded yet.
+    pub fn on_card(model: OpenedModel, card: Arc<Card>) -> Self {
+        Self { card: Some(card), ..Self::new(model, Kernels::Own) }
+    }
+
+    /// An error of candle, or that the card is lost.
+    fn explained(&self, error: candle_core::Error) -> EngineError {
+        self.or_lost(failed(error))
+    }
+
+    fn or_lost(&self, error: EngineError) -> EngineError {
+        match &self.card {
+            Some(card) => or_lost(error, card),
+            None => error,
+        }
     }
 
     /// The model.
@@ -118,7 +150,7 @@ impl EncoderEngine {
         self.must_be(Task::ClassifyImage)?;
         self.load_unless(quant)?;
         let weights = loaded(&mut self.loaded)?;
-        Device::Cpu.with_context(|| weights.logits(pixels)).map_err(failed)
+        Device::Cpu.with_context(|| weights.logits(pixels)).map_err(|error| self.explained(error))
     }
 
     /// Embeddings of sequences of one length.
@@ -135,7 +167,7 @@ impl EncoderEngine {
                 values.chunks_exact((seq * width).max(1)).map(|rows| embedding(rows, width, pooling)).collect()
             })
         });
-        embedded.map_err(failed)
+        embedded.map_err(|error| self.explained(error))
     }
 
     /// An error where the model is of another task.
@@ -172,7 +204,10 @@ impl EncoderEngine {
 
     fn load(&mut self, quant: Quant) -> Result<(), EngineError> {
         self.loaded = None;
-        memory::return_freed_memory();
+        match &self.card {
+            Some(card) => card.trim()?,
+            None => memory::return_freed_memory(),
+        }
         self.model.weights.check_quant(quant).map_err(EngineError::Unsupported)?;
         if self.kernels == Kernels::Candle {
             reference::dtype(self.model.shape.architecture, quant).map_err(EngineError::Unsupported)?;
@@ -181,6 +216,15 @@ impl EncoderEngine {
         let shape = &self.model.shape;
         let weights = self.model.weights.as_mut();
         let on_load = self.on_load.as_mut();
+        if let Some(card) = self.card.clone() {
+            let made = CudaEncoder::load(card.clone(), shape, weights, quant, on_load);
+            let made = made.map_err(|error| match error {
+                LoadError::Model(error) => EngineError::Model(error.to_string()),
+                LoadError::Cuda(error) => or_lost(error.into(), &card),
+            })?;
+            self.loaded = Some((quant, Box::new(made)));
+            return Ok(());
+        }
         let made = Device::Cpu.with_context(|| -> Result<Box<dyn Forward>, ModelError> {
             match kernels {
                 Kernels::Own => Ok(Box::new(Model::load(shape, weights, quant, None, Compute::own(), on_load)?)),
@@ -193,6 +237,9 @@ impl EncoderEngine {
 
     /// About what a case needs beyond what is loaded already: weights, activations, pixels; and what there is.
     fn memory(&self, case: &Case, seq: usize, side: usize) -> (Bytes, Bytes) {
+        if let Some(card) = &self.card {
+            return cuda::encoder::memory(card, &self.model.shape, case.quant, case.batch, seq);
+        }
         let ModelShape { hidden_size, intermediate_size, heads, .. } = self.model.shape;
         let weights = |quant| match self.kernels {
             Kernels::Own => self.model.shape.weight_bytes(quant).0,
@@ -263,6 +310,9 @@ fn random_pixels(batch: usize, channels: usize, side: usize) -> candle_core::Res
 impl Engine for EncoderEngine {
     fn prepare(&mut self, case: &Case) -> Result<Prepared, EngineError> {
         let (seq, side) = self.sizes(case)?;
+        if self.card.is_some() {
+            cuda::encoder::check(&self.model.shape, case.quant)?;
+        }
         let (needed, available) = self.memory(case, seq, side);
         if needed.0 > available.0 {
             return Err(EngineError::DoesNotFit { needed, available });
@@ -273,14 +323,19 @@ impl Engine for EncoderEngine {
             self.pixels = Some(random_pixels(case.batch, image.channels, side).map_err(failed)?);
         }
         let weights = loaded(&mut self.loaded)?;
+        let prepared = weights.prepare(case.batch, seq);
         let weight_bytes = weights.matrix_bytes();
+        let notes = encoding_notes(case.quant, weights.encodings());
+        let remarks = weights.remarks();
+        prepared.map_err(|error| self.or_lost(error))?;
         Ok(Prepared {
             loaded: anew,
             weight_bytes,
             decode_weight_bytes: weight_bytes,
             cache_bytes: Bytes(0.0),
             cache_token_bytes: Bytes(0.0),
-            notes: encoding_notes(case.quant, weights.encodings()),
+            notes,
+            remarks,
             ..Prepared::default()
         })
     }
@@ -291,7 +346,7 @@ impl Engine for EncoderEngine {
             Some(pixels) => {
                 let weights = loaded(&mut self.loaded)?;
                 let logits = Device::Cpu.with_context(|| weights.logits(pixels)?.flatten_all()?.to_vec1::<f32>());
-                logits.map_err(failed)?.iter().all(|logit| logit.is_finite())
+                logits.map_err(|error| self.explained(error))?.iter().all(|logit| logit.is_finite())
             }
             None => {
                 let texts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
@@ -305,7 +360,29 @@ impl Engine for EncoderEngine {
     }
 
     fn synchronize(&mut self) -> Result<(), EngineError> {
-        Ok(())
+        match &self.card {
+            Some(card) => Ok(card.synchronize()?),
+            None => Ok(()),
+        }
+    }
+
+    fn lost(&mut self) -> Option<String> {
+        self.card.as_ref().and_then(|card| card.lost()).map(|error| error.to_string())
+    }
+
+    fn copy_time(&self) -> Option<Seconds> {
+        self.card.as_ref().map(|card| card.upload_time())
+    }
+
+    fn peak_device_memory(&mut self) -> Option<Bytes> {
+        self.card.as_ref().map(|card| card.allocated_peak())
+    }
+
+    fn reset_peak_device_memory(&mut self) -> bool {
+        self.card.as_ref().is_some_and(|card| {
+            card.reset_allocated_peak();
+            true
+        })
     }
 
     fn vocab_size(&self) -> usize {

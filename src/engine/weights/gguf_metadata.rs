@@ -190,6 +190,23 @@ impl Metadata<'_> {
     /// A window is of all layers: a pattern must say so of each.
     fn check_window(&self, shape: &ModelShape, key: &str) -> Result<(), String> {
         let (Some(window), Some(pattern)) = (shape.sliding_window, self.values.get(key)) else { return Ok(()) };
+        if let Some(every) = shape.full_attention_every {
+            let windowed = |index: usize| f64::from(u8::from((index + 1) % every != 0));
+            let of_layers = |layers: &[Value]| {
+                layers.len() == shape.layers
+                    && layers.iter().enumerate().all(|(index, layer)| number_of(layer) == Some(windowed(index)))
+            };
+            let as_known = match pattern {
+                Value::Array(layers) => of_layers(layers),
+                number => number_of(number) == Some(every as f64),
+            };
+            return match as_known {
+                true => Ok(()),
+                false => Err(format!(
+                    "metadata `{key}` {pattern:?} is not supported: of {every} layers the last attends to everything"
+                )),
+            };
+        }
         let of_all =
             matches!(pattern, Value::Array(layers) if layers.iter().all(|layer| number_of(layer) == Some(1.0)));
         match window >= shape.max_context || of_all {

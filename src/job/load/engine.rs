@@ -3,8 +3,8 @@
 use super::options::ModelOptions;
 use super::target::Opened;
 use crate::engine::open::About;
+use crate::engine::scheduler::Scheduler;
 use crate::engine::scheduler::target::EngineTarget;
-use crate::engine::scheduler::{BatchModel, Scheduler};
 use crate::engine::serve::{self, Served};
 use crate::engine::tokenizing::Texts;
 use crate::engine::weights as source;
@@ -44,15 +44,15 @@ fn start(options: &ModelOptions, seed: u64, longest: Option<usize>, context: Con
     let slot_tokens = slot_tokens(options.context, longest, model.shape.max_context)?;
     let (record, tokenizer, name) = (model_record(About::of(&model))?, model.tokenizer.clone(), model.name.clone());
     context.note(format!("loading {name} at {quant}"));
-    let (engine, engine_record) = serving(model, options.device)?;
     let (max_batch, prefill_chunk) = (options.max_batch, options.prefill_chunk);
-    let (batch, limited_by_memory) = engine.batch_model(quant, max_batch, slot_tokens, prefill_chunk)?;
+    let by = (options.device, options.kernels);
+    let (batch, limited_by_memory, engine_record) = serving(model, by, quant, (max_batch, slot_tokens, prefill_chunk))?;
     let slots = batch.slots();
     if limited_by_memory {
         context.warn(format!("memory allows {slots} places of {slot_tokens} tokens, not {max_batch}"));
     }
     Ok(Engine {
-        scheduler: Scheduler::start(Box::new(batch), prefill_chunk)?,
+        scheduler: Scheduler::start(batch, prefill_chunk)?,
         record: SchedulerRecord { slots, slot_tokens, prefill_chunk, limited_by_memory },
         engine: engine_record,
         model: record,

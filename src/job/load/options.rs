@@ -1,6 +1,7 @@
 //! What a load test is asked for.
 
 use crate::device::DeviceId;
+use crate::engine::backend::ops::Kernels;
 use crate::engine::endpoint::{Api, Location, Patch};
 use crate::job::MachineOptions;
 use crate::job::error::{JobError, usage};
@@ -83,6 +84,8 @@ pub struct ModelOptions {
     pub context: Option<usize>,
     /// The device.
     pub device: DeviceId,
+    /// Whose kernels compute in process.
+    pub kernels: Kernels,
     /// Serve it at this address instead of sending requests to it.
     pub serve: Option<String>,
 }

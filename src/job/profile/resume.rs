@@ -4,9 +4,10 @@
 use super::options::ProfileOptions;
 use super::setup::{Setup, warn_of_card};
 use crate::device::{DeviceId, inventory};
+use crate::engine::choose::describe;
 use crate::engine::weights;
 use crate::job::Context;
-use crate::job::engine::{engine_record, kernels_of, open_card};
+use crate::job::engine::{kernels_of, open_card};
 use crate::job::error::{JobError, failed, usage};
 use crate::job::held_limit::HeldLimit;
 use crate::job::idle::idle_power;
@@ -66,7 +67,7 @@ pub(super) fn resume(
     let card = open_card(device)?;
     warn_of_card(&here, card.as_deref(), context);
     let kernels = kernels_of(&record.engine);
-    differences.of_engine(&record.engine, &engine_record(card.as_deref(), kernels));
+    differences.of_engine(&record.engine, &describe(card.as_deref(), kernels));
     if let Some(index) = device.card() {
         differences.of_card(&record.environment, &here, index, record.power.limit_w.is_some());
     }

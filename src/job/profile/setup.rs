@@ -4,9 +4,10 @@ use super::options::ProfileOptions;
 use crate::device::DeviceId;
 use crate::device::cuda::{self, Card};
 use crate::engine::Engine;
+use crate::engine::choose::describe;
 use crate::engine::weights::{self, OpenedModel};
 use crate::job::Context;
-use crate::job::engine::{engine_record, model_record, open_card};
+use crate::job::engine::{model_record, open_card};
 use crate::job::error::{JobError, usage};
 use crate::job::held_limit::HeldLimit;
 use crate::job::idle::idle_power;
@@ -96,7 +97,7 @@ pub(super) fn start(
     // Before the card is opened, which keeps its clocks up, and before the ceilings heat it.
     let idle = idle_power(power.as_deref_mut(), &mut record.power, sweep.limits.max_time_s, context);
     let card = open_card(part.device)?;
-    record.engine = engine_record(card.as_deref(), options.kernels);
+    record.engine = describe(card.as_deref(), options.kernels);
     warn_of_card(&record.environment, card.as_deref(), context);
     record.model = Some(model_record(model.about())?);
     record.workload = Some(sweep);

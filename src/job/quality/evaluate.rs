@@ -3,8 +3,8 @@
 use super::kept::Keeping;
 use super::options::QualityOptions;
 use super::request::Request;
-use crate::engine::Engine;
-use crate::engine::session::{CandleLanguageModel, candle::CandleEngine};
+use crate::engine::choose::LanguageEngine;
+use crate::engine::language::HeldWeights;
 use crate::engine::weights::OpenedModel;
 use crate::evaluation::data::DataSet;
 use crate::evaluation::inputs::TokenFrequencies;
@@ -140,7 +140,7 @@ impl Asking<'_> {
     fn variant(
         &self,
         index: usize,
-        engine: &mut CandleEngine,
+        engine: &mut LanguageEngine,
         reference: &[Evaluation],
     ) -> Result<FinishedVariant, JobError> {
         let (request, variant, began) = (self.request, self.request.variants[index], Instant::now());
@@ -149,7 +149,7 @@ impl Asking<'_> {
             Err(error) if index > 0 => return Ok(finished(not_evaluated(variant, error.to_string()))),
             Err(error) => return Err(error.into()),
         };
-        let evaluations = match self.answers(&mut language, index == 0) {
+        let evaluations = match self.answers(language.as_mut(), index == 0) {
             Ok(evaluations) => evaluations,
             Err(error @ (EvaluationError::Engine(_) | EvaluationError::Other(_))) if index > 0 => {
                 return Ok(finished(not_evaluated(variant, error.to_string())));
@@ -157,7 +157,7 @@ impl Asking<'_> {
             Err(error) => return Err(error.into()),
         };
         let source = format!("sizewell {}", env!("CARGO_PKG_VERSION"));
-        let record = variant_record(variant, &language, began.elapsed().as_secs_f64());
+        let record = variant_record(variant, language.as_ref(), began.elapsed().as_secs_f64());
         let mut made = finished(record);
         for (at, (set, own)) in request.sets.iter().zip(&evaluations).enumerate() {
             let (margin, seed) = (self.options.margin, self.options.seed);
@@ -181,11 +181,7 @@ impl Asking<'_> {
     }
 
     /// What a variant makes of each data set.
-    fn answers(
-        &self,
-        language: &mut CandleLanguageModel,
-        is_reference: bool,
-    ) -> Result<Vec<Evaluation>, EvaluationError> {
+    fn answers(&self, language: &mut dyn HeldWeights, is_reference: bool) -> Result<Vec<Evaluation>, EvaluationError> {
         let (request, folder) = (self.request, self.keeping.folder().path());
         let mut goes_on = |_| !self.context.stop.is_asked();
         let of = |(set, inputs): (&DataSet, &TokenFrequencies)| match set.kind {
@@ -273,14 +269,14 @@ fn not_evaluated(variant: Variant, why: String) -> VariantRecord {
     }
 }
 
-fn variant_record(variant: Variant, language: &CandleLanguageModel, seconds: f64) -> VariantRecord {
+fn variant_record(variant: Variant, language: &dyn HeldWeights, seconds: f64) -> VariantRecord {
     let resident = language.matrix_bytes();
     let encoding = variant.quant.nominal_encoding();
     let weights = resident.0 * 8.0 / encoding.bits_per_weight();
-    let zeros = language.zeros as f64;
+    let zeros = language.zeros() as f64;
     // Zeros save nothing in blocks, and blocks of several kinds are counted as they are.
     let saved = resident.0 - stored_bytes(weights, zeros, encoding).0;
-    let stored = if language.zeros == 0 { resident } else { Bytes(resident.0 - saved.max(0.0)) };
+    let stored = if language.zeros() == 0 { resident } else { Bytes(resident.0 - saved.max(0.0)) };
     let (at_level, notes) = at_level(variant, language);
     VariantRecord {
         quant: variant.quant,
@@ -296,7 +292,7 @@ fn variant_record(variant: Variant, language: &CandleLanguageModel, seconds: f64
 }
 
 /// The share of the weights that are stored at the variant's own level, and what the others are stored as.
-fn at_level(variant: Variant, language: &CandleLanguageModel) -> (f64, Vec<String>) {
+fn at_level(variant: Variant, language: &dyn HeldWeights) -> (f64, Vec<String>) {
     let stored = language.stored();
     let all: usize = stored.iter().map(|(_, weights)| weights).sum();
     let share = |weights: usize| weights as f64 / all.max(1) as f64;
@@ -305,7 +301,7 @@ fn at_level(variant: Variant, language: &CandleLanguageModel) -> (f64, Vec<Strin
         quant => encoding.quant() == quant,
     };
     let own = stored.iter().filter(|(encoding, _)| is_own(*encoding)).map(|(_, weights)| weights).sum();
-    let mut notes = language.notes.clone();
+    let mut notes = language.notes().to_vec();
     let others = stored.iter().filter(|(encoding, _)| !is_own(*encoding));
     notes.extend(others.map(|(encoding, weights)| {
         format!("{} % of the weights as {encoding}", digits_plain(share(*weights) * 100.0))

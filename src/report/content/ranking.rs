@@ -5,7 +5,7 @@ use crate::report::columns::{self, Ranked};
 use crate::report::table::{DASH, Table};
 use crate::sizing::cost::Component;
 use crate::sizing::demand::{Load, Usage};
-use crate::sizing::project::Ground;
+use crate::sizing::project::Provenance;
 use crate::sizing::projection::Tier;
 use crate::sizing::projection::terms::Phase;
 use crate::sizing::{CostInterval, Excluded, RankRow, Ranking};
@@ -114,7 +114,7 @@ pub(in crate::report) fn basis(row: &RankRow) -> String {
 
 /// What the letters of tiers mean, and how far off projections of each were: the rows that projected figures link to.
 pub fn tiers(rankings: &[Ranking]) -> Option<Table> {
-    let grounds: Vec<&Ground> =
+    let grounds: Vec<&Provenance> =
         rankings.iter().flat_map(|ranking| &ranking.rows).filter_map(|row| row.ground.as_ref()).collect();
     grounds.first()?;
     let mut table = Table::new(
@@ -129,7 +129,7 @@ pub fn tiers(rankings: &[Ranking]) -> Option<Table> {
         ],
     );
     for tier in [Tier::I, Tier::S, Tier::X, Tier::F] {
-        let of: Vec<&&Ground> = grounds.iter().filter(|ground| ground.tier == tier).collect();
+        let of: Vec<&&Provenance> = grounds.iter().filter(|ground| ground.tier == tier).collect();
         let error = of.iter().find_map(|ground| ground.validated_mape);
         let factor = |phase| match (tier, error) {
             (Tier::X, Some(_)) => "as computed".to_string(),

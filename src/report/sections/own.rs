@@ -3,7 +3,7 @@
 use super::Section;
 use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::report::{Report, content};
-use crate::sizing::plan::Bought;
+use crate::sizing::plan::PurchaseOption;
 use crate::units::Usd;
 
 pub(super) fn section(report: &Report<'_>) -> Section {
@@ -30,7 +30,7 @@ pub(super) fn section(report: &Report<'_>) -> Section {
     section
 }
 
-fn chart(index: usize, bought: &Bought) -> Chart {
+fn chart(index: usize, bought: &PurchaseOption) -> Chart {
     let months = bought.life_months.ceil().clamp(1.0, 240.0) as usize;
     let step = months.div_ceil(36).max(1);
     let along = || (0..=months).step_by(step).map(|month| month as f64);

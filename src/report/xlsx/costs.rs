@@ -3,7 +3,7 @@
 //! `idle = busy (1/u - 1)`: the formulae of `sizing::cost`, with `u` from whole instances where there is a volume.
 
 use super::inputs::{NAME as INPUTS, Settings};
-use super::{Looks, plain};
+use super::{CellFormats, plain};
 use crate::catalog::Market;
 use crate::report::Report;
 use crate::report::content::offer_name;
@@ -135,7 +135,7 @@ fn priced<'a>(report: &Report<'_>, settings: &Settings, row: &'a RankRow, gen_to
 /// Writes the sheet.
 pub fn sheet(
     workbook: &mut Workbook,
-    looks: &Looks,
+    looks: &CellFormats,
     report: &Report<'_>,
     settings: &Settings,
 ) -> Result<(), XlsxError> {
@@ -179,7 +179,7 @@ pub fn sheet(
 
 fn offer(
     sheet: &mut Worksheet,
-    looks: &Looks,
+    looks: &CellFormats,
     settings: &Settings,
     priced: &Priced<'_>,
     (row, last, rank): (u32, u32, usize),
@@ -247,7 +247,7 @@ struct Computed<'l> {
 }
 
 fn formulas<'l>(
-    looks: &'l Looks,
+    looks: &'l CellFormats,
     settings: &Settings,
     priced: &Priced<'_>,
     (row, last, rank): (u32, u32, usize),

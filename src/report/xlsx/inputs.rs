@@ -1,6 +1,6 @@
 //! The cells that a reader fills in, each with a name that formulae use.
 
-use super::Looks;
+use super::CellFormats;
 use crate::report::Report;
 use crate::sizing::demand::{Load, Usage};
 use rust_xlsxwriter::{DataValidation, DataValidationRule, Format, Workbook, XlsxError};
@@ -126,7 +126,7 @@ fn rows<'f>(settings: &Settings, share: &'f Format, plain: &'f Format) -> [Input
 }
 
 /// Writes the sheet.
-pub fn sheet(workbook: &mut Workbook, looks: &Looks, report: &Report<'_>) -> Result<Settings, XlsxError> {
+pub fn sheet(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<Settings, XlsxError> {
     let settings = settings(report);
     let sheet = workbook.add_worksheet().set_name(NAME)?;
     sheet.set_column_width(0, 46)?.set_column_width(1, 14)?.set_column_width(2, 90)?;

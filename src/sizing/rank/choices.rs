@@ -16,7 +16,7 @@ use crate::sizing::speed::cpu_sizes::CpuSizes;
 use crate::sizing::speed::points::{Point, Points};
 use crate::sizing::speed::project::Times;
 use crate::sizing::speed::projection::carried;
-use crate::sizing::speed::speeds::{Key, Learnt, Speeds, copies};
+use crate::sizing::speed::speeds::{Calibration, Key, Speeds, copies};
 use crate::units::Usd;
 use crate::units::interval::Interval;
 use crate::workload::Quant;
@@ -124,7 +124,7 @@ struct Collector<'a> {
     request: &'a RankRequest,
     /// One for each level: the disk of an instance is that of the level, unless it was given.
     pricers: Vec<Pricer<'a>>,
-    learnt: Arc<Learnt>,
+    learnt: Arc<Calibration>,
     filter: Filter<'a>,
     levels: Vec<Quant>,
     out: Choices,
@@ -188,7 +188,10 @@ impl<'a> Collector<'a> {
             catalog,
             request,
             pricers,
-            learnt: Arc::new(Learnt { laws: carried::laws(&known, catalog), cpus: CpuSizes::new(&known, catalog) }),
+            learnt: Arc::new(Calibration {
+                laws: carried::laws(&known, catalog),
+                cpus: CpuSizes::new(&known, catalog),
+            }),
             filter: Filter::new(catalog, request),
             levels,
             out,

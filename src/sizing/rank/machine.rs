@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Engines and models are not mixed in one ranking.
 pub(super) fn same_engine_and_model(first: &Run, others: &[&Run]) -> Result<(), String> {
-    let of = |run: &Run| (run.record.engine.name.clone(), run.record.model.as_ref().map(|m| m.name.clone()));
+    let of = |run: &Run| (run.record.engine.identity().to_string(), run.record.model.as_ref().map(|m| m.name.clone()));
     for other in others {
         if let Some(why) = obstacle(&first.record, &other.record) {
             return Err(format!("{}, {}: {why}; rank them apart", first.path.display(), other.path.display()));

@@ -26,7 +26,7 @@ const HEADROOM: f64 = 0.7;
 
 /// What offers cost along something.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Moving {
+pub struct CostCurves {
     /// Shares, or requests a second.
     pub along: Vec<f64>,
     /// Each offer with the cost of a request at each of those; `None` where it is not known or cannot be.
@@ -35,7 +35,7 @@ pub struct Moving {
 
 /// What moves the cost of the first offer, and how far.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Lever {
+pub struct Sensitivity {
     /// In words.
     pub what: String,
     /// Cost of a request at one end and at the other, in USD.
@@ -46,11 +46,11 @@ pub struct Lever {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outlook {
     /// Along the share of the paid time that is used; or why not.
-    pub utilisation: Result<Moving, String>,
+    pub utilisation: Result<CostCurves, String>,
     /// Kept instances against serverless ones along requests a second.
-    pub serverless: Result<Moving, String>,
+    pub serverless: Result<CostCurves, String>,
     /// What moves the first offer.
-    pub levers: Vec<Lever>,
+    pub levers: Vec<Sensitivity>,
     /// The plan for the demand, where one was given.
     pub plan: Option<Result<Plan, String>>,
 }
@@ -140,14 +140,19 @@ fn leading(ranking: &Ranking) -> Vec<&RankRow> {
     leading
 }
 
-fn along_shares(runs: &[&Run], catalog: &Catalog, request: &RankRequest, ranking: &Ranking) -> Result<Moving, String> {
+fn along_shares(
+    runs: &[&Run],
+    catalog: &Catalog,
+    request: &RankRequest,
+    ranking: &Ranking,
+) -> Result<CostCurves, String> {
     let rows = leading(ranking);
     if rows.is_empty() {
         return Err("nothing that was ranked has a price".to_string());
     }
     let usages = SHARES.map(Usage::Share);
     let costs = costs_at(runs, catalog, request, &rows, &usages)?;
-    Ok(Moving { along: SHARES.to_vec(), offers: rows.into_iter().cloned().zip(costs).collect() })
+    Ok(CostCurves { along: SHARES.to_vec(), offers: rows.into_iter().cloned().zip(costs).collect() })
 }
 
 fn at_rate(request: &RankRequest, rate: f64) -> Usage {
@@ -156,7 +161,12 @@ fn at_rate(request: &RankRequest, rate: f64) -> Usage {
     Usage::Demand(Demand { load: Load::Rates(vec![rate]), headroom, spare, autoscale: false })
 }
 
-fn along_rates(runs: &[&Run], catalog: &Catalog, request: &RankRequest, ranking: &Ranking) -> Result<Moving, String> {
+fn along_rates(
+    runs: &[&Run],
+    catalog: &Catalog,
+    request: &RankRequest,
+    ranking: &Ranking,
+) -> Result<CostCurves, String> {
     let is_kept = |row: &&RankRow| {
         row.usd_per_request.is_some()
             && !row.is_incomplete()
@@ -196,13 +206,13 @@ fn along_rates(runs: &[&Run], catalog: &Catalog, request: &RankRequest, ranking:
     let offers: Vec<(RankRow, Vec<Option<CostInterval>>)> = rows.into_iter().cloned().zip(costs).collect();
     let known = offers.iter().skip(1).any(|(_, costs)| costs.iter().flatten().count() > costs.len() / 2);
     match known {
-        true => Ok(Moving { along: rates, offers }),
+        true => Ok(CostCurves { along: rates, offers }),
         false => Err("how long a cold start takes is not known".to_string()),
     }
 }
 
 /// What moves the cost of the first offer by how much, the widest first.
-fn levers(ranking: &Ranking, shares: Option<&Moving>) -> Vec<Lever> {
+fn levers(ranking: &Ranking, shares: Option<&CostCurves>) -> Vec<Sensitivity> {
     let Some((row, cost)) = ranking.rows.iter().find_map(|row| Some((row, row.usd_per_request?))) else {
         return Vec::new();
     };
@@ -210,8 +220,11 @@ fn levers(ranking: &Ranking, shares: Option<&Moving>) -> Vec<Lever> {
     let fixed = row.components.map_or(0.0, |parts| parts.beside_hardware().to_f64());
     let at_price = |factor: f64| fixed + (value - fixed) * factor;
     let mut levers = vec![
-        Lever { what: "price of the hardware, 20 % off to 20 % on".to_string(), ends: [at_price(0.8), at_price(1.2)] },
-        Lever {
+        Sensitivity {
+            what: "price of the hardware, 20 % off to 20 % on".to_string(),
+            ends: [at_price(0.8), at_price(1.2)],
+        },
+        Sensitivity {
             what: format!("speed, as far as it is known ({})", row.basis),
             ends: [cost.lo.to_f64(), cost.hi.to_f64()],
         },
@@ -223,10 +236,10 @@ fn levers(ranking: &Ranking, shares: Option<&Moving>) -> Vec<Lever> {
             Some(costs.get(place).copied().flatten()?.value.to_f64())
         };
         if let (Some(high), Some(low)) = (at(0.2), at(1.0)) {
-            levers.push(Lever { what: "use of the paid time, 20 % to all of it".to_string(), ends: [high, low] });
+            levers.push(Sensitivity { what: "use of the paid time, 20 % to all of it".to_string(), ends: [high, low] });
         }
     }
-    let width = |lever: &Lever| (lever.ends[0] - lever.ends[1]).abs();
+    let width = |lever: &Sensitivity| (lever.ends[0] - lever.ends[1]).abs();
     levers.sort_by(|a, b| width(b).total_cmp(&width(a)));
     levers
 }

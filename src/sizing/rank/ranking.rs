@@ -17,7 +17,7 @@ use crate::sizing::speed::cpu_sizes::CpuSizes;
 use crate::sizing::speed::lengths::Lengths;
 use crate::sizing::speed::points::{self, Point, Points, Wanted};
 use crate::sizing::speed::projection;
-use crate::sizing::speed::speeds::{Learnt, Speed, Speeds, copies};
+use crate::sizing::speed::speeds::{Calibration, Speed, Speeds, copies};
 use crate::workload::{Quant, Task};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -153,7 +153,7 @@ struct Ranker<'a> {
     pricer: Pricer<'a>,
     gen_tokens: f64,
     prompt_tokens: f64,
-    learnt: Arc<Learnt>,
+    learnt: Arc<Calibration>,
     /// All systems that were measured.
     systems: Vec<&'a Run>,
     /// Types that were measured: they are not projected.
@@ -176,7 +176,7 @@ impl<'a> Ranker<'a> {
             pricer: Pricer::new(catalog, &request.service, gen_tokens, weights),
             gen_tokens,
             prompt_tokens: points.lengths.mean_prompt(),
-            learnt: Arc::new(Learnt {
+            learnt: Arc::new(Calibration {
                 laws: projection::carried::laws(&known, catalog),
                 cpus: CpuSizes::new(&known, catalog),
             }),

@@ -10,7 +10,7 @@ use crate::sizing::price::pricing::Placed;
 use crate::sizing::price::service::Service;
 use crate::sizing::speed::energy;
 use crate::sizing::speed::points::Point;
-use crate::sizing::speed::project::Ground;
+use crate::sizing::speed::project::Provenance;
 use crate::units::Usd;
 use crate::units::interval::Interval;
 use crate::workload::Quant;
@@ -48,7 +48,7 @@ pub struct RankRow {
     /// How the figures came about.
     pub method: &'static str,
     /// What stands behind a projection to a card: its tier, the cards of the fit, the uncalibrated roofline.
-    pub ground: Option<Ground>,
+    pub ground: Option<Provenance>,
     /// To the first token.
     pub ttft_s: Interval,
     /// Per further token.

@@ -8,8 +8,7 @@ use super::project::{Times, measured_times};
 use crate::record::{
     Basis, CaseRow, Distribution, InvalidReason, LatencyKind, Outcome, Run, STOPPED_BY_QUOTA, TrafficRecord,
 };
-use crate::units::Seconds;
-use crate::units::interval::Interval;
+use crate::units::{Seconds, interval::Interval};
 use crate::workload::{Case, ModelShape, Quant};
 use std::collections::BTreeMap;
 use std::sync::Arc;

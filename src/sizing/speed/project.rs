@@ -46,7 +46,7 @@ impl Times {
 
 /// What stands behind a projection to a card.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Ground {
+pub struct Provenance {
     /// How near it is to something measured, the farther of prefill and decoding.
     pub tier: Tier,
     /// Cards that the law was fitted to.
@@ -178,7 +178,7 @@ impl<'a> Place<'a> {
 
 /// Who asks the laws.
 #[derive(Default)]
-pub struct Asker {
+pub struct LawQuery {
     /// The laws.
     pub laws: Arc<Laws>,
     /// The engine.
@@ -243,7 +243,7 @@ impl<'a> Reference<'a> {
     ///
     /// A share has its part of the memory. Its speed lies between that of the whole card, when nobody else is on it, and
     /// its part of that.
-    pub fn on_accelerator(&self, place: &Place<'a>, asker: &mut Asker) -> Result<(Times, Ground), Refusal<'a>> {
+    pub fn on_accelerator(&self, place: &Place<'a>, asker: &mut LawQuery) -> Result<(Times, Provenance), Refusal<'a>> {
         if self.shape.is_encoder() {
             return Err(Refusal::Encoder);
         }
@@ -261,7 +261,7 @@ impl<'a> Reference<'a> {
             None => Refusal::Unknown("board power"),
             Some(_) => Refusal::NoLaw(quant),
         })?;
-        let ground = Ground {
+        let ground = Provenance {
             tier: prefill.tier.max(decode.tier),
             calibration_cards: decode.cards,
             law_of: decode.law_of.clone(),
@@ -284,7 +284,7 @@ impl<'a> Reference<'a> {
     }
 
     /// The prefill and the decode step on a whole card, by the laws.
-    fn by_law(&self, card: &Arc<Card>, asker: &mut Asker) -> Option<[Projection; 2]> {
+    fn by_law(&self, card: &Arc<Card>, asker: &mut LawQuery) -> Option<[Projection; 2]> {
         let target = Target { card, engine: &asker.engine, host: None, model: &asker.model, quant: self.case.quant };
         let cost = card.operation_cost(self.case.quant)?;
         let mut project =
@@ -294,7 +294,7 @@ impl<'a> Reference<'a> {
 
     /// Times of a request that a server takes in beside others: what was measured, by what the laws say of that card and of
     /// this one; where that card is not known, what they say of this one, in a range as wide as a guess.
-    fn served_on(&self, by_law: Times, source: Option<&Arc<Card>>, roof: (f64, f64), asker: &mut Asker) -> Times {
+    fn served_on(&self, by_law: Times, source: Option<&Arc<Card>>, roof: (f64, f64), asker: &mut LawQuery) -> Times {
         let (in_flight, generated) = (self.case.batch as f64, self.case.gen_tokens as f64);
         let first = |prefill: f64, step: f64| served::first_token_s(prefill, step, in_flight, generated);
         let Times { ttft, tpot } = by_law;

@@ -4,7 +4,7 @@
 use super::cpu_sizes::CpuSizes;
 use super::energy::Board;
 use super::points::Point;
-use super::project::{Asker, Ground, Measured, Place, Reference, Refusal, Times};
+use super::project::{LawQuery, Measured, Place, Provenance, Reference, Refusal, Times};
 use super::projection::Laws;
 use super::projection::laws::Memory;
 use crate::catalog::shape::CountUnit;
@@ -34,7 +34,7 @@ pub struct Speed {
     /// The board of one accelerator.
     pub board: Option<Board>,
     /// What stands behind a projection to a card.
-    pub ground: Option<Ground>,
+    pub ground: Option<Provenance>,
 }
 
 /// Kinds of hardware that are equally fast.
@@ -60,7 +60,7 @@ impl Key {
 }
 
 /// What measurements taught: laws of cards, and sizes of CPUs.
-pub struct Learnt {
+pub struct Calibration {
     /// Of cards.
     pub laws: Arc<Laws>,
     /// Of CPUs.
@@ -68,10 +68,10 @@ pub struct Learnt {
 }
 
 /// Times, and what stands behind them where they are projected to a card.
-pub type Found = (Times, Option<Ground>);
+pub type ProjectedTimes = (Times, Option<Provenance>);
 
 /// Candidates by their place among the points, why the first that is none is not, and what they run on.
-type Candidates = (Vec<(usize, Found)>, Option<String>, Arc<str>, &'static str, Option<Board>);
+type Candidates = (Vec<(usize, ProjectedTimes)>, Option<String>, Arc<str>, &'static str, Option<Board>);
 
 /// What hardware does at every point of a level.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ pub struct Projected {
     /// How the figures came about.
     pub method: &'static str,
     /// Index of each point, with its times and what stands behind them.
-    pub at: Vec<(usize, Found)>,
+    pub at: Vec<(usize, ProjectedTimes)>,
 }
 
 /// The speeds of everything in a catalog at one quantization level.
@@ -92,8 +92,8 @@ pub struct Speeds<'a> {
     points: Vec<(usize, &'a Point)>,
     references: Vec<Result<Reference<'a>, String>>,
     cpu: Option<String>,
-    asker: Asker,
-    learnt: Arc<Learnt>,
+    asker: LawQuery,
+    learnt: Arc<Calibration>,
     known: HashMap<Key, Result<Arc<Speed>, Arc<str>>>,
 }
 
@@ -114,15 +114,15 @@ impl<'a> Speeds<'a> {
         catalog: &'a Catalog,
         slo: Slo,
         points: Vec<(usize, &'a Point)>,
-        learnt: Arc<Learnt>,
+        learnt: Arc<Calibration>,
         machine: Measured,
     ) -> Self {
         let references = points.iter().map(|(_, point)| Reference::new(&run.record, point, &machine)).collect();
         let cpu = catalog.cpu_of(&run.record.environment.cpu).map(|cpu| cpu.id.clone());
         let model = run.cases.first().map_or("", |row| &row.key.model);
-        let asker = Asker {
+        let asker = LawQuery {
             laws: learnt.laws.clone(),
-            engine: run.record.engine.name.as_str().into(),
+            engine: run.record.engine.identity().into(),
             model: model.into(),
             memory: Memory::default(),
         };
@@ -236,7 +236,7 @@ impl<'a> Speeds<'a> {
 
     fn carried(
         &self,
-        mut times: impl FnMut(&Reference<'a>) -> Result<Found, Refusal<'a>>,
+        mut times: impl FnMut(&Reference<'a>) -> Result<ProjectedTimes, Refusal<'a>>,
         hardware: Arc<str>,
         method: &'static str,
         board: Option<Board>,
@@ -294,10 +294,10 @@ impl<'a> Speeds<'a> {
     /// their times say. The error is a limit of which nothing that is known says whether it is kept.
     fn best(
         &self,
-        candidates: impl Iterator<Item = (usize, Found)>,
+        candidates: impl Iterator<Item = (usize, ProjectedTimes)>,
         is_measured: bool,
-    ) -> Result<(usize, Found), Option<String>> {
-        let mut best: Option<(f64, usize, Found)> = None;
+    ) -> Result<(usize, ProjectedTimes), Option<String>> {
+        let mut best: Option<(f64, usize, ProjectedTimes)> = None;
         let mut unknown = None;
         for (place, (times, ground)) in candidates {
             let point = self.points[place].1;

@@ -151,6 +151,22 @@ pub struct Rotary {
     pub scaling: Option<RopeScaling>,
 }
 
+impl Parts {
+    /// The same with every block changed by its place; blocks beside each other that stay alike are kept together.
+    pub fn with_blocks(self, change: impl Fn(usize, BlockParts) -> BlockParts) -> Self {
+        let each = self.blocks.iter().flat_map(|(block, count)| std::iter::repeat_n(*block, *count));
+        let mut blocks: Vec<(BlockParts, usize)> = Vec::new();
+        for (index, block) in each.enumerate() {
+            let block = change(index, block);
+            match blocks.last_mut().filter(|(last, _)| *last == block) {
+                Some((_, count)) => *count += 1,
+                None => blocks.push((block, 1)),
+            }
+        }
+        Self { blocks, ..self }
+    }
+}
+
 impl Rotary {
     /// Of all layers of a shape.
     pub fn of(shape: &ModelShape) -> Self {

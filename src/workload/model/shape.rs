@@ -91,6 +91,15 @@ pub struct ModelShape {
     /// Attention reaches back only this many positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<usize>,
+    /// Of so many layers the last attends to everything, where only the others have the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_attention_every: Option<usize>,
+    /// Base of the rotary frequencies of the layers with a window, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_rope_theta: Option<f64>,
+    /// What products of queries and keys are multiplied by, where it is not one by the root of a head's width.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_scale: Option<f64>,
     /// Kinds of tokens that the embedding tells apart (BERT), 0 elsewhere.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub token_types: usize,
@@ -123,6 +132,9 @@ impl ModelShape {
             qkv_bias: false,
             qk_norm: false,
             sliding_window: None,
+            full_attention_every: None,
+            local_rope_theta: None,
+            attention_scale: None,
             token_types: 0,
             image: None,
         }
@@ -183,7 +195,24 @@ impl ModelShape {
                 "sliding_window is {window}; it must be between 1 and {MOST_CONTEXT}, or left out for full attention"
             ));
         }
+        self.validate_layers()?;
         self.validate_rope_scaling()
+    }
+
+    /// Layers that differ in what they see.
+    fn validate_layers(&self) -> Result<(), String> {
+        match (self.full_attention_every, self.sliding_window) {
+            (Some(0), _) => return Err("full_attention_every is 0; it must be at least 1".to_string()),
+            (Some(_), None) => return Err("full_attention_every is given, but sliding_window is missing".to_string()),
+            _ => {}
+        }
+        if let Some(theta) = self.local_rope_theta.filter(|theta| !(theta.is_finite() && *theta > 1.0)) {
+            return Err(format!("local_rope_theta is {theta}; it must be above 1"));
+        }
+        match self.attention_scale.filter(|scale| !(scale.is_finite() && *scale > 0.0)) {
+            None => Ok(()),
+            Some(scale) => Err(format!("attention_scale is {scale}; it must be above 0")),
+        }
     }
 
     /// Whether it turns a whole input into one result, without generating tokens.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 /// Own hardware for the demand, against the cheapest rented.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Bought {
+pub struct PurchaseOption {
     /// What it is called.
     pub own: String,
     /// Machines.
@@ -33,7 +33,7 @@ pub struct Bought {
     pub life_months: f64,
 }
 
-impl Bought {
+impl PurchaseOption {
     pub(super) fn sentence(&self) -> String {
         let (early, late) = self.break_even_range;
         let month = |month: Option<f64>| month.map_or("never".to_string(), |m| format!("month {}", m.ceil()));
@@ -80,7 +80,7 @@ pub(super) fn against(
     catalog: &Catalog,
     request: &RankRequest,
     best: &PlanOption,
-) -> Vec<Bought> {
+) -> Vec<PurchaseOption> {
     let mine = options.iter().filter(|option| option.row.market == Some(Market::OnPrem));
     let of = |option: &PlanOption| {
         let own = request.own.iter().find(|own| own.name == *option.row.instance_type)?;
@@ -89,7 +89,7 @@ pub(super) fn against(
     mine.filter_map(of).collect()
 }
 
-fn compare(own: &Own, option: &PlanOption, best: &PlanOption) -> Option<Bought> {
+fn compare(own: &Own, option: &PlanOption, best: &PlanOption) -> Option<PurchaseOption> {
     let machines = option.fleet.instances;
     let capital = Usd(own.capital_usd).times(machines)?;
     let running = own.hour()?.running_per_month(option.fleet.utilisation)?.times(machines)?;
@@ -99,7 +99,7 @@ fn compare(own: &Own, option: &PlanOption, best: &PlanOption) -> Option<Bought> 
         let months = break_even_months(capital.to_f64(), running.to_f64(), rented.to_f64(), own.interest_per_year);
         months.filter(|months| *months <= life_months)
     };
-    Some(Bought {
+    Some(PurchaseOption {
         own: own.name.clone(),
         machines,
         capital,

@@ -13,9 +13,9 @@ use crate::record::{Basis, Run};
 use crate::sizing::price::demand::{Fleet, Usage};
 use serde::Serialize;
 
-pub use bought::Bought;
+pub use bought::PurchaseOption;
 pub use mix::Mix;
-pub use warm::Warm;
+pub use warm::ServerlessOption;
 
 /// One type of instance for the whole demand.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,9 +40,9 @@ pub struct Plan {
     /// The cheapest mix of types of one provider and region, where one wins over the cheapest single type.
     pub mix: Option<Mix>,
     /// Serverless offers against the cheapest instances.
-    pub warm: Vec<Warm>,
+    pub warm: Vec<ServerlessOption>,
     /// Own hardware against the cheapest instances.
-    pub bought: Vec<Bought>,
+    pub bought: Vec<PurchaseOption>,
     /// In sentences.
     pub headline: Vec<String>,
 }
@@ -113,8 +113,8 @@ fn headline(
     ranking: &Ranking,
     options: &[PlanOption],
     mix: Option<&Mix>,
-    warm: &[Warm],
-    bought: &[Bought],
+    warm: &[ServerlessOption],
+    bought: &[PurchaseOption],
 ) -> Vec<String> {
     let mut lines = Vec::new();
     match options.iter().find(|option| option.row.basis == Basis::Measured) {
@@ -135,7 +135,7 @@ fn headline(
     if let Some(mix) = mix {
         lines.push(mix.to_string());
     }
-    lines.extend(warm.iter().find_map(Warm::sentence));
-    lines.extend(bought.iter().map(Bought::sentence));
+    lines.extend(warm.iter().find_map(ServerlessOption::sentence));
+    lines.extend(bought.iter().map(PurchaseOption::sentence));
     lines
 }

@@ -21,7 +21,7 @@ const STEPS: usize = 600;
 
 /// A serverless offer against the cheapest kept instances.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Warm {
+pub struct ServerlessOption {
     /// `provider:type` of the serverless offer.
     pub serverless: String,
     /// What runs the model there.
@@ -43,7 +43,7 @@ pub struct Warm {
     pub note: Option<String>,
 }
 
-impl Warm {
+impl ServerlessOption {
     /// Where the two change places.
     pub(super) fn sentence(&self) -> Option<String> {
         let rate = self.break_even_requests_per_s.filter(|_| self.is_whole)?;
@@ -144,7 +144,7 @@ pub(super) fn against(
     catalog: &Catalog,
     request: &RankRequest,
     best: &PlanOption,
-) -> Result<Vec<Warm>, String> {
+) -> Result<Vec<ServerlessOption>, String> {
     // Ranked as if always busy, which needs no cold start: speed and batch are what is wanted of it.
     let service = Service { usage: Usage::Share(1.0), ..request.service.clone() };
     let asked = RankRequest {
@@ -158,12 +158,12 @@ pub(super) fn against(
     };
     let ranking = rank_runs(runs, catalog, &asked)?;
     let rows = ranking.rows.iter().filter(|row| row.market == Some(Market::Serverless));
-    let mut all: Vec<Warm> = rows.filter_map(|row| compare(row, catalog, request, best)).collect();
+    let mut all: Vec<ServerlessOption> = rows.filter_map(|row| compare(row, catalog, request, best)).collect();
     all.sort_by_key(|warm| (warm.serverless_usd_per_month.is_none(), warm.serverless_usd_per_month));
     Ok(all)
 }
 
-fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanOption) -> Option<Warm> {
+fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanOption) -> Option<ServerlessOption> {
     let is = |offer: &&Offer| {
         offer.shape.provider == row.provider
             && offer.shape.instance_type == row.instance_type
@@ -191,7 +191,7 @@ fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanO
         (Crossing::At(_), _) => None,
     };
     let usd_per_s = terms.as_ref().map_or(Usd::default(), |terms| terms.usd_per_s);
-    Some(Warm {
+    Some(ServerlessOption {
         serverless: row.name(),
         hardware: row.hardware.clone(),
         kept: best.row.name(),

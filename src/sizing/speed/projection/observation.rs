@@ -130,7 +130,7 @@ impl Reader<'_> {
         let instance = &record.environment.instance;
         let instance = instance.provider.clone().zip(instance.instance_type.clone());
         let instance = instance.map(|(provider, name)| (self.text(&provider), self.text(&name)));
-        let engine = self.text(&record.engine.name);
+        let engine = self.text(record.engine.identity());
         let mut all = Vec::new();
         let counts =
             |row: &&CaseRow| row.outcome == Outcome::Ok && usable(row, record.basis) && is_steady(run.arrival_of(row));

@@ -2,6 +2,7 @@
 
 use super::errors::Point;
 use crate::catalog::{Catalog, Market};
+use crate::record::run::engine_identity;
 use crate::record::{Outcome, Run};
 use crate::sizing::speed::projection::terms::Phase;
 use crate::units::Usd;
@@ -97,7 +98,7 @@ fn truths(runs: &[&Run]) -> BTreeMap<Key, Times> {
         let instance = &run.record.environment.instance;
         let (Some(provider), Some(name)) = (&instance.provider, &instance.instance_type) else { continue };
         for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok && row.key.case.batch == 1) {
-            let (engine, model) = (row.key.engine.as_str().into(), row.key.model.as_str().into());
+            let (engine, model) = (engine_identity(&row.key.engine).into(), row.key.model.as_str().into());
             let key = (engine, model, provider.as_str().into(), name.as_str().into());
             let times = truths.entry(key).or_default();
             let case = row.key.case;

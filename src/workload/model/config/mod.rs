@@ -95,6 +95,11 @@ fn rules(architecture: Architecture) -> Result<&'static DecoderRules, String> {
 /// The sizes, positions left as they are by default and attention to everything before.
 fn sizes_of(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShape, String> {
     let rules = rules(architecture)?;
+    if keys.get("text_config").is_some() && keys.get("hidden_size").is_none() {
+        return Err(
+            "`text_config`: the sizes are those of a part of the model; give a config.json of the text part".into()
+        );
+    }
     let (hidden_size, heads) = (keys.size("hidden_size", None)?, keys.size("num_attention_heads", None)?);
     let heads_wide = hidden_size.checked_div(heads).ok_or("`num_attention_heads` is 0")?;
     // Families whose Python default is not one head of keys for each of queries must say how many there are, or null.

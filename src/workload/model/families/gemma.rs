@@ -32,7 +32,7 @@ pub(super) fn parts(shape: &ModelShape) -> Parts {
     let scale = Some((shape.hidden_size as f32).sqrt());
     let embedding = Embedding::Tokens { vocabulary: shape.vocab_size, scale, learned: None };
     let parts = Parts { embedding, ..llama::parts(shape) };
-    llama::with_blocks(parts, |block| BlockParts {
+    parts.with_blocks(|_, block| BlockParts {
         feed_forward: FeedForward { activation: Activation::GeluTanh, ..block.feed_forward },
         ..block
     })

@@ -1,6 +1,6 @@
 //! Gemma 2: Gemma with norms around attention and feed-forward, and bounds on scores and logits. It is sized, not run.
 
-use super::{gemma, llama};
+use super::gemma;
 use crate::workload::model::family::{Config, Family, Task};
 use crate::workload::model::names;
 use crate::workload::model::parts::{BlockParts, NormPlace, Parts};
@@ -19,5 +19,5 @@ pub(super) const FAMILY: Family = Family {
 };
 
 fn parts(shape: &ModelShape) -> Parts {
-    llama::with_blocks(gemma::parts(shape), |block| BlockParts { norms: NormPlace::Around, ..block })
+    gemma::parts(shape).with_blocks(|_, block| BlockParts { norms: NormPlace::Around, ..block })
 }

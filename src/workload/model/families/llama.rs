@@ -33,7 +33,7 @@ pub(super) fn parts(shape: &ModelShape) -> Parts {
         qk_norm: shape.qk_norm,
         qkv_bias: shape.qkv_bias,
         output_bias: false,
-        scale: None,
+        scale: shape.attention_scale,
     };
     let feed_forward = FeedForward {
         width: shape.intermediate_size,
@@ -50,10 +50,4 @@ pub(super) fn parts(shape: &ModelShape) -> Parts {
         final_norm: true,
         head: if shape.tied_embeddings { Head::TiedTokens } else { Head::Tokens },
     }
-}
-
-/// Changes every block.
-pub(super) fn with_blocks(parts: Parts, change: impl Fn(BlockParts) -> BlockParts) -> Parts {
-    let blocks = parts.blocks.into_iter().map(|(block, count)| (change(block), count)).collect();
-    Parts { blocks, ..parts }
 }
