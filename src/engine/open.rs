@@ -5,6 +5,7 @@ use super::backend::cpu::simd::Level;
 use super::backend::cuda::CudaEngine;
 use super::backend::ops::Kernels;
 use super::language::HeldWeights;
+use super::model::reference;
 use super::scheduler::BatchModel;
 use super::session::candle::{CANDLE_VERSION, CandleEngine};
 use super::session::encoder::EncoderEngine;
@@ -77,7 +78,12 @@ impl OpenedModel {
             (false, Some(card), Kernels::Own) => Box::new(CudaEngine::new(card, self)),
             (false, Some(card), Kernels::Candle) => Box::new(CandleEngine::on_card(self, card)?),
             (false, None, kernels) => Box::new(CandleEngine::new(self, kernels)),
-            (true, None, kernels) => Box::new(EncoderEngine::new(self, kernels)),
+            (true, None, kernels) => {
+                if kernels == Kernels::Candle {
+                    reference::check().map_err(EngineError::Unsupported)?;
+                }
+                Box::new(EncoderEngine::new(self, kernels))
+            }
             (true, Some(card), Kernels::Own) => Box::new(EncoderEngine::on_card(self, card)),
             (true, Some(_), Kernels::Candle) => {
                 return Err(EngineError::Unsupported(format!(

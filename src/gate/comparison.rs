@@ -134,9 +134,10 @@ fn of_case(gauge: &Gauge, before: &Side, after: &Side, case: Case, floor: f64, c
         (Ok(change), None) => {
             let direction = direction(*change, floor, gauge.better);
             // Certain, and yet no more than what two machines of a kind differ by.
-            match direction == Direction::Same && floor > SAME_MACHINE && (change.lo > 1.0 || change.hi < 1.0) {
-                true => (Direction::CannotTell, Some("within what such machines differ by".to_string())),
-                false => (direction, None),
+            if direction == Direction::Same && floor > SAME_MACHINE && (change.lo > 1.0 || change.hi < 1.0) {
+                (Direction::CannotTell, Some("within what such machines differ by".to_string()))
+            } else {
+                (direction, None)
             }
         }
     };

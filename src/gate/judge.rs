@@ -151,10 +151,11 @@ fn is_of_kind(rule: &Rule, gauge: &Gauge, candidate: &Side, baseline: Option<&Si
     let ran = |side: &&Side| side.rows(case).next().is_some() && side.rows(case).all(|row| row.outcome == Outcome::Ok);
     let has = |gauge: &Gauge| sides.iter().any(|side| gauge.read(side, case, None).is_ok());
     let others = || rule.in_place_of.iter().filter_map(|tag| Gauge::named(tag, &sides).ok());
-    match sides.iter().all(ran) {
+    if sides.iter().all(ran) {
+        has(gauge) && !others().any(|other| has(&other))
+    } else {
         // What broke or was lost is not passed over by the rules that are of every kind.
-        false => rule.in_place_of.is_empty(),
-        true => has(gauge) && !others().any(|other| has(&other)),
+        rule.in_place_of.is_empty()
     }
 }
 
@@ -323,10 +324,8 @@ impl Court<'_> {
         };
         judged.change = Some([change.value - 1.0, change.lo - 1.0, change.hi - 1.0]);
         // What is allowed beyond the noise is its own limit; below it, a pass says that `resolution` can be excluded.
-        let limits = match share >= self.floor {
-            true => [share, share],
-            false => [self.floor, self.floor.max(self.policy.resolution)],
-        };
+        let limits =
+            if share >= self.floor { [share, share] } else { [self.floor, self.floor.max(self.policy.resolution)] };
         judged.verdict = verdict(change, limits, gauge.better);
         // Of many comparisons some look bad by chance: a fail holds for all of them together (Bonferroni). A pass of all is
         // one of each, and needs nothing of the kind.

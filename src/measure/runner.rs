@@ -213,10 +213,7 @@ fn check_work(case: &Case, generated: &Generated, steps: usize) -> Result<(), It
         let counts: Vec<usize> = generated.tokens.iter().map(Vec::len).collect();
         return Err(IterationError::WrongTokenCount { counts, steps, asked: case.gen_tokens });
     }
-    match generated.finite {
-        true => Ok(()),
-        false => Err(IterationError::NotFinite),
-    }
+    if generated.finite { Ok(()) } else { Err(IterationError::NotFinite) }
 }
 
 struct Running<'a, 'b> {

@@ -117,13 +117,12 @@ impl PowerSource for NvmlPower {
     }
 
     fn read(&mut self) -> Result<Vec<Reading>, PowerError> {
-        let energy = match self.counts {
-            true => {
-                let now = self.card.total_energy_consumption().map_err(|e| failed("the energy counter", e))?;
-                let first = *self.first_mj.get_or_insert(now);
-                Some(Joules((now as f64 - first as f64) / 1000.0))
-            }
-            false => None,
+        let energy = if self.counts {
+            let now = self.card.total_energy_consumption().map_err(|e| failed("the energy counter", e))?;
+            let first = *self.first_mj.get_or_insert(now);
+            Some(Joules((now as f64 - first as f64) / 1000.0))
+        } else {
+            None
         };
         let power = match power_of(&self.card) {
             Ok((power, _)) => Some(power),
@@ -160,9 +159,10 @@ fn power_of(card: &Device<'_>) -> Result<(Watts, bool), NvmlError> {
 
 /// What the update period is looked for in: the counter, or the power where there is none.
 fn meter(card: &Device<'_>, counts: bool) -> Option<f64> {
-    match counts {
-        true => card.total_energy_consumption().ok().map(|mj| mj as f64),
-        false => power_of(card).ok().map(|(power, _)| power.0),
+    if counts {
+        card.total_energy_consumption().ok().map(|mj| mj as f64)
+    } else {
+        power_of(card).ok().map(|(power, _)| power.0)
     }
 }
 

@@ -139,10 +139,9 @@ impl LimitsRecord {
             let used = self.memory_used_bytes.map_or(String::new(), |used| format!(", {} of it used", used.human()));
             format!("{} of memory{used}{}", limit.human(), from(&self.memory_from))
         });
-        let swap = self.swap_bytes.map(|swap| match swap.0 > 0.0 {
-            true => format!("{} of swap", swap.human()),
-            false => "no swap".to_string(),
-        });
+        let swap = self
+            .swap_bytes
+            .map(|swap| if swap.0 > 0.0 { format!("{} of swap", swap.human()) } else { "no swap".to_string() });
         [quota, cpuset, memory, swap].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }

@@ -59,10 +59,7 @@ fn folder(at: &Path, name: &str, shape: &ModelShape, keys: serde_json::Value) ->
     write_folder(&folder, shape, &tensors(shape), DType::F32, 1);
     let mut config = config_json(shape);
     for (key, value) in keys.as_object().unwrap() {
-        match value.is_null() {
-            true => drop(config.as_object_mut().unwrap().remove(key)),
-            false => config[key] = value.clone(),
-        }
+        if value.is_null() { drop(config.as_object_mut().unwrap().remove(key)) } else { config[key] = value.clone() }
     }
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
     folder

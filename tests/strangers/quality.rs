@@ -260,15 +260,28 @@ fn files_that_are_no_data_are_refused_with_their_line() {
             format!("[{}]", ok.lines().collect::<Vec<_>>().join(",")).into_bytes(),
             "array.json:1: begins an array",
         ),
+    ] {
+        is_refused(folder.path(), name, bytes, why);
+    }
+}
+
+#[test]
+fn files_with_nothing_in_them_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes, why) in [
         ("empty.jsonl", b"\n \r\n".to_vec(), "empty.jsonl: is empty"),
         ("empty.txt", Vec::new(), "0 tokens do not fill a window"),
         ("spaces.txt", b" \n\t\n".to_vec(), "tokens do not fill a window"),
     ] {
-        write(folder.path(), name, bytes);
-        let done = quality(folder.path(), &["--data", name, "--quant", "f16", "-o", &format!("{name}.run")]);
-        assert_eq!(done.status.code(), Some(1), "{name}: {}", said(&done));
-        assert!(said(&done).contains(why), "{name}: {}", said(&done));
+        is_refused(folder.path(), name, bytes, why);
     }
+}
+
+fn is_refused(folder: &Path, name: &str, bytes: Vec<u8>, why: &str) {
+    write(folder, name, bytes);
+    let done = quality(folder, &["--data", name, "--quant", "f16", "-o", &format!("{name}.run")]);
+    assert_eq!(done.status.code(), Some(1), "{name}: {}", said(&done));
+    assert!(said(&done).contains(why), "{name}: {}", said(&done));
 }
 
 #[test]

@@ -4,6 +4,10 @@ pub mod images;
 mod pass;
 pub(super) mod prune;
 pub mod ragged;
+#[cfg(feature = "reference")]
+pub mod reference;
+#[cfg(not(feature = "reference"))]
+#[path = "without_reference.rs"]
 pub mod reference;
 pub(super) mod rope;
 

@@ -17,6 +17,11 @@ use candle_nn::{Activation, Embedding, LayerNorm, VarBuilder, embedding, layer_n
 use candle_transformers::models::{bert, vit};
 use std::collections::HashMap;
 
+/// Whether encoders can run by candle-transformers: they can.
+pub fn check() -> std::result::Result<(), String> {
+    Ok(())
+}
+
 /// Candle's type for weights of a model at `quant`, or why there is none.
 pub fn dtype(architecture: Architecture, quant: Quant) -> std::result::Result<DType, String> {
     match quant {

@@ -118,10 +118,7 @@ impl Length {
     fn least_seconds(&self, asked: &Asked) -> f64 {
         let fills = (FILLS * self.e2e_s).clamp(LEAST_SECONDS, MOST_FILL);
         let tells = self.tells(asked);
-        match is_long(asked) {
-            true => (REPEAT * fills.max(tells)).max(LEAST_REPEAT),
-            false => fills.max(tells),
-        }
+        if is_long(asked) { (REPEAT * fills.max(tells)).max(LEAST_REPEAT) } else { fills.max(tells) }
     }
 
     /// Seconds that a step takes with its warm-up, as long as nothing ends it early.
