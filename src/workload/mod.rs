@@ -10,9 +10,10 @@ pub mod pruning;
 pub mod quant;
 pub mod shape;
 pub mod sweep;
+pub mod task;
 pub mod traffic;
 
-pub use architecture::{Architecture, Task};
+pub use architecture::Architecture;
 pub use cache::CacheType;
 pub use case::Case;
 pub use level::{Arithmetic, Level};
@@ -21,3 +22,4 @@ pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
 pub use shape::{ImageShape, ModelShape, RopeScaling};
 pub use sweep::{Limits, Sweep};
+pub use task::Task;

@@ -1,9 +1,10 @@
 //! The shape of a transformer, and the arithmetic that follows from it: parameters, bytes that a
 //! token reads, operations that it takes. Sizing and ceilings both count by this file.
 
-use super::architecture::{Architecture, Task};
+use super::architecture::Architecture;
 use super::cache::CacheType;
 use super::quant::{Encoding, Quant};
+use super::task::Task;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
