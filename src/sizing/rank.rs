@@ -107,7 +107,7 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
 /// The side of the images that have as many tokens.
 fn image_size(run: &Run, lengths: &Lengths) -> Option<usize> {
     let tokens = lengths.bins.first()?.0;
-    run.cases.iter().map(|row| row.key.case).find(|case| case.prompt_tokens == tokens)?.image_size
+    run.cases.iter().map(|row| row.key.case).find(|case| case.prompt_tokens() == tokens)?.image_side()
 }
 
 /// Why no measured batch is ranked.

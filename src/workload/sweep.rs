@@ -2,6 +2,7 @@
 
 use super::cache::CacheType;
 use super::case::Case;
+use super::input::Input;
 use super::quant::Quant;
 use super::shape::ModelShape;
 use super::task::Task;
@@ -52,13 +53,14 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Lengths of what goes in and comes out, with the side of an image.
-    fn lengths(&self) -> Vec<(usize, usize, Option<usize>)> {
+    /// What goes in and comes out, each once for every combination of lengths.
+    fn inputs(&self) -> Vec<Input> {
         if !self.image.is_empty() {
-            return self.prompt.iter().zip(&self.image).map(|(tokens, side)| (*tokens, 0, Some(*side))).collect();
+            let image = |(tokens, side): (&usize, &usize)| Input::Image { side: *side, tokens: *tokens };
+            return self.prompt.iter().zip(&self.image).map(image).collect();
         }
         let generated: &[usize] = if self.gen_tokens.is_empty() { &[0] } else { &self.gen_tokens };
-        let of = |prompt: &usize| generated.iter().map(|generated| (*prompt, *generated, None)).collect::<Vec<_>>();
+        let of = |prompt: &usize| generated.iter().map(|tokens| Input::text(*prompt, *tokens)).collect::<Vec<_>>();
         self.prompt.iter().flat_map(of).collect()
     }
 
@@ -237,10 +239,10 @@ impl Sweep {
         let mut cases = Vec::new();
         for &quant in &self.quant {
             for grid in &self.grid {
-                for (prompt_tokens, gen_tokens, image_size) in grid.lengths() {
+                for input in grid.inputs() {
                     for cache in grid.caches() {
                         for &batch in &grid.batch {
-                            let case = Case { quant, batch, prompt_tokens, gen_tokens, cache, image_size };
+                            let case = Case { quant, batch, input, cache };
                             if !cases.contains(&case) {
                                 cases.push(case);
                             }

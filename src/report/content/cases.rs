@@ -73,11 +73,9 @@ fn task_of(run: &Run) -> Task {
 
 /// What goes in and comes out of a case, with its cache where it was chosen.
 fn lengths(case: Case) -> String {
-    let lengths = match (case.image_size, case.gen_tokens) {
-        (Some(side), _) => format!("{side} px"),
-        (None, 0) => case.prompt_tokens.to_string(),
-        (None, generated) => format!("{}+{generated}", case.prompt_tokens),
-    };
+    let lengths: Vec<String> =
+        case.input.lengths().iter().map(|(axis, value)| format!("{value}{}", axis.unit)).collect();
+    let lengths = lengths.join("+");
     case.cache.map_or(lengths.clone(), |cache| format!("{lengths}, cache {cache}"))
 }
 
@@ -149,7 +147,7 @@ pub fn energy(run: &Run) -> Option<Table> {
         table.push(vec![
             case.quant.to_string(),
             case.batch.to_string(),
-            case.prompt_tokens.to_string(),
+            case.prompt_tokens().to_string(),
             estimate(m.energy),
             estimate(m.power),
             estimate(m.energy_per_token),

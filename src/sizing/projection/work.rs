@@ -87,13 +87,12 @@ impl Work {
 
     /// The decode step in the middle of a case.
     pub fn decode_of(shape: &ModelShape, case: &Case) -> Self {
-        let middle = case.prompt_tokens as f64 + case.gen_tokens as f64 / 2.0;
-        Self::decode(shape, shape.decode_weight_bytes(case.quant).0, case.batch, middle)
+        Self::decode(shape, shape.decode_weight_bytes(case.quant).0, case.batch, case.middle())
     }
 
     /// The prefill of a case.
     pub fn prefill_of(shape: &ModelShape, case: &Case) -> Self {
-        Self::prefill(shape, shape.decode_weight_bytes(case.quant).0, case.batch, case.prompt_tokens as f64)
+        Self::prefill(shape, shape.decode_weight_bytes(case.quant).0, case.batch, case.prompt_tokens() as f64)
     }
 }
 

@@ -28,7 +28,7 @@ impl CudaEngine {
         let extent = Extent {
             batch: case.batch,
             capacity: case.context() - 1,
-            prompt: case.prompt_tokens,
+            prompt: case.prompt_tokens(),
             widest: decoder.map_or_else(|| widest(shape, case.quant), CudaDecoder::widest),
         };
         let room = Sizes::new(shape, self.card.facts.multiprocessors, extent).bytes();
