@@ -5,12 +5,12 @@
 
 use candle_core::{Device, Tensor};
 use sizewell::device::ceilings::{self, Settings};
-use sizewell::engine::candle::cpu::packed::{Format, Packed};
-use sizewell::engine::candle::cpu::product::products;
-use sizewell::engine::candle::decoder::{Decoder, Logits};
-use sizewell::engine::candle::ops::Compute;
-use sizewell::engine::candle::source::{gguf_writer, open, synthetic};
-use sizewell::engine::candle::threads;
+use sizewell::engine::backend::cpu::packed::{Format, Packed};
+use sizewell::engine::backend::cpu::product::products;
+use sizewell::engine::backend::ops::Compute;
+use sizewell::engine::backend::threads;
+use sizewell::engine::model::decoder::{Decoder, Logits};
+use sizewell::engine::weights::{gguf_writer, open, synthetic};
 use sizewell::record::CeilingKind;
 use sizewell::workload::{CacheType, Encoding, ModelShape, Preset, Quant};
 use std::convert::Infallible;

@@ -12,9 +12,9 @@
 mod record;
 
 use sizewell::device::activity::ActivityMonitor;
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::engine::candle::{CandleEngine, source, threads};
+use sizewell::engine::backend::ops::Kernels;
 use sizewell::engine::{Engine, EngineError, Generated, Prepared, Step};
+use sizewell::engine::{backend::threads, session::candle::CandleEngine, weights as source};
 use sizewell::measure::Silent;
 use sizewell::measure::profile::profile;
 use sizewell::measure::runner::Bench;

@@ -3,15 +3,15 @@
 
 mod support;
 
-use sizewell::engine::candle::CandleEngine;
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::engine::candle::source;
+use sizewell::engine::backend::ops::Kernels;
 use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
 use sizewell::engine::language::LanguageModel;
 use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment, Told};
 use sizewell::engine::serve::{Served, serve};
+use sizewell::engine::session::candle::CandleEngine;
 use sizewell::engine::target::{CountedBy, RequestOutcome, Target};
 use sizewell::engine::tokenizing::Texts;
+use sizewell::engine::weights as source;
 use sizewell::engine::{Engine, EngineError};
 use sizewell::workload::traffic::{Planned, Prompt};
 use sizewell::workload::{Case, Quant};

@@ -4,10 +4,10 @@
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sizewell::engine::EngineError;
-use sizewell::engine::candle::CandleEngine;
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::engine::candle::source;
+use sizewell::engine::backend::ops::Kernels;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
+use sizewell::engine::session::candle::CandleEngine;
+use sizewell::engine::weights as source;
 use sizewell::quality::data::DataSet;
 use sizewell::quality::inputs::Inputs;
 use sizewell::quality::text::{self, Against};

@@ -7,7 +7,7 @@ use super::stop::end_on_signal;
 use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::device::{DeviceId, DeviceListError, cpu};
-use crate::engine::candle::threads;
+use crate::engine::backend::threads;
 use crate::power;
 use crate::record::{RunFolder, RunStatus};
 use crate::report::content;

@@ -5,7 +5,7 @@ use super::job::Job;
 use super::quality::Args;
 use super::talk::Talk;
 use super::{Exit, output, usage};
-use crate::engine::candle::source::OpenedModel;
+use crate::engine::weights::OpenedModel;
 use crate::quality::Variant;
 use crate::quality::data::Kind;
 use crate::quality::drift::{ALPHA, Compared, Testing, compare};

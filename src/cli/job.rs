@@ -4,14 +4,14 @@ use super::drift::Baseline;
 use super::quality::Args;
 use super::talk::Talk;
 use super::usage;
-use crate::engine::candle::opened::About;
-use crate::engine::candle::source::{self, OpenedModel, REFERENCE};
+use crate::engine::open::About;
+use crate::engine::weights::{self as source, OpenedModel, REFERENCE};
 use crate::quality::data::DataSet;
 use crate::quality::windows::{Plan, Windows, bos_of};
 use crate::quality::{QualityError, Variant};
 use crate::record::CalibrationRecord;
 use crate::workload::pruning::Method;
-use crate::workload::{Quant, chronicle, preset};
+use crate::workload::{Quant, chronicle, model::preset};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 

@@ -68,7 +68,7 @@ impl<'a> Keeping<'a> {
         let cpu = &record.environment.cpu;
         let mut with = BTreeMap::from([
             ("sizewell".to_string(), program),
-            ("kernels".to_string(), crate::engine::candle::cpu::simd::Level::best().name().to_string()),
+            ("kernels".to_string(), crate::engine::backend::cpu::simd::Level::best().name().to_string()),
             ("threads".to_string(), cpu.engine_threads.to_string()),
         ]);
         with.extend(job.model_hash.clone().map(|hash| ("model".to_string(), hash)));

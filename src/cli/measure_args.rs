@@ -2,7 +2,7 @@
 
 use super::usage;
 use crate::device::{DeviceId, DeviceListError, cpu};
-use crate::engine::candle::ops::Kernels;
+use crate::engine::backend::ops::Kernels;
 use crate::power::limit::PowerLimit;
 use crate::units::Usd;
 use crate::workload::sweep::Grid;

@@ -13,7 +13,7 @@ use crate::device::activity::ActivityMonitor;
 use crate::device::ceilings::{self, Settings};
 use crate::device::cuda::{self, Card, CudaError};
 use crate::device::{DeviceId, nvidia};
-use crate::engine::candle::threads;
+use crate::engine::backend::threads;
 use crate::measure::clock::SystemClock;
 use crate::measure::profile::{End, profile};
 use crate::measure::runner::Bench;

@@ -2,7 +2,7 @@
 
 use super::talk::Talk;
 use super::{Exit, output, usage};
-use crate::engine::candle::source::{gguf_writer, hub, model_shape, synthetic};
+use crate::engine::weights::{gguf_writer, hub, model_shape, synthetic};
 use crate::report::table::{DASH, Table};
 use crate::units::{Quantity, digits};
 use crate::workload::{CacheType, ModelShape, Preset, Quant};

@@ -8,8 +8,8 @@ use super::setup::{CANDLE_OPS, Setup, by_candle, cpu_engine, cuda_engine, open_c
 use super::talk::Talk;
 use super::usage;
 use crate::device::{DeviceId, inventory};
-use crate::engine::candle::opened::Opened;
-use crate::engine::candle::ops::Kernels;
+use crate::engine::backend::ops::Kernels;
+use crate::engine::open::Opened;
 use crate::power;
 use crate::record::environment::{Environment, GpuRecord};
 use crate::record::run::EngineRecord;

@@ -1,7 +1,8 @@
 //! The shape of a model that was measured elsewhere: a preset's, that of a config.json or a GGUF file, or counts.
 
-use crate::engine::candle::source::{hf_config, model_shape};
+use crate::engine::weights::model_shape;
 use crate::workload::ModelShape;
+use crate::workload::model::config;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -40,7 +41,7 @@ fn counts(text: &str) -> Result<ModelShape, String> {
     for (key, value) in usual {
         object.entry(key).or_insert(value);
     }
-    hf_config::sizes(&Value::Object(object).to_string())
+    config::sizes(&Value::Object(object).to_string())
 }
 
 #[cfg(test)]

@@ -1,15 +1,19 @@
 //! (3) The system under test. An engine runs a batch of prompts and says when each token is there; it measures
 //! nothing itself.
 
-pub mod candle;
+pub mod backend;
 pub mod endpoint;
 pub mod fake;
 pub mod language;
+pub mod model;
+pub mod open;
 mod panics;
 pub mod scheduler;
 pub mod serve;
+pub mod session;
 pub mod target;
 pub mod tokenizing;
+pub mod weights;
 
 pub use panics::{caught, panic_message};
 

@@ -1,8 +1,8 @@
 //! One point of a sweep.
 
-use super::cache::CacheType;
 use super::columns::Columns;
 use super::input::Input;
+use super::model::cache::CacheType;
 use super::quant::Quant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,10 +1,10 @@
 //! Sweeps: which cases to run and how long to measure each, one TOML file each, embedded in the binary.
 
-use super::cache::CacheType;
 use super::case::Case;
 use super::input::Input;
+use super::model::cache::CacheType;
+use super::model::shape::ModelShape;
 use super::quant::Quant;
-use super::shape::ModelShape;
 use super::task::Task;
 use crate::data_file::{DataFileError, nearest, parse_toml};
 use include_dir::{Dir, include_dir};

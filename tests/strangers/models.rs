@@ -8,10 +8,10 @@ use crate::support::{
 use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
-use sizewell::engine::candle::decoder::{Decoder, Logits};
-use sizewell::engine::candle::ops::Compute;
-use sizewell::engine::candle::source::names::{BlockTensor, TensorName};
-use sizewell::engine::candle::source::{self, model_shape};
+use sizewell::engine::backend::ops::Compute;
+use sizewell::engine::model::decoder::{Decoder, Logits};
+use sizewell::engine::weights::names::{BlockTensor, TensorName};
+use sizewell::engine::weights::{self as source, model_shape};
 use sizewell::workload::{Architecture, CacheType, ModelShape, Quant, RopeScaling};
 use std::collections::HashMap;
 use std::ffi::OsStr;

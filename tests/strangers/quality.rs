@@ -3,8 +3,8 @@
 
 use crate::support::tiny;
 use sizewell::engine::EngineError;
-use sizewell::engine::candle::source;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
+use sizewell::engine::weights as source;
 use sizewell::quality::data::DataSet;
 use sizewell::quality::inputs::Inputs;
 use sizewell::quality::text::{self, Against};

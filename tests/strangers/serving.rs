@@ -3,12 +3,12 @@
 
 use serde_json::{Value, json};
 use sizewell::engine::EngineError;
-use sizewell::engine::candle::CandleEngine;
-use sizewell::engine::candle::ops::Kernels;
-use sizewell::engine::candle::source;
+use sizewell::engine::backend::ops::Kernels;
 use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment};
 use sizewell::engine::serve::{Served, serve};
+use sizewell::engine::session::candle::CandleEngine;
 use sizewell::engine::tokenizing::Texts;
+use sizewell::engine::weights as source;
 use sizewell::workload::Quant;
 use std::sync::Arc;
 

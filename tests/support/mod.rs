@@ -16,7 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use sizewell::engine::candle::source::names::{BlockTensor, TensorName};
+use sizewell::engine::weights::names::{BlockTensor, TensorName};
 use sizewell::workload::{Architecture, ModelShape, RopeScaling};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -6,13 +6,13 @@ use crate::cli::setup::{by_candle, cuda_engine, model_record, new_record, open_c
 use crate::cli::stop::stop_was_asked;
 use crate::cli::talk::Talk;
 use crate::cli::{Exit, usage};
-use crate::engine::candle::opened::About;
-use crate::engine::candle::ops::Kernels;
-use crate::engine::candle::{CandleEngine, source};
+use crate::engine::backend::ops::Kernels;
+use crate::engine::open::About;
 use crate::engine::scheduler::target::EngineTarget;
 use crate::engine::scheduler::{BatchModel, Scheduler};
 use crate::engine::serve::{self, Served};
 use crate::engine::tokenizing::Texts;
+use crate::engine::{session::candle::CandleEngine, weights as source};
 use crate::measure::load::Load;
 use crate::record::{EngineRecord, ModelRecord, SchedulerRecord};
 use crate::workload::Quant;

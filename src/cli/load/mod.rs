@@ -16,7 +16,7 @@ use super::setup::{default_folder, new_record, warn_of_threads};
 use super::stop::{stop_on_signal, stop_was_asked};
 use super::talk::Talk;
 use crate::device::cpu;
-use crate::engine::candle::threads as candle_threads;
+use crate::engine::backend::threads as candle_threads;
 use crate::engine::target::RequestOutcome;
 use crate::measure::load::{End, Generator, Load, Neighbours, StepPlan};
 use crate::record::{CaseRow, PhaseTimes, RequestLog, Run, RunFolder, RunRecord, RunStatus, StepRecord, TrafficRecord};

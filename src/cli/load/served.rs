@@ -3,8 +3,8 @@
 
 use super::args::{Args, TargetArgs};
 use crate::cli::usage;
-use crate::engine::candle::source::{KnownShape, model_shape};
 use crate::engine::endpoint::About;
+use crate::engine::weights::{KnownShape, model_shape};
 use crate::evidence::{level_within, model_named};
 use crate::record::{EngineRecord, ModelRecord};
 use crate::workload::Quant;

@@ -2,7 +2,6 @@
 //! that decodes and, beside them, at most so many tokens of prompts; a sequence gets a place in the cache when one is free,
 //! first come first served.
 
-pub mod candle;
 pub mod target;
 
 use super::{EngineError, panic_message};
@@ -16,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// A piece of a sequence for one pass.
-pub use super::candle::ragged::Segment;
+pub use super::model::ragged::Segment;
 
 /// A model that runs pieces of several sequences in one pass.
 pub trait BatchModel: Send {

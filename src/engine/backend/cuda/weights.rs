@@ -1,0 +1,231 @@
+//! Matrices on a card, packed for the kernels: numbers in one array and scales in another, so that loads are aligned.
+
+use crate::device::cuda::{Buffer, Card, CudaError};
+use crate::engine::backend::linear::{Linear, Parts};
+use crate::engine::weights::ModelError;
+use crate::workload::Encoding;
+use candle_core::quantized::GgmlDType;
+use candle_core::{CpuStorage, DType, Storage, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+/// Levels that kernels of cards read, in words.
+const KNOWN: &str = "f16, bf16, Q8_0, Q4_0, Q4_K, Q6_K";
+
+/// An error where no kernel of cards reads weights in `encoding`.
+pub(super) fn check_encoding(encoding: Encoding) -> Result<(), String> {
+    use Encoding::*;
+    match encoding {
+        F16 | Bf16 | Q8_0 | Q4_0 | Q4K | Q6K => Ok(()),
+        other => Err(format!("there is no CUDA kernel for weights in {other}: {KNOWN}")),
+    }
+}
+
+/// How the numbers of a matrix are stored, as `kernels/embed.cu` and `kernels/gemv.cu` read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// 16-bit floats.
+    Dense,
+    Q8_0,
+    Q4_0,
+    Q4K,
+    Q6K,
+}
+
+impl Kind {
+    /// The part of kernels' names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::Q4K => "q4_k",
+            Self::Q6K => "q6_k",
+        }
+    }
+
+    fn of(dtype: GgmlDType) -> Result<Self, String> {
+        match dtype {
+            GgmlDType::Q8_0 => Ok(Self::Q8_0),
+            GgmlDType::Q4_0 => Ok(Self::Q4_0),
+            GgmlDType::Q4K => Ok(Self::Q4K),
+            GgmlDType::Q6K => Ok(Self::Q6K),
+            other => Err(format!("there is no CUDA kernel for weights in {other:?}: {KNOWN}")),
+        }
+    }
+
+    /// Bytes of a block as GGUF has it, of its numbers, and of its scales as packed here.
+    fn block_bytes(self) -> (usize, usize, usize) {
+        match self {
+            Self::Dense => (2, 2, 0),
+            Self::Q8_0 => (34, 32, 2),
+            Self::Q4_0 => (18, 16, 2),
+            Self::Q4K => (144, 128, 16),
+            Self::Q6K => (210, 192, 20),
+        }
+    }
+}
+
+/// The 16-bit format that a model computes in on a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compute {
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an `f32`.
+    Bf16,
+}
+
+impl Compute {
+    /// The ending of kernels' names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// `values` in this format, as bits.
+    pub fn bits(self, values: &Tensor) -> candle_core::Result<Vec<u16>> {
+        let flat = values.flatten_all()?;
+        Ok(match self {
+            Self::F16 => flat.to_dtype(DType::F16)?.to_vec1::<f16>()?.into_iter().map(f16::to_bits).collect(),
+            Self::Bf16 => flat.to_dtype(DType::BF16)?.to_vec1::<bf16>()?.into_iter().map(bf16::to_bits).collect(),
+        })
+    }
+}
+
+/// A matrix in host memory, ready to be uploaded.
+pub(super) struct Packed {
+    pub rows: usize,
+    pub cols: usize,
+    pub kind: Kind,
+    quants: Vec<u8>,
+    scales: Vec<u8>,
+}
+
+impl Packed {
+    /// Packs `linear` of `(rows, cols)`.
+    pub fn new(linear: &Linear, rows: usize, cols: usize, compute: Compute) -> Result<Self, ModelError> {
+        let wrong = |e: candle_core::Error| ModelError::new("weights", e);
+        match linear.parts().map_err(wrong)? {
+            Parts::Dense(tensor) => {
+                let quants = dense_bytes(tensor, compute).map_err(wrong)?;
+                Ok(Self { rows, cols, kind: Kind::Dense, quants, scales: Vec::new() })
+            }
+            Parts::Blocks(tensor) => {
+                let kind = Kind::of(tensor.dtype()).map_err(|e| ModelError::new("weights", e))?;
+                let (quants, scales) = unpack(kind, &tensor.data().map_err(wrong)?);
+                Ok(Self { rows, cols, kind, quants, scales })
+            }
+        }
+    }
+
+    /// `others` below this one, where all are of one kind: one launch instead of several.
+    pub fn stacked(parts: Vec<Self>) -> Vec<Self> {
+        let alike = parts.windows(2).all(|pair| pair[0].kind == pair[1].kind && pair[0].cols == pair[1].cols);
+        if !alike {
+            return parts;
+        }
+        let mut parts = parts.into_iter();
+        let first = parts.next();
+        let joined = first.map(|mut first| {
+            for part in parts {
+                first.rows += part.rows;
+                first.quants.extend(part.quants);
+                first.scales.extend(part.scales);
+            }
+            first
+        });
+        joined.into_iter().collect()
+    }
+
+    /// Copies it to `card`.
+    pub fn upload(&self, card: &Card) -> Result<Matrix, CudaError> {
+        let scales = if self.scales.is_empty() { None } else { Some(card.with(&self.scales)?) };
+        let bytes = self.quants.len() + self.scales.len();
+        Ok(Matrix {
+            rows: self.rows,
+            cols: self.cols,
+            kind: self.kind,
+            quants: card.with(&self.quants)?,
+            scales,
+            bytes,
+        })
+    }
+}
+
+/// A matrix of floats as the bytes of its 16-bit form; where it has that form already, copied once.
+fn dense_bytes(tensor: &Tensor, compute: Compute) -> candle_core::Result<Vec<u8>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Ok(match (&*storage, layout.contiguous_offsets(), compute) {
+        (Storage::Cpu(CpuStorage::F16(values)), Some((from, to)), Compute::F16) => {
+            bytes_of(&values[from..to], f16::to_bits)
+        }
+        (Storage::Cpu(CpuStorage::BF16(values)), Some((from, to)), Compute::Bf16) => {
+            bytes_of(&values[from..to], bf16::to_bits)
+        }
+        _ => bytes_of(&compute.bits(tensor)?, |bits| bits),
+    })
+}
+
+/// Numbers as bytes, by all threads.
+fn bytes_of<T: Copy + Sync>(values: &[T], bits: impl Fn(T) -> u16 + Sync) -> Vec<u8> {
+    const EACH: usize = 1 << 18;
+    let mut bytes = vec![0; values.len() * 2];
+    bytes.par_chunks_mut(2 * EACH).zip(values.par_chunks(EACH)).for_each(|(bytes, values)| {
+        for (bytes, value) in bytes.chunks_exact_mut(2).zip(values) {
+            bytes.copy_from_slice(&bits(*value).to_le_bytes());
+        }
+    });
+    bytes
+}
+
+/// The numbers and the scales of GGUF blocks.
+fn unpack(kind: Kind, data: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (block, of_quants, of_scales) = kind.block_bytes();
+    let count = data.len() / block;
+    let (mut quants, mut scales) = (Vec::with_capacity(count * of_quants), Vec::with_capacity(count * of_scales));
+    for block in data.chunks_exact(block) {
+        match kind {
+            Kind::Q8_0 | Kind::Q4_0 => {
+                scales.extend_from_slice(&block[..2]);
+                quants.extend_from_slice(&block[2..]);
+            }
+            // d, the d of the minima, and their 6-bit factors come first.
+            Kind::Q4K => {
+                scales.extend_from_slice(&block[..16]);
+                quants.extend_from_slice(&block[16..]);
+            }
+            // Low and high bits, then 16 factors and d; two bytes round the scales up to whole words.
+            Kind::Q6K => {
+                quants.extend_from_slice(&block[..192]);
+                scales.extend_from_slice(&block[192..]);
+                scales.extend_from_slice(&[0, 0]);
+            }
+            Kind::Dense => quants.extend_from_slice(block),
+        }
+    }
+    (quants, scales)
+}
+
+/// A matrix on a card.
+pub(super) struct Matrix {
+    pub rows: usize,
+    pub cols: usize,
+    pub kind: Kind,
+    pub quants: Buffer,
+    pub scales: Option<Buffer>,
+    pub bytes: usize,
+}
+
+impl Matrix {
+    /// Where its scales are; zero for floats, which have none.
+    pub fn scales_at(&self) -> u64 {
+        self.scales.as_ref().map_or(0, Buffer::at)
+    }
+
+    /// Whether its products take activations of 8 bits.
+    pub fn is_quantized(&self) -> bool {
+        self.kind != Kind::Dense
+    }
+}

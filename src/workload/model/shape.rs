@@ -1,0 +1,430 @@
+//! The shape of a transformer, and the arithmetic that follows from it: parameters, bytes that a
+//! token reads, operations that it takes. Sizing and ceilings both count by this file.
+
+use super::architecture::Architecture;
+use super::cache::CacheType;
+use crate::units::Bytes;
+use crate::workload::quant::{Encoding, Quant};
+use crate::workload::task::Task;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The longest context, and window of attention, that a file may name.
+const MOST_CONTEXT: usize = 1 << 27;
+
+/// How rotary positions are stretched beyond the context that a model was first trained on.
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// Every frequency divided by `factor`.
+    Linear {
+        /// The divisor, above 0.
+        factor: f64,
+    },
+    /// Low frequencies divided by `factor`, high ones kept, a ramp between (Llama 3.1, `rope_type: llama3`).
+    Llama3 {
+        /// The divisor of the low frequencies.
+        factor: f64,
+        /// Wavelengths above `original_context / low_freq_factor` are scaled whole.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_context / high_freq_factor` are kept.
+        high_freq_factor: f64,
+        /// The context length of the first training.
+        original_context: usize,
+    },
+}
+
+/// The images that a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageShape {
+    /// Pixels of a patch's side.
+    pub patch: usize,
+    /// Pixels of the side of the images that it was trained on; must be a multiple of `patch`.
+    pub size: usize,
+    /// Colours.
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// Tokens of an image of `side` pixels: its patches and one that gathers them.
+    pub fn tokens(&self, side: usize) -> usize {
+        (side / self.patch.max(1)).pow(2) + 1
+    }
+}
+
+/// The sizes of a transformer: a decoder of the Llama family, or an encoder of texts or images.
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelShape {
+    /// Which family, for what differs between them.
+    pub architecture: Architecture,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward part.
+    pub intermediate_size: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; fewer than `heads` is grouped-query attention.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Tokens in the vocabulary; of an image classifier, its classes.
+    pub vocab_size: usize,
+    /// The longest sequence (prompt and output) that the positions allow.
+    pub max_context: usize,
+    /// Epsilon of the norms.
+    pub norm_eps: f64,
+    /// Base of the rotary frequencies; 0 where positions are learned.
+    pub rope_theta: f64,
+    /// Stretching of the rotary positions, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
+    /// The output matrix is the token embedding.
+    pub tied_embeddings: bool,
+    /// Query, key and value have a bias.
+    #[serde(default)]
+    pub qkv_bias: bool,
+    /// Each query and key head has its own RMS norm.
+    #[serde(default)]
+    pub qk_norm: bool,
+    /// Attention reaches back only this many positions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<usize>,
+    /// Kinds of tokens that the embedding tells apart (BERT), 0 elsewhere.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub token_types: usize,
+    /// Images, of models that take them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageShape>,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
+/// One weight matrix: `rows` outputs of `cols` inputs each, `count` times in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatrixShape {
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs: the length of a stored row.
+    pub cols: usize,
+    /// How many of them.
+    pub count: usize,
+}
+
+impl MatrixShape {
+    fn weights(self) -> f64 {
+        self.rows as f64 * self.cols as f64 * self.count as f64
+    }
+
+    fn bytes(self, quant: Quant) -> f64 {
+        quant.matrix_bytes(self.rows, self.cols).0 * self.count as f64
+    }
+}
+
+impl ModelShape {
+    /// Width of all query heads together.
+    pub fn q_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of all key (or value) heads together.
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Checks every size against what a real model can be, so that no later arithmetic or allocation can be
+    /// driven beyond reason by a file. The error names the field.
+    pub fn validate(&self) -> Result<(), String> {
+        let sizes = [
+            ("hidden_size", self.hidden_size, 1 << 17),
+            ("intermediate_size", self.intermediate_size, 1 << 20),
+            ("layers", self.layers, 1 << 10),
+            ("heads", self.heads, 1 << 12),
+            ("kv_heads", self.kv_heads, 1 << 12),
+            ("head_dim", self.head_dim, 1 << 12),
+            ("vocab_size", self.vocab_size, 1 << 22),
+            ("max_context", self.max_context, MOST_CONTEXT),
+        ];
+        for (name, value, most) in sizes {
+            if value == 0 || value > most {
+                return Err(format!("{name} is {value}; it must be between 1 and {most}"));
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(format!("heads ({}) is not a multiple of kv_heads ({})", self.heads, self.kv_heads));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(format!("head_dim is {}; rotary positions need an even width", self.head_dim));
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
+            return Err(format!("norm_eps is {}; it must be between 0 and 1", self.norm_eps));
+        }
+        if self.is_encoder() {
+            return self.validate_encoder();
+        }
+        if !(self.rope_theta.is_finite() && self.rope_theta > 1.0) {
+            return Err(format!("rope_theta is {}; it must be above 1", self.rope_theta));
+        }
+        if let Some(window) = self.sliding_window
+            && !(1..=MOST_CONTEXT).contains(&window)
+        {
+            return Err(format!(
+                "sliding_window is {window}; it must be between 1 and {MOST_CONTEXT}, or left out for full attention"
+            ));
+        }
+        self.validate_rope_scaling()
+    }
+
+    /// Whether it turns a whole input into one result, without generating tokens.
+    pub fn is_encoder(&self) -> bool {
+        self.architecture.task() != Task::Generate
+    }
+
+    fn validate_encoder(&self) -> Result<(), String> {
+        let (hidden, width) = (self.hidden_size, self.q_width());
+        if width != hidden || self.kv_heads != self.heads {
+            return Err(format!("heads of an encoder are {width} wide together; they must be as wide as hidden_size"));
+        }
+        match (self.architecture, self.image) {
+            (Architecture::Vit, None) => {
+                Err("image is missing; an image classifier needs patch, size, channels".into())
+            }
+            (Architecture::Vit, Some(ImageShape { patch, size, channels })) => {
+                let most = 1 << 14;
+                if !(1..=most).contains(&patch) || !(1..=most).contains(&size) || !size.is_multiple_of(patch) {
+                    return Err(format!("image.size is {size}; it must be a multiple of image.patch ({patch})"));
+                }
+                match (1..=64).contains(&channels) {
+                    true => Ok(()),
+                    false => Err(format!("image.channels is {channels}; it must be between 1 and 64")),
+                }
+            }
+            _ if !(1..=1 << 10).contains(&self.token_types) => {
+                Err(format!("token_types is {}; it must be between 1 and 1024", self.token_types))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_rope_scaling(&self) -> Result<(), String> {
+        let positive = |name: &str, value: f64| {
+            if value.is_finite() && value > 0.0 {
+                Ok(())
+            } else {
+                Err(format!("rope_scaling.{name} is {value}; it must be above 0"))
+            }
+        };
+        match self.rope_scaling {
+            None => Ok(()),
+            Some(RopeScaling::Linear { factor }) => positive("factor", factor),
+            Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => {
+                positive("factor", factor)?;
+                positive("low_freq_factor", low_freq_factor)?;
+                positive("original_context", original_context as f64)?;
+                positive("high_freq_factor - low_freq_factor", high_freq_factor - low_freq_factor)
+            }
+        }
+    }
+
+    /// The matrices of one block: query, key, value, output, gate (of decoders), up, down.
+    fn block_matrices(&self) -> Vec<MatrixShape> {
+        let (h, q, kv, ff) = (self.hidden_size, self.q_width(), self.kv_width(), self.intermediate_size);
+        let gates = if self.is_encoder() { 0 } else { self.layers };
+        let matrices = [(q, h), (kv, h), (kv, h), (h, q), (ff, h), (h, ff)];
+        let gate = MatrixShape { rows: ff, cols: h, count: gates };
+        let others = matrices.map(|(rows, cols)| MatrixShape { rows, cols, count: self.layers });
+        others.into_iter().chain((gates > 0).then_some(gate)).collect()
+    }
+
+    /// The matrix that cuts images into tokens.
+    fn patch_matrix(&self) -> Option<MatrixShape> {
+        let image = self.image?;
+        Some(MatrixShape { rows: self.hidden_size, cols: image.channels * image.patch.pow(2), count: 1 })
+    }
+
+    /// The output matrix (and, where it is tied, the token embedding).
+    fn head_matrix(&self) -> MatrixShape {
+        MatrixShape { rows: self.vocab_size, cols: self.hidden_size, count: 1 }
+    }
+
+    /// All distinct matrices, the token embedding included.
+    pub fn matrices(&self) -> Vec<MatrixShape> {
+        let mut all = self.block_matrices();
+        all.extend(self.patch_matrix());
+        all.push(MatrixShape { count: if self.tied_embeddings { 1 } else { 2 }, ..self.head_matrix() });
+        all
+    }
+
+    /// Numbers that are in vectors: norms and biases.
+    fn vector_weights(&self) -> f64 {
+        if self.is_encoder() {
+            return self.encoder_vector_weights();
+        }
+        let norms = if self.architecture == Architecture::Gemma2 { 4 } else { 2 };
+        let mut per_layer = norms * self.hidden_size;
+        if self.qkv_bias {
+            per_layer += self.q_width() + 2 * self.kv_width();
+        }
+        if self.qk_norm {
+            per_layer += 2 * self.head_dim;
+        }
+        (per_layer * self.layers + self.hidden_size) as f64
+    }
+
+    /// Of an encoder: norms with their biases, biases of all products, tables of positions and token types, and of images
+    /// the token that gathers them.
+    fn encoder_vector_weights(&self) -> f64 {
+        let (h, ff) = (self.hidden_size, self.intermediate_size);
+        let attention = if self.qkv_bias { 4 * h } else { h };
+        let layers = self.layers * (attention + ff + h + 4 * h);
+        let ends = match self.image {
+            Some(_) => h + h + 2 * h + self.vocab_size,
+            None => self.token_types * h + 2 * h,
+        };
+        (layers + self.max_context * h + ends) as f64
+    }
+
+    /// All parameters, a tied output matrix counted once.
+    pub fn parameters(&self) -> f64 {
+        self.matrices().into_iter().map(MatrixShape::weights).sum::<f64>() + self.vector_weights()
+    }
+
+    /// Bytes that the weights take in memory at `quant` (vectors are kept in f32).
+    pub fn weight_bytes(&self, quant: Quant) -> Bytes {
+        let matrices: f64 = self.matrices().into_iter().map(|m| m.bytes(quant)).sum();
+        Bytes(matrices + 4.0 * self.vector_weights())
+    }
+
+    /// Bytes of weights that one decode step (or pass of an encoder) reads, whatever its batch: all of them but the token
+    /// embedding, of which only the rows of the tokens at hand are read.
+    pub fn decode_weight_bytes(&self, quant: Quant) -> Bytes {
+        let blocks: f64 = self.block_matrices().into_iter().map(|m| m.bytes(quant)).sum();
+        let head = match self.is_encoder() {
+            true => self.patch_matrix().map_or(0.0, |matrix| matrix.bytes(quant)),
+            false => self.head_matrix().bytes(quant),
+        };
+        Bytes(blocks + head + 4.0 * self.vector_weights())
+    }
+
+    /// Bytes of key and value cache for `tokens` positions of `batch` sequences in one precision, its scales included.
+    pub fn cache_bytes(&self, batch: usize, tokens: usize, kind: CacheType) -> Bytes {
+        if self.is_encoder() {
+            return Bytes(0.0);
+        }
+        let heads = 2.0 * self.layers as f64 * self.kv_heads as f64 * batch as f64 * tokens as f64;
+        Bytes(heads * (self.head_dim * kind.element_bytes() + kind.scale_bytes()) as f64)
+    }
+
+    /// Operations of a prefill of `batch` prompts of `prompt` tokens, logits taken at the last position only:
+    /// `2 x weights` for each token, and `4 x query width x positions seen` for attention.
+    pub fn prefill_ops(&self, batch: usize, prompt: usize) -> f64 {
+        if self.is_encoder() {
+            return self.encoder_ops(batch, prompt);
+        }
+        let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
+        let p = prompt as f64;
+        let attention = 2.0 * self.layers as f64 * self.q_width() as f64 * p * (p + 1.0);
+        batch as f64 * (2.0 * blocks * p + attention + 2.0 * self.head_matrix().weights())
+    }
+
+    /// Operations of one pass of an encoder: `2 x weights` for each token, `4 x width x tokens` for each in attention, and
+    /// the classifier's for each image. Embedding a token is a look into a table.
+    fn encoder_ops(&self, batch: usize, tokens: usize) -> f64 {
+        let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
+        let t = tokens as f64;
+        let attention = 4.0 * self.layers as f64 * self.q_width() as f64 * t * t;
+        let patches = self
+            .patch_matrix()
+            .map_or(0.0, |matrix| 2.0 * matrix.weights() * (t - 1.0).max(0.0) + 2.0 * self.head_matrix().weights());
+        batch as f64 * (2.0 * blocks * t + attention + patches)
+    }
+
+    /// Operations of one decode step of `batch` sequences that each see `context` positions.
+    pub fn decode_ops(&self, batch: usize, context: usize) -> f64 {
+        let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
+        let attention = 4.0 * self.layers as f64 * self.q_width() as f64 * context as f64;
+        batch as f64 * (2.0 * (blocks + self.head_matrix().weights()) + attention)
+    }
+
+    /// What `quant` becomes in the matrices of this model: `(encoding, matrices)`, most frequent first.
+    pub fn encodings(&self, quant: Quant) -> Vec<(Encoding, usize)> {
+        let mut counts: Vec<(Encoding, usize)> = Vec::new();
+        for matrix in self.matrices() {
+            let encoding = quant.encoding(matrix.cols);
+            match counts.iter_mut().find(|(known, _)| *known == encoding) {
+                Some((_, count)) => *count += matrix.count,
+                None => counts.push((encoding, matrix.count)),
+            }
+        }
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny() -> ModelShape {
+        ModelShape {
+            architecture: Architecture::Llama,
+            hidden_size: 64,
+            intermediate_size: 172,
+            layers: 5,
+            heads: 8,
+            kv_heads: 4,
+            head_dim: 8,
+            vocab_size: 512,
+            max_context: 512,
+            norm_eps: 1e-5,
+            rope_theta: 10000.0,
+            rope_scaling: None,
+            tied_embeddings: true,
+            qkv_bias: false,
+            qk_norm: false,
+            sliding_window: None,
+            token_types: 0,
+            image: None,
+        }
+    }
+
+    #[test]
+    fn counts_follow_from_the_shape() {
+        let shape = tiny();
+        // 5 x (64x64 + 2 x 32x64 + 64x64 + 3 x 172x64 + 2 x 64) + 512x64 + 64
+        assert_eq!(shape.parameters(), 260_032.0);
+        assert_eq!(shape.cache_bytes(2, 10, CacheType::F32), Bytes((2 * 5 * 32 * 4 * 2 * 10) as f64));
+        assert_eq!(shape.weight_bytes(Quant::F32), Bytes(4.0 * 260_032.0));
+        assert_eq!(shape.encodings(Quant::Int4), vec![(Encoding::Q4_0, 31), (Encoding::F16, 5)]);
+    }
+
+    #[test]
+    fn a_prefill_costs_what_its_decode_steps_cost_but_for_the_logits() {
+        let shape = tiny();
+        let head = 2.0 * 512.0 * 64.0;
+        let steps: f64 = (1..=16).map(|context| shape.decode_ops(1, context) - head).sum();
+        assert_eq!(shape.prefill_ops(1, 16), steps + head);
+    }
+
+    #[test]
+    fn absurd_sizes_are_named() {
+        let mut shape = tiny();
+        shape.hidden_size = 1 << 40;
+        assert!(shape.validate().unwrap_err().starts_with("hidden_size"));
+        let mut shape = tiny();
+        shape.kv_heads = 3;
+        assert!(shape.validate().unwrap_err().contains("multiple of kv_heads"));
+        let mut shape = tiny();
+        shape.rope_theta = f64::NAN;
+        assert!(shape.validate().unwrap_err().starts_with("rope_theta"));
+        for window in [0, 1 << 40] {
+            let shape = ModelShape { sliding_window: Some(window), ..tiny() };
+            assert!(shape.validate().unwrap_err().starts_with("sliding_window"));
+        }
+    }
+}
