@@ -263,6 +263,9 @@ impl Running<'_, '_> {
         let case = self.key.case;
         let engine = &mut *self.engine;
         let start = self.bench.clock.now();
+        // No engine runs an input that its model does not take.
+        let task = self.bench.shape.map(|shape| shape.architecture.task());
+        task.map_or(Ok(()), |task| task.check(&case.input)).map_err(EngineError::Unsupported)?;
         let prepared = guarded(|| engine.prepare(&case))?;
         if !prepared.loaded {
             return Ok((prepared, None));
@@ -441,12 +444,12 @@ impl Running<'_, '_> {
         let middle = case.prompt_tokens() + case.gen_tokens() / 2;
         let read = prepared.decode_weight_bytes + Bytes(prepared.cache_token_bytes.0 * (case.batch * middle) as f64);
         let ops = shape.prefill_ops(case.batch, case.prompt_tokens());
-        metrics.decode_read = (case.gen_tokens() > 0).then_some(read);
+        metrics.decode_read = case.generates().then_some(read);
         metrics.prefill_ops = Some(Count(ops));
         let absent = &mut summary.absent;
         let cache = self.bench.cache_bytes;
         match roof(self.bench.ceilings, &self.key.device, CeilingKind::ReadBandwidth) {
-            _ if case.gen_tokens() == 0 => {
+            _ if !case.generates() => {
                 absent.push(("achieved_bandwidth_fraction".into(), "no tokens are generated".into()));
             }
             _ if read.0 < 2.0 * cache.0 => absent.push((

@@ -89,7 +89,7 @@ pub fn summarise(case: &Case, samples: &[SampleRow], seed: u64) -> Summary {
     let clusters: Vec<&[f64]> = gaps.iter().map(Vec::as_slice).collect();
     let interval = clustered_median_interval(&clusters, RESAMPLES, seed);
     let itl = summary.distribution("itl_s", &gaps.concat(), interval);
-    if case.gen_tokens() == 0 {
+    if !case.generates() {
         for tag in ["tpot_s", "itl_s", "decode_tokens_per_s"] {
             summary.absent.push((tag.to_string(), "no tokens are generated".to_string()));
         }

@@ -310,7 +310,7 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
     let cache =
         ok.iter().map(|row| row.key.case.cache).find(Option::is_none).or(ok.first().map(|row| row.key.case.cache));
     ok.retain(|row| cache.is_none_or(|cache| row.key.case.cache == cache));
-    let generates = run.record.model.as_ref().is_none_or(|model| !model.shape.is_encoder());
+    let generates = run.record.task().generates();
     let Some(lengths) = wanted.lengths(&ok, generates) else {
         return Err(nothing(&ok).to_string());
     };

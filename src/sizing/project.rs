@@ -245,7 +245,7 @@ impl<'a> Reference<'a> {
     /// A share has its part of the memory. Its speed lies between that of the whole card, when nobody else is on it, and
     /// its part of that.
     pub fn on_accelerator(&self, place: &Place<'a>, asker: &mut Asker) -> Result<(Times, Ground), Refusal<'a>> {
-        if self.shape.is_encoder() {
+        if !self.shape.architecture.task().info().is_projected {
             return Err(Refusal::Encoder);
         }
         let accelerator = place.accelerator;

@@ -86,7 +86,7 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     front::mark_front(&mut rows);
     excluded.sort();
     let Points { lengths, quants, .. } = all.swap_remove(0).1;
-    let task = first.record.model.as_ref().map_or(Task::Generate, |model| model.shape.architecture.task());
+    let task = first.record.task();
     Ok(Ranking {
         prompt_tokens: lengths.mean_prompt(),
         gen_tokens: lengths.mean_gen(),

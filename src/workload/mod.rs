@@ -22,4 +22,4 @@ pub use model::shape::{ImageShape, ModelShape, RopeScaling};
 pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
 pub use sweep::{Limits, Sweep};
-pub use task::Task;
+pub use task::{Priced, Task, TaskInfo};

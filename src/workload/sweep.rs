@@ -64,6 +64,23 @@ impl Grid {
         self.prompt.iter().flat_map(of).collect()
     }
 
+    /// The error of images that are named for a model of `task`, which takes none.
+    pub(super) fn has_no_images(&self, task: Task) -> Result<(), String> {
+        match self.image.is_empty() {
+            true => Ok(()),
+            false => Err(format!("image names sizes of images, but the model {}", task.info().does)),
+        }
+    }
+
+    /// Leaves out what is of generating text; the error is of caches that are named for a model of `task`, which has none.
+    pub(super) fn one_pass(&mut self, task: Task) -> Result<(), String> {
+        if !self.cache.is_empty() {
+            return Err(format!("cache is for models that generate text, not for {}", task.name()));
+        }
+        self.gen_tokens.clear();
+        Ok(())
+    }
+
     fn caches(&self) -> Vec<Option<CacheType>> {
         match self.cache.as_slice() {
             [] => vec![None],
@@ -198,38 +215,8 @@ impl Sweep {
     /// The sweep as a model of `shape` can run it: texts to embed have no tokens to generate and no more than its
     /// positions, images have its own size where none is named and tokens by their patches.
     pub fn for_model(mut self, shape: &ModelShape) -> Result<Self, String> {
-        let task = shape.architecture.task();
         for grid in &mut self.grid {
-            match (task, shape.image) {
-                (Task::Generate, _) if grid.gen_tokens.is_empty() || grid.prompt.is_empty() => {
-                    return Err("gen_tokens or prompt is empty, but the model generates text".to_string());
-                }
-                (Task::Generate, _) if !grid.image.is_empty() => {
-                    return Err("image names sizes of images, but the model generates text".to_string());
-                }
-                (Task::Generate, _) => {}
-                (Task::ClassifyImage, Some(image)) => {
-                    if grid.image.is_empty() {
-                        grid.image = vec![image.size];
-                    }
-                    grid.prompt = grid.image.iter().map(|side| image.tokens(*side)).collect();
-                }
-                _ if !grid.image.is_empty() => {
-                    return Err("image names sizes of images, but the model embeds texts".to_string());
-                }
-                _ => {
-                    grid.prompt.retain(|tokens| *tokens <= shape.max_context);
-                    if grid.prompt.is_empty() {
-                        grid.prompt = vec![shape.max_context];
-                    }
-                }
-            }
-            if task != Task::Generate {
-                if !grid.cache.is_empty() {
-                    return Err(format!("cache is for models that generate text, not for {}", task.name()));
-                }
-                grid.gen_tokens.clear();
-            }
+            (shape.architecture.task().info().fit_grid)(grid, shape)?;
         }
         Ok(self)
     }

@@ -10,7 +10,6 @@ use crate::sizing::projection::terms::Phase;
 use crate::sizing::{CostInterval, Excluded, Interval, RankRow, Ranking};
 use crate::units::Quantity;
 use crate::units::{Fraction, RequestsPerSecond, Seconds};
-use crate::workload::Task;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -71,20 +70,18 @@ pub(super) fn title(ranking: &Ranking) -> String {
     let quants: Vec<&str> = ranking.quants.iter().map(|quant| quant.name()).collect();
     let mean = if ranking.lengths.bins.len() > 1 { " in the mean" } else { "" };
     let prompt = tokens(ranking.prompt_tokens);
-    let what = match (ranking.task, ranking.image_size) {
-        (Task::Generate, _) => {
-            let generated = tokens(ranking.gen_tokens);
-            return format!(
-                "Cost of a request in {}: {prompt} prompt and {generated} generated tokens{mean}, {}",
-                quants.join(", "),
-                usage(&ranking.usage)
-            );
-        }
-        (Task::ClassifyImage, Some(side)) => format!("of {side} x {side} pixels"),
-        _ => format!("of {prompt} tokens{mean}"),
+    let (quants, usage) = (quants.join(", "), usage(&ranking.usage));
+    if ranking.task.generates() {
+        let generated = tokens(ranking.gen_tokens);
+        return format!(
+            "Cost of a request in {quants}: {prompt} prompt and {generated} generated tokens{mean}, {usage}"
+        );
+    }
+    let what = match ranking.image_size {
+        Some(side) => format!("of {side} x {side} pixels"),
+        None => format!("of {prompt} tokens{mean}"),
     };
-    let result = if ranking.task == Task::Embed { "an embedding" } else { "a classified image" };
-    format!("Cost of {result} {what} in {}, {}", quants.join(", "), usage(&ranking.usage))
+    format!("Cost of {} {what} in {quants}, {usage}", ranking.task.info().result)
 }
 
 pub(super) fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
@@ -170,14 +167,14 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
     }
     let roofed = ranking.rows.iter().any(|row| row.ground.is_some());
     let thousand = format!(">$/1k {}", ranking.task.results());
-    match ranking.task {
-        Task::Generate => columns.extend([&thousand, ">$/M tokens", "from - to", ">TTFT", ">TPOT"]),
-        _ => columns.extend([&thousand, "from - to", ">time"]),
+    match ranking.task.generates() {
+        true => columns.extend([&thousand, ">$/M tokens", "from - to", ">TTFT", ">TPOT"]),
+        false => columns.extend([&thousand, "from - to", ">time"]),
     }
     if roofed {
         columns.push(">TPOT of the roof");
     }
-    if ranking.task == Task::Generate {
+    if ranking.task.generates() {
         columns.push(">E2E");
     }
     columns.extend([">requests", ">price age"]);
@@ -206,21 +203,21 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
             cells.push(fleet.map_or(DASH.to_string(), |f| Fraction(f.utilisation).human()));
             cells.push(money(row.usd_per_month));
         }
-        match ranking.task {
-            Task::Generate => cells.extend([
+        match ranking.task.generates() {
+            true => cells.extend([
                 money(row.usd_per_thousand_requests),
                 value,
                 range,
                 interval_seconds(row.ttft_s),
                 interval_seconds(row.tpot_s),
             ]),
-            _ => cells.extend([value, range, interval_seconds(row.ttft_s)]),
+            false => cells.extend([value, range, interval_seconds(row.ttft_s)]),
         }
         if roofed {
             let roof = row.ground.as_ref().map(|ground| Seconds(ground.roofline_tpot_s).human());
             cells.push(roof.unwrap_or(DASH.to_string()));
         }
-        if ranking.task == Task::Generate {
+        if ranking.task.generates() {
             cells.push(interval_seconds(row.e2e_s));
         }
         cells.extend([RequestsPerSecond(row.requests_per_s.value).human(), price_age(row)]);

@@ -161,7 +161,7 @@ impl Reader<'_> {
                     variance: if width.is_finite() { width * width } else { 0.0 },
                 });
             };
-            if let Some(tpot) = row.metrics.tpot.filter(|_| case.gen_tokens() > 0) {
+            if let Some(tpot) = row.metrics.tpot.filter(|_| case.generates()) {
                 push(Phase::Decode, Work::decode(shape, bytes, case.batch, case.middle()), tpot);
             }
             // A request that arrives while others run waits for them: its first token tells nothing of the card alone.

@@ -91,7 +91,7 @@ pub fn cpu_observations_by(runs: &[&Run], name: impl Fn(&CpuRecord) -> Option<St
             if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens() > 0) {
                 push(Phase::Prefill, case.prompt_tokens(), ttft.median.0);
             }
-            if let Some(tpot) = row.metrics.tpot.filter(|_| case.gen_tokens() > 0) {
+            if let Some(tpot) = row.metrics.tpot.filter(|_| case.generates()) {
                 push(Phase::Decode, case.gen_tokens(), tpot.median.0);
             }
         }

@@ -53,7 +53,7 @@ impl Work {
 
     /// A prefill of `batch` prompts of `prompt` tokens.
     pub fn prefill(shape: &ModelShape, weight_bytes: f64, batch: usize, prompt: f64) -> Self {
-        if shape.is_encoder() {
+        if !shape.architecture.task().generates() {
             let (b, ops) = (batch as f64, shape.prefill_ops(batch, prompt as usize));
             return Self::pass(b, prompt, shape.layers as f64, ops, weight_bytes, b * prompt * activations(shape));
         }
