@@ -30,6 +30,7 @@ pub mod device;
 pub mod engine;
 
 pub mod measure;
+pub mod names;
 pub mod power;
 
 pub mod record;
