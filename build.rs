@@ -45,9 +45,14 @@ fn build() -> String {
     let compiler = Command::new(of("RUSTC")).arg("--version").output().ok();
     let compiler = compiler.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
     let compiler: Vec<&str> = compiler.split_whitespace().take(2).collect();
-    let mut features: Vec<String> =
-        std::env::vars().filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase())).collect();
-    features.sort();
+    let with = |name: &str| std::env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
+    // What differs from a build with the default features.
+    let features = match (with("CUDA"), with("REFERENCE")) {
+        (false, true) => "",
+        (true, true) => ", with cuda",
+        (false, false) => ", without reference",
+        (true, false) => ", with cuda, without reference",
+    };
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut add = |bytes: &[u8]| {
         for byte in bytes {
@@ -62,13 +67,11 @@ fn build() -> String {
         add(&std::fs::read(&file).unwrap_or_default());
     }
     format!(
-        "{} (optimisation {}) for {}, {}{}{}, source {hash:016x}",
+        "{} (optimisation {}) for {}, {}{features}, source {hash:016x}",
         of("PROFILE"),
         of("OPT_LEVEL"),
         of("TARGET"),
-        compiler.join(" "),
-        if features.is_empty() { "" } else { ", with " },
-        features.join(" ")
+        compiler.join(" ")
     )
 }
 

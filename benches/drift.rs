@@ -6,16 +6,16 @@ use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, LogNormal, Normal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
-use sizewell::quality::data::Kind;
-use sizewell::quality::drift::{ALPHA, Compared, Testing, compare};
+use sizewell::quality::drift::{ALPHA, DriftData, DriftSettings, compare};
 use sizewell::record::drift::{CONFIRMING, streaks};
+use sizewell::record::evaluation::DataSetKind;
 use sizewell::record::{BaselineRecord, DriftSet, DriftWindow, ItemRow};
 use sizewell::workload::Quant;
 
 /// What a model's answers are drawn from.
 #[derive(Clone, Copy)]
 struct Source {
-    kind: Kind,
+    kind: DataSetKind,
     right: f64,
     /// Shift of the score, in its standard deviations.
     score: f64,
@@ -25,7 +25,7 @@ struct Source {
     perplexity: f64,
 }
 
-const USUAL: Source = Source { kind: Kind::Choice, right: 0.8, score: 0.0, length: 1.0, perplexity: 1.0 };
+const USUAL: Source = Source { kind: DataSetKind::Choice, right: 0.8, score: 0.0, length: 1.0, perplexity: 1.0 };
 
 /// Items of `source`; scores lean on whether the answer is right, as they do.
 fn items(source: Source, count: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<ItemRow> {
@@ -35,7 +35,7 @@ fn items(source: Source, count: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<Item
         .map(|_| {
             let nats = (2.0 + source.perplexity.ln() + 0.25 * score.sample(rng)) * 256.0;
             let right = rng.random_bool(source.right);
-            let text = source.kind == Kind::Text;
+            let text = source.kind == DataSetKind::Text;
             ItemRow {
                 data: "d".into(),
                 quant: Quant::F16,
@@ -74,8 +74,8 @@ fn window(sets: Vec<DriftSet>) -> DriftWindow {
     }
 }
 
-fn tested(kind: Kind, before: &[ItemRow], after: &[ItemRow], seed: u64) -> Vec<DriftSet> {
-    let compared = Compared {
+fn tested(kind: DataSetKind, before: &[ItemRow], after: &[ItemRow], seed: u64) -> Vec<DriftSet> {
+    let compared = DriftData {
         data: "d".into(),
         kind,
         hash: String::new(),
@@ -83,7 +83,7 @@ fn tested(kind: Kind, before: &[ItemRow], after: &[ItemRow], seed: u64) -> Vec<D
         before: before.iter().collect(),
         after: after.iter().collect(),
     };
-    compare(&[compared], Testing { alpha: ALPHA, seed, critical_values: false })
+    compare(&[compared], DriftSettings { alpha: ALPHA, seed, critical_values: false })
 }
 
 /// Flagged windows, and the window of the first alarm.
@@ -133,7 +133,7 @@ fn main() {
         "| kind | baseline, window: items | planted | flagged windows | alarm within 3 windows | alarm within {windows} |"
     );
     println!("|---|---|---|---|---|---|");
-    let text = Source { kind: Kind::Text, ..USUAL };
+    let text = Source { kind: DataSetKind::Text, ..USUAL };
     let sizes = [[600, 300], [200, 100], [300, 1000]];
     for usual in [USUAL, text] {
         for size in sizes {

@@ -9,7 +9,7 @@ use sizewell::engine::backend::cpu::packed::{Format, Packed};
 use sizewell::engine::backend::cpu::product::products;
 use sizewell::engine::backend::ops::Compute;
 use sizewell::engine::backend::threads;
-use sizewell::engine::model::decoder::{Decoder, Logits};
+use sizewell::engine::model::{Decoder, Logits};
 use sizewell::engine::weights::{gguf_writer, open, synthetic};
 use sizewell::record::CeilingKind;
 use sizewell::workload::{CacheType, Encoding, ModelShape, Preset, Quant};
@@ -223,11 +223,11 @@ fn read_whole(path: &std::path::Path, size: u64) {
 /// Packs matrices as large as the model's from bytes that are in the cache, into memory that is new, as a load does.
 fn repack(shape: &ModelShape, quant: Quant) {
     let mut all = Vec::new();
-    for matrix in shape.matrices() {
-        for _ in 0..matrix.count {
-            let encoding = quant.encoding(matrix.cols);
-            let format = Format::of(encoding, matrix.cols).expect("a format");
-            let built = Packed::build::<Infallible>(format, (matrix.rows, matrix.cols), |_, _| Ok(()));
+    for (rows, cols, count) in shape.matrices() {
+        for _ in 0..count {
+            let encoding = quant.encoding(cols);
+            let format = Format::of(encoding, cols).expect("a format");
+            let built = Packed::build::<Infallible>(format, (rows, cols), |_, _| Ok(()));
             all.push(built);
         }
     }

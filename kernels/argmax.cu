@@ -3,7 +3,7 @@
 //   logits (rows, vocab) T, ids (rows) u32, not_finite: 1 once any logit was infinite or NaN
 //
 // NaN is never chosen; a row of nothing but NaN gives 0.
-// Launch: a block of 1024 threads per row; `advance` is one thread.
+// Launch: a block of 1024 threads per row; one of 32 for `advance`.
 // Bytes: rows * vocab * 2.
 // targets: 70
 #include "common.cuh"
@@ -80,10 +80,10 @@ DEVICE void argmax(const uint16_t *logits, uint32_t vocab, uint32_t *ids, uint32
 ARGMAX(f16, F16)
 ARGMAX(bf16, BF16)
 
-// Counts the positions of the cache, behind the last kernel of a step.
-extern "C" __global__ void advance(uint32_t *past, uint32_t by) {
-    if (threadIdx.x == 0 && blockIdx.x == 0) {
-        *past += by;
+// Counts the positions that the cache holds of each sequence, behind the last kernel of a step: places as in rope.cu.
+extern "C" __global__ void advance(uint2 *places, uint32_t sequences, uint32_t by) {
+    for (uint32_t i = threadIdx.x; i < sequences; i += blockDim.x) {
+        places[i].y += by;
     }
 }
 KERNEL(advance)

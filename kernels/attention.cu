@@ -1,8 +1,10 @@
 // Attention over the key-value cache, grouped heads and sliding windows included.
 //
 //   q (rows, heads * head_dim) T with a stride; keys, values (batch, kv_heads, capacity, head_dim) T
-//   out (rows, heads * head_dim) T; row r is token r % seq of sequence r / seq, at position *past + r % seq
-//   the cache holds the new positions already; position p sees keys (p - window, p], or [0, p] where window is 0
+//   out (rows, heads * head_dim) T; row r is token r % seq of sequence s = r / seq
+//   places (sequences): of each its row of the cache, x, and the positions that this held before these, y; the token is
+//   at position y + r % seq. The cache holds the new positions already; position p sees keys (p - window, p], or [0, p]
+//   where window is 0. Where both_ways is set, every position sees every key of its sequence
 //
 // Four kernels:
 //   attention_decode_T     one token per sequence, any head_dim that is a multiple of 8 up to 256. The keys are shared
@@ -58,16 +60,18 @@ template <int N> struct Running {
 
 template <typename T>
 DEVICE void decode(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, const uint16_t *values,
-                   const uint32_t *past, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t capacity,
+                   const uint2 *places, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t capacity,
                    uint32_t window, float scale, uint32_t splits, float *partial) {
     __shared__ float of_warp[4][HEADS_AT_ONCE][256 + 2];
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const uint32_t batch = blockIdx.x / kv_heads, kv_head = blockIdx.x % kv_heads, group = heads / kv_heads;
-    const uint32_t length = min(*past + 1, capacity), start = first_key(length - 1, window);
+    const uint2 place = places[batch];
+    const uint32_t length = min(place.y + 1, capacity), start = first_key(length - 1, window);
     const uint32_t share = (length - start + splits - 1) / splits;
     const uint32_t begin = min(start + blockIdx.y * share, length), end = min(begin + share, length);
-    keys += static_cast<uint64_t>(blockIdx.x) * capacity * head_dim;
-    values += static_cast<uint64_t>(blockIdx.x) * capacity * head_dim;
+    const uint64_t cache = (static_cast<uint64_t>(place.x) * kv_heads + kv_head) * capacity * head_dim;
+    keys += cache;
+    values += cache;
 
     // A key is read by as many lanes as it has 16-byte pieces, rounded up to a power of two.
     uint32_t lanes_per_key = 1;
@@ -273,18 +277,19 @@ DEVICE void load_tile(uint16_t *tile, const uint16_t *from, uint32_t first, uint
 // different banks.
 template <typename T, int D>
 DEVICE void prefill(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, const uint16_t *values,
-                    const uint32_t *past_at, uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t capacity,
-                    uint32_t window, float scale, uint16_t *out) {
+                    const uint2 *places, uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t capacity,
+                    uint32_t window, uint32_t both_ways, float scale, uint16_t *out) {
     constexpr int TILE = 64 * (D + 8);
     DYNAMIC_SHARED(uint16_t, shared);
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, quad = lane / 4, in_quad = lane % 4;
     // The blocks with most keys begin first.
     const uint32_t first_row = (gridDim.x - 1 - blockIdx.x) * 64, head = blockIdx.y, batch = blockIdx.z;
-    const uint32_t past = *past_at;
-    const uint64_t cache = (static_cast<uint64_t>(batch) * kv_heads + head / (heads / kv_heads)) * capacity * D;
+    const uint2 place = places[batch];
+    const uint32_t past = place.y;
+    const uint64_t cache = (static_cast<uint64_t>(place.x) * kv_heads + head / (heads / kv_heads)) * capacity * D;
     keys += cache;
     values += cache;
-    const uint32_t end = min(past + min(first_row + 64, seq), capacity);
+    const uint32_t end = min(past + (both_ways ? seq : min(first_row + 64, seq)), capacity);
     const uint32_t begin = first_key(past + first_row, window);
     const uint32_t row[2] = {first_row + 16 * warp + quad, first_row + 16 * warp + quad + 8};
 
@@ -329,7 +334,9 @@ DEVICE void prefill(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, 
             }
         }
         // Only tiles at the diagonal, at the window's edge or at the end hide anything.
-        const bool hides = first + 63 > past + first_row || first < first_key(past + first_row + 63, window);
+        const bool hides = both_ways ? first + 64 > end
+                                     : first + 63 > past + first_row ||
+                                           first < first_key(past + first_row + 63, window);
 #pragma unroll
         for (int n = 0; n < 8; n++) {
 #pragma unroll
@@ -337,7 +344,7 @@ DEVICE void prefill(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, 
                 score[n][i] *= scale;
                 if (hides) {
                     const uint32_t key = first + 8 * n + 2 * in_quad + i % 2, position = past + row[i / 2];
-                    if (key > position || key < first_key(position, window)) {
+                    if (key > (both_ways ? end - 1 : position) || key < first_key(position, window)) {
                         score[n][i] = minus_infinity();
                     }
                 }
@@ -410,8 +417,8 @@ DEVICE void prefill(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, 
 // Scores 32 keys at a time, one per lane; then each lane gathers its dimensions, 32 apart.
 template <typename T>
 DEVICE void any(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, const uint16_t *values,
-                const uint32_t *past, uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t head_dim,
-                uint32_t capacity, uint32_t window, float scale, uint16_t *out) {
+                const uint2 *places, uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t head_dim,
+                uint32_t capacity, uint32_t window, uint32_t both_ways, float scale, uint16_t *out) {
     __shared__ float queries[4][256];
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const uint32_t token = blockIdx.x * 4 + warp, head = blockIdx.y, batch = blockIdx.z;
@@ -419,7 +426,9 @@ DEVICE void any(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, cons
         return;
     }
     const uint64_t row = static_cast<uint64_t>(batch) * seq + token;
-    const uint64_t cache = (static_cast<uint64_t>(batch) * kv_heads + head / (heads / kv_heads)) * capacity * head_dim;
+    const uint2 place = places[batch];
+    const uint64_t cache =
+        (static_cast<uint64_t>(place.x) * kv_heads + head / (heads / kv_heads)) * capacity * head_dim;
     keys += cache;
     values += cache;
     float *query = queries[warp];
@@ -427,7 +436,7 @@ DEVICE void any(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, cons
         query[i] = T::load(q[row * q_stride + head * head_dim + i]) * scale * LOG2_E;
     }
     __syncwarp();
-    const uint32_t end = min(*past + token + 1, capacity);
+    const uint32_t end = min(place.y + (both_ways ? seq : token + 1), capacity);
     Running<8> running;
     running.clear();
     for (uint32_t base = first_key(end - 1, window); base < end; base += 32) {
@@ -472,10 +481,10 @@ DEVICE void any(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, cons
 
 #define DECODE(suffix, T)                                                                                              \
     extern "C" __global__ void __launch_bounds__(128) attention_decode_##suffix(                                       \
-        const uint16_t *q, uint32_t q_stride, const uint16_t *keys, const uint16_t *values, const uint32_t *past,      \
+        const uint16_t *q, uint32_t q_stride, const uint16_t *keys, const uint16_t *values, const uint2 *places,       \
         uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t capacity, uint32_t window, float scale,         \
         uint32_t splits, float *partial) {                                                                             \
-        decode<T>(q, q_stride, keys, values, past, heads, kv_heads, head_dim, capacity, window, scale, splits,         \
+        decode<T>(q, q_stride, keys, values, places, heads, kv_heads, head_dim, capacity, window, scale, splits,       \
                   partial);                                                                                            \
     }                                                                                                                  \
     KERNEL(attention_decode_##suffix)                                                                                  \
@@ -485,10 +494,11 @@ DEVICE void any(const uint16_t *q, uint32_t q_stride, const uint16_t *keys, cons
     }                                                                                                                  \
     KERNEL(attention_combine_##suffix)                                                                                 \
     extern "C" __global__ void __launch_bounds__(128) attention_any_##suffix(                                          \
-        const uint16_t *q, uint32_t q_stride, const uint16_t *keys, const uint16_t *values, const uint32_t *past,      \
+        const uint16_t *q, uint32_t q_stride, const uint16_t *keys, const uint16_t *values, const uint2 *places,       \
         uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t capacity, uint32_t window,        \
-        float scale, uint16_t *out) {                                                                                  \
-        any<T>(q, q_stride, keys, values, past, seq, heads, kv_heads, head_dim, capacity, window, scale, out);         \
+        uint32_t both_ways, float scale, uint16_t *out) {                                                              \
+        any<T>(q, q_stride, keys, values, places, seq, heads, kv_heads, head_dim, capacity, window, both_ways, scale,  \
+               out);                                                                                                   \
     }                                                                                                                  \
     KERNEL(attention_any_##suffix)
 DECODE(f16, F16)
@@ -497,10 +507,11 @@ DECODE(bf16, BF16)
 #if __CUDA_ARCH__ >= 800
 #define PREFILL(D, suffix, T)                                                                                          \
     extern "C" __global__ void __launch_bounds__(128) attention_prefill##D##_##suffix(                                 \
-        const uint16_t *q, uint32_t q_stride, const uint16_t *keys, const uint16_t *values, const uint32_t *past,      \
+        const uint16_t *q, uint32_t q_stride, const uint16_t *keys, const uint16_t *values, const uint2 *places,       \
         uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t capacity, uint32_t window,        \
-        float scale, uint16_t *out) {                                                                                  \
-        prefill<T, D>(q, q_stride, keys, values, past, seq, heads, kv_heads, capacity, window, scale, out);            \
+        uint32_t both_ways, float scale, uint16_t *out) {                                                              \
+        prefill<T, D>(q, q_stride, keys, values, places, seq, heads, kv_heads, capacity, window, both_ways, scale,     \
+                      out);                                                                                            \
     }                                                                                                                  \
     KERNEL(attention_prefill##D##_##suffix)
 PREFILL(64, f16, F16)

@@ -3,6 +3,7 @@
 //   embed_T        residual (tokens, cols) f32 = table (vocab, cols) T at ids (tokens)
 //   embed_F        the same from a block-quantized table
 //   dequantize_F_T out (rows, cols) T = rows `row_ids` of a block-quantized matrix, or row i where that is null
+//   gather_rows    out (rows, cols) = rows `row_ids` of a matrix of 16-bit numbers, whatever they are
 //
 // Formats on the device, repacked from GGUF so that 16-byte loads are aligned; per row of `cols`:
 //   q8_0: quants cols int8; scales cols / 32 f16
@@ -127,6 +128,16 @@ DEVICE void dequantize(uint16_t *out, const uint8_t *quants, const uint8_t *scal
         store16(out + to + c, pack<T>(v));
     }
 }
+
+extern "C" __global__ void __launch_bounds__(256)
+    gather_rows(uint16_t *out, const uint16_t *table, const uint32_t *row_ids, uint32_t cols) {
+    const uint64_t to = static_cast<uint64_t>(blockIdx.x) * cols;
+    const uint64_t from = static_cast<uint64_t>(row_ids[blockIdx.x]) * cols;
+    for (uint32_t c = 8 * threadIdx.x; c < cols; c += 8 * blockDim.x) {
+        store16(out + to + c, load16(table + from + c));
+    }
+}
+KERNEL(gather_rows)
 
 #define EMBED(suffix, T)                                                                                               \
     extern "C" __global__ void __launch_bounds__(256)                                                                  \

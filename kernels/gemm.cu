@@ -1,6 +1,7 @@
 // A GEMM for any shape, measured where the vendor's library is absent, and what prefill runs there:
 //
-//   d[m][n] = sum over k of a[m][k] * b[n][k]     16-bit numbers, f32 sums; a, b, d contiguous along their last index
+//   d[m][n] = sum over k of a[m][k] * b[n][k]     16-bit numbers, f32 sums; a, b, d contiguous along their last index;
+//                                                 d is of f32 where `wide`
 //
 // k must be a multiple of 8 and a, b aligned to 16 bytes, d to 4; any m and n. A block makes a 128 x 128 tile of d; its
 // 8 warps 64 x 32 each. Slices of a and b of 32 along k are copied to shared memory three slices ahead of their use.
@@ -38,7 +39,8 @@ struct Operand {
 };
 
 template <typename T>
-DEVICE void gemm(uint16_t *d, const uint16_t *a, const uint16_t *b, uint32_t m, uint32_t n, uint32_t k) {
+DEVICE void gemm(uint16_t *d, const uint16_t *a, const uint16_t *b, uint32_t m, uint32_t n, uint32_t k,
+                 uint32_t wide) {
     DYNAMIC_SHARED(uint16_t, shared);
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const uint32_t warp_row = warp % 2 * 64, warp_col = warp / 2 * 32;
@@ -124,7 +126,15 @@ DEVICE void gemm(uint16_t *d, const uint16_t *a, const uint16_t *b, uint32_t m, 
             for (uint32_t j = 0; j < 4; j++) {
                 const uint32_t col = first_col + warp_col + j * 8 + lane % 4 * 2;
                 const float low = sum[i][j][2 * half], high = sum[i][j][2 * half + 1];
-                if (pairs && col < n) {
+                if (wide) {
+                    float *const of_f32 = reinterpret_cast<float *>(d) + static_cast<uint64_t>(row) * n;
+                    if (col < n) {
+                        of_f32[col] = low;
+                    }
+                    if (col + 1 < n) {
+                        of_f32[col + 1] = high;
+                    }
+                } else if (pairs && col < n) {
                     *reinterpret_cast<uint32_t *>(to + col) = pack_two<T>(low, high);
                 } else if (col < n) {
                     to[col] = T::store(low);
@@ -139,13 +149,13 @@ DEVICE void gemm(uint16_t *d, const uint16_t *a, const uint16_t *b, uint32_t m, 
 
 extern "C" __global__ void __launch_bounds__(256, 2)
     gemm_f16(uint16_t *__restrict__ d, const uint16_t *__restrict__ a, const uint16_t *__restrict__ b, uint32_t m,
-             uint32_t n, uint32_t k) {
-    gemm<F16>(d, a, b, m, n, k);
+             uint32_t n, uint32_t k, uint32_t wide) {
+    gemm<F16>(d, a, b, m, n, k, wide);
 }
 KERNEL(gemm_f16)
 extern "C" __global__ void __launch_bounds__(256, 2)
     gemm_bf16(uint16_t *__restrict__ d, const uint16_t *__restrict__ a, const uint16_t *__restrict__ b, uint32_t m,
-              uint32_t n, uint32_t k) {
-    gemm<BF16>(d, a, b, m, n, k);
+              uint32_t n, uint32_t k, uint32_t wide) {
+    gemm<BF16>(d, a, b, m, n, k, wide);
 }
 KERNEL(gemm_bf16)

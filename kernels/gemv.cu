@@ -1,6 +1,6 @@
 // A weight matrix times a few vectors, as decode needs it: the weights are read once, for m = 1 to 8 vectors.
 //
-//   y (m, rows) T with a stride = x (m, cols) w (rows, cols)^T + bias (rows) T, summed in f32
+//   y (m, rows) with a stride = x (m, cols) w (rows, cols)^T + bias (rows) T, summed in f32; y is T, or f32 where `wide`
 //   gemv_T_mM    w T, x T; cols a multiple of 8
 //   gemv_F_T_mM  w block-quantized as embed.cu describes, x in 8-bit blocks as quantize.cu writes them; cols a multiple
 //                of 32 (q8_0, q4_0) or 256 (q4_k, q6_k)
@@ -239,8 +239,17 @@ DEVICE void pieces(const F &w, uint32_t first, uint32_t rows, uint32_t unit, uin
     }
 }
 
+template <typename T> DEVICE void store_result(uint16_t *y, uint64_t at, float value, uint32_t wide) {
+    if (wide) {
+        reinterpret_cast<float *>(y)[at] = value;
+    } else {
+        y[at] = T::store(value);
+    }
+}
+
 template <typename T, int M, int R, int U, typename F>
-DEVICE void gemv(uint16_t *y, uint32_t y_stride, const F &w, const uint16_t *bias, uint32_t rows, uint32_t m) {
+DEVICE void gemv(uint16_t *y, uint32_t y_stride, const F &w, const uint16_t *bias, uint32_t rows, uint32_t m,
+                 uint32_t wide) {
     const uint32_t lane = threadIdx.x % 32;
     const uint32_t first = (blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32) * R;
     if (first >= rows) {
@@ -262,7 +271,7 @@ DEVICE void gemv(uint16_t *y, uint32_t y_stride, const F &w, const uint16_t *bia
             const float all = warp_sum(sum[r][i]);
             if (lane == 0 && first + r < rows && static_cast<uint32_t>(i) < m) {
                 const float shift = bias == nullptr ? 0.0f : T::load(bias[first + r]);
-                y[static_cast<uint64_t>(i) * y_stride + first + r] = T::store(all + shift);
+                store_result<T>(y, static_cast<uint64_t>(i) * y_stride + first + r, all + shift, wide);
             }
         }
     }
@@ -275,7 +284,7 @@ DEVICE void gemv(uint16_t *y, uint32_t y_stride, const F &w, const uint16_t *bia
 // for one product and the second for the next.
 template <typename T>
 DEVICE void gemv_mma(uint16_t *y, uint32_t y_stride, const uint16_t *w, const uint16_t *x, const uint16_t *bias,
-                     uint32_t rows, uint32_t cols, uint32_t m) {
+                     uint32_t rows, uint32_t cols, uint32_t m, uint32_t wide) {
     constexpr int U = 4;
     __shared__ float parts[8][16][8];
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, quad = lane / 4, in_quad = lane % 4;
@@ -322,14 +331,14 @@ DEVICE void gemv_mma(uint16_t *y, uint32_t y_stride, const uint16_t *w, const ui
         for (int part = 0; part < 8; part++) {
             all += parts[part][r][i];
         }
-        y[static_cast<uint64_t>(i) * y_stride + first + r] = T::store(all);
+        store_result<T>(y, static_cast<uint64_t>(i) * y_stride + first + r, all, wide);
     }
 }
 #define GEMV_MANY(suffix, T, M)                                                                                        \
     extern "C" __global__ void __launch_bounds__(256)                                                                  \
         gemv_##suffix##_m##M(uint16_t *y, uint32_t y_stride, const uint16_t *w, const uint16_t *x,                     \
-                             const uint16_t *bias, uint32_t rows, uint32_t cols, uint32_t m) {                         \
-        gemv_mma<T>(y, y_stride, w, x, bias, rows, cols, m);                                                           \
+                             const uint16_t *bias, uint32_t rows, uint32_t cols, uint32_t m, uint32_t wide) {          \
+        gemv_mma<T>(y, y_stride, w, x, bias, rows, cols, m, wide);                                                     \
     }                                                                                                                  \
     KERNEL(gemv_##suffix##_m##M)
 #else
@@ -339,8 +348,8 @@ DEVICE void gemv_mma(uint16_t *y, uint32_t y_stride, const uint16_t *w, const ui
 #define GEMV(suffix, T, M, R, U)                                                                                       \
     extern "C" __global__ void __launch_bounds__(256)                                                                  \
         gemv_##suffix##_m##M(uint16_t *y, uint32_t y_stride, const uint16_t *w, const uint16_t *x,                     \
-                             const uint16_t *bias, uint32_t rows, uint32_t cols, uint32_t m) {                         \
-        gemv<T, M, R, U>(y, y_stride, Dense<T>{w, x, cols}, bias, rows, m);                                            \
+                             const uint16_t *bias, uint32_t rows, uint32_t cols, uint32_t m, uint32_t wide) {          \
+        gemv<T, M, R, U>(y, y_stride, Dense<T>{w, x, cols}, bias, rows, m, wide);                                      \
     }                                                                                                                  \
     KERNEL(gemv_##suffix##_m##M)
 // The last arguments are the kernel's bounds: threads of a block, and blocks that a multiprocessor must have room for.
@@ -348,8 +357,8 @@ DEVICE void gemv_mma(uint16_t *y, uint32_t y_stride, const uint16_t *w, const ui
     extern "C" __global__ void __launch_bounds__(__VA_ARGS__)                                                          \
         gemv_##format##_##suffix##_m##M(uint16_t *y, uint32_t y_stride, const uint8_t *quants, const uint8_t *scales,  \
                                         const int8_t *x, const float2 *x_scale_and_sum, const uint16_t *bias,          \
-                                        uint32_t rows, uint32_t cols, uint32_t m) {                                    \
-        gemv<T, M, R, U>(y, y_stride, F{{quants, scales, x, x_scale_and_sum, cols}}, bias, rows, m);                   \
+                                        uint32_t rows, uint32_t cols, uint32_t m, uint32_t wide) {                     \
+        gemv<T, M, R, U>(y, y_stride, F{{quants, scales, x, x_scale_and_sum, cols}}, bias, rows, m, wide);             \
     }                                                                                                                  \
     KERNEL(gemv_##format##_##suffix##_m##M)
 #define BATCHES(suffix, T)                                                                                             \

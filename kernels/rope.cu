@@ -4,8 +4,10 @@
 //   q (rows, heads * head_dim), k and v (rows, kv_heads * head_dim) T with strides; they may be slices of one buffer
 //   cos, sin (positions, head_dim / 2) f32; keys, values (batch, kv_heads, capacity, head_dim) T
 //
-// Row r is token r % seq of sequence r / seq, at position *past + r % seq. Pairs are (i, i + head_dim / 2). q stays in
-// place. head_dim and the strides are multiples of 8.
+// Row r is token r % seq of sequence s = r / seq. places (sequences) says of each its row of the cache and the positions
+// that this holds already: x and y. The token is at position y + r % seq. Pairs are (i, i + head_dim / 2). q stays in
+// place. Without cos nothing is turned: keys and values are filed, and that is all. head_dim and the strides are
+// multiples of 8.
 // Launch: grid (batch * seq, ceil((heads + kv_heads) / 4)), 128 threads: a warp per head.
 // Bytes: rows * head_dim * 2 * (2 * heads + 4 * kv_heads) and the tables.
 // targets: 70
@@ -14,25 +16,29 @@
 template <typename T>
 DEVICE void rope_cache(uint16_t *q, const uint16_t *k, const uint16_t *v, uint32_t q_stride, uint32_t k_stride,
                        uint32_t v_stride, const float *q_norm, const float *k_norm, float eps, const float *cos,
-                       const float *sin, const uint32_t *past, uint32_t seq, uint32_t heads, uint32_t kv_heads,
+                       const float *sin, const uint2 *places, uint32_t seq, uint32_t heads, uint32_t kv_heads,
                        uint32_t head_dim, uint32_t capacity, uint16_t *keys, uint16_t *values) {
     const uint32_t lane = threadIdx.x % 32, head = blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32;
     if (head >= heads + kv_heads) {
         return;
     }
     const uint64_t row = blockIdx.x;
-    const uint32_t position = *past + static_cast<uint32_t>(row % seq), half = head_dim / 2;
+    const uint2 place = places[row / seq];
+    const uint32_t position = place.y + static_cast<uint32_t>(row % seq), half = head_dim / 2;
     if (position >= capacity) {
         return; // a broken count must not write past the cache
     }
     const bool is_query = head < heads;
     const uint32_t kv_head = head - heads;
     const uint16_t *from = is_query ? q + row * q_stride + head * head_dim : k + row * k_stride + kv_head * head_dim;
-    const uint64_t slot = ((row / seq * kv_heads + kv_head) * capacity + position) * head_dim;
+    const uint64_t slot = ((static_cast<uint64_t>(place.x) * kv_heads + kv_head) * capacity + position) * head_dim;
     uint16_t *to = is_query ? q + row * q_stride + head * head_dim : keys + slot;
     const float *norm = is_query ? q_norm : k_norm;
-    cos += static_cast<uint64_t>(position) * half;
-    sin += static_cast<uint64_t>(position) * half;
+    const bool turns = cos != nullptr;
+    if (turns) {
+        cos += static_cast<uint64_t>(position) * half;
+        sin += static_cast<uint64_t>(position) * half;
+    }
 
     float factor = 1.0f;
     if (norm != nullptr) {
@@ -57,7 +63,7 @@ DEVICE void rope_cache(uint16_t *q, const uint16_t *k, const uint16_t *v, uint32
                 x[j] *= factor * norm[i + j];
                 y[j] *= factor * norm[half + i + j];
             }
-            const float c = cos[i + j], s = sin[i + j];
+            const float c = turns ? cos[i + j] : 1.0f, s = turns ? sin[i + j] : 0.0f;
             turned_x[j] = x[j] * c - y[j] * s;
             turned_y[j] = x[j] * s + y[j] * c;
         }
@@ -75,9 +81,9 @@ DEVICE void rope_cache(uint16_t *q, const uint16_t *k, const uint16_t *v, uint32
     extern "C" __global__ void __launch_bounds__(128)                                                                  \
         rope_cache_##suffix(uint16_t *q, const uint16_t *k, const uint16_t *v, uint32_t q_stride, uint32_t k_stride,   \
                             uint32_t v_stride, const float *q_norm, const float *k_norm, float eps, const float *cos,  \
-                            const float *sin, const uint32_t *past, uint32_t seq, uint32_t heads, uint32_t kv_heads,   \
+                            const float *sin, const uint2 *places, uint32_t seq, uint32_t heads, uint32_t kv_heads,    \
                             uint32_t head_dim, uint32_t capacity, uint16_t *keys, uint16_t *values) {                  \
-        rope_cache<T>(q, k, v, q_stride, k_stride, v_stride, q_norm, k_norm, eps, cos, sin, past, seq, heads,          \
+        rope_cache<T>(q, k, v, q_stride, k_stride, v_stride, q_norm, k_norm, eps, cos, sin, places, seq, heads,        \
                       kv_heads, head_dim, capacity, keys, values);                                                     \
     }                                                                                                                  \
     KERNEL(rope_cache_##suffix)

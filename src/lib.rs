@@ -5,17 +5,18 @@
 //! 1. [`workload`]: what to measure, as data: model presets, sweeps, cases.
 //! 2. [`device`]: what is on this machine, and its measured ceilings.
 //! 3. [`engine`]: the system under test: candle on the CPU, and on NVIDIA cards.
-//! 4. [`measure`] and [`power`]: warm-up, stopping, statistics; energy.
+//! 4. [`measure`] and [`power`]: warm-up, stopping, statistics; energy. [`evaluation`]: what a model answers.
 //! 5. [`record`]: what a measurement leaves behind: the run folder.
 //! 6. [`catalog`]: accelerators and offers.
 //!    [`evidence`]: what other tools measured, as run folders.
-//! 7. [`quality`]: what quantization and pruning cost in answers (it asks an engine, and judges by arithmetic).
+//! 7. [`quality`]: what quantization and pruning cost in answers, and drift: judgements of what was answered.
 //!    [`sizing`]: what fits, projections, cost, ranking.
 //! 8. [`gate`]: what changed between runs, policies and verdicts.
 //! 9. [`report`]: HTML, PDF, XLSX, Markdown, CSV, JSON, tables, plots.
+//! 10. [`job`]: what the application does with all of these; [`cli`] parses and prints.
 //!
 //! What stands before the run folder touches hardware and writes only it. What stands after it reads files, is pure,
-//! and imports nothing of [`device`], [`engine`], [`power`] or [`measure`]; `tests/layout.rs` holds that.
+//! and imports nothing of [`device`], [`engine`], [`power`], [`measure`] or [`evaluation`]; `tests/layout.rs` holds that.
 
 #![warn(missing_docs)]
 
@@ -29,6 +30,7 @@ pub mod device;
 
 pub mod engine;
 
+pub mod evaluation;
 pub mod measure;
 pub mod names;
 pub mod power;
@@ -45,5 +47,7 @@ pub mod sizing;
 pub mod gate;
 
 pub mod report;
+
+pub mod job;
 
 pub mod cli;

@@ -4,6 +4,8 @@
 //! the bare SI number under a column whose name ends in the unit ([`Quantity::SUFFIX`]); on a screen it is
 //! shown in the unit people use ([`Quantity::human`]).
 
+pub mod interval;
+
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -242,10 +244,7 @@ pub fn parse_seconds(text: &str) -> Result<Seconds, String> {
 /// A number at up to three significant digits without zeros at its end: `99`, `99.9`, `0.5`.
 pub fn digits_plain(value: f64) -> String {
     let text = digits(value);
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
-        false => text,
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
 
 /// `value` in the first unit that it reaches when it is rounded, units given from large to small; nothing of it is nothing

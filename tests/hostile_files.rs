@@ -7,7 +7,7 @@ use candle_core::DType;
 use candle_core::quantized::GgmlDType;
 use proptest::prelude::*;
 use sizewell::engine::backend::ops::Compute;
-use sizewell::engine::model::decoder::{Decoder, Logits};
+use sizewell::engine::model::{Decoder, Logits};
 use sizewell::engine::weights as source;
 use sizewell::workload::{Architecture, CacheType, Quant};
 use std::alloc::{GlobalAlloc, Layout, System};

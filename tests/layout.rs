@@ -9,7 +9,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("units", &[] as &[_]),
         ("names", &[] as &[_]),
-        ("statistics", &[] as &[_]),
+        ("statistics", &["units"] as &[_]),
         ("data_file", &[] as &[_]),
         ("workload", &["units", "names", "data_file"] as &[_]),
         ("record", &["units", "names", "workload"] as &[_]),
@@ -19,11 +19,39 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("measure", &["units", "statistics", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
         ("catalog", &["units", "data_file", "workload", "record"] as &[_]),
         ("evidence", &["units", "statistics", "data_file", "workload", "record"] as &[_]),
-        // It asks an engine; what judges (`compare`) is arithmetic on what was answered.
-        ("quality", &["units", "statistics", "workload", "record", "engine"] as &[_]),
+        // What asks an engine, and what judges the answers, apart: arithmetic on a record can be done anywhere.
+        ("evaluation", &["workload", "record", "engine"] as &[_]),
+        ("quality", &["statistics", "workload", "record"] as &[_]),
         ("sizing", &["units", "data_file", "workload", "record", "catalog", "evidence"] as &[_]),
+        // Its rooms, each of which may use those before it.
+        ("sizing::formulas", &[] as &[_]),
+        ("sizing::speed", &["sizing::formulas"] as &[_]),
+        ("sizing::price", &["sizing::formulas", "sizing::speed"] as &[_]),
+        ("sizing::rank", &["sizing::formulas", "sizing::speed", "sizing::price"] as &[_]),
         ("gate", &["units", "statistics", "data_file", "workload", "record"] as &[_]),
         ("report", &["units", "workload", "record", "catalog", "sizing", "gate"] as &[_]),
+        // What the application does: it may use everything but the command line, and nothing but that uses it.
+        (
+            "job",
+            &[
+                "units",
+                "statistics",
+                "data_file",
+                "workload",
+                "record",
+                "device",
+                "engine",
+                "power",
+                "measure",
+                "catalog",
+                "evidence",
+                "evaluation",
+                "quality",
+                "sizing",
+                "gate",
+                "report",
+            ] as &[_],
+        ),
     ])
 }
 
@@ -77,6 +105,32 @@ fn imports_go_one_way() {
 }
 
 #[test]
+fn rooms_of_a_module_go_one_way() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let allowed = allowed();
+    let rooms = allowed.iter().filter_map(|(name, may)| Some((name.split_once("::")?, may)));
+    let mut seen = 0;
+    for ((module, room), may) in rooms {
+        let folder = source.join(module).join(room);
+        let files = if folder.is_dir() { rust_files(&folder) } else { vec![folder.with_extension("rs")] };
+        for path in files {
+            let text = std::fs::read_to_string(&path).unwrap();
+            // The rooms that it names: what follows the module's own name.
+            let within = text
+                .replace(&format!("crate::{module}::"), "room::")
+                .replace("crate::", "")
+                .replace("room::", "crate::");
+            for other in imports(&within) {
+                let name = format!("{module}::{other}");
+                assert!(other == room || may.contains(&name.as_str()), "{} imports {name}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "the test reads imports at all");
+}
+
+#[test]
 fn the_check_can_fail() {
     assert_eq!(
         imports("use crate::engine::Engine;\n// crate::power\n#[cfg(test)]\nmod tests { use crate::power; }"),
@@ -95,4 +149,128 @@ fn files_hold_one_idea_each() {
     }
     let main = std::fs::read_to_string(root.join("src/main.rs")).unwrap();
     assert!(main.lines().count() < 60);
+}
+
+/// The first sentence of a module's documentation, without its number in the pipeline and without links.
+fn first_sentence(text: &str) -> String {
+    let lines =
+        text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).take_while(|line| !line.is_empty());
+    let prose = lines.collect::<Vec<_>>().join(" ").replace("[`", "`").replace("`]", "`");
+    let numbered = prose.strip_prefix('(').and_then(|rest| rest.split_once(") "));
+    let prose = numbered.filter(|(number, _)| number.parse::<u32>().is_ok()).map_or(prose.as_str(), |(_, rest)| rest);
+    let end = prose.find(". ").map_or(prose.len(), |at| at + 1);
+    prose[..end].to_string()
+}
+
+/// What a module says of itself.
+fn about(file: &Path) -> String {
+    let sentence = first_sentence(&std::fs::read_to_string(file).unwrap());
+    assert!(!sentence.is_empty(), "{} says nothing of itself", file.display());
+    sentence
+}
+
+/// Where a module is written: `a/mod.rs` or `a.rs`.
+fn module_file(source: &Path, module: &str) -> Option<PathBuf> {
+    let path = module.replace("::", "/");
+    [format!("{path}/mod.rs"), format!("{path}.rs")]
+        .map(|name| source.join(name))
+        .into_iter()
+        .find(|file| file.is_file())
+}
+
+/// The modules that have a place in the table, in the order of src/lib.rs.
+fn in_order(source: &Path) -> Vec<&'static str> {
+    let lib = std::fs::read_to_string(source.join("lib.rs")).unwrap();
+    let declared: Vec<&str> =
+        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")).map(|name| name.trim_end_matches(';')).collect();
+    let place = |module: &str| declared.iter().position(|name| Some(*name) == module.split("::").next());
+    let mut modules: Vec<&str> = allowed().into_keys().collect();
+    modules.sort_by_key(|module| (place(module), module.matches("::").count()));
+    modules
+}
+
+/// What a module may import beside itself.
+fn others(module: &str) -> Vec<&'static str> {
+    allowed()[module].iter().copied().filter(|name| *name != module).collect()
+}
+
+fn table_of_modules(source: &Path) -> String {
+    let mut table = "| module | what it is | may import |\n|---|---|---|\n".to_string();
+    for module in in_order(source) {
+        let file = module_file(source, module).unwrap_or_else(|| panic!("there is no module {module}"));
+        let link = file.strip_prefix(source.parent().unwrap()).unwrap().display().to_string();
+        let may: Vec<String> = others(module).iter().map(|name| format!("`{name}`")).collect();
+        let may = if may.is_empty() { "nothing".to_string() } else { may.join(", ") };
+        table.push_str(&format!("| [`{module}`]({link}) | {} | {may} |\n", about(&file)));
+    }
+    table
+}
+
+/// Arrows from each module to those that it may import, but for those that others lead to.
+fn graph_of_modules(source: &Path) -> String {
+    fn reaches(from: &str, to: &str) -> bool {
+        others(from).into_iter().any(|next| next == to || reaches(next, to))
+    }
+    let mut graph = "```mermaid\nflowchart RL\n".to_string();
+    for module in in_order(source) {
+        let may = others(module);
+        for to in &may {
+            if !may.iter().any(|by| by != to && reaches(by, to)) {
+                graph.push_str(&format!("    {} --> {}\n", module.replace("::", "_"), to.replace("::", "_")));
+            }
+        }
+    }
+    graph + "```\n"
+}
+
+fn table_of_folders(source: &Path) -> String {
+    let mut table = "| folder | what it is |\n|---|---|\n".to_string();
+    let mut folders: Vec<PathBuf> = rust_files(source)
+        .into_iter()
+        .filter_map(|file| file.parent().map(Path::to_path_buf))
+        .filter(|folder| folder.strip_prefix(source).unwrap().components().count() > 1)
+        .collect();
+    folders.sort();
+    folders.dedup();
+    for folder in folders {
+        let module = folder.strip_prefix(source).unwrap().display().to_string();
+        let file = module_file(source, &module).unwrap_or_else(|| panic!("{} has no module", folder.display()));
+        table.push_str(&format!("| [src/{module}](src/{module}) | {} |\n", about(&file)));
+    }
+    table
+}
+
+/// A document with the part of a name between its marks put anew.
+fn with_part(document: &str, name: &str, part: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}: made by tests/layout.rs -->\n"), format!("<!-- end of {name} -->"));
+    let (before, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("ARCHITECTURE.md has no part {name}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("the part {name} has no end"));
+    format!("{before}{begin}{part}{end}{after}")
+}
+
+/// `SIZEWELL_UPDATE_DOCS=1 cargo test architecture_md` writes the parts anew.
+#[test]
+fn architecture_md_draws_this_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (file, source) = (root.join("ARCHITECTURE.md"), root.join("src"));
+    let shipped = std::fs::read_to_string(&file).unwrap();
+    let parts = [
+        ("modules", table_of_modules(&source)),
+        ("graph", graph_of_modules(&source)),
+        ("folders", table_of_folders(&source)),
+    ];
+    let made = parts.iter().fold(shipped.clone(), |text, (name, part)| with_part(&text, name, part));
+    if std::env::var_os("SIZEWELL_UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &made).unwrap();
+        return;
+    }
+    assert!(shipped == made, "run it again with SIZEWELL_UPDATE_DOCS=1, and look at the difference in ARCHITECTURE.md");
+}
+
+#[test]
+fn a_part_of_a_document_is_put_between_its_marks() {
+    let document = "a\n<!-- x: made by tests/layout.rs -->\nold\n<!-- end of x -->\nb\n";
+    assert_eq!(with_part(document, "x", "new\n"), document.replace("old", "new"));
+    let module = "//! (3) What runs [`x`]: all\n//! of it. And more.\n\npub mod a;\n";
+    assert_eq!(first_sentence(module), "What runs `x`: all of it.");
 }

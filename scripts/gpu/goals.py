@@ -1,4 +1,4 @@
-"""The goals of METHODOLOGY's section 10, held against what was measured. Each is `yes`, `no` or `cannot tell`, and
+"""The goals of docs/open.md, held against what was measured. Each is `yes`, `no` or `cannot tell`, and
 the last wherever a figure is missing, doubtful, of something else, or its interval holds the goal."""
 
 # Shares that were set before any card was seen.

@@ -325,8 +325,8 @@ def verdicts(e):
     return [f"  {goal}: {what}" for goal, what in goals.judged(e)]
 
 
-def methodology(e):
-    """METHODOLOGY's list of what was not seen on a GPU, row by row."""
+def unseen(e):
+    """The list of docs/open.md of what was not seen on a GPU, row by row."""
     trace = e.text("sweep/power.csv").splitlines()
     foreign = {row.get("foreign_processes") for row in csv.DictReader(trace)} - {"", None}
     library = e.best("gemm_bf16", "cuBLASLt")
@@ -355,7 +355,7 @@ def methodology(e):
         ("quality on a card", NEEDS_FEATURE),
         ("projections", e.state("projection")),
     ]
-    return columns(["row of METHODOLOGY 10", "what was seen"], [(row, seen[:130]) for row, seen in pairs])
+    return columns(["row of docs/open.md", "what was seen"], [(row, seen[:130]) for row, seen in pairs])
 
 
 PARTS = (
@@ -369,7 +369,7 @@ PARTS = (
     ("Kernels", kernels),
     ("Projection to this card", projections),
     ("Goals", verdicts),
-    ("The list", methodology),
+    ("The list", unseen),
 )
 
 

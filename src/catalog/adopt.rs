@@ -137,12 +137,12 @@ fn cards(tables: &Tables, fetched: &Fetched) -> Vec<String> {
     let mut unknown: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut assumed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for shape in fetched.shapes.iter().filter(|shape| !shape.accelerator.is_empty()) {
-        let types = match known.contains(shape.accelerator.as_str()) {
-            false => unknown.entry(&shape.accelerator).or_default(),
-            true if shape.flags.split(';').any(|flag| flag == "form_factor_assumed") => {
-                assumed.entry(&shape.accelerator).or_default()
-            }
-            true => continue,
+        let types = if !known.contains(shape.accelerator.as_str()) {
+            unknown.entry(&shape.accelerator).or_default()
+        } else if shape.flags.split(';').any(|flag| flag == "form_factor_assumed") {
+            assumed.entry(&shape.accelerator).or_default()
+        } else {
+            continue;
         };
         types.push(shape.instance_type.clone());
     }

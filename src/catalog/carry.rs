@@ -19,7 +19,7 @@ fn is_own(inside: &Path) -> bool {
 
 /// Brings what is not the catalog's from the old folder into the new one, where it is not yet. Files become further links to
 /// the same bytes, or copies where that cannot be.
-pub fn over(old: &Path, new: &Path) -> io::Result<()> {
+pub(crate) fn over(old: &Path, new: &Path) -> io::Result<()> {
     folder(old, new, Path::new(""))
 }
 

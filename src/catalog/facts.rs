@@ -96,7 +96,7 @@ impl Provider {
 mod yes_no {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
         match Option::<String>::deserialize(deserializer)?.as_deref() {
             None | Some("") => Ok(None),
             Some("yes") => Ok(Some(true)),
@@ -105,7 +105,7 @@ mod yes_no {
         }
     }
 
-    pub fn serialize<S: Serializer>(value: &Option<bool>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &Option<bool>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(match value {
             None => "",
             Some(true) => "yes",

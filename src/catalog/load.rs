@@ -153,12 +153,13 @@ impl Catalog {
 
     /// Whether there is an offer of this type; the error says how to find one.
     pub fn check_type(&self, provider: &str, instance_type: &str) -> Result<(), String> {
-        match self.offers.iter().any(|o| &*o.shape.provider == provider && &*o.shape.instance_type == instance_type) {
-            true => Ok(()),
-            false => Err(format!(
+        if self.offers.iter().any(|o| &*o.shape.provider == provider && &*o.shape.instance_type == instance_type) {
+            Ok(())
+        } else {
+            Err(format!(
                 "the catalog has no offer {provider}:{instance_type}; `sizewell catalog list --provider {provider}` \
                  shows what it has, --price-per-hour sets a price"
-            )),
+            ))
         }
     }
 

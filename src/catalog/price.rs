@@ -3,6 +3,7 @@
 use super::tables::Fault;
 use super::text;
 use crate::units::Usd;
+use crate::units::interval::Interval;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::de::Error;
@@ -119,7 +120,7 @@ pub enum InterruptionBand {
 impl InterruptionBand {
     /// The share of instances that are taken away in a month: middle, lower and upper end. The open band above 20 % is
     /// taken to end at 50 %.
-    pub fn share_per_month(self) -> (f64, f64, f64) {
+    pub fn share_per_month(self) -> Interval {
         let (lo, hi) = match self {
             Self::Under5 => (0.0, 0.05),
             Self::From5To10 => (0.05, 0.10),
@@ -127,7 +128,7 @@ impl InterruptionBand {
             Self::From15To20 => (0.15, 0.20),
             Self::Over20 => (0.20, 0.50),
         };
-        ((lo + hi) / 2.0, lo, hi)
+        Interval::new((lo + hi) / 2.0, lo, hi)
     }
 }
 

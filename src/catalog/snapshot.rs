@@ -79,10 +79,8 @@ pub fn place(folder: &Path) -> Result<Place, String> {
     let name = folder.display();
     let fail = |e: io::Error| format!("{name}: {e}; name another folder");
     let is_there = fs::symlink_metadata(folder).is_ok();
-    let real = match is_there {
-        true => folder.canonicalize().map_err(fail)?,
-        false => std::path::absolute(folder).map_err(fail)?,
-    };
+    let real =
+        if is_there { folder.canonicalize().map_err(fail)? } else { std::path::absolute(folder).map_err(fail)? };
     if !is_there {
         return match real.file_name() {
             Some(_) => Ok(Place { folder: real, is_catalog: false }),

@@ -157,9 +157,10 @@ fn prices_twice(file: &str, rows: &[Row<PriceRow>], findings: &mut Vec<Finding>)
         let PriceRow { instance_type, region, market, .. } = &row.value;
         let same = first.value.usd == row.value.usd;
         let usd = |row: &PriceRow| row.usd.map_or("nothing".to_string(), |usd| usd.to_string());
-        let differ = match same {
-            true => String::new(),
-            false => format!(", at {} USD rather than {}", usd(&first.value), usd(&row.value)),
+        let differ = if same {
+            String::new()
+        } else {
+            format!(", at {} USD rather than {}", usd(&first.value), usd(&row.value))
         };
         let message = format!("{instance_type} in {region}, {} is on line {} too{differ}", market.name(), first.line);
         findings.push(Finding::error("duplicate_key", (file, row.line), message, "keep the newer of the two"));

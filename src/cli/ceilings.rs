@@ -1,17 +1,11 @@
 //! `sizewell ceilings`.
 
-use super::measure_args::MeasureArgs;
-use super::measuring::{measure_card, measure_ceilings};
-use super::setup::{new_record, warn_of_threads};
-use super::stop::end_on_signal;
 use super::talk::Talk;
-use super::{Exit, output, usage};
-use crate::device::{DeviceId, DeviceListError, cpu};
-use crate::engine::backend::threads;
-use crate::power;
-use crate::record::{RunFolder, RunStatus};
+use super::{Exit, argv, configure_threads, output, signals};
+use crate::job::ceilings::{self, CeilingsOptions};
+use crate::job::{MachineOptions, Stop};
 use crate::report::content;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `ceilings`.
 #[derive(Debug, clap::Args)]
@@ -34,61 +28,21 @@ pub struct Args {
 }
 
 /// Measures and shows the ceilings.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    let count = args.threads.unwrap_or_else(cpu::default_threads);
-    if count == 0 || !(args.time > 0.0 && args.time.is_finite()) {
-        return usage("--threads and --time must be above 0");
-    }
-    let (devices, remark) = match DeviceId::list(&args.device) {
-        Err(error @ DeviceListError::Unknown(_)) => return usage(format!("--device {error}")),
-        other => other?,
+pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
+    let options = CeilingsOptions {
+        devices: args.device,
+        threads: args.threads,
+        seconds_each: args.time,
+        output: args.output,
+        machine: MachineOptions { command_line: argv(), ..MachineOptions::default() },
     };
-    if let Some(why) = remark {
-        talk.say(format!("the CPU only: {why}"));
-    }
-    // SAFETY: nothing has started a thread yet, and candle has not run.
-    unsafe { threads::configure(count, None) };
-    end_on_signal();
-    let mut record = new_record(&MeasureArgs::default(), count);
-    warn_of_threads(&record.environment, talk);
-    (_, record.power) = power::open(Path::new("/"), DeviceId::Cpu);
-    let folder = match &args.output {
-        Some(path) => Some(RunFolder::create(path, &record)?),
-        None => None,
-    };
-    let (alone, mut failed) = (devices.len() == 1, false);
-    for device in devices {
-        match device {
-            DeviceId::Cpu => record.ceilings.extend(measure_ceilings(count, args.time, talk)),
-            DeviceId::Cuda(index) => {
-                let measured = match measure_card(index, args.time, talk) {
-                    Ok((measured, lost)) => {
-                        failed |= lost.is_some();
-                        measured
-                    }
-                    Err(error) if alone => return Err(error.into()),
-                    // The others are measured all the same.
-                    Err(error) => {
-                        talk.warn(format!("{device}: {error}"));
-                        record.ceilings_absent.push(format!("{device}: {error}"));
-                        failed = true;
-                        continue;
-                    }
-                };
-                record.ceilings.extend(measured.ceilings);
-                record.ceilings_absent.extend(measured.absent.into_iter().map(|why| format!("{device}: {why}")));
-            }
-        }
-    }
-    record.status = RunStatus::Complete;
-    record.finished_at = Some(crate::record::clock::now());
-    if let Some(folder) = folder {
-        folder.write_record(&record)?;
-        talk.say(format!("wrote {}", folder.path().display()));
-    }
+    options.check()?;
+    configure_threads(options.threads(), None);
+    signals::hear(stop);
+    let measured = ceilings::run(&options, talk)?;
     match args.json {
-        true => output::json(&record.ceilings)?,
-        false => output::table(&content::ceilings(&record))?,
+        true => output::json(&measured.record.ceilings)?,
+        false => output::table(&content::ceilings(&measured.record))?,
     }
-    Ok(if failed { Exit::Failed } else { Exit::Done })
+    Ok(measured.status().into())
 }

@@ -64,9 +64,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Whether an id is that of a card.
+fn is_card(id: &str) -> bool {
+    id.parse::<DeviceId>().is_ok_and(|device| device.card().is_some())
+}
+
 /// What the catalog says of each card that it knows, by the card's id.
 fn data_sheets(devices: &[inventory::DeviceEntry]) -> anyhow::Result<BTreeMap<String, Accelerator>> {
-    let cards: Vec<_> = devices.iter().filter(|device| device.id.starts_with("cuda:")).collect();
+    let cards: Vec<_> = devices.iter().filter(|device| is_card(&device.id)).collect();
     if cards.is_empty() {
         return Ok(BTreeMap::new());
     }

@@ -1,18 +1,14 @@
 //! What `run` and `profile` have in common on the command line.
 
-use super::usage;
-use crate::device::{DeviceId, DeviceListError, cpu};
+use super::argv;
 use crate::engine::backend::ops::Kernels;
+use crate::job::MachineOptions;
+use crate::job::profile::{ProfileOptions, SweepOptions};
 use crate::power::limit::PowerLimit;
-use crate::units::Usd;
-use crate::workload::sweep::Grid;
-use crate::workload::{CacheType, Quant, Sweep};
+use crate::workload::{CacheType, Quant};
 use clap::ValueEnum;
 use rust_decimal::Decimal;
 use std::path::PathBuf;
-
-/// The seed where none is given.
-const SEED: u64 = 42;
 
 /// Kernels on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -104,113 +100,36 @@ pub struct MeasureArgs {
     pub resume: Option<PathBuf>,
 }
 
-impl MeasureArgs {
-    /// The sweep with what the command line changes in it.
-    pub fn sweep(&self) -> anyhow::Result<Sweep> {
-        let mut sweep = match self.workload.as_deref() {
-            Some(file) if file.extension().is_some_and(|ending| ending == "toml") => {
-                let text = std::fs::read_to_string(file).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
-                Sweep::parse(&file.to_string_lossy(), &text)?
-            }
-            Some(name) => Sweep::named(&name.to_string_lossy()).or_else(usage)?,
-            None => Sweep::named(if self.quick { "quick" } else { "standard" }).or_else(usage)?,
-        };
-        if !self.quant.is_empty() {
-            sweep.quant = self.quant.clone();
+impl From<MeasureArgs> for ProfileOptions {
+    fn from(args: MeasureArgs) -> Self {
+        Self {
+            model: args.model,
+            device: args.device,
+            kernels: args.kernels.into(),
+            power_limits: args.power_limit,
+            sweep: SweepOptions {
+                workload: args.workload,
+                quick: args.quick,
+                quant: args.quant,
+                batch: args.batch,
+                prompt: args.prompt,
+                gen_tokens: args.gen_tokens,
+                cache: args.kv_cache,
+                image: args.image_size,
+                max_time_s: args.max_time,
+                precision: args.precision,
+            },
+            seed: args.seed,
+            no_ceilings: args.no_ceilings,
+            output: args.output,
+            resume: args.resume,
+            machine: MachineOptions {
+                threads: args.threads,
+                pin: args.pin,
+                instance: args.instance,
+                price_per_hour: args.price_per_hour,
+                command_line: argv(),
+            },
         }
-        let changed =
-            [&self.batch, &self.prompt, &self.gen_tokens, &self.image_size].iter().any(|axis| !axis.is_empty());
-        let changed = changed || !self.kv_cache.is_empty();
-        if changed && let Some(first) = sweep.grid.first().cloned() {
-            let axis = |asked: &Vec<usize>, own: Vec<usize>| if asked.is_empty() { own } else { asked.clone() };
-            sweep.grid = vec![Grid {
-                batch: axis(&self.batch, first.batch),
-                prompt: axis(&self.prompt, first.prompt),
-                gen_tokens: axis(&self.gen_tokens, first.gen_tokens),
-                cache: if self.kv_cache.is_empty() { first.cache } else { self.kv_cache.clone() },
-                image: axis(&self.image_size, first.image),
-            }];
-        }
-        if let Some(seconds) = self.max_time {
-            sweep.limits.max_time_s = seconds;
-        }
-        if let Some(precision) = self.precision {
-            sweep.limits.precision = precision;
-        }
-        sweep.validate().or_else(usage)?;
-        Ok(sweep)
-    }
-
-    /// The devices that were asked for, as they were named.
-    pub fn device(&self) -> &str {
-        self.device.as_deref().unwrap_or("cpu")
-    }
-
-    /// The seed.
-    pub fn seed(&self) -> u64 {
-        self.seed.unwrap_or(SEED)
-    }
-
-    /// The number of threads, checked.
-    pub fn engine_threads(&self) -> anyhow::Result<usize> {
-        match (self.threads, &self.pin) {
-            (Some(0), _) => usage("--threads is 0; at least 1 is needed"),
-            (Some(threads), _) => Ok(threads),
-            (None, Some(list)) => Ok(self.pinned(list)?.len()),
-            (None, None) => Ok(cpu::default_threads()),
-        }
-    }
-
-    fn pinned(&self, list: &str) -> anyhow::Result<Vec<usize>> {
-        let cpus = cpu::parse_cpu_list(list).or_else(usage)?;
-        let allowed = cpu::allowed_cpus();
-        match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-            Some(missing) => usage(format!("--pin {list}: there is no CPU {missing} to run on")),
-            None => Ok(cpus),
-        }
-    }
-
-    /// The devices, and why there are fewer than asked for.
-    pub fn devices(&self) -> anyhow::Result<(Vec<DeviceId>, Option<String>)> {
-        let (devices, remark) = match DeviceId::list(self.device()) {
-            Err(error @ DeviceListError::Unknown(_)) => return usage(format!("--device {error}")),
-            other => other?,
-        };
-        if !self.power_limit.is_empty() && devices.contains(&DeviceId::Cpu) {
-            return usage("--power-limit is for cards: name them with --device cuda:0, or cuda for all of them");
-        }
-        Ok((devices, remark))
-    }
-
-    /// Checks what only another part of the program would notice later.
-    pub fn check(&self) -> anyhow::Result<()> {
-        if let Some(list) = &self.pin {
-            self.pinned(list)?;
-        }
-        if self.price_per_hour.is_some_and(|price| price <= Decimal::ZERO) {
-            return usage("--price-per-hour must be above 0");
-        }
-        self.machine().map(|_| ())
-    }
-
-    /// What the user says of this machine's price.
-    pub fn machine(&self) -> anyhow::Result<crate::sizing::MachinePrice> {
-        let instance = match &self.instance {
-            Some(text) => Some(crate::sizing::MachinePrice::parse_instance(text).or_else(usage)?),
-            None => None,
-        };
-        Ok(crate::sizing::MachinePrice { instance, usd_per_h: self.price_per_hour.map(Usd) })
-    }
-}
-
-impl Default for MeasureArgs {
-    /// What the command line has when nothing is given.
-    fn default() -> Self {
-        #[derive(clap::Parser)]
-        struct Only {
-            #[command(flatten)]
-            args: MeasureArgs,
-        }
-        <Only as clap::Parser>::parse_from(["sizewell"]).args
     }
 }

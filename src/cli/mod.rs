@@ -7,16 +7,10 @@ mod completions;
 mod devices;
 mod diff;
 mod drift;
-mod evaluating;
 mod gate;
-mod held_limit;
-mod idle;
 mod import;
-mod job;
-mod keeping;
 mod load;
 mod measure_args;
-mod measuring;
 mod models;
 mod output;
 mod plan;
@@ -27,16 +21,17 @@ mod quality;
 mod rank;
 mod rank_args;
 mod report;
-mod resume;
 mod run;
-mod setup;
 mod shape;
-mod stop;
+mod signals;
 pub mod talk;
 mod validate;
 
+pub use crate::job::today;
+
+use crate::engine::backend::threads;
+use crate::job::{JobError, Status, Stop};
 use clap::{Parser, Subcommand};
-use std::fmt;
 use std::process::ExitCode;
 use talk::Talk;
 
@@ -69,35 +64,38 @@ impl Exit {
             Self::GateFailed => 3,
             Self::GateCannotTell => 4,
             Self::InvalidMeasurement => 5,
-            Self::Interrupted => stop::STATUS,
+            Self::Interrupted => signals::STATUS,
         })
     }
 
-    /// The exit status of an error.
-    pub fn of(error: &anyhow::Error) -> Self {
-        match error.downcast_ref::<UsageError>() {
-            Some(_) => Self::Usage,
-            None if stop::stop_was_asked() => Self::Interrupted,
-            None => Self::Failed,
+    /// What a command ends with that came to an error.
+    fn of(error: &anyhow::Error, stop: &Stop) -> Self {
+        match error.downcast_ref::<JobError>() {
+            Some(JobError::Usage(_)) => Self::Usage,
+            // What fails while it is being stopped fails for that.
+            _ if stop.is_asked() => Self::Interrupted,
+            Some(JobError::Interrupted(_)) => Self::Interrupted,
+            Some(JobError::Card(_) | JobError::CardLost { .. } | JobError::Failed(_)) | None => Self::Failed,
         }
     }
 }
 
-/// An error of the command line rather than of the job.
-#[derive(Debug)]
-pub struct UsageError(pub String);
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl From<Status> for Exit {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Done => Self::Done,
+            Status::Failed => Self::Failed,
+            Status::Rejected => Self::GateFailed,
+            Status::CannotTell => Self::GateCannotTell,
+            Status::Invalid => Self::InvalidMeasurement,
+            Status::Interrupted => Self::Interrupted,
+        }
     }
 }
 
-impl std::error::Error for UsageError {}
-
 /// A usage error as the result of a command.
 fn usage<T>(message: impl Into<String>) -> anyhow::Result<T> {
-    Err(UsageError(message.into()).into())
+    Err(JobError::Usage(message.into()).into())
 }
 
 /// Measures what a model costs on hardware, and says which hardware to buy.
@@ -206,21 +204,29 @@ impl Cli {
         }
     }
 
-    /// Runs the command.
-    pub fn run(self) -> anyhow::Result<Exit> {
+    /// Runs the command, and says why where it comes to an error.
+    pub fn run(self) -> Exit {
+        let stop = Stop::default();
+        self.carry_out(&stop).unwrap_or_else(|error| {
+            talk::line(&format!("error: {error:#}"));
+            Exit::of(&error, &stop)
+        })
+    }
+
+    fn carry_out(self, stop: &Stop) -> anyhow::Result<Exit> {
         let talk = Talk::new(self.quiet);
         if !self.command.configures_threads() {
-            stop::end_on_signal();
+            signals::hear(stop);
         }
         match self.command {
-            Command::Run(args) => run::run(args, &talk),
+            Command::Run(args) => run::run(args, &talk, stop),
             Command::Devices(args) => devices::run(args),
-            Command::Ceilings(args) => ceilings::run(args, &talk),
-            Command::Profile(args) => profile::run(args, &talk),
-            Command::Load(args) => load::run(*args, &talk),
-            Command::Coldstart(args) => coldstart::run(args, &talk),
+            Command::Ceilings(args) => ceilings::run(args, &talk, stop),
+            Command::Profile(args) => profile::run(args, &talk, stop),
+            Command::Load(args) => load::run(*args, &talk, stop),
+            Command::Coldstart(args) => coldstart::run(args, &talk, stop),
             Command::ColdstartProbe(args) => coldstart::probe(args),
-            Command::Quality(args) => quality::run(args, &talk),
+            Command::Quality(args) => quality::run(args, &talk, stop),
             Command::Rank(args) => rank::run(args, &talk),
             Command::Plan(args) => plan::run(args, &talk),
             Command::Report(args) => report::run(args, &talk),
@@ -237,14 +243,15 @@ impl Cli {
     }
 }
 
+/// Sets how many threads compute, and on which CPUs.
+fn configure_threads(count: usize, cpus: Option<&str>) {
+    // SAFETY: a command does this before it hears signals, which is the first to start a thread, and before anything computes.
+    unsafe { threads::configure(count, cpus) };
+}
+
 /// The command line for a record: what is no text is written as near to it as can be.
 fn argv() -> Vec<String> {
     std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
-}
-
-/// The day that ages of prices are counted to.
-pub fn today() -> jiff::civil::Date {
-    crate::record::clock::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date()
 }
 
 #[cfg(test)]

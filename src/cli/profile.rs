@@ -2,7 +2,9 @@
 
 use super::measure_args::MeasureArgs;
 use super::talk::Talk;
-use super::{Exit, measuring, output};
+use super::{Exit, configure_threads, output, signals};
+use crate::job::profile::{self, ProfileOptions, Series};
+use crate::job::{Reporter, Stop};
 use crate::record::Run;
 use crate::report::{content, json};
 
@@ -16,10 +18,18 @@ pub struct Args {
     json: bool,
 }
 
+/// Measures in this process, whose threads are configured for it.
+pub(super) fn measure(options: &ProfileOptions, reporter: &dyn Reporter, stop: &Stop) -> anyhow::Result<Series> {
+    options.machine.check()?;
+    configure_threads(options.machine.engine_threads()?, options.machine.pin.as_deref());
+    signals::hear(stop);
+    Ok(profile::run(options, reporter, stop)?)
+}
+
 /// Measures and shows the cases.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
-    let series = measuring::measure(&args.measure, None, talk)?;
-    let runs: Vec<&Run> = series.measured.iter().map(|measured| &measured.run).collect();
+pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
+    let series = measure(&args.measure.into(), talk, stop)?;
+    let runs: Vec<&Run> = series.runs().collect();
     if args.json {
         output::one_or_all(&runs.iter().map(|run| json::run(run)).collect::<Vec<_>>())?;
     } else {
@@ -29,6 +39,5 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         }
         output::comparison(&runs)?;
     }
-    series.speak(talk);
-    Ok(series.exit())
+    Ok(series.conclude(talk).into())
 }

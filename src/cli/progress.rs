@@ -1,12 +1,11 @@
 //! A progress bar with the current case and the time left; plain lines where there is no terminal.
 
-use super::stop;
 use super::talk::{Talk, line, printable};
+use crate::job::reporter::{LoadingProgress, SweepProgress};
 use crate::measure::{Observer, Phase};
 use crate::record::{CaseKey, CaseRow, Outcome};
 use crate::units::Quantity;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Shows a sweep.
@@ -51,9 +50,11 @@ impl Progress {
             bar.set_message(printable(&format!("{}: {text}{}", self.current, self.time_left())).into_owned());
         }
     }
+}
 
-    /// Shows the loading of weights, a block at a time.
-    pub fn loading(&self) -> Box<dyn FnMut(usize, usize) + Send> {
+impl SweepProgress for Progress {
+    /// A block at a time.
+    fn loading(&self) -> LoadingProgress {
         match self.bar.clone() {
             Some(bar) => Box::new(move |done, all| bar.set_message(format!("loading weights, block {done} of {all}"))),
             None => Box::new(|_, _| ()),
@@ -61,7 +62,7 @@ impl Progress {
     }
 
     /// Removes the bar.
-    pub fn finish(&self) {
+    fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -112,13 +113,5 @@ impl Observer for Progress {
             None if self.lines => line(&text),
             None => {}
         }
-    }
-
-    fn stop_flag(&self) -> Option<&AtomicBool> {
-        Some(stop::flag())
-    }
-
-    fn should_stop(&self) -> bool {
-        stop::stop_was_asked()
     }
 }

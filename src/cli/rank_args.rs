@@ -4,14 +4,15 @@ use super::talk::Talk;
 use super::{today, usage};
 use crate::catalog::Market;
 use crate::evidence;
+use crate::record::run::engine_identity;
 use crate::record::systems::gathered;
-use crate::record::{Basis, Outcome, Run};
+use crate::record::{Basis, Outcome, Run, Slo};
 use crate::sizing::cost::spot::SpotTerms;
 use crate::sizing::demand::{Demand, Load, Usage};
 use crate::sizing::lengths::Lengths;
 use crate::sizing::points::Wanted;
-use crate::sizing::request;
-use crate::sizing::{Freshness, Interval, MachinePrice, RankRequest, Service, Slo, own};
+use crate::sizing::service;
+use crate::sizing::{Freshness, Interval, MachinePrice, RankRequest, Service, own};
 use crate::units::{Bytes, Seconds, Usd, parse_seconds};
 use crate::workload::Quant;
 use clap::ValueEnum;
@@ -269,7 +270,7 @@ impl ServiceArgs {
             commitments.push((market, share("--commit", off)?));
         }
         let cold_s = time(&self.cold_start)?.map(|t| Interval::exact(t.0)).or(measured_cold);
-        let warm_s = cold_s.map_or(request::ASSUMED_WARM_S, |cold| cold.value);
+        let warm_s = cold_s.map_or(service::ASSUMED_WARM_S, |cold| cold.value);
         Ok(Service {
             usage: usage_,
             spot: SpotTerms { warm_s, lost_s: 0.0, fallback: self.spot_fallback },
@@ -286,6 +287,14 @@ impl ServiceArgs {
 
 fn model_of(run: &Run) -> String {
     run.cases.first().map_or(String::new(), |row| row.key.model.clone())
+}
+
+/// The engine that `name` is of: what older records of these runs call it, it is called now.
+fn known_engine(name: &str, runs: &[Run]) -> String {
+    match runs.iter().any(|run| run.record.engine.name.eq_ignore_ascii_case(name)) {
+        true => engine_identity(&name.to_lowercase()).to_string(),
+        false => name.to_string(),
+    }
 }
 
 impl RankArgs {
@@ -321,7 +330,7 @@ impl RankArgs {
         Ok(RankRequest {
             quants: self.quant.clone(),
             wanted: Wanted { lengths, prompt_tokens: self.prompt, gen_tokens: self.gen_tokens },
-            slo: self.slo,
+            slo: self.slo.clone(),
             markets,
             providers: self.provider.clone(),
             regions: self.region.clone(),
@@ -362,7 +371,8 @@ impl RankArgs {
             );
         }
         self.choose("model", &self.model, &mut profiles, model_of)?;
-        self.choose("engine", &self.engine, &mut profiles, |run| run.record.engine.name.clone())?;
+        let engine = self.engine.as_ref().map(|name| known_engine(name, &profiles));
+        self.choose("engine", &engine, &mut profiles, |run| run.record.engine.identity().to_string())?;
         let profiles = self.arrived(gathered(profiles))?;
         let model = |run: &Run| run.record.model.as_ref().map(|model| model.name.clone());
         if let Some(other) = started.iter().find(|run| model(run) != model(&profiles[0])) {

@@ -3,7 +3,9 @@
 use super::catalog::load_catalog;
 use super::measure_args::MeasureArgs;
 use super::talk::Talk;
-use super::{Exit, measuring, output, report, today, usage};
+use super::{Exit, output, profile, report, today, usage};
+use crate::job::Stop;
+use crate::job::profile::ProfileOptions;
 use crate::record::Run;
 use crate::report::{content, exporter, json};
 use crate::sizing::{RankRequest, Ranking};
@@ -28,15 +30,19 @@ pub struct Args {
 }
 
 /// Measures, ranks and reports.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
     // The catalog first: an error in it should not cost minutes of measuring.
     let catalog = load_catalog(args.catalog.as_deref())?;
-    let machine = args.measure.machine()?;
+    let mut options = ProfileOptions::from(args.measure);
+    let machine = options.machine.price()?;
     if let (Some((provider, name)), None) = (&machine.instance, machine.usd_per_h) {
         catalog.check_type(provider, name).or_else(usage)?;
     }
-    let series = measuring::measure(&args.measure, Some(DEFAULT_MODEL), talk)?;
-    let runs: Vec<&Run> = series.measured.iter().map(|measured| &measured.run).collect();
+    if options.resume.is_none() {
+        options.model.get_or_insert_with(|| DEFAULT_MODEL.to_string());
+    }
+    let series = profile::measure(&options, talk, stop)?;
+    let runs: Vec<&Run> = series.runs().collect();
     let mut shown = Vec::new();
     for run in &runs {
         let request = RankRequest { machine: machine.clone(), ..RankRequest::on(today()) };
@@ -60,8 +66,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         true => output::one_or_all(&shown)?,
         false => output::comparison(&runs)?,
     }
-    series.speak(talk);
-    Ok(series.exit())
+    Ok(series.conclude(talk).into())
 }
 
 fn show(run: &Run, rankings: &Result<Vec<Ranking>, String>, talk: &Talk) -> anyhow::Result<()> {

@@ -1,5 +1,9 @@
 //! Results go to stdout, talk goes to stderr.
 
+use super::load::View;
+use super::progress::Progress;
+use crate::job::Reporter;
+use crate::job::reporter::{LoadProgress, SweepProgress};
 pub use crate::report::terminal::{printable, printable_lines};
 use std::io::{IsTerminal, Write};
 
@@ -43,5 +47,27 @@ impl Talk {
     /// Whether plain lines of progress make sense: nobody watches a bar, but the log is wanted.
     pub fn shows_lines(&self) -> bool {
         !self.quiet && !std::io::stderr().is_terminal()
+    }
+}
+
+impl Reporter for Talk {
+    fn note(&self, text: &str) {
+        self.say(text);
+    }
+
+    fn warning(&self, text: &str) {
+        self.warn(text);
+    }
+
+    fn shows_progress(&self) -> bool {
+        Talk::shows_progress(self)
+    }
+
+    fn sweep(&self) -> Box<dyn SweepProgress> {
+        Box::new(Progress::new(self))
+    }
+
+    fn load(&self) -> Box<dyn LoadProgress> {
+        Box::new(View::new(self))
     }
 }

@@ -86,21 +86,21 @@ pub fn utf8(mut bytes: Vec<u8>) -> Result<String, String> {
 }
 
 fn not_utf8(line: usize, byte: u8, zeros: bool) -> String {
-    match zeros {
-        true => format!("it is not a file of text (byte 0x{byte:02x} on line {line})"),
-        false => format!(
+    if zeros {
+        format!("it is not a file of text (byte 0x{byte:02x} on line {line})")
+    } else {
+        format!(
             "byte 0x{byte:02x} on line {line} is not UTF-8: the file is in Latin-1 or another code page; save it as UTF-8 \
              (iconv -f latin1 -t utf-8)"
-        ),
+        )
     }
 }
 
 /// What PowerShell writes behind `>`.
 fn utf16(bytes: &[u8]) -> Result<String, String> {
     let little = bytes[0] == 0xff;
-    let unit = |pair: &[u8]| match little {
-        true => u16::from_le_bytes([pair[0], pair[1]]),
-        false => u16::from_be_bytes([pair[0], pair[1]]),
+    let unit = |pair: &[u8]| {
+        if little { u16::from_le_bytes([pair[0], pair[1]]) } else { u16::from_be_bytes([pair[0], pair[1]]) }
     };
     let pairs = bytes[2..].chunks_exact(2);
     let broken = |why: &dyn Display| format!("it begins as UTF-16 and {why}: save it as UTF-8");

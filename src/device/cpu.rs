@@ -97,10 +97,9 @@ pub fn in_words(cpus: &[usize]) -> String {
             _ => ranges.push((*cpu, *cpu)),
         }
     }
-    let words = ranges.into_iter().map(|(first, last)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}-{last}"),
-    });
+    let words = ranges
+        .into_iter()
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
     words.collect::<Vec<_>>().join(",")
 }
 

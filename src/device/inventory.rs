@@ -7,6 +7,11 @@ use crate::record::environment::{Environment, GpuRecord, Partition};
 use crate::units::Bytes;
 use std::path::Path;
 
+/// The name of this machine.
+pub fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Describes the machine and the program. `engine_threads` and `pinned_to` are as chosen on the command line.
 pub fn environment(argv: Vec<String>, engine_threads: usize, pinned_to: Option<String>) -> Environment {
     let root = Path::new("/");
@@ -20,7 +25,7 @@ pub fn environment(argv: Vec<String>, engine_threads: usize, pinned_to: Option<S
         git_revision: env!("SIZEWELL_GIT_REVISION").to_string(),
         build: Some(env!("SIZEWELL_BUILD").to_string()),
         argv,
-        hostname: text(uname.nodename()),
+        hostname: hostname(),
         machine: machine(root),
         os: format!("{} {} ({})", text(uname.sysname()), text(uname.release()), distribution(root)),
         cpu,

@@ -1,6 +1,8 @@
 //! What quality is measured on: a model that says how probable each next token is.
 
 use super::EngineError;
+use crate::units::Bytes;
+use crate::workload::Encoding;
 
 /// A place in a batch of sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,4 +33,21 @@ pub trait LanguageModel {
 
     /// The `tokens` most probable tokens, one after the other, behind `prompts` of one length.
     fn generate(&mut self, prompts: &[Vec<u32>], tokens: usize) -> Result<Vec<Vec<u32>>, EngineError>;
+}
+
+/// A language model that says how its weights are held.
+pub trait HeldWeights: LanguageModel {
+    /// Bytes of the matrices as the engine holds them.
+    fn matrix_bytes(&self) -> Bytes;
+
+    /// How many weights of the matrices are stored in each encoding.
+    fn stored(&self) -> Vec<(Encoding, usize)>;
+
+    /// Matrices that got another encoding than the level's own, in words.
+    fn notes(&self) -> &[String];
+
+    /// Weights that pruning set to zero.
+    fn zeros(&self) -> usize {
+        0
+    }
 }

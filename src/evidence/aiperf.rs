@@ -9,7 +9,7 @@ use crate::units::{JoulesPerToken, RequestsPerSecond, Seconds, TokensPerSecond};
 use serde_json::Value;
 
 /// The format.
-pub struct Aiperf;
+pub(crate) struct Aiperf;
 
 impl Importer for Aiperf {
     fn name(&self) -> &'static str {

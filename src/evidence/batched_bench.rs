@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The format.
-pub struct BatchedBench;
+pub(crate) struct BatchedBench;
 
 #[derive(Debug, Deserialize)]
 struct Record {

@@ -31,7 +31,7 @@ const CARDS: [(&str, &str); 24] = [
 ];
 
 /// What drives a card, by its name: CUDA where nothing else is known.
-pub fn of_card(name: &str) -> &'static str {
+pub(crate) fn of_card(name: &str) -> &'static str {
     let lower = name.to_lowercase();
     let nvidia = ["nvidia", "geforce", "tesla", "quadro"].iter().any(|word| lower.contains(word));
     let found = CARDS.iter().find(|(word, _)| lower.contains(word) && !nvidia);
@@ -40,7 +40,7 @@ pub fn of_card(name: &str) -> &'static str {
 
 /// What a backend of llama.cpp runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
+pub(crate) enum Backend {
     /// A kind of accelerator.
     Accelerator(&'static str),
     /// The CPU, with whichever library.
@@ -52,7 +52,7 @@ pub enum Backend {
 }
 
 /// By the name that llama.cpp gives a backend, or the prefix of its devices: `CUDA`, `CUDA0`, `MTL`, `HIP`, `Vulkan1`.
-pub fn of_backend(name: &str) -> Backend {
+pub(crate) fn of_backend(name: &str) -> Backend {
     let lower = name.trim().to_lowercase();
     let letters = lower.trim_end_matches(|c: char| c.is_ascii_digit());
     match letters {
@@ -74,7 +74,7 @@ pub fn of_backend(name: &str) -> Backend {
 }
 
 /// PyTorch's word for a device, with the card's name where it is known: AMD's answer to `cuda` too.
-pub fn of_torch(device: &str, card: Option<&str>) -> Option<&'static str> {
+pub(crate) fn of_torch(device: &str, card: Option<&str>) -> Option<&'static str> {
     match device.split(':').next().unwrap_or("") {
         "cpu" => Some("cpu"),
         "cuda" | "gpu" => Some(card.map_or("cuda", of_card)),

@@ -26,7 +26,7 @@ fn same_system(a: &Observed, b: &Observed) -> bool {
 }
 
 /// The runs of a file, in the order in which their systems appear in it.
-pub fn runs(source: &Source, format: &str, tool: &str, shape: Option<&ModelShape>, found: Found) -> Vec<Run> {
+pub(crate) fn runs(source: &Source, format: &str, tool: &str, shape: Option<&ModelShape>, found: Found) -> Vec<Run> {
     let skipped =
         found.skipped.into_iter().map(|(reason, records)| SkippedRecord { reason, records }).collect::<Vec<_>>();
     let import = ImportRecord {
@@ -93,7 +93,7 @@ fn failures(observed: &mut Observed) -> Vec<InvalidReason> {
 }
 
 /// Why a measurement cannot be what was measured; `None` where nothing speaks against it.
-pub fn fault(observed: &Observed) -> Option<String> {
+pub(crate) fn fault(observed: &Observed) -> Option<String> {
     plausible::fault(&case_row(observed.clone()))
 }
 

@@ -8,7 +8,7 @@ use super::{EvidenceError, Found, Importer, value};
 use serde_json::Value;
 
 /// The format.
-pub struct GenaiBench;
+pub(crate) struct GenaiBench;
 
 impl Importer for GenaiBench {
     fn name(&self) -> &'static str {

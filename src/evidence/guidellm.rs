@@ -10,10 +10,10 @@ use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use serde_json::Value;
 
 /// The format.
-pub struct Guidellm;
+pub(crate) struct Guidellm;
 
 /// What the numbers are.
-pub const DEFINITIONS: &str =
+pub(crate) const DEFINITIONS: &str =
     "guidellm: TPOT from its inter-token latency, weighted by tokens; its own TPOT includes TTFT";
 
 impl Importer for Guidellm {
@@ -207,7 +207,7 @@ fn observed(report: &Value, benchmark: &Value) -> Result<Observed, String> {
 }
 
 /// The project's word for one of its strategies.
-pub fn arrival(strategy: &str, users: f64) -> String {
+pub(crate) fn arrival(strategy: &str, users: f64) -> String {
     match strategy {
         "synchronous" => "closed_1".to_string(),
         "concurrent" => format!("closed_{}", users.round()),

@@ -2,7 +2,7 @@
 
 /// What a file says of its load. Times are means in seconds, a rate is of completed requests.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Load {
+pub(crate) struct Load {
     /// Users of a closed loop, each of whom waits for the answer; `None` where requests come by a rate or all at once.
     pub users: Option<f64>,
     /// What holds back further requests at any rate.
@@ -28,7 +28,7 @@ impl Load {
     /// mean time of a request (a median would leave out the queue's tail). Neither more users nor more by that law than were
     /// sent, and never more than a cap lets through.
     /// `None` where the file does not say enough.
-    pub fn batch(&self) -> Option<usize> {
+    pub(crate) fn batch(&self) -> Option<usize> {
         let is = |value: Option<f64>| value.filter(|value| value.is_finite() && *value > 0.0);
         let by_parts = || {
             let steps = (is(self.gen_tokens)? - 1.0).max(0.0);

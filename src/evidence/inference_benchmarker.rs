@@ -7,7 +7,7 @@ use super::{EvidenceError, Found, Importer, value};
 use serde_json::Value;
 
 /// The format.
-pub struct InferenceBenchmarker;
+pub(crate) struct InferenceBenchmarker;
 
 impl Importer for InferenceBenchmarker {
     fn name(&self) -> &'static str {

@@ -8,7 +8,7 @@ use super::{EvidenceError, Found, Importer, value};
 use serde_json::Value;
 
 /// The format.
-pub struct InferencePerf;
+pub(crate) struct InferencePerf;
 
 const NAMES: [&str; 4] = ["mean", "median", "p90", "p99"];
 

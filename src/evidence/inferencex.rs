@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The format.
-pub struct InferenceX;
+pub(crate) struct InferenceX;
 
 #[derive(Debug, Deserialize)]
 struct Record {

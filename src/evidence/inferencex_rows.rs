@@ -7,7 +7,7 @@ use super::{EvidenceError, Found, Importer, value};
 use serde_json::{Map, Value};
 
 /// The format.
-pub struct InferenceXRows;
+pub(crate) struct InferenceXRows;
 
 impl Importer for InferenceXRows {
     fn name(&self) -> &'static str {

@@ -13,7 +13,7 @@ const DEEPEST: usize = 128;
 
 /// What stands in a text.
 #[derive(Debug, PartialEq)]
-pub enum Item<'a> {
+pub(crate) enum Item<'a> {
     /// The text of an object.
     Record(Cow<'a, str>),
     /// Something that is no record, and why.
@@ -23,11 +23,11 @@ pub enum Item<'a> {
 }
 
 /// A fault of the file as a whole: the line, and what is wrong.
-pub type Fault = (usize, String);
+pub(crate) type Fault = (usize, String);
 
 /// Whether JSON records begin here: an object, or a list of objects. A log's `[2026-01-01 ...` and `{'a': 1}` are not that;
 /// a bracket that has its line to itself opens a list, even if the next line is one of the log.
-pub fn begins(text: &str) -> bool {
+pub(crate) fn begins(text: &str) -> bool {
     let mut rest = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
     match (rest.next(), rest.next()) {
         (Some(b'{'), second) => matches!(second, Some(b'"' | b'}') | None),
@@ -38,7 +38,7 @@ pub fn begins(text: &str) -> bool {
 }
 
 /// Where the first line begins that JSON records begin with.
-pub fn first(text: &str) -> Option<usize> {
+pub(crate) fn first(text: &str) -> Option<usize> {
     let mut at = 0;
     text.split_inclusive(['\n', '\r']).find_map(|line| {
         let start = at + (line.len() - line.trim_start().len());
@@ -130,7 +130,7 @@ fn standard(text: &str, bare: bool) -> Cow<'_, str> {
 }
 
 /// Walks through a text and hands each thing in it to a receiver with its line.
-pub struct Walk<'a, F> {
+pub(crate) struct Walk<'a, F> {
     text: &'a str,
     at: usize,
     /// The line of `counted`.
@@ -141,7 +141,7 @@ pub struct Walk<'a, F> {
 
 impl<'a, F: FnMut(usize, Item<'a>) -> Result<(), Fault>> Walk<'a, F> {
     /// All that stands in `text`.
-    pub fn all(text: &'a str, receive: F) -> Result<(), Fault> {
+    pub(crate) fn all(text: &'a str, receive: F) -> Result<(), Fault> {
         let mut walk = Self { text, at: 0, line: 1, counted: 0, receive };
         while walk.skip_blanks() {
             match (walk.peek(), begins(&text[walk.at..])) {
@@ -241,10 +241,13 @@ impl<'a, F: FnMut(usize, Item<'a>) -> Result<(), Fault>> Walk<'a, F> {
                 Some(b'{') if !first && comma.is_none() => {
                     return Err((self.line_of(at), "a comma is missing before this record".into()));
                 }
-                Some(_) => match self.element(whole)? {
-                    true => (whole, comma, first) = (whole + 1, None, false),
-                    false => self.prose()?,
-                },
+                Some(_) => {
+                    if self.element(whole)? {
+                        (whole, comma, first) = (whole + 1, None, false)
+                    } else {
+                        self.prose()?
+                    }
+                }
                 None => break,
             }
         }
@@ -261,8 +264,8 @@ impl<'a, F: FnMut(usize, Item<'a>) -> Result<(), Fault>> Walk<'a, F> {
             }
             _ => false,
         };
-        let end = match nested {
-            true => match extent(bytes, start) {
+        let end = if nested {
+            match extent(bytes, start) {
                 Extent::Whole(end, bare) => {
                     self.at = end;
                     let item = match bytes[start] {
@@ -274,8 +277,9 @@ impl<'a, F: FnMut(usize, Item<'a>) -> Result<(), Fault>> Walk<'a, F> {
                 }
                 Extent::Broken(_, why) if why == CUT => return Err((self.last_line(), cut(whole))),
                 Extent::Broken(at, why) => return Err((self.line_of(at), why.to_string())),
-            },
-            false => scalar_end(bytes, start),
+            }
+        } else {
+            scalar_end(bytes, start)
         };
         let Some(end) = end else { return Ok(false) };
         self.at = end;

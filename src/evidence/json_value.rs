@@ -13,7 +13,7 @@ const OBJECT: usize = 700;
 
 /// The value of a record's text, and about how many bytes of memory it takes; the error says what is wrong with it and on
 /// which of its lines.
-pub fn parse(text: &str) -> Result<(Value, usize), Fault> {
+pub(crate) fn parse(text: &str) -> Result<(Value, usize), Fault> {
     parse_within(text, MOST_OF_A_RECORD)
 }
 

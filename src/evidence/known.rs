@@ -132,7 +132,7 @@ static KNOWN: [Known; 25] = [
 ];
 
 /// What a file is that no importer reads, and what to do.
-pub fn named(source: &Source) -> Option<String> {
+pub(crate) fn named(source: &Source) -> Option<String> {
     let known = KNOWN.iter().find(|known| known.marks.iter().all(|mark| source.text.contains(mark)))?;
     Some(format!("it is {}, which is not read: {}", known.tool, known.instead))
 }

@@ -42,7 +42,7 @@ fn is_float(quant: Quant) -> bool {
 }
 
 /// The level of a GGUF file: what unsloth calls its own mixtures by the file's name, else the type that the file has.
-pub fn of_gguf(file_name: &str, kind: &str, bits: Option<f64>) -> Option<Quant> {
+pub(crate) fn of_gguf(file_name: &str, kind: &str, bits: Option<f64>) -> Option<Quant> {
     let upper = file_name.to_uppercase();
     let own = upper.split(['/', '\\']).next_back().unwrap_or("").split("UD-").nth(1).map(|rest| {
         let rest = rest.strip_suffix(".GGUF").unwrap_or(rest);
@@ -61,7 +61,7 @@ const LARGE: f64 = 3e9;
 /// What a level is where a file says how many bytes its weights take: itself, if they bear it out, else what they say, with
 /// a remark. A mixture keeps some tensors in more bits and never one in fewer, and in small models rows that no block divides
 /// take up to 8.5 bits.
-pub fn borne_out(named: Option<Quant>, bytes: f64, parameters: f64) -> (Option<Quant>, Option<String>) {
+pub(crate) fn borne_out(named: Option<Quant>, bytes: f64, parameters: f64) -> (Option<Quant>, Option<String>) {
     let Some(bits) = bits_of(bytes, parameters) else { return (named, None) };
     let Some((quant, nominal)) = named.and_then(|quant| Some((quant, quant.bits_per_weight()?))) else {
         return (named, None);
@@ -81,7 +81,7 @@ pub fn borne_out(named: Option<Quant>, bytes: f64, parameters: f64) -> (Option<Q
 }
 
 /// Bits that a weight takes in the mean.
-pub fn bits_of(bytes: f64, parameters: f64) -> Option<f64> {
+pub(crate) fn bits_of(bytes: f64, parameters: f64) -> Option<f64> {
     Some(bytes * 8.0 / parameters).filter(|bits| bits.is_finite() && (0.5..=64.0).contains(bits))
 }
 

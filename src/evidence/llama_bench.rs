@@ -14,10 +14,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The format.
-pub struct LlamaBench;
+pub(crate) struct LlamaBench;
 
 /// What its rates are.
-pub const DEFINITIONS: &str = "llama-bench: rates of whole prefills and decodes, without sampling";
+pub(crate) const DEFINITIONS: &str = "llama-bench: rates of whole prefills and decodes, without sampling";
 
 #[derive(Debug, Deserialize)]
 struct Record {

@@ -6,7 +6,7 @@ use crate::record::device::METAL;
 
 /// What a record says.
 #[derive(Debug, Default)]
-pub struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// Names of the backends, separated by commas; `None` where the record does not speak of them.
     pub backends: Option<&'a str>,
     /// Names of the cards that were found.
@@ -37,7 +37,7 @@ pub struct Asked<'a> {
 
 /// What it ran on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Placed {
+pub(crate) struct Placed {
     /// The kind of device.
     pub device: &'static str,
     /// The card, or all of them where they are of several kinds.
@@ -91,7 +91,7 @@ fn chosen(devices: Option<&str>) -> Option<Vec<(String, usize)>> {
 }
 
 /// What a record ran on; the error says why that cannot be told.
-pub fn place(asked: &Asked<'_>) -> Result<Placed, String> {
+pub(crate) fn place(asked: &Asked<'_>) -> Result<Placed, String> {
     let devices = chosen(asked.devices);
     if asked.devices.is_some_and(|devices| devices.eq_ignore_ascii_case("none")) {
         return Ok(on_cpu(None));

@@ -9,10 +9,10 @@ use super::{EvidenceError, Found, Importer};
 use serde_json::{Map, Value, json};
 
 /// The Markdown table.
-pub struct Markdown;
+pub(crate) struct Markdown;
 
 /// Statements that insert into a table.
-pub struct Sql;
+pub(crate) struct Sql;
 
 impl Importer for Markdown {
     fn name(&self) -> &'static str {

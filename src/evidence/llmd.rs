@@ -8,7 +8,7 @@ use super::{EvidenceError, Found, Importer, value};
 use serde_json::Value;
 
 /// The format.
-pub struct LlmD;
+pub(crate) struct LlmD;
 
 impl Importer for LlmD {
     fn name(&self) -> &'static str {

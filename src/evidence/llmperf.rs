@@ -10,7 +10,7 @@ use super::{EvidenceError, Found, Importer, value};
 use serde_json::Value;
 
 /// The format.
-pub struct Llmperf;
+pub(crate) struct Llmperf;
 
 impl Importer for Llmperf {
     fn name(&self) -> &'static str {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The format.
-pub struct MlEnergy;
+pub(crate) struct MlEnergy;
 
 impl Importer for MlEnergy {
     fn name(&self) -> &'static str {

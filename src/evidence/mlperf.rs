@@ -9,7 +9,7 @@ use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use std::collections::HashMap;
 
 /// The format.
-pub struct Mlperf;
+pub(crate) struct Mlperf;
 
 impl Importer for Mlperf {
     fn name(&self) -> &'static str {

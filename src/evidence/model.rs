@@ -41,9 +41,10 @@ fn bare(name: &str) -> String {
         let word =
             matches!(last, "instruct" | "it" | "chat" | "hf" | "base" | "bnb" | "4bit" | "8bit" | "dynamic" | "kv");
         let level = level::within(last).is_some() || last.starts_with("quantized.");
-        match word || level {
-            true => parts.pop(),
-            false => break,
+        if word || level {
+            parts.pop()
+        } else {
+            break;
         };
     }
     parts.join("-").replace("llama-3.3-70b", "llama-3.1-70b").replace("meta-llama-3", "llama-3")
@@ -55,7 +56,7 @@ fn by_name(name: &str) -> Option<ModelShape> {
 }
 
 /// The shape that the user says, by its sizes or as that of a preset.
-pub fn asked(overrides: &Overrides) -> Option<ModelShape> {
+pub(crate) fn asked(overrides: &Overrides) -> Option<ModelShape> {
     let preset = || Preset::named(overrides.model.as_deref()?).ok();
     overrides.shape.clone().or_else(|| preset().map(|preset| preset.shape))
 }
@@ -64,7 +65,7 @@ pub fn asked(overrides: &Overrides) -> Option<ModelShape> {
 const OTHER_COUNT: f64 = 0.25;
 
 /// Says so where the user gives a model another shape than its file does, by its count of parameters or by its name.
-pub fn contradiction(name: &str, parameters: Option<f64>, overrides: &Overrides) -> Option<String> {
+pub(crate) fn contradiction(name: &str, parameters: Option<f64>, overrides: &Overrides) -> Option<String> {
     let said = asked(overrides)?;
     let what = overrides.model.as_deref().unwrap_or("the shape that is given");
     if let Some(counted) = parameters.filter(|counted| *counted > 0.0) {

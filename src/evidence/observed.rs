@@ -32,7 +32,7 @@ pub struct Overrides {
 
 /// One measurement of another tool.
 #[derive(Debug, Clone, Default)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// The engine, such as `llama.cpp`.
     pub engine: String,
     /// Its version or build.
@@ -81,7 +81,7 @@ pub struct Observed {
 
 /// What a file left open.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Assumed {
+pub(crate) struct Assumed {
     /// The engine.
     pub engine: bool,
     /// The number of accelerators.
@@ -96,14 +96,15 @@ pub struct Assumed {
 
 impl Assumed {
     /// A server behind an address: only its answers are known.
-    pub const ENDPOINT: Self = Self { engine: true, accelerators: true, device: true, prompt: false, answer: false };
+    pub(crate) const ENDPOINT: Self =
+        Self { engine: true, accelerators: true, device: true, prompt: false, answer: false };
 }
 
 /// What is said of a file that has no lengths of prompts.
-pub const NO_PROMPT: &str = "the file does not say how long the prompts were: `sizewell import --prompt N` does";
+pub(crate) const NO_PROMPT: &str = "the file does not say how long the prompts were: `sizewell import --prompt N` does";
 
 /// The word by which a remark says that the user contradicts a file.
-pub const OUTWEIGHS: &str = "outweighs";
+pub(crate) const OUTWEIGHS: &str = "outweighs";
 
 /// Whether two names of cards may be one: `H100` and `NVIDIA H100 80GB HBM3`.
 fn may_be_one(a: &str, b: &str) -> bool {
@@ -114,12 +115,12 @@ fn may_be_one(a: &str, b: &str) -> bool {
 
 impl Observed {
     /// The case that was measured.
-    pub fn case(&self) -> Case {
+    pub(crate) fn case(&self) -> Case {
         Case::new(self.quant.unwrap_or(Quant::F16), self.batch, self.prompt_tokens, self.gen_tokens)
     }
 
     /// What the user says takes the place of what the file says; where the file says something else, a remark tells so.
-    pub fn apply(&mut self, overrides: &Overrides) {
+    pub(crate) fn apply(&mut self, overrides: &Overrides) {
         let mut contradictions = Vec::new();
         let mut outweighs = |option: &str, said: &str, named: &str| {
             contradictions.push(format!("--{option} {said} {OUTWEIGHS} {named}, which the file names"));
@@ -208,18 +209,18 @@ impl Observed {
 }
 
 /// A number that may be anything else in a broken record.
-pub fn finite(value: Option<f64>) -> Option<f64> {
+pub(crate) fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite())
 }
 
 /// A count in the mean, as a whole number; `None` where it is none.
-pub fn whole(value: Option<f64>) -> Option<usize> {
+pub(crate) fn whole(value: Option<f64>) -> Option<usize> {
     // Beyond this the case is left out anyway.
     finite(value).filter(|value| *value >= 0.0).map(|value| value.round().min(1e15) as usize)
 }
 
 /// A rate above 0 without an interval.
-pub fn estimate<U>(value: Option<f64>, unit: fn(f64) -> U) -> Option<Estimate<U>> {
+pub(crate) fn estimate<U>(value: Option<f64>, unit: fn(f64) -> U) -> Option<Estimate<U>> {
     finite(value).filter(|value| *value > 0.0).map(|value| Estimate { value: unit(value), lo: None, hi: None })
 }
 
@@ -227,14 +228,14 @@ pub fn estimate<U>(value: Option<f64>, unit: fn(f64) -> U) -> Option<Estimate<U>
 const POSSIBLE: std::ops::RangeInclusive<f64> = 1e-9..=1e12;
 
 /// A time in milliseconds with its percentiles.
-pub fn milliseconds(median: Option<f64>, p90: Option<f64>, p99: Option<f64>) -> Option<Distribution<Seconds>> {
+pub(crate) fn milliseconds(median: Option<f64>, p90: Option<f64>, p99: Option<f64>) -> Option<Distribution<Seconds>> {
     let ms = |value: Option<f64>| value.filter(|v| POSSIBLE.contains(v)).map(|v| Seconds(v * 1e-3));
     Some(Distribution { median: ms(median)?, p90: ms(p90), p99: ms(p99), lo: None, hi: None })
 }
 
 /// A rate with the 95 % interval that a mean of `samples` with this standard deviation has; `None` where it is not above 0
 /// or cannot be.
-pub fn rate(mean: f64, deviation: Option<f64>, samples: usize) -> Option<Estimate<TokensPerSecond>> {
+pub(crate) fn rate(mean: f64, deviation: Option<f64>, samples: usize) -> Option<Estimate<TokensPerSecond>> {
     if !POSSIBLE.contains(&mean) {
         return None;
     }
@@ -257,13 +258,13 @@ fn last_digit(value: f64) -> f64 {
 }
 
 /// The time that `tokens` take at a rate, with its interval.
-pub fn time_of(tokens: f64, rate: Estimate<TokensPerSecond>) -> Distribution<Seconds> {
+pub(crate) fn time_of(tokens: f64, rate: Estimate<TokensPerSecond>) -> Distribution<Seconds> {
     let at = |rate: TokensPerSecond| Seconds(tokens / rate.0);
     Distribution { median: at(rate.value), lo: rate.hi.map(at), hi: rate.lo.map(at), p90: None, p99: None }
 }
 
 /// A number of bytes above 0.
-pub fn bytes(value: Option<f64>) -> Option<Bytes> {
+pub(crate) fn bytes(value: Option<f64>) -> Option<Bytes> {
     value.filter(|v| v.is_finite() && *v > 0.0).map(Bytes)
 }
 

@@ -10,7 +10,7 @@ use crate::workload::Quant;
 use serde_json::Value;
 
 /// The format.
-pub struct Optimum;
+pub(crate) struct Optimum;
 
 impl Importer for Optimum {
     fn name(&self) -> &'static str {

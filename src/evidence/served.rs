@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// Times of requests in seconds, as far as a tool gives them.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Times {
+pub(crate) struct Times {
     pub mean: Option<f64>,
     pub median: Option<f64>,
     pub p90: Option<f64>,
@@ -20,7 +20,7 @@ pub struct Times {
 
 impl Times {
     /// The times in an object, by its names for mean, median, 90th and 99th percentile, each times `factor`.
-    pub fn of(value: Option<&Value>, names: [&str; 4], factor: f64) -> Self {
+    pub(crate) fn of(value: Option<&Value>, names: [&str; 4], factor: f64) -> Self {
         let at = |name: &str| {
             let number = value?.get(name)?.as_f64()?;
             Some(number * factor).filter(|time| time.is_finite() && *time > 0.0)
@@ -30,7 +30,7 @@ impl Times {
     }
 
     /// Of values that are all there; an empty list has none.
-    pub fn of_values(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of_values(mut values: Vec<f64>) -> Self {
         values.retain(|value| value.is_finite() && *value > 0.0);
         values.sort_by(f64::total_cmp);
         let at = |share: f64| {
@@ -52,7 +52,7 @@ impl Times {
 
 /// One run of a load generator against a server.
 #[derive(Debug, Default)]
-pub struct Served {
+pub(crate) struct Served {
     /// The model as the tool names it; empty where it does not.
     pub model: String,
     pub engine: Option<String>,
@@ -81,8 +81,8 @@ pub struct Served {
 }
 
 impl Served {
-    /// The measurement, or why there is none in it.
-    pub fn observed(mut self) -> Result<Observed, String> {
+    /// Tokens of a request and of its answer, or why there is no measurement in it.
+    fn lengths(&self) -> Result<(usize, usize), String> {
         let (Some(prompt), Some(generated)) = (whole(self.prompt_tokens), whole(self.gen_tokens)) else {
             return Err(match self.completed {
                 Some(0.0) => "in which no request was completed".to_string(),
@@ -95,6 +95,12 @@ impl Served {
         if generated == 0 {
             return Err("in which nothing was generated".to_string());
         }
+        Ok((prompt, generated))
+    }
+
+    /// The measurement, or why there is none in it.
+    pub(crate) fn observed(mut self) -> Result<Observed, String> {
+        let (prompt, generated) = self.lengths()?;
         let ttft = self.ttft.distribution().ok_or("without a time to the first token above 0")?;
         // The first token is the prefill's: there is no further one that could take time.
         let tpot = self.tpot.distribution().filter(|_| generated > 1);
@@ -157,17 +163,17 @@ impl Served {
 }
 
 /// A value further down in another.
-pub fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+pub(crate) fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, key| value.get(key)).filter(|value| !value.is_null())
 }
 
 /// A number further down.
-pub fn number(value: &Value, path: &[&str]) -> Option<f64> {
+pub(crate) fn number(value: &Value, path: &[&str]) -> Option<f64> {
     at(value, path)?.as_f64()
 }
 
 /// A text further down; an empty one is none.
-pub fn text(value: &Value, path: &[&str]) -> Option<String> {
+pub(crate) fn text(value: &Value, path: &[&str]) -> Option<String> {
     at(value, path)?.as_str().filter(|text| !text.is_empty()).map(str::to_string)
 }
 

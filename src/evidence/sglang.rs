@@ -9,7 +9,7 @@ use super::{EvidenceError, Found, Importer, value};
 use serde_json::{Map, Value};
 
 /// The format.
-pub struct Sglang;
+pub(crate) struct Sglang;
 
 impl Importer for Sglang {
     fn name(&self) -> &'static str {

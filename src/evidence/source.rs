@@ -40,13 +40,12 @@ impl Source {
             return Err(fail(format!("it is {kind}: unpack it, and give the file inside")));
         }
         let named_gzip = path.extension().is_some_and(|e| e == "gz");
-        let text = match named_gzip || bytes.starts_with(&[0x1f, 0x8b]) {
-            true => {
-                let reader = flate2::read::MultiGzDecoder::new(bytes.as_slice());
-                let unpacked = bounded::unpacked(reader, bounded::MOST_TEXT, bytes.len() as u64);
-                unpacked.map_err(|e| fail(format!("cannot be decompressed: {e}")))?
-            }
-            false => bytes,
+        let text = if named_gzip || bytes.starts_with(&[0x1f, 0x8b]) {
+            let reader = flate2::read::MultiGzDecoder::new(bytes.as_slice());
+            let unpacked = bounded::unpacked(reader, bounded::MOST_TEXT, bytes.len() as u64);
+            unpacked.map_err(|e| fail(format!("cannot be decompressed: {e}")))?
+        } else {
+            bytes
         };
         let text = bounded::utf8(text).map_err(|e| fail(format!("is not text: {e}")))?;
         Ok(Self::of(path.to_path_buf(), text, FileRecord { name, blake3 }))

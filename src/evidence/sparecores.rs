@@ -17,10 +17,10 @@ use serde::de::DeserializeOwned;
 const LICENCE: &str = "CC-BY-SA-4.0 (SpareCores sc-inspector-data)";
 
 /// The table of llama-bench.
-pub struct Llama;
+pub(crate) struct Llama;
 
 /// The table of vLLM.
-pub struct Vllm;
+pub(crate) struct Vllm;
 
 #[derive(Debug, Deserialize)]
 struct LlamaRow {

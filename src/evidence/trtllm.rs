@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The format.
-pub struct Trtllm;
+pub(crate) struct Trtllm;
 
 const NAMES: [&str; 4] = ["average", "p50", "p90", "p99"];
 

@@ -16,7 +16,7 @@ const MOST_OF_A_FILE: usize = 1 << 30;
 
 /// A text of a CSV file as the number, the truth value or the text that it is; an empty one is nothing, and so is a number
 /// that is none.
-pub fn typed(text: &str) -> Value {
+pub(crate) fn typed(text: &str) -> Value {
     match text {
         "" | "NaN" | "nan" | "inf" | "-inf" | "Infinity" | "-Infinity" => Value::Null,
         "true" | "True" => Value::Bool(true),
@@ -57,9 +57,10 @@ impl Tally {
 
     fn bad(&mut self, place: String, why: &str) {
         let why = shown(why);
-        let why = match self.bad.len() >= MOST_REASONS && !self.bad.contains_key(&why) {
-            true => "another reason".to_string(),
-            false => why,
+        let why = if self.bad.len() >= MOST_REASONS && !self.bad.contains_key(&why) {
+            "another reason".to_string()
+        } else {
+            why
         };
         self.bad.entry(why).or_insert((0, place)).0 += 1;
     }
@@ -100,7 +101,7 @@ fn shown(text: &str) -> String {
 
 /// Hands each record of a JSON or CSV file on, as what it should be. One that is not, and one of which the receiver says
 /// what is wrong, is left out, counted and named in `found`; an error where no record is left, or the file is broken.
-pub fn read_each<T: DeserializeOwned>(
+pub(crate) fn read_each<T: DeserializeOwned>(
     source: &Source,
     found: &mut Found,
     mut receive: impl FnMut(T, &mut Found) -> Result<(), String>,
@@ -114,15 +115,16 @@ pub fn read_each<T: DeserializeOwned>(
             Err(why) => tally.bad(place, &why),
         }
     };
-    match source.is_json() {
-        true => json_records(source, &mut tally, &mut each)?,
-        false => csv_rows(source, &mut tally, &mut each)?,
+    if source.is_json() {
+        json_records(source, &mut tally, &mut each)?
+    } else {
+        csv_rows(source, &mut tally, &mut each)?
     }
     tally.close(source, found)
 }
 
 /// The records of a JSON or CSV file as what they should be; those that are not are left out, counted and named in `found`.
-pub fn parse_each<T: DeserializeOwned>(source: &Source, found: &mut Found) -> Result<Vec<T>, EvidenceError> {
+pub(crate) fn parse_each<T: DeserializeOwned>(source: &Source, found: &mut Found) -> Result<Vec<T>, EvidenceError> {
     let mut records = Vec::new();
     read_each(source, found, |record, _| {
         records.push(record);
@@ -155,10 +157,7 @@ fn json_records(
                 }
             }
         }
-        match tally.records > MOST_RECORDS || taken > MOST_OF_A_FILE {
-            true => Err((line, too_many())),
-            false => Ok(()),
-        }
+        if tally.records > MOST_RECORDS || taken > MOST_OF_A_FILE { Err((line, too_many())) } else { Ok(()) }
     });
     walked.map_err(|(line, why)| source.error(Some(format!("line {line}")), why))
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// The format.
-pub struct VllmServe;
+pub(crate) struct VllmServe;
 
 #[derive(Debug, Deserialize)]
 struct Record {

@@ -134,9 +134,10 @@ fn of_case(gauge: &Gauge, before: &Side, after: &Side, case: Case, floor: f64, c
         (Ok(change), None) => {
             let direction = direction(*change, floor, gauge.better);
             // Certain, and yet no more than what two machines of a kind differ by.
-            match direction == Direction::Same && floor > SAME_MACHINE && (change.lo > 1.0 || change.hi < 1.0) {
-                true => (Direction::CannotTell, Some("within what such machines differ by".to_string())),
-                false => (direction, None),
+            if direction == Direction::Same && floor > SAME_MACHINE && (change.lo > 1.0 || change.hi < 1.0) {
+                (Direction::CannotTell, Some("within what such machines differ by".to_string()))
+            } else {
+                (direction, None)
             }
         }
     };
@@ -147,7 +148,7 @@ fn of_case(gauge: &Gauge, before: &Side, after: &Side, case: Case, floor: f64, c
         label: gauge.label.clone(),
         values: [&readings[0], &readings[1]].map(|reading| reading.as_ref().ok().map(|r| gauge.human(r.value))),
         readings: readings.map(Result::ok),
-        change: part(|change| change.ratio),
+        change: part(|change| change.value),
         lo: part(|change| change.lo),
         hi: part(|change| change.hi),
         direction,
@@ -187,7 +188,7 @@ pub fn direction(change: Change, floor: f64, better: Better) -> Direction {
 }
 
 fn word(direction: Direction, gauge: &Gauge, change: Option<Change>) -> &'static str {
-    let more = change.is_some_and(|change| change.ratio > 1.0);
+    let more = change.is_some_and(|change| change.value > 1.0);
     match (direction, gauge.is_speed()) {
         (Direction::Same, _) => "same",
         (Direction::CannotTell, _) => "cannot tell",
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_the_floor_and_the_interval_allow_is_claimed() {
-        let of = |ratio: f64, half: f64| Change { ratio, lo: ratio - half, hi: ratio + half };
+        let of = |ratio: f64, half: f64| Change { value: ratio, lo: ratio - half, hi: ratio + half };
         let lower = |change| direction(change, 0.02, Better::Lower);
         assert_eq!(lower(of(1.0, 0.01)), Direction::Same);
         assert_eq!(lower(of(1.05, 0.01)), Direction::Worse);

@@ -1,6 +1,7 @@
 //! What differs in where two runs come from: read before any number.
 
 use crate::record::RunRecord;
+use crate::record::run::OWN_ENGINE;
 use crate::units::Quantity;
 use serde::Serialize;
 
@@ -29,11 +30,16 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
     let (env, cpu, engine) = (&record.environment, &record.environment.cpu, &record.engine);
     let or_none = |text: Option<String>| text.unwrap_or("-".to_string());
     let instance = env.instance.provider.clone().zip(env.instance.instance_type.clone());
+    // Records of another age call it otherwise, and its version is the program's.
+    let of_engine = match engine.identity() {
+        OWN_ENGINE => format!("{OWN_ENGINE} {}", env.sizewell_version),
+        other => format!("{other} {}", engine.version),
+    };
     let mut facts = vec![
         ("sizewell", format!("{} ({})", env.sizewell_version, env.git_revision)),
         ("model", or_none(record.model.as_ref().map(|model| model.name.clone()))),
         ("model hash", or_none(record.model.as_ref().map(|model| model.hash.clone()))),
-        ("engine", format!("{} {}", engine.name, engine.version)),
+        ("engine", of_engine),
         ("device", format!("{} {}", engine.device, engine.hardware.as_deref().unwrap_or(&cpu.model))),
         ("kernels", engine.kernels.clone()),
         ("computes in", engine.compute_type.clone()),
@@ -52,7 +58,7 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("power limit", or_none(record.power.limit_w.map(Quantity::human))),
         ("seed", record.seed.to_string()),
         ("requests arrive", record.arrival.clone()),
-        ("definitions", record.metric_definitions.clone()),
+        ("definitions", definitions(record)),
     ];
     let of_card = |what: fn(&crate::record::environment::GpuRecord) -> Option<String>| {
         env.gpus.iter().filter_map(what).collect::<Vec<_>>().join(", ")
@@ -65,6 +71,12 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("error correction", of_card(|gpu| gpu.ecc.map(|on| on.to_string()))),
     ]);
     facts
+}
+
+/// Whose definitions the times follow, without the document that has them: that is another file in later versions.
+fn definitions(record: &RunRecord) -> String {
+    let text = record.metric_definitions.as_str();
+    text.strip_suffix(".md)").and_then(|head| head.rsplit_once(" (")).map_or(text, |(head, _)| head).to_string()
 }
 
 /// Whether both were made on one and the same machine and device.

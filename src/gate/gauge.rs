@@ -9,6 +9,7 @@ use crate::record::{CaseRow, Outcome, SampleRow};
 use crate::statistics::LEAST_SPREAD;
 use crate::statistics::change::{self, Change, Statistic};
 use crate::statistics::percentile::{percentile_interval, samples_needed};
+use crate::units::interval::Interval;
 use crate::workload::Case;
 use serde::Serialize;
 
@@ -73,7 +74,8 @@ const COSTS: [(&str, &str, Units); 3] = [
     ("usd_per_million_tokens", "cost of a million tokens", |case| 1e6 / case.counted_tokens().max(1) as f64),
 ];
 
-/// Memory that is observed once a case, and how well it repeats: as a share, from repeated runs (METHODOLOGY.md, section 9).
+/// Memory that is observed once a case, and how well it repeats: as a share, from repeated runs
+/// (docs/results/2026-11-25-machine-a-gate-and-report.md#what-runs-of-one-program-differ-by).
 const PEAKS: [&str; 2] = ["peak_device_bytes", "peak_used_bytes"];
 const PEAK_REPEATS: f64 = 0.02;
 
@@ -176,7 +178,7 @@ impl Gauge {
             [one] => Ok(*one),
             several => {
                 // Runs differ by more than the samples of one say: what is known is the mean of them and their spread.
-                let (value, lo, hi) = mean_of_runs(several);
+                let Interval { value, lo, hi } = mean_of_runs(several);
                 Ok(Reading { value, lo: Some(lo), hi: Some(hi), samples, runs: several.len() })
             }
         }
@@ -273,11 +275,11 @@ impl Gauge {
         let Some(change) = change::change(&one, &other, statistic, confidence, 1) else {
             return self.by_intervals(before, after, case, prices, confidence);
         };
-        let change = if rate { change.inverse() } else { change };
+        let change = if rate { change.under(1.0) } else { change };
         match (&self.source, prices) {
             (Source::Cost { .. }, (Some(before), Some(after))) => {
                 let factor = after.usd_per_h * before.utilisation / (before.usd_per_h * after.utilisation);
-                Ok(Change { ratio: change.ratio * factor, lo: change.lo * factor, hi: change.hi * factor })
+                Ok(change.map(|change| change * factor))
             }
             (Source::Cost { .. }, _) => Err("no price of the machine is known: give --as or --price-per-hour".into()),
             _ => Ok(change),
@@ -310,13 +312,13 @@ impl Gauge {
         let ratio = other.value / one.value;
         // Recorded intervals are of 95 %.
         let factor = (a.hypot(b) * change::student(confidence, 1e6) / change::student(0.95, 1e6)).exp();
-        Ok(Change { ratio, lo: ratio / factor, hi: ratio * factor })
+        Ok(Change { value: ratio, lo: ratio / factor, hi: ratio * factor })
     }
 }
 
 /// The mean of several runs with its 95 % interval: Student's over the runs, and never narrower than what the runs
 /// themselves say.
-fn mean_of_runs(runs: &[Reading]) -> (f64, f64, f64) {
+fn mean_of_runs(runs: &[Reading]) -> Interval {
     let count = runs.len() as f64;
     let mean = runs.iter().map(|run| run.value).sum::<f64>() / count;
     let variance = runs.iter().map(|run| (run.value - mean).powi(2)).sum::<f64>() / (count - 1.0);
@@ -326,7 +328,7 @@ fn mean_of_runs(runs: &[Reading]) -> (f64, f64, f64) {
     // Runs that are equal are not certain to be.
     let least = mean.abs() * change::student(0.95, count - 1.0) * LEAST_SPREAD / count.sqrt();
     let margin = between.max(within).max(least);
-    (mean, mean - margin, mean + margin)
+    Interval { value: mean, lo: mean - margin, hi: mean + margin }
 }
 
 fn measured_row(taken: &Taken, case: Case) -> Result<&CaseRow, String> {

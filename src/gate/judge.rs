@@ -151,10 +151,11 @@ fn is_of_kind(rule: &Rule, gauge: &Gauge, candidate: &Side, baseline: Option<&Si
     let ran = |side: &&Side| side.rows(case).next().is_some() && side.rows(case).all(|row| row.outcome == Outcome::Ok);
     let has = |gauge: &Gauge| sides.iter().any(|side| gauge.read(side, case, None).is_ok());
     let others = || rule.in_place_of.iter().filter_map(|tag| Gauge::named(tag, &sides).ok());
-    match sides.iter().all(ran) {
+    if sides.iter().all(ran) {
+        has(gauge) && !others().any(|other| has(&other))
+    } else {
         // What broke or was lost is not passed over by the rules that are of every kind.
-        false => rule.in_place_of.is_empty(),
-        true => has(gauge) && !others().any(|other| has(&other)),
+        rule.in_place_of.is_empty()
     }
 }
 
@@ -321,12 +322,10 @@ impl Court<'_> {
                 return;
             }
         };
-        judged.change = Some([change.ratio - 1.0, change.lo - 1.0, change.hi - 1.0]);
+        judged.change = Some([change.value - 1.0, change.lo - 1.0, change.hi - 1.0]);
         // What is allowed beyond the noise is its own limit; below it, a pass says that `resolution` can be excluded.
-        let limits = match share >= self.floor {
-            true => [share, share],
-            false => [self.floor, self.floor.max(self.policy.resolution)],
-        };
+        let limits =
+            if share >= self.floor { [share, share] } else { [self.floor, self.floor.max(self.policy.resolution)] };
         judged.verdict = verdict(change, limits, gauge.better);
         // Of many comparisons some look bad by chance: a fail holds for all of them together (Bonferroni). A pass of all is
         // one of each, and needs nothing of the kind.
@@ -351,16 +350,16 @@ impl Court<'_> {
             "{chance}{} after {}: {} ({} to {}), no more than {} worse{floor}",
             judged.value.map_or("-".to_string(), |value| gauge.human(value.value)),
             judged.baseline.map_or("-".to_string(), |value| gauge.human(value.value)),
-            signed(change.ratio - 1.0),
+            signed(change.value - 1.0),
             signed(change.lo - 1.0),
             signed(change.hi - 1.0),
             percent(share)
         );
         if judged.verdict == Verdict::CannotTell {
             // A narrower interval tells as soon as it leaves either limit.
-            let worse = if gauge.better == Better::Higher { change.inverse() } else { change };
+            let worse = if gauge.better == Better::Higher { change.under(1.0) } else { change };
             let [fail, pass] = limits.map(|limit| (1.0 + limit).ln());
-            let distance = (worse.ratio.ln() - fail).max(pass - worse.ratio.ln());
+            let distance = (worse.value.ln() - fail).max(pass - worse.value.ln());
             judged.rerun = Some(suggest(self.candidate, case, distance, change.half_width(), true));
         }
     }
@@ -368,7 +367,7 @@ impl Court<'_> {
 
 /// Fail where the whole interval is worse than the first limit, pass where none of it is worse than the second.
 fn verdict(change: Change, [fail, pass]: [f64; 2], better: Better) -> Verdict {
-    let worse = if better == Better::Higher { change.inverse() } else { change };
+    let worse = if better == Better::Higher { change.under(1.0) } else { change };
     match direction(worse, fail, Better::Lower) {
         Direction::Worse => Verdict::Fail,
         _ if worse.hi <= 1.0 + pass => Verdict::Pass,
@@ -390,7 +389,7 @@ mod tests {
 
     #[test]
     fn only_what_is_certain_passes_or_fails() {
-        let of = |ratio: f64, half: f64| Change { ratio, lo: ratio - half, hi: ratio + half };
+        let of = |ratio: f64, half: f64| Change { value: ratio, lo: ratio - half, hi: ratio + half };
         let lower = |change| verdict(change, [0.02, 0.05], Better::Lower);
         assert_eq!(lower(of(1.05, 0.02)), Verdict::Fail);
         assert_eq!(lower(of(1.0, 0.04)), Verdict::Pass);

@@ -69,7 +69,12 @@ impl Side {
             let (one, two) = (&first.run.record, &other.run.record);
             let of = |record: &crate::record::RunRecord| {
                 let model = record.model.as_ref().map(|model| (model.name.clone(), model.hash.clone()));
-                (model, record.engine.name.clone(), record.engine.device.clone(), record.engine.hardware.clone())
+                (
+                    model,
+                    record.engine.identity().to_string(),
+                    record.engine.device.clone(),
+                    record.engine.hardware.clone(),
+                )
             };
             if of(one) != of(two) {
                 let (a, b) = (first.run.path.display(), other.run.path.display());

@@ -25,6 +25,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+use thiserror::Error;
 
 /// What a person gets to read from weights that are real.
 const SAMPLE_PROMPT: &str = "Once upon a time";
@@ -92,6 +93,37 @@ impl From<EngineError> for Stop {
     }
 }
 
+/// Why an iteration is not one of a case.
+#[derive(Debug, Error)]
+pub enum IterationError {
+    /// The engine could not do it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Not every token is there, or one too many.
+    #[error("the engine delivered a wrong number of tokens: {counts:?} in {steps} steps, not {asked} each")]
+    WrongTokenCount {
+        /// Tokens of each sequence.
+        counts: Vec<usize>,
+        /// Steps that were told of.
+        steps: usize,
+        /// Tokens that were asked for.
+        asked: usize,
+    },
+    /// A token was chosen from something that is no number.
+    #[error("a logit was infinite or not a number")]
+    NotFinite,
+}
+
+impl From<IterationError> for Stop {
+    fn from(error: IterationError) -> Self {
+        match error {
+            IterationError::Engine(error) => error.into(),
+            IterationError::WrongTokenCount { .. } => Self::Failed(FailureKind::WrongTokenCount, error.to_string()),
+            IterationError::NotFinite => Self::Failed(FailureKind::NotFinite, error.to_string()),
+        }
+    }
+}
+
 /// Runs a case. `None` when the user stopped it.
 pub fn run_case(
     engine: &mut dyn Engine,
@@ -118,7 +150,7 @@ pub fn run_case(
 /// A failure, or that the device was lost with it: neither a panic nor every library says so.
 fn or_lost(engine: &mut dyn Engine, kind: FailureKind, message: String) -> (FailureKind, String) {
     let is_asked = matches!(kind, FailureKind::EngineError | FailureKind::Crashed);
-    match is_asked.then(|| guarded(|| Ok(engine.lost())).ok().flatten()).flatten() {
+    match is_asked.then(|| guarded(|| Ok::<_, EngineError>(engine.lost())).ok().flatten()).flatten() {
         Some(lost) => (FailureKind::DeviceLost, format!("{message}; the device is lost: {lost}")),
         None => (kind, message),
     }
@@ -141,9 +173,9 @@ fn prompts(case: &Case, vocab: usize, seed: u64) -> Vec<Vec<u32>> {
 }
 
 /// Calls the engine; a panic becomes an error.
-fn guarded<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Stop> {
+fn guarded<T, E: Into<Stop>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, Stop> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(Stop::from),
+        Ok(result) => result.map_err(E::into),
         Err(panic) => {
             let message = format!("the engine panicked: {}", panic_message(panic.as_ref()));
             Err(Stop::Failed(FailureKind::Crashed, message))
@@ -159,7 +191,7 @@ pub fn time_iteration(
     case: &Case,
     prompts: &[Vec<u32>],
     go_on: &(dyn Fn(Seconds) -> bool + Sync),
-) -> Result<Vec<Seconds>, EngineError> {
+) -> Result<Vec<Seconds>, IterationError> {
     let mut times = Vec::with_capacity(case.steps());
     let start = clock.now();
     let generated = engine.iterate(case, prompts, &mut || {
@@ -173,25 +205,16 @@ pub fn time_iteration(
 }
 
 /// Throughput is checked work: every token is there, and came from numbers.
-fn check_work(case: &Case, generated: &Generated, steps: usize) -> Result<(), EngineError> {
+fn check_work(case: &Case, generated: &Generated, steps: usize) -> Result<(), IterationError> {
     let complete = generated.tokens.len() == case.batch
         && steps == case.steps()
         && generated.tokens.iter().all(|sequence| sequence.len() == case.gen_tokens());
     if !complete {
         let counts: Vec<usize> = generated.tokens.iter().map(Vec::len).collect();
-        return Err(EngineError::Failed(format!(
-            "{WRONG_COUNT}: {counts:?} in {steps} steps, not {} each",
-            case.gen_tokens()
-        )));
+        return Err(IterationError::WrongTokenCount { counts, steps, asked: case.gen_tokens() });
     }
-    match generated.finite {
-        true => Ok(()),
-        false => Err(EngineError::Failed(NOT_FINITE.to_string())),
-    }
+    if generated.finite { Ok(()) } else { Err(IterationError::NotFinite) }
 }
-
-const WRONG_COUNT: &str = "the engine delivered a wrong number of tokens";
-const NOT_FINITE: &str = "a logit was infinite or not a number";
 
 struct Running<'a, 'b> {
     engine: &'a mut dyn Engine,
@@ -262,17 +285,17 @@ impl Running<'_, '_> {
     fn prepare(&mut self) -> Result<(Prepared, Option<LoadRecord>), Stop> {
         let case = self.key.case;
         let engine = &mut *self.engine;
-        let start = self.bench.clock.now();
         // No engine runs an input that its model does not take.
         let task = self.bench.shape.map(|shape| shape.architecture.task());
         task.map_or(Ok(()), |task| task.check(&case.input)).map_err(EngineError::Unsupported)?;
+        let start = self.bench.clock.now();
         let prepared = guarded(|| engine.prepare(&case))?;
         if !prepared.loaded {
             return Ok((prepared, None));
         }
         let load_s = self.bench.clock.now() - start;
         self.bench.last_load = Some(load_s);
-        let sample_text = guarded(|| Ok(engine.sample_text(SAMPLE_PROMPT, SAMPLE_TOKENS)))?;
+        let sample_text = guarded(|| Ok::<_, EngineError>(engine.sample_text(SAMPLE_PROMPT, SAMPLE_TOKENS)))?;
         let load = LoadRecord {
             quant: case.quant,
             load_s,
@@ -308,10 +331,6 @@ impl Running<'_, '_> {
             Stop::Failed(FailureKind::TimedOut, _) => {
                 Stop::Failed(FailureKind::TimedOut, format!("an iteration took longer than {timeout}"))
             }
-            Stop::Failed(_, message) if message.starts_with(WRONG_COUNT) => {
-                Stop::Failed(FailureKind::WrongTokenCount, message)
-            }
-            Stop::Failed(_, message) if message == NOT_FINITE => Stop::Failed(FailureKind::NotFinite, message),
             other => other,
         })?;
         let row = SampleRow { case_id: self.key.id(), iteration: self.samples.len(), warmup, start, token_times };

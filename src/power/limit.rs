@@ -73,16 +73,17 @@ impl LimitRange {
             PowerLimit::Share(share) => Watts(self.default.0 * share),
             PowerLimit::Watts(watts) => Watts(watts),
         };
-        match (self.least..=self.most).contains(&watts) {
-            true => Ok(watts),
-            false => Err(PowerError(format!(
+        if (self.least..=self.most).contains(&watts) {
+            Ok(watts)
+        } else {
+            Err(PowerError(format!(
                 "--power-limit {asked} is {watts}; this card takes {} to {} ({:.0}% to {:.0}% of its default of {})",
                 self.least,
                 self.most,
                 100.0 * self.least.0 / self.default.0,
                 100.0 * self.most.0 / self.default.0,
                 self.default
-            ))),
+            )))
         }
     }
 }

@@ -70,7 +70,7 @@ impl NvmlPower {
         let counts = card.total_energy_consumption().is_ok();
         let (power, instant) = match power_of(&card) {
             Ok((_, instant)) => (true, instant),
-            Err(error) if error.0.starts_with("gpu_lost") => return Err(error),
+            Err(error) if is_lost(&error) => return Err(failed(POWER_READING, error)),
             Err(_) => (false, false),
         };
         if !counts && !power {
@@ -117,17 +117,16 @@ impl PowerSource for NvmlPower {
     }
 
     fn read(&mut self) -> Result<Vec<Reading>, PowerError> {
-        let energy = match self.counts {
-            true => {
-                let now = self.card.total_energy_consumption().map_err(|e| failed("the energy counter", e))?;
-                let first = *self.first_mj.get_or_insert(now);
-                Some(Joules((now as f64 - first as f64) / 1000.0))
-            }
-            false => None,
+        let energy = if self.counts {
+            let now = self.card.total_energy_consumption().map_err(|e| failed("the energy counter", e))?;
+            let first = *self.first_mj.get_or_insert(now);
+            Some(Joules((now as f64 - first as f64) / 1000.0))
+        } else {
+            None
         };
         let power = match power_of(&self.card) {
             Ok((power, _)) => Some(power),
-            Err(error) if energy.is_none() || error.0.starts_with("gpu_lost") => return Err(error),
+            Err(error) if energy.is_none() || is_lost(&error) => return Err(failed(POWER_READING, error)),
             Err(_) => None,
         };
         // Old states do not speak for the present: between two readings of them a reading has none.
@@ -144,7 +143,7 @@ impl PowerSource for NvmlPower {
 }
 
 /// Power now, and whether it is the instantaneous one.
-fn power_of(card: &Device<'_>) -> Result<(Watts, bool), PowerError> {
+fn power_of(card: &Device<'_>) -> Result<(Watts, bool), NvmlError> {
     let instant = card.field_values_for(&[POWER_INSTANT]).ok().and_then(|values| values.into_iter().next());
     let value = instant.and_then(Result::ok).and_then(|sample| sample.value.ok());
     let milliwatts = value.and_then(|value| match value {
@@ -154,17 +153,16 @@ fn power_of(card: &Device<'_>) -> Result<(Watts, bool), PowerError> {
     });
     match milliwatts {
         Some(mw) => Ok((Watts(mw / 1000.0), true)),
-        None => {
-            card.power_usage().map(|mw| (Watts(mw as f64 / 1000.0), false)).map_err(|e| failed("the power reading", e))
-        }
+        None => card.power_usage().map(|mw| (Watts(mw as f64 / 1000.0), false)),
     }
 }
 
 /// What the update period is looked for in: the counter, or the power where there is none.
 fn meter(card: &Device<'_>, counts: bool) -> Option<f64> {
-    match counts {
-        true => card.total_energy_consumption().ok().map(|mj| mj as f64),
-        false => power_of(card).ok().map(|(power, _)| power.0),
+    if counts {
+        card.total_energy_consumption().ok().map(|mj| mj as f64)
+    } else {
+        power_of(card).ok().map(|(power, _)| power.0)
     }
 }
 
@@ -240,9 +238,17 @@ fn reasons(bits: ThrottleReasons) -> Vec<Throttle> {
 fn optional<T>(result: Result<T, NvmlError>) -> Result<Option<T>, PowerError> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error @ (NvmlError::GpuLost | NvmlError::ResetRequired)) => Err(failed("the card", error)),
+        Err(error) if is_lost(&error) => Err(failed("the card", error)),
         Err(_) => Ok(None),
     }
+}
+
+/// What could not be read where the power could not.
+const POWER_READING: &str = "the power reading";
+
+/// The card is gone, and with it every later reading.
+fn is_lost(error: &NvmlError) -> bool {
+    matches!(error, NvmlError::GpuLost | NvmlError::ResetRequired)
 }
 
 fn failed(what: &str, error: NvmlError) -> PowerError {

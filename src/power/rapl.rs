@@ -42,9 +42,10 @@ impl Rapl {
                 zones.push(Zone::open(&folder, name)?);
             }
         }
-        match zones.is_empty() {
-            true => Err(PowerError("no power meter: /sys/class/powercap has no RAPL package".into())),
-            false => Ok(Self { zones }),
+        if zones.is_empty() {
+            Err(PowerError("no power meter: /sys/class/powercap has no RAPL package".into()))
+        } else {
+            Ok(Self { zones })
         }
     }
 }

@@ -1,18 +1,18 @@
 //! Figures with intervals, and what they say against the reference's.
 
-use super::evaluation::{Evaluation, Series, Summary};
-use super::variant::Variant;
 use crate::record::QualityRow;
+use crate::record::evaluation::{Aggregation, Evaluation, ItemizedFigure};
 use crate::record::quality::{DEGRADED, IMPROVED, NOT_TESTED, REFERENCE, UNCHANGED};
 use crate::statistics::paired::{
     ALPHA, FEWEST, Resampled, Share, detectable_errors, detectable_share, drawn_ratio, half_width_without_spread,
     has_no_spread, holm, items_needed, mcnemar, p_value, ratio, resample, wilson,
 };
 use crate::statistics::rank_correlation::{drawn_correlation, ranked};
+use crate::workload::Variant;
 
-/// What figures are made with.
+/// How a variant is compared on one data set.
 #[derive(Debug, Clone, Copy)]
-pub struct Comparing<'a> {
+pub struct Comparison<'a> {
     /// The data set.
     pub data: &'a str,
     /// The variant.
@@ -25,7 +25,7 @@ pub struct Comparing<'a> {
     pub source: &'a str,
 }
 
-impl Comparing<'_> {
+impl Comparison<'_> {
     fn row(&self, metric: &str, higher_is_better: bool, value: f64, samples: usize) -> QualityRow {
         QualityRow {
             quant: self.variant.quant,
@@ -71,7 +71,7 @@ impl Comparing<'_> {
                 self.against(&mut row, base, series, own.samples);
             }
             rows.push(row);
-            if let Some(base) = base.filter(|_| series.summary == Summary::Exponential) {
+            if let Some(base) = base.filter(|_| series.summary == Aggregation::Exponential) {
                 rows.push(self.perplexity_ratio(base, series, own.samples));
             }
         }
@@ -83,12 +83,12 @@ impl Comparing<'_> {
         rows
     }
 
-    fn figure(&self, series: &Series, samples: usize) -> QualityRow {
+    fn figure(&self, series: &ItemizedFigure, samples: usize) -> QualityRow {
         let parts = &series.parts;
         let value = series.summary.of(ratio(parts));
         let mut row = self.row(&series.metric, series.higher_is_better, value, samples);
         (row.lo, row.hi) = match series.summary {
-            Summary::Binary => {
+            Aggregation::Binary => {
                 let (lo, hi) = wilson(parts.iter().filter(|part| part.0 > 0.0).count(), parts.len());
                 (Some(lo), Some(hi))
             }
@@ -109,7 +109,7 @@ impl Comparing<'_> {
     }
 
     /// The difference from the reference's figure, item by item.
-    fn against(&self, row: &mut QualityRow, base: &Series, own: &Series, samples: usize) {
+    fn against(&self, row: &mut QualityRow, base: &ItemizedFigure, own: &ItemizedFigure, samples: usize) {
         let summary = own.summary;
         let before = summary.of(ratio(&base.parts));
         row.delta = Some(row.value - before);
@@ -123,7 +123,7 @@ impl Comparing<'_> {
         let delta = row.value - before;
         (row.delta_lo, row.delta_hi) = ends(delta, &found, items);
         match summary {
-            Summary::Binary => {
+            Aggregation::Binary => {
                 let discordant = |first: f64, second: f64| {
                     base.parts.iter().zip(&own.parts).filter(|(b, o)| (b.0, o.0) == (first, second)).count()
                 };
@@ -137,9 +137,9 @@ impl Comparing<'_> {
                 row.detectable = Some(detectable_share(worse + better, items));
                 row.samples_needed = Some(items_needed(worse + better, items, self.margin).ceil());
             }
-            Summary::Mean | Summary::Exponential => {
+            Aggregation::Mean | Aggregation::Exponential => {
                 row.p_value = Some(p_value(delta, found.error, items));
-                let margin = if summary == Summary::Exponential { before * self.margin } else { self.margin };
+                let margin = if summary == Aggregation::Exponential { before * self.margin } else { self.margin };
                 self.planned(row, &found, samples, margin);
             }
         }
@@ -154,7 +154,7 @@ impl Comparing<'_> {
         }
     }
 
-    fn perplexity_ratio(&self, base: &Series, own: &Series, samples: usize) -> QualityRow {
+    fn perplexity_ratio(&self, base: &ItemizedFigure, own: &ItemizedFigure, samples: usize) -> QualityRow {
         let differences: Vec<Share> =
             base.parts.iter().zip(&own.parts).map(|(base, own)| (own.0 - base.0, own.1)).collect();
         let value = ratio(&differences).exp();
@@ -172,18 +172,18 @@ impl Comparing<'_> {
 
     /// How many answers are those of the reference; accuracy alone hides those that changed both ways (arXiv 2407.09141).
     fn agreement(&self, reference: &Evaluation, own: &Evaluation) -> Option<QualityRow> {
-        use super::data::Kind;
+        use crate::record::evaluation::DataSetKind;
         let (metric, higher, before, after): (_, _, Vec<u64>, Vec<u64>) = match own.kind {
-            Kind::Text => return None,
-            Kind::Pairs => ("neighbour_agreement", true, reference.neighbours.clone(), own.neighbours.clone()),
+            DataSetKind::Text => return None,
+            DataSetKind::Pairs => ("neighbour_agreement", true, reference.neighbours.clone(), own.neighbours.clone()),
             kind => {
                 let answers = |of: &Evaluation| of.items.iter().map(|item| item.answer).collect();
                 let metric = match kind {
-                    Kind::Choice => "choice_flips",
-                    Kind::Generation => "generation_agreement",
+                    DataSetKind::Choice => "choice_flips",
+                    DataSetKind::Generation => "generation_agreement",
                     _ => "label_agreement",
                 };
-                (metric, kind != Kind::Choice, answers(reference), answers(own))
+                (metric, kind != DataSetKind::Choice, answers(reference), answers(own))
             }
         };
         let same = before.iter().zip(&after).filter(|(a, b)| a == b).count();
@@ -236,7 +236,7 @@ fn ends(difference: f64, found: &Resampled, items: usize) -> (Option<f64>, Optio
 }
 
 /// Takes the tests back of a variant that is no other than it would be without its level.
-pub fn take_back(rows: &mut [QualityRow]) {
+pub fn withdraw_tests(rows: &mut [QualityRow]) {
     for row in rows {
         (row.p_value, row.detectable, row.samples_needed) = (None, None, None);
         row.verdict = NOT_TESTED.to_string();
@@ -244,7 +244,7 @@ pub fn take_back(rows: &mut [QualityRow]) {
 }
 
 /// Corrects the p-values of each figure for the number of variants, and says what they mean.
-pub fn judge(rows: &mut [QualityRow]) {
+pub fn assign_verdicts(rows: &mut [QualityRow]) {
     let mut figures: Vec<(String, String)> = Vec::new();
     for row in rows.iter().filter(|row| row.p_value.is_some()) {
         let figure = (row.data.clone(), row.metric.clone());
@@ -272,26 +272,25 @@ pub fn judge(rows: &mut [QualityRow]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quality::data::Kind;
-    use crate::quality::evaluation::Item;
+    use crate::record::evaluation::{DataSetKind, ItemResult};
     use crate::workload::Quant;
 
-    fn comparing(quant: Quant) -> Comparing<'static> {
-        Comparing { data: "d", variant: Variant::plain(quant), margin: 0.01, seed: 1, source: "test" }
+    fn comparing(quant: Quant) -> Comparison<'static> {
+        Comparison { data: "d", variant: Variant::plain(quant), margin: 0.01, seed: 1, source: "test" }
     }
 
     fn answers(right: &[bool]) -> Evaluation {
         let part = |right: &bool| (f64::from(u8::from(*right)), 1.0);
-        let series = Series {
+        let series = ItemizedFigure {
             metric: "choice_accuracy".into(),
             higher_is_better: true,
-            summary: Summary::Binary,
+            summary: Aggregation::Binary,
             from_reference: false,
             parts: right.iter().map(part).collect(),
         };
-        let item = |right: &bool| Item { answer: u64::from(*right), ..Item::default() };
+        let item = |right: &bool| ItemResult { answer: u64::from(*right), ..ItemResult::default() };
         let items = right.iter().map(item).collect();
-        Evaluation { series: vec![series], items, samples: right.len(), ..Evaluation::new(Kind::Choice) }
+        Evaluation { series: vec![series], items, samples: right.len(), ..Evaluation::new(DataSetKind::Choice) }
     }
 
     #[test]
@@ -300,7 +299,7 @@ mod tests {
         let lost = |count: usize| answers(&(0..200).map(|i| i >= count).collect::<Vec<_>>());
         let mut rows = comparing(Quant::Int8).variant(&reference, &lost(1));
         rows.extend(comparing(Quant::Int4).variant(&reference, &lost(10)));
-        judge(&mut rows);
+        assign_verdicts(&mut rows);
         let accuracy: Vec<&QualityRow> = rows.iter().filter(|row| row.metric == "choice_accuracy").collect();
         assert_eq!(accuracy[0].verdict, UNCHANGED);
         assert_eq!(accuracy[1].verdict, DEGRADED);
@@ -315,33 +314,33 @@ mod tests {
     fn a_model_against_itself_has_not_changed_and_its_interval_is_not_nothing() {
         let reference = answers(&[true; 100]);
         let mut rows = comparing(Quant::Int8).variant(&reference, &reference);
-        judge(&mut rows);
+        assign_verdicts(&mut rows);
         assert_eq!(rows[0].verdict, UNCHANGED);
         assert_eq!((rows[0].delta_lo, rows[0].delta_hi), (Some(-0.03), Some(0.03)));
     }
 
     #[test]
     fn a_text_that_is_the_same_everywhere_bounds_nothing() {
-        let series = |metric: &'static str, from_reference: bool, part: Share| Series {
+        let series = |metric: &'static str, from_reference: bool, part: Share| ItemizedFigure {
             metric: metric.into(),
             higher_is_better: from_reference,
-            summary: if from_reference { Summary::Mean } else { Summary::Exponential },
+            summary: if from_reference { Aggregation::Mean } else { Aggregation::Exponential },
             from_reference,
             parts: vec![part; 20],
         };
         let text = |nats: f64| Evaluation {
             series: vec![series("perplexity", false, (nats, 100.0)), series("top1_agreement", true, (100.0, 100.0))],
             samples: 2000,
-            ..Evaluation::new(Kind::Text)
+            ..Evaluation::new(DataSetKind::Text)
         };
         let mut rows = comparing(Quant::Int8).variant(&text(50.0), &text(50.0));
-        judge(&mut rows);
+        assign_verdicts(&mut rows);
         let [whole, ratio, agreed] = [&rows[0], &rows[1], &rows[2]];
         assert_eq!((whole.lo, whole.delta, whole.delta_lo, whole.detectable), (None, Some(0.0), None, None));
         assert_eq!((whole.verdict.as_str(), ratio.lo), (UNCHANGED, None));
         assert!(agreed.hi == Some(1.0) && (agreed.lo.unwrap() - 0.8389).abs() < 1e-4, "{agreed:?}");
         let mut rows = comparing(Quant::Int4).variant(&text(50.0), &text(51.0));
-        judge(&mut rows);
+        assign_verdicts(&mut rows);
         let (delta, half) = (rows[0].delta.unwrap(), rows[0].delta_hi.unwrap() - rows[0].delta.unwrap());
         assert!((half / delta - 0.15).abs() < 1e-9 && rows[0].verdict == DEGRADED, "{:?}", rows[0]);
     }
@@ -349,7 +348,7 @@ mod tests {
     #[test]
     fn too_few_items_are_not_tested() {
         let mut rows = comparing(Quant::Int8).variant(&answers(&[true; 3]), &answers(&[false; 3]));
-        judge(&mut rows);
+        assign_verdicts(&mut rows);
         assert_eq!(rows[0].verdict, NOT_TESTED);
     }
 
@@ -357,17 +356,17 @@ mod tests {
     fn a_text_that_is_less_likely_everywhere_is_degraded() {
         let text = |more: f64| {
             let parts = (0..40).map(|i| (100.0 * (1.0 + 0.1 * f64::from(i % 5) + more), 100.0)).collect();
-            let series = Series {
+            let series = ItemizedFigure {
                 metric: "perplexity".into(),
                 higher_is_better: false,
-                summary: Summary::Exponential,
+                summary: Aggregation::Exponential,
                 from_reference: false,
                 parts,
             };
-            Evaluation { series: vec![series], samples: 4000, ..Evaluation::new(Kind::Text) }
+            Evaluation { series: vec![series], samples: 4000, ..Evaluation::new(DataSetKind::Text) }
         };
         let mut rows = comparing(Quant::Int4).variant(&text(0.0), &text(0.02));
-        judge(&mut rows);
+        assign_verdicts(&mut rows);
         assert_eq!(rows[0].verdict, DEGRADED);
         assert_eq!(rows[1].metric, "perplexity_ratio");
         assert!((rows[1].value - 0.02f64.exp()).abs() < 1e-9 && rows[1].lo.unwrap() > 1.01, "{:?}", rows[1]);

@@ -2,8 +2,8 @@
 //! its inputs are and how rare their tokens. Each is tested; the tests of a window are corrected together, so that a
 //! window without any change is flagged with a chance of `alpha` at most.
 
-use super::data::Kind;
-use super::drift_outcome::{self, Outcome};
+use super::drift_outcome::{self, OutcomeChange};
+use crate::record::evaluation::DataSetKind;
 use crate::record::quality::{DEGRADED, IMPROVED, NOT_TESTED, UNCHANGED};
 use crate::record::{DriftSet, DriftTest, ItemRow};
 use crate::statistics::paired::{POWER, errors_to_find, holm};
@@ -22,14 +22,14 @@ const OTHER_SIZE: f64 = 0.02;
 
 /// Items of a data set, before and now.
 #[derive(Debug, Clone)]
-pub struct Compared<'a> {
+pub struct DriftData<'a> {
     /// The name of the set.
     pub data: String,
     /// What it asks.
-    pub kind: Kind,
+    pub kind: DataSetKind,
     /// BLAKE3 of today's file.
     pub hash: String,
-    /// What tells today's data from other data ([`super::repeats::sketch`]).
+    /// What tells today's data from other data.
     pub sketch: Vec<u64>,
     /// The baseline's items.
     pub before: Vec<&'a ItemRow>,
@@ -39,7 +39,7 @@ pub struct Compared<'a> {
 
 /// How tests are made.
 #[derive(Debug, Clone, Copy)]
-pub struct Testing {
+pub struct DriftSettings {
     /// The share of unchanged windows that may be flagged.
     pub alpha: f64,
     /// Seed of simulations.
@@ -66,15 +66,15 @@ impl Feature {
 
 /// What is known of a set before it is tested.
 struct Prepared {
-    outcome: Option<Outcome>,
+    outcome: Option<OutcomeChange>,
     features: Vec<Feature>,
     untested: Vec<String>,
     paired: bool,
 }
 
 /// Tests every set of a window.
-pub fn compare(sets: &[Compared<'_>], testing: Testing) -> Vec<DriftSet> {
-    let sets: Vec<Compared<'_>> = sets.iter().map(different).collect();
+pub fn compare(sets: &[DriftData<'_>], testing: DriftSettings) -> Vec<DriftSet> {
+    let sets: Vec<DriftData<'_>> = sets.iter().map(different).collect();
     let prepared: Vec<Prepared> = sets.iter().map(|set| prepare(set, testing.seed)).collect();
     let of = |set: &Prepared| {
         usize::from(set.outcome.as_ref().is_some_and(|outcome| outcome.p_value.is_some()))
@@ -89,18 +89,18 @@ pub fn compare(sets: &[Compared<'_>], testing: Testing) -> Vec<DriftSet> {
 }
 
 /// The set with each question once: runs of earlier versions have what was asked twice twice.
-fn different<'a>(set: &Compared<'a>) -> Compared<'a> {
+fn different<'a>(set: &DriftData<'a>) -> DriftData<'a> {
     let once = |items: &[&'a ItemRow]| {
         let mut known = HashSet::new();
         items.iter().copied().filter(|item| known.insert(item.hash.as_str())).collect()
     };
     match set.kind {
-        Kind::Text => set.clone(),
-        _ => Compared { before: once(&set.before), after: once(&set.after), ..set.clone() },
+        DataSetKind::Text => set.clone(),
+        _ => DriftData { before: once(&set.before), after: once(&set.after), ..set.clone() },
     }
 }
 
-fn prepare(set: &Compared<'_>, seed: u64) -> Prepared {
+fn prepare(set: &DriftData<'_>, seed: u64) -> Prepared {
     let pairs = pairs(&set.before, &set.after);
     let mut untested = Vec::new();
     let outcome = match drift_outcome::outcome(set.kind, &set.before, &set.after, pairs.as_deref(), seed) {
@@ -133,12 +133,12 @@ fn pairs(before: &[&ItemRow], after: &[&ItemRow]) -> Option<Vec<(usize, usize)>>
 
 type Values = Result<(Vec<f64>, Vec<f64>), String>;
 
-fn values(set: &Compared<'_>) -> [(&'static str, Values); 3] {
+fn values(set: &DriftData<'_>) -> [(&'static str, Values); 3] {
     let of = |value: fn(&ItemRow) -> f64| {
         let all = |items: &[&ItemRow]| items.iter().map(|item| value(item)).collect::<Vec<f64>>();
         Ok((all(&set.before), all(&set.after)))
     };
-    if set.kind == Kind::Text {
+    if set.kind == DataSetKind::Text {
         let median = |items: &[&ItemRow]| {
             let mut weights: Vec<f64> = items.iter().map(|item| item.weight).collect();
             weights.sort_by(f64::total_cmp);
@@ -154,7 +154,7 @@ fn values(set: &Compared<'_>) -> [(&'static str, Values); 3] {
 }
 
 /// Of an item that the baseline has, today's is what it was there: some were counted, and have none.
-fn surprise(set: &Compared<'_>) -> Values {
+fn surprise(set: &DriftData<'_>) -> Values {
     let before: Vec<f64> = set.before.iter().filter_map(|item| item.surprise).collect();
     let known: HashMap<&str, Option<f64>> = set.before.iter().map(|item| (item.hash.as_str(), item.surprise)).collect();
     let today = |item: &&ItemRow| known.get(item.hash.as_str()).copied().unwrap_or(item.surprise);
@@ -179,7 +179,7 @@ fn feature(name: &'static str, before: Vec<f64>, after: Vec<f64>) -> Result<Feat
     Ok(Feature { name, before, after, edges })
 }
 
-fn tested(set: &Compared<'_>, prepared: Prepared, share: f64, testing: Testing) -> DriftSet {
+fn tested(set: &DriftData<'_>, prepared: Prepared, share: f64, testing: DriftSettings) -> DriftSet {
     let mut tests = Vec::new();
     let outcome = prepared.outcome.unwrap_or_default();
     if let Some(p_value) = outcome.p_value {
@@ -206,7 +206,7 @@ fn tested(set: &Compared<'_>, prepared: Prepared, share: f64, testing: Testing) 
         items_before: set.before.len(),
         paired: prepared.paired,
         metric: drift_outcome::metric(set.kind).to_string(),
-        higher_is_better: set.kind != Kind::Text,
+        higher_is_better: set.kind != DataSetKind::Text,
         before: outcome.before,
         value: outcome.value,
         lo: outcome.interval.map(|ends| ends.0),
@@ -241,7 +241,7 @@ fn window_power() -> f64 {
     POWER.powf(1.0 / crate::record::drift::CONFIRMING as f64)
 }
 
-fn of_distribution(feature: &Feature, share: f64, testing: Testing) -> Vec<DriftTest> {
+fn of_distribution(feature: &Feature, share: f64, testing: DriftSettings) -> Vec<DriftTest> {
     let (before, after) = (feature.before.len(), feature.after.len());
     let (distance, p_value) = shift::kolmogorov_smirnov(&feature.before, &feature.after);
     let critical = shift::critical_distance(before, after, share);
@@ -301,7 +301,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
-    const TESTING: Testing = Testing { alpha: ALPHA, seed: 1, critical_values: true };
+    const TESTING: DriftSettings = DriftSettings { alpha: ALPHA, seed: 1, critical_values: true };
 
     /// Answers of a model that is right with this chance, and as sure as `sure` on average.
     fn answers(count: usize, first: usize, right: f64, sure: f64) -> Vec<ItemRow> {
@@ -323,9 +323,9 @@ mod tests {
     }
 
     fn found(before: &[ItemRow], after: &[ItemRow]) -> DriftSet {
-        let set = Compared {
+        let set = DriftData {
             data: "d".into(),
-            kind: Kind::Choice,
+            kind: DataSetKind::Choice,
             hash: String::new(),
             sketch: Vec::new(),
             before: before.iter().collect(),
@@ -386,9 +386,9 @@ mod tests {
         let before = answers(100, 0, 0.9, 0.0);
         let after: Vec<ItemRow> =
             answers(100, 1000, 0.9, 0.0).into_iter().map(|item| ItemRow { weight: 2.0, ..item }).collect();
-        let set = Compared {
+        let set = DriftData {
             data: "d".into(),
-            kind: Kind::Text,
+            kind: DataSetKind::Text,
             hash: String::new(),
             sketch: Vec::new(),
             before: before.iter().collect(),

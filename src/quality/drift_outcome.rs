@@ -1,8 +1,8 @@
 //! How much the figure of quality has changed since a recorded run: item by item where the items are the same, else
 //! between two sets of items that have nothing to do with each other.
 
-use super::data::Kind;
 use crate::record::ItemRow;
+use crate::record::evaluation::DataSetKind;
 use crate::statistics::paired::{
     FEWEST, Resampled, Share, half_width_without_spread, has_no_spread, mcnemar, p_value, ratio, resample,
     student_point, wilson,
@@ -12,7 +12,7 @@ use crate::statistics::unpaired::{fisher, newcombe, paired_ratio_error, ratio_er
 
 /// A figure before and now.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub struct OutcomeChange {
     /// The baseline's.
     pub before: f64,
     /// Today's.
@@ -35,7 +35,7 @@ pub struct Outcome {
     pub shares: Option<(usize, [usize; 2])>,
 }
 
-impl Outcome {
+impl OutcomeChange {
     /// The change that is so many standard errors from none; upwards, where the test is of the logarithm.
     pub fn change_of(&self, errors: f64) -> Option<f64> {
         let error = self.error?;
@@ -47,24 +47,24 @@ impl Outcome {
 }
 
 /// The figure of a kind of data.
-pub fn metric(kind: Kind) -> &'static str {
+pub fn metric(kind: DataSetKind) -> &'static str {
     match kind {
-        Kind::Text => "perplexity",
-        Kind::Choice => "choice_accuracy",
-        Kind::Generation => "exact_match",
-        Kind::Pairs => "spearman",
-        Kind::Classification => "top1_accuracy",
+        DataSetKind::Text => "perplexity",
+        DataSetKind::Choice => "choice_accuracy",
+        DataSetKind::Generation => "exact_match",
+        DataSetKind::Pairs => "spearman",
+        DataSetKind::Classification => "top1_accuracy",
     }
 }
 
 /// The change; an error says why it cannot be told.
 pub fn outcome(
-    kind: Kind,
+    kind: DataSetKind,
     before: &[&ItemRow],
     after: &[&ItemRow],
     pairs: Option<&[(usize, usize)]>,
     seed: u64,
-) -> Result<Outcome, String> {
+) -> Result<OutcomeChange, String> {
     let fewer = before.len().min(after.len());
     if fewer < FEWEST {
         return Err(format!("{fewer} items; {FEWEST} are needed"));
@@ -74,8 +74,8 @@ pub fn outcome(
         None => (before.to_vec(), after.to_vec()),
     };
     match kind {
-        Kind::Text => Ok(perplexity(&shares(&before), &shares(&after), pairs.is_some())),
-        Kind::Pairs => correlation(&before, &after, pairs.is_some(), seed),
+        DataSetKind::Text => Ok(perplexity(&shares(&before), &shares(&after), pairs.is_some())),
+        DataSetKind::Pairs => correlation(&before, &after, pairs.is_some(), seed),
         _ => Ok(accuracy(&shares(&before), &shares(&after), pairs.is_some())),
     }
 }
@@ -84,16 +84,16 @@ fn shares(items: &[&ItemRow]) -> Vec<Share> {
     items.iter().map(|item| (item.outcome, item.weight)).collect()
 }
 
-fn accuracy(before: &[Share], after: &[Share], paired: bool) -> Outcome {
+fn accuracy(before: &[Share], after: &[Share], paired: bool) -> OutcomeChange {
     let right = [before, after].map(|items| items.iter().filter(|item| item.0 > 0.0).count());
     let items = [before.len(), after.len()];
     let value = ratio(after);
-    let outcome = Outcome {
+    let outcome = OutcomeChange {
         before: ratio(before),
         value,
         interval: Some(wilson(right[1], items[1])),
         delta: value - ratio(before),
-        ..Outcome::default()
+        ..OutcomeChange::default()
     };
     if !paired {
         let spread = |side: usize| {
@@ -101,7 +101,7 @@ fn accuracy(before: &[Share], after: &[Share], paired: bool) -> Outcome {
             let share = (right[side] as f64 + 0.5) / (items[side] as f64 + 1.0);
             share * (1.0 - share) / items[side] as f64
         };
-        return Outcome {
+        return OutcomeChange {
             delta_interval: Some(newcombe(right, items)),
             test: "fisher",
             p_value: Some(fisher(right, items)),
@@ -118,7 +118,7 @@ fn accuracy(before: &[Share], after: &[Share], paired: bool) -> Outcome {
     let error = paired_ratio_error(before, after).max((3.0f64.min(count)).sqrt() / count);
     let half =
         if worse + better == 0 { 3.0 / count } else { student_point(items[1]) * paired_ratio_error(before, after) };
-    Outcome {
+    OutcomeChange {
         delta_interval: Some((outcome.delta - half, outcome.delta + half)),
         test: "mcnemar",
         p_value: Some(mcnemar(worse, better)),
@@ -128,7 +128,7 @@ fn accuracy(before: &[Share], after: &[Share], paired: bool) -> Outcome {
 }
 
 /// The test and its error are of the logarithm, on which changes of a perplexity add up.
-fn perplexity(before: &[Share], after: &[Share], paired: bool) -> Outcome {
+fn perplexity(before: &[Share], after: &[Share], paired: bool) -> OutcomeChange {
     let (first, value) = (ratio(before).exp(), ratio(after).exp());
     let half = student_point(after.len()) * ratio_error(after);
     let fewer = before.len().min(after.len());
@@ -141,7 +141,7 @@ fn perplexity(before: &[Share], after: &[Share], paired: bool) -> Outcome {
         true => half_width_without_spread(change, fewer),
         false => Some(student_point(fewer) * error),
     };
-    Outcome {
+    OutcomeChange {
         before: first,
         value,
         interval: (half > 0.0).then(|| (value * (-half).exp(), value * half.exp())),
@@ -155,7 +155,7 @@ fn perplexity(before: &[Share], after: &[Share], paired: bool) -> Outcome {
     }
 }
 
-fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64) -> Result<Outcome, String> {
+fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64) -> Result<OutcomeChange, String> {
     let (ours, theirs) = (ranks_of(after)?, ranks_of(before)?);
     let (value, first) =
         (drawn_correlation(&ours, &vec![1; ours.len()]), drawn_correlation(&theirs, &vec![1; theirs.len()]));
@@ -181,7 +181,7 @@ fn correlation(before: &[&ItemRow], after: &[&ItemRow], paired: bool, seed: u64)
         let half = student_point(fewer) * error;
         (error, Some((delta - half, delta + half)))
     };
-    Ok(Outcome {
+    Ok(OutcomeChange {
         before: first,
         value,
         interval: Some((own.lo.min(value), own.hi.max(value))),
@@ -229,7 +229,7 @@ mod tests {
         let paired = accuracy(&before, &after, true);
         assert!((paired.delta + 0.1).abs() < 1e-12 && paired.p_value.unwrap() < 0.01, "{paired:?}");
         let apart = accuracy(&before, &after, false);
-        let width = |outcome: &Outcome| outcome.delta_interval.map(|(lo, hi)| hi - lo).unwrap();
+        let width = |outcome: &OutcomeChange| outcome.delta_interval.map(|(lo, hi)| hi - lo).unwrap();
         assert!(apart.p_value.unwrap() > 0.05 && width(&apart) > 1.5 * width(&paired), "{apart:?}");
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 /// What tells a case from every other, across runs too.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CaseKey {
-    /// `candle`, for one.
+    /// `sizewell`, for one.
     pub engine: String,
     /// The model's name.
     pub model: String,

@@ -182,10 +182,7 @@ impl Ceiling {
     pub fn from_samples(kind: CeilingKind, threads: usize, samples: Vec<f64>, how: String) -> Option<Self> {
         let mut sorted = samples.clone();
         sorted.sort_by(f64::total_cmp);
-        let best = match kind.lower_is_better() {
-            true => *sorted.first()?,
-            false => *sorted.last()?,
-        };
+        let best = if kind.lower_is_better() { *sorted.first()? } else { *sorted.last()? };
         let median = sorted[sorted.len() / 2];
         Some(Self { kind, device: cpu(), threads, best, median, samples, how, bound: Bound::Roof })
     }

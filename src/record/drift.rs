@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 
-/// Windows in succession in which the same has to be flagged before an alarm (METHOD.md, R-E5).
+/// Windows in succession in which the same has to be flagged before an alarm (docs/method/drift.md#alarms).
 pub const CONFIRMING: usize = 3;
 
 /// One window.
@@ -216,10 +216,10 @@ fn counted(windows: &[DriftWindow]) -> BTreeMap<String, Vec<Counted<'_>>> {
         let flagged = set.flagged();
         for feature in features {
             let streak = counted.entry(format!("{}: {feature}", set.kind)).or_default();
-            match flagged.contains(&feature) {
-                false => streak.clear(),
-                true if is_new(window, set, feature, streak) => streak.push((window, set)),
-                true => {}
+            if !flagged.contains(&feature) {
+                streak.clear();
+            } else if is_new(window, set, feature, streak) {
+                streak.push((window, set));
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::units::{Bytes, Quantity, Seconds, Watts, digits_plain};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// All that law 9 asks of a run's origin, but for model, engine and catalog, which have their own records.
+/// Where a run comes from: machine, system and program; model, engine and catalog have their own records.
 #[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Environment {
     /// Version of this program.
@@ -139,10 +139,9 @@ impl LimitsRecord {
             let used = self.memory_used_bytes.map_or(String::new(), |used| format!(", {} of it used", used.human()));
             format!("{} of memory{used}{}", limit.human(), from(&self.memory_from))
         });
-        let swap = self.swap_bytes.map(|swap| match swap.0 > 0.0 {
-            true => format!("{} of swap", swap.human()),
-            false => "no swap".to_string(),
-        });
+        let swap = self
+            .swap_bytes
+            .map(|swap| if swap.0 > 0.0 { format!("{} of swap", swap.human()) } else { "no swap".to_string() });
         [quota, cpuset, memory, swap].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }

@@ -340,9 +340,10 @@ fn drop_unfinished(folder: &Path, name: &str, done: &HashSet<String>) -> Result<
     let (mut kept, mut dropped) = (Vec::new(), 0usize);
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(|e| reader::ReadError::new(&path, index + 1, e.to_string()))?;
-        match index == 0 || record.get(0).is_some_and(|id| done.contains(id)) {
-            true => kept.push(record.iter().map(str::to_string).collect()),
-            false => dropped += 1,
+        if index == 0 || record.get(0).is_some_and(|id| done.contains(id)) {
+            kept.push(record.iter().map(str::to_string).collect())
+        } else {
+            dropped += 1
         }
     }
     if dropped == 0 {

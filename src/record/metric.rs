@@ -1,5 +1,8 @@
 //! THE metric table: one row here is a column of cases.csv, a key in JSON, a line on the terminal and in the report.
 
+pub use crate::units::interval::Estimate;
+
+use crate::units::interval::Interval;
 use crate::units::{
     Bytes, Fraction, Joules, JoulesPerToken, Quantity, RequestsPerSecond, Seconds, TokensPerJoule, TokensPerSecond,
     Watts,
@@ -31,15 +34,11 @@ pub struct Distribution<Q> {
     pub p99: Option<Q>,
 }
 
-/// A value with its 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Estimate<Q> {
-    /// The value.
-    pub value: Q,
-    /// Lower end.
-    pub lo: Option<Q>,
-    /// Upper end.
-    pub hi: Option<Q>,
+impl<Q: Copy> Distribution<Q> {
+    /// The median with its interval; an end that is not known is the median itself.
+    pub fn interval(&self) -> Interval<Q> {
+        Estimate { value: self.median, lo: self.lo, hi: self.hi }.closed()
+    }
 }
 
 /// One column.

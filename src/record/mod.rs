@@ -1,6 +1,7 @@
 //! (5) What a measurement leaves behind: the run folder, and the types that it holds. What stands before this
 //! module writes a run folder; what stands after it reads one.
 
+pub mod bits;
 pub mod case_row;
 pub mod ceiling;
 pub mod clock;
@@ -9,6 +10,8 @@ pub mod comparable;
 pub mod device;
 pub mod drift;
 pub mod environment;
+pub mod evaluation;
+pub mod finished;
 pub mod folder;
 pub mod import;
 pub mod metric;
@@ -22,6 +25,7 @@ pub mod request_row;
 pub mod run;
 pub mod sample;
 pub mod schema;
+pub mod slo;
 pub mod systems;
 pub mod traffic;
 pub mod whole;
@@ -30,6 +34,7 @@ pub use case_row::{CaseKey, CaseRow};
 pub use ceiling::{Bound, Ceiling, CeilingKind};
 pub use drift::{BaselineRecord, DriftSet, DriftTest, DriftWindow};
 pub use environment::Environment;
+pub use evaluation::Evaluation;
 pub use folder::RunFolder;
 pub use import::{FileRecord, HostRecord, ImportRecord, SkippedRecord, SystemRecord};
 pub use metric::{Distribution, Estimate, METRICS, Metric, Metrics};
@@ -40,7 +45,8 @@ pub use reader::Run;
 pub use request_row::{RequestLog, RequestRow};
 pub use run::{EngineRecord, LoadRecord, ModelRecord, RunRecord, RunStatus};
 pub use sample::{PowerRow, SampleRow};
+pub use slo::{Slo, SloTerm};
 pub use traffic::{
-    Latency, LatencyKind, LimitKind, LimitRecord, Moment, PhaseTimes, Ranged, RecoveryRecord, SchedulerRecord, SloTerm,
+    Latency, LatencyKind, LimitKind, LimitRecord, Moment, PhaseTimes, Ranged, RecoveryRecord, SchedulerRecord,
     StepRecord, StepVerdict, TermRecord, TrafficRecord,
 };

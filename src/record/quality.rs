@@ -190,7 +190,7 @@ pub struct ItemRow {
     pub outcome: f64,
     /// What outcomes are divided by: tokens of a text, else 1.
     pub weight: f64,
-    /// How sure the model was (METHODOLOGY.md says how for each kind).
+    /// How sure the model was (docs/method/drift.md#what-is-tested says how for each kind).
     pub score: f64,
     /// What people say of a pair; empty elsewhere.
     pub target: Option<f64>,

@@ -94,10 +94,7 @@ impl Run {
     /// Reads power.csv; empty where there is none, as in a run that another program made.
     pub fn power(&self) -> Result<Vec<PowerRow>, ReadError> {
         let path = self.path.join("power.csv");
-        match path.exists() {
-            true => read_rows(&path, PowerRow::from_fields),
-            false => Ok(Vec::new()),
-        }
+        if path.exists() { read_rows(&path, PowerRow::from_fields) } else { Ok(Vec::new()) }
     }
 }
 

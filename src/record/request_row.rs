@@ -106,10 +106,7 @@ impl RequestLog {
     /// Adds a row.
     pub fn add(&mut self, row: &RequestRow) -> io::Result<()> {
         self.writer.write_record(row.fields())?;
-        match self.flushed.elapsed() > Duration::from_secs(1) {
-            true => self.flush(),
-            false => Ok(()),
-        }
+        if self.flushed.elapsed() > Duration::from_secs(1) { self.flush() } else { Ok(()) }
     }
 
     /// Hands all rows to the system.

@@ -90,9 +90,10 @@ pub struct RunRecord {
 /// The system under test.
 #[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct EngineRecord {
-    /// `candle`.
+    /// `sizewell` where the kernels of this program compute, `candle-ops` where candle's own do; that of another tool in what
+    /// is imported. Older records call the first `candle`.
     pub name: String,
-    /// Its version.
+    /// Its version: that of this program, or of candle.
     pub version: String,
     /// `cpu`, `cuda:0`.
     pub device: String,
@@ -109,7 +110,27 @@ pub struct EngineRecord {
     pub settings: BTreeMap<String, String>,
 }
 
+/// The name of the engine whose kernels are this program's own.
+pub const OWN_ENGINE: &str = "sizewell";
+
+/// The name of the engine that computes by candle's own kernels: what it measures is not mixed with the other's.
+pub const BY_CANDLE: &str = "candle-ops";
+
+/// What the own engine was called before.
+const OWN_ENGINE_BEFORE: &str = "candle";
+
+/// The engine that a name in a record is of, whatever it was called when the record was written: two with one identity are
+/// one engine. candle's own kernels were never called `candle` in a record.
+pub fn engine_identity(name: &str) -> &str {
+    if name == OWN_ENGINE_BEFORE { OWN_ENGINE } else { name }
+}
+
 impl EngineRecord {
+    /// Tells this engine from others, in records of every age.
+    pub fn identity(&self) -> &str {
+        engine_identity(&self.name)
+    }
+
     /// Its settings in one line: `backend=Vulkan, cache_k=q8_0`; empty where there are none.
     pub fn settings_in_words(&self) -> String {
         self.settings.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
@@ -259,6 +280,15 @@ impl RunRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_is_one_whatever_it_was_called() {
+        let named = |name: &str| EngineRecord { name: name.into(), ..EngineRecord::default() };
+        assert_eq!(named("candle").identity(), named(OWN_ENGINE).identity());
+        for other in [BY_CANDLE, "vllm", "llama.cpp", ""] {
+            assert_eq!(named(other).identity(), other);
+        }
+    }
 
     #[test]
     fn what_a_bare_card_draws_is_not_what_a_server_draws_that_waits() {

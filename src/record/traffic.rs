@@ -1,5 +1,7 @@
 //! What a load test found: each step at its rate, the limit under an SLO, the recovery after a burst.
 
+use super::slo::SloTerm;
+use crate::units::interval::Estimate;
 use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,6 +53,18 @@ pub enum LatencyKind {
 }
 
 impl LatencyKind {
+    /// All, in the order in which they are shown.
+    pub const ALL: [Self; 3] = [Self::Ttft, Self::Tpot, Self::E2e];
+
+    /// The name in `--slo` and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ttft => "ttft",
+            Self::Tpot => "tpot",
+            Self::E2e => "e2e",
+        }
+    }
+
     /// What people call it.
     pub fn label(self) -> &'static str {
         match self {
@@ -61,34 +75,8 @@ impl LatencyKind {
     }
 }
 
-/// A limit on a percentile of a time.
-#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize, Deserialize)]
-pub struct SloTerm {
-    /// Which time.
-    pub of: LatencyKind,
-    /// Share of requests that have to keep it: 0.99 for p99.
-    pub percentile: f64,
-    /// The most it may be.
-    pub limit_s: Seconds,
-}
-
-impl SloTerm {
-    /// `TTFT p99 <= 500 ms`.
-    pub fn label(&self) -> String {
-        format!("{} p{} <= {}", self.of.label(), crate::units::digits_plain(self.percentile * 100.0), self.limit_s)
-    }
-}
-
 /// A value with its 95 % interval; the interval is absent where there are too few requests for one.
-#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize, Deserialize)]
-pub struct Ranged {
-    /// The value.
-    pub value: f64,
-    /// Lower end.
-    pub lo: Option<f64>,
-    /// Upper end.
-    pub hi: Option<f64>,
-}
+pub type Ranged = Estimate<f64>;
 
 /// A time over the requests of a step, in seconds, failed ones being longer than all others. A percentile is absent where there are too few requests for it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, JsonSchema, Serialize, Deserialize)]

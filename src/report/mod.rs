@@ -2,6 +2,7 @@
 //! all of the numbers in those come from the run folder and the catalog.
 
 pub mod annotations;
+pub mod columns;
 pub mod content;
 pub mod fallback;
 pub mod html;

@@ -1,38 +1,23 @@
 //! (7) What fits, how fast it would be elsewhere, what it costs, and which offer is cheapest. Pure: files in, tables out.
+//!
+//! Three rooms, each of which may use those before it: [`speed`] (what a machine does), [`price`] (what that costs) and
+//! [`rank`] (which offer to buy). `tests/layout.rs` holds the direction. The arithmetic that a report's page does too stands
+//! in [`formulas`].
 
-pub mod choices;
-pub mod cost;
-mod cpu_sizes;
-pub mod demand;
-pub mod energy;
-mod figures;
-pub mod filter;
-pub mod fit;
-mod front;
-mod headline;
-pub mod interval;
-pub mod lengths;
-mod listing;
-mod machine;
-pub mod money;
-pub mod outlook;
-pub mod own;
-pub mod plan;
-pub mod points;
-pub mod pricing;
-pub mod project;
-pub mod projection;
+pub mod formulas;
+pub mod price;
 pub mod rank;
-pub mod request;
-pub mod row;
-mod served;
 pub mod speed;
-mod unit;
-pub mod validate;
 
-pub use front::Swap;
-pub use interval::Interval;
-pub use money::CostInterval;
-pub use rank::{Ranking, rank, rank_runs};
-pub use request::{Freshness, MachinePrice, RankRequest, Service, Slo};
-pub use row::{Excluded, RankRow};
+pub use crate::record::Slo;
+pub use crate::units::interval;
+pub use crate::units::interval::Interval;
+pub use price::money::CostInterval;
+pub use price::service::Service;
+pub use price::{cost, demand, own, service};
+pub use rank::front::Swap;
+pub use rank::ranking::{Ranking, rank, rank_runs};
+pub use rank::request::{Freshness, MachinePrice, RankRequest};
+pub use rank::row::{Excluded, RankRow};
+pub use rank::{choices, outlook, plan};
+pub use speed::{fit, lengths, points, project, projection, validate};

@@ -10,6 +10,7 @@
 
 use super::LEAST_SPREAD;
 use super::bootstrap::median;
+use crate::units::interval::Interval;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -45,27 +46,7 @@ impl Statistic {
 }
 
 /// `after / before`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Change {
-    /// The ratio.
-    pub ratio: f64,
-    /// Lower end of its interval.
-    pub lo: f64,
-    /// Upper end.
-    pub hi: f64,
-}
-
-impl Change {
-    /// Half the width of the interval on a logarithmic scale: for small ones, as a share.
-    pub fn half_width(&self) -> f64 {
-        (self.hi / self.lo).ln() / 2.0
-    }
-
-    /// `before / after`: the change of a rate whose time changed so.
-    pub fn inverse(self) -> Self {
-        Self { ratio: 1.0 / self.ratio, lo: 1.0 / self.hi, hi: 1.0 / self.lo }
-    }
-}
+pub type Change = Interval;
 
 /// The change from the runs of one side to those of the other, each given as its samples in the order of time. All values
 /// must be above 0. `None` where a side has too few to say anything.
@@ -109,7 +90,7 @@ fn resampled(before: &[f64], after: &[f64], statistic: Statistic, confidence: f6
     // Samples that are equal say how finely they were read, and not that nothing varies.
     let counts = 1.0 / before.len() as f64 + 1.0 / after.len() as f64;
     let least = around(ratio, student(confidence, 1e9) * few * MEDIAN_OVER_MEAN * LEAST_SPREAD * counts.sqrt())?;
-    Some(Change { ratio, lo: end(at(tail)?).min(least.lo), hi: end(at(1.0 - tail)?).max(least.hi) })
+    Some(Change { value: ratio, lo: end(at(tail)?).min(least.lo), hi: end(at(1.0 - tail)?).max(least.hi) })
 }
 
 /// As many values as there are.
@@ -147,7 +128,7 @@ fn logs(values: &[f64]) -> Vec<f64> {
 
 fn around(ratio: f64, margin: f64) -> Option<Change> {
     let factor = margin.exp();
-    factor.is_finite().then_some(Change { ratio, lo: ratio / factor, hi: ratio * factor })
+    factor.is_finite().then_some(Change { value: ratio, lo: ratio / factor, hi: ratio * factor })
 }
 
 /// Squared standard error of the logarithm of a run's median.
@@ -293,7 +274,7 @@ mod tests {
         for count in [3, 5, 6, 40] {
             let same = vec![0.01; count];
             let one = change(&[&same], &[&same], Statistic::Median, 0.95, 1).unwrap();
-            assert!(one.ratio == 1.0 && one.lo < 0.9998 && one.hi > 1.0002, "{count}: {one:?}");
+            assert!(one.value == 1.0 && one.lo < 0.9998 && one.hi > 1.0002, "{count}: {one:?}");
             let p90 = change(&[&same], &[&same], Statistic::Quantile(0.9), 0.95, 1).unwrap();
             assert!(p90.lo < 0.9998 && p90.hi > 1.0002, "{count}: {p90:?}");
             let several = change(&[&same, &same], &[&same, &same], Statistic::Median, 0.95, 1).unwrap();
@@ -316,9 +297,9 @@ mod tests {
             a in proptest::collection::vec(1e-3f64..1e3, 3..40), b in proptest::collection::vec(1e-3f64..1e3, 3..40),
         ) {
             let change = change(&[&a], &[&b], Statistic::Median, 0.95, 5).unwrap();
-            prop_assert!(change.lo <= change.ratio && change.ratio <= change.hi && change.lo > 0.0);
-            let back = change.inverse();
-            prop_assert!(back.lo <= back.ratio && back.ratio <= back.hi);
+            prop_assert!(change.lo <= change.value && change.value <= change.hi && change.lo > 0.0);
+            let back = change.under(1.0);
+            prop_assert!(back.lo <= back.value && back.value <= back.hi);
             prop_assert!((back.half_width() - change.half_width()).abs() < 1e-9);
         }
     }

@@ -11,15 +11,17 @@ pub mod quant;
 pub mod sweep;
 pub mod task;
 pub mod traffic;
+pub mod variant;
 
 pub use case::Case;
 pub use input::Input;
 pub use level::{Arithmetic, Level};
-pub use model::architecture::Architecture;
 pub use model::cache::CacheType;
+pub use model::family::Architecture;
 pub use model::preset::Preset;
 pub use model::shape::{ImageShape, ModelShape, RopeScaling};
 pub use pruning::Pruning;
 pub use quant::{Encoding, Quant};
 pub use sweep::{Limits, Sweep};
 pub use task::{Priced, Task, TaskInfo};
+pub use variant::Variant;

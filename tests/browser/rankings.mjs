@@ -125,7 +125,7 @@ function compareCost(what, own, theirs) {
 }
 
 const COSTS = ["usd_per_request", "usd_per_thousand_requests", "usd_per_million_tokens", "usd_per_month"];
-const TIMES = [["ttft", "ttft_s"], ["tpot", "tpot_s"], ["e2e", "e2e_s"], ["requests_per_s", "requests_per_s"]];
+const TIMES = ["ttft_s", "tpot_s", "e2e_s", "requests_per_s"];
 
 /** Sentences whose numbers are the same up to the last digit, where a figure lies between two of them. */
 export function sameSentences(ours, theirs) {
@@ -145,7 +145,7 @@ function compareRow({ own, row, alone }, first, firstIsSame) {
   assert.equal(own.instances, row.fleet ? row.fleet.instances : null, `${name}: instances`);
   if (row.fleet) assert.ok(near(own.utilisation, row.fleet.utilisation), `${name}: utilisation`);
   assert.ok(near(own.usd_per_h ?? 0, Number(row.usd_per_h ?? 0)), `${name}: $/h ${own.usd_per_h}, ${row.usd_per_h}`);
-  for (const [ours, theirs] of TIMES) compareCost(`${name}: ${ours}`, own[ours], row[theirs]);
+  for (const key of TIMES) compareCost(`${name}: ${key}`, own[key], row[key]);
   for (const key of COSTS) compareCost(`${name}: ${key}`, own[key], row[key]);
   assert.deepEqual(Object.keys(own.components || {}), Object.keys(row.components || {}), `${name}: components`);
   for (const [component, cost] of Object.entries(row.components || {})) {

@@ -1,4 +1,4 @@
-//! A libnvidia-ml that plays scripts: built by tests/nvml.rs with rustc alone, opened like the real one. Time is what the
+//! A libnvidia-ml that plays scripts: built by the tests with rustc alone, opened like the real one. Time is what the
 //! test says it is (`fake_set`), so that minutes of a trace take no time.
 //!
 //! In a program of its own, which no test can call into, the time is real and the environment says the rest:
@@ -77,7 +77,7 @@ const PLAIN: Card = Card {
     rows: [0; 4],
 };
 
-/// The scripts, by the numbers that tests/nvml.rs knows them by.
+/// The scripts, by the numbers that tests/machine/nvml.rs knows them by.
 static SCRIPTS: &[&[Card]] = &[
     // 0: a plain card.
     &[PLAIN],
@@ -171,10 +171,11 @@ fn power(card: &Card, t: f64, limit: f64) -> f64 {
 /// What the card's sensor makes of the true power at a time.
 fn seen(card: &Card, t: f64) -> f64 {
     let limit = cap();
-    match card.part_time {
+    if card.part_time {
         // The first quarter of each 100 ms, held for the rest.
-        true => mean(card, (t / 0.1).floor() * 0.1, 0.025),
-        false => power(card, t, limit),
+        mean(card, (t / 0.1).floor() * 0.1, 0.025)
+    } else {
+        power(card, t, limit)
     }
 }
 
@@ -197,9 +198,10 @@ fn counted(card: &Card, t: f64) -> f64 {
 }
 
 fn mean_seen(card: &Card, from: f64, length: f64, limit: f64) -> f64 {
-    match card.part_time {
-        true => mean_below(card, ((from + 1e-9) / 0.1).floor() * 0.1, 0.025, limit),
-        false => mean_below(card, from, length, limit),
+    if card.part_time {
+        mean_below(card, ((from + 1e-9) / 0.1).floor() * 0.1, 0.025, limit)
+    } else {
+        mean_below(card, from, length, limit)
     }
 }
 
@@ -270,9 +272,10 @@ pub unsafe extern "C" fn nvmlDeviceGetCount_v2(out: *mut c_uint) -> c_uint {
 }
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, out: *mut *mut c_void) -> c_uint {
-    match (index as usize) < SCRIPTS[SCRIPT.load(SeqCst)].len() {
-        true => unsafe { put(out, (index as usize + 1) as *mut c_void) },
-        false => INVALID,
+    if (index as usize) < SCRIPTS[SCRIPT.load(SeqCst)].len() {
+        unsafe { put(out, (index as usize + 1) as *mut c_void) }
+    } else {
+        INVALID
     }
 }
 #[unsafe(no_mangle)]
@@ -439,20 +442,22 @@ pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
 }
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetTotalEnergyConsumption(handle: *mut c_void, out: *mut c_ulonglong) -> c_uint {
-    call!(handle, card => match card.counter_period > 0.0 {
-        true => unsafe { put(out, (counted(card, now()) * 1000.0) as c_ulonglong) },
-        false => NOT_SUPPORTED,
+    call!(handle, card => if card.counter_period > 0.0 {
+    unsafe { put(out, (counted(card, now()) * 1000.0) as c_ulonglong) }
+    } else {
+    NOT_SUPPORTED
     })
 }
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetPowerUsage(handle: *mut c_void, out: *mut c_uint) -> c_uint {
     call!(handle, card => {
-        let power = match card.averaged {
-            true => mean(card, now() - 1.0, 1.0),
-            false => seen(card, now()),
-        };
-        if card.capability == (0, 0) { NOT_SUPPORTED } else { unsafe { put(out, (power * 1000.0) as c_uint) } }
-    })
+            let power = if card.averaged {
+    mean(card, now() - 1.0, 1.0)
+    } else {
+    seen(card, now())
+    };
+            if card.capability == (0, 0) { NOT_SUPPORTED } else { unsafe { put(out, (power * 1000.0) as c_uint) } }
+        })
 }
 #[repr(C)]
 pub struct Field {

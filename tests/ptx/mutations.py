@@ -8,7 +8,7 @@ place any more is a failure as well.
 import re
 from typing import Callable, NamedTuple, Optional
 
-from checks import attention, ceilings, gemm, gemv, rows, tokens
+from checks import attention, ceilings, encoders, gemm, gemv, rows, tokens
 from checks.attention import Case
 from checks.framework import Wrong, numbers_for
 from simulator.device import Device, module
@@ -95,6 +95,25 @@ TARGETS = {
         "attention_combine_f16",
         lambda d, n: attention.decode(d, n, "attention.sm_80", "f16", Case(64, 1, 1, 1, 1, 600, 0, 601, 39)),
     ),
+    "decode of several": Target(
+        "attention.sm_80",
+        "attention_decode_f16",
+        lambda d, n: attention.decode(d, n, "attention.sm_80", "f16", Case(64, 3, 1, 4, 2, 120, 70, 128, 3, fewer=60)),
+    ),
+    "prefill of several": Target(
+        "attention.sm_80",
+        "attention_prefill64_f16",
+        lambda d, n: attention.many(
+            d, n, "attention.sm_80", "prefill", "f16", Case(64, 3, 66, 2, 1, 140, 60, 210, fewer=70)
+        ),
+    ),
+    "prefill both ways": Target(
+        "attention.sm_80",
+        "attention_prefill64_f16",
+        lambda d, n: attention.many(
+            d, n, "attention.sm_80", "prefill", "f16", Case(64, 2, 70, 2, 1, 0, 0, 80, loud=20, both_ways=True)
+        ),
+    ),
     "any": Target(
         "attention.sm_70",
         "attention_any_f16",
@@ -114,6 +133,17 @@ TARGETS = {
     "norm of odd rows": Target("norm.sm_70", "add_rms_norm_bf16", lambda d, n: rows.norm(d, n, "bf16", 1101, True)),
     "rope": Target("rope.sm_70", "rope_cache_f16", lambda d, n: rows.rope(d, n, "f16", 64, True)),
     "quantize": Target("quantize.sm_70", "quantize_q8_f16", lambda d, n: rows.quantize(d, n, "f16", 2112)),
+    "layer norm": Target(
+        "encoder.sm_70", "add_layer_norm_f16", lambda d, n: encoders.norm(d, n, "f16", 8456, True, True)
+    ),
+    "gelu": Target("encoder.sm_70", "gelu_f16", lambda d, n: encoders.gelu(d, n, "f16", 4104)),
+    "patches": Target("encoder.sm_70", "set_patches_f16", lambda d, n: encoders.patches(d, n, "f16")),
+    "positions": Target("encoder.sm_70", "add_positions", encoders.positions),
+    "advance": Target("argmax.sm_70", "advance", tokens.advance),
+    "gather": Target("embed.sm_70", "gather_rows", tokens.gather),
+    "gemm in f32": Target(
+        "gemm.sm_80", "gemm_f16", lambda d, n: gemm.product(d, n, "gemm.sm_80", "f16", 130, 257, 232, True)
+    ),
     "argmax": Target("argmax.sm_70", "argmax_f16", lambda d, n: tokens.argmax(d, n, "f16", 8200, 1.0)),
     "read": Target("bandwidth.sm_70", "read_bandwidth", ceilings.memory),
     "fma": Target("fma.sm_80", "fma_bf16", lambda d, n: ceilings.multiply_add(d, n, "fma.sm_80", "bf16")),
@@ -158,6 +188,11 @@ MUTATIONS = [
     Mutation("decode", "a vector off by 4 bytes", change(r"(ld\.global\.v4\.u32[^;]*\[%\w+)", r"\1+4")),
     Mutation("decode", "sums of the wrong lanes", change(r"shfl\.sync\.bfly", "shfl.sync.down")),
     Mutation("decode", "one split less", launch={"grid": lambda grid: (grid[0], max(grid[1:] or (2,)) - 1)}),
+    Mutation("decode of several", "rows of the cache are those of the launch", change(r"(ld\.global(?:\.nc)?\.v2\.u32\s+\{)(%\w+), (%\w+)\}", r"\1\3, \2}")),
+    Mutation("prefill of several", "places change places", change(r"(ld\.global(?:\.nc)?\.v2\.u32\s+\{)(%\w+), (%\w+)\}", r"\1\3, \2}")),
+    Mutation("prefill of several", "all have the first one's place", change(r"mul\.wide\.u32(\s+%\w+, %\w+), 8;", r"mul.wide.u32\1, 0;")),
+    Mutation("prefill both ways", "the last sequence is left out", launch={"grid": lambda grid: (*grid[:2], grid[2] - 1)}),
+    Mutation("prefill both ways", "stale rows are copied", change(r"setp\.(lt|ge)\.u32", "setp.ne.u32", None)),
     Mutation("combine", "no barrier", drop(r"bar\.sync")),
     Mutation("combine", "a sum of the wrong lanes", change(r"shfl\.sync\.bfly", "shfl.sync.up", -1)),
     Mutation("any", "no bar.warp.sync", drop(r"bar\.warp\.sync")),
@@ -190,6 +225,24 @@ MUTATIONS = [
     Mutation("rope", "positions behind the cache", change(r"setp\.(lt|ge)\.u32", "setp.ne.u32", 1)),
     Mutation("rope", "the last sequence is left out", launch={"grid": lambda grid: (grid[0] - 3, grid[1])}),
     Mutation("rope", "a sum of the wrong lanes", change(r"shfl\.sync\.bfly", "shfl.sync.up", -1)),
+    Mutation("layer norm", "no barrier", drop(r"bar\.sync")),
+    Mutation("layer norm", "no barrier between the sums", drop(r"bar\.sync", 1)),
+    Mutation("layer norm", "a sum of the wrong lanes", change(r"shfl\.sync\.bfly", "shfl.sync.up", None)),
+    Mutation("layer norm", "a piece of the row more", change(r"setp\.(lt|ge)\.u32", "setp.ne.u32", None)),
+    Mutation("layer norm", "the residual is not kept", drop(r"st\.global\.v4\.f32", -1)),
+    Mutation("layer norm", "one row less", launch=FEWER_BLOCKS),
+    Mutation("gelu", "half of one half", change(r"0f3F000000", "0f3E800000", None)),
+    Mutation("gelu", "one block less", launch=FEWER_BLOCKS),
+    Mutation("gelu", "a piece more", change(r"setp\.(lt|ge)\.u64", "setp.ne.u64", None)),
+    Mutation("patches", "no class token", change(r"setp\.(ne|eq)\.s32", "setp.lt.s32", None)),
+    Mutation("patches", "one row less", launch=FEWER_BLOCKS),
+    Mutation("positions", "those of other rows", change(r"rem\.u32", "div.u32")),
+    Mutation("positions", "one row less", launch=FEWER_BLOCKS),
+    Mutation("advance", "one sequence more", change(r"setp\.(lt|ge)\.u32", "setp.ne.u32", None)),
+    Mutation("gather", "a vector off by 16 bytes", change(r"(ld\.global\.v4\.u32[^;]*\[%\w+)", r"\1+16")),
+    Mutation("gather", "one row less", launch=FEWER_BLOCKS),
+    Mutation("gemm in f32", "a row more", change(r"setp\.(ge|lt)\.u32", "setp.ne.u32", None)),
+    Mutation("gemm in f32", "one tile less", launch=FEWER_BLOCKS),
     Mutation("quantize", "the wrong neighbours", change(r"shfl\.sync\.bfly", "shfl.sync.up")),
     Mutation("quantize", "rounds toward zero", change(r"cvt\.rni\.f32\.f32", "mov.f32")),
     Mutation("quantize", "bytes in another order", change(r"(prmt\.b32[^;]*), (\d+|0x\w+|%\w+);", r"\1, 291;")),

@@ -9,9 +9,9 @@ use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use sizewell::engine::backend::ops::Compute;
-use sizewell::engine::model::decoder::{Decoder, Logits};
-use sizewell::engine::weights::names::{BlockTensor, TensorName};
+use sizewell::engine::model::{Decoder, Logits};
 use sizewell::engine::weights::{self as source, model_shape};
+use sizewell::workload::model::tensors::{BlockTensor, TensorName};
 use sizewell::workload::{Architecture, CacheType, ModelShape, Quant, RopeScaling};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -59,10 +59,7 @@ fn folder(at: &Path, name: &str, shape: &ModelShape, keys: serde_json::Value) ->
     write_folder(&folder, shape, &tensors(shape), DType::F32, 1);
     let mut config = config_json(shape);
     for (key, value) in keys.as_object().unwrap() {
-        match value.is_null() {
-            true => drop(config.as_object_mut().unwrap().remove(key)),
-            false => config[key] = value.clone(),
-        }
+        if value.is_null() { drop(config.as_object_mut().unwrap().remove(key)) } else { config[key] = value.clone() }
     }
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
     folder
@@ -72,7 +69,9 @@ fn folder(at: &Path, name: &str, shape: &ModelShape, keys: serde_json::Value) ->
 fn with_tensor(at: &Path, shape: &ModelShape, name: &str, tensor: Tensor) -> PathBuf {
     let folder = at.join(name);
     write_folder(&folder, shape, &tensors(shape), DType::F32, 1);
-    let named = tensors(shape).into_iter().map(|(name, tensor)| (name.hugging_face(), tensor));
+    let named = tensors(shape)
+        .into_iter()
+        .map(|(name, tensor)| (sizewell::workload::model::names::hugging_face(name).unwrap(), tensor));
     let all: HashMap<String, Tensor> = named.chain([(name.to_string(), tensor)]).collect();
     candle_core::safetensors::save(&all, folder.join("model.safetensors")).unwrap();
     folder

@@ -5,11 +5,12 @@ use crate::support::tiny;
 use sizewell::engine::EngineError;
 use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
 use sizewell::engine::weights as source;
-use sizewell::quality::data::DataSet;
-use sizewell::quality::inputs::Inputs;
-use sizewell::quality::text::{self, Against};
-use sizewell::quality::windows::Plan;
-use sizewell::quality::{Evaluation, tasks};
+use sizewell::evaluation::data::DataSet;
+use sizewell::evaluation::inputs::TokenFrequencies;
+use sizewell::evaluation::tasks;
+use sizewell::evaluation::text::{self, ReferenceLogits};
+use sizewell::evaluation::windows::Windowing;
+use sizewell::record::Evaluation;
 use sizewell::record::Run;
 use sizewell::statistics::paired::ratio;
 use std::fs;
@@ -72,12 +73,12 @@ impl LanguageModel for Quick {
 fn evaluated(set: &DataSet, context: usize) -> Evaluation {
     let model = source::open("reference", 1, false).unwrap();
     let (tokenizer, vocab) = (model.tokenizer.unwrap(), model.shape.vocab_size);
-    let inputs = Inputs::of(vec![1; vocab]);
+    let inputs = TokenFrequencies::of(vec![1; vocab]);
     let mut model = Quick(vocab);
     match set.kind {
-        sizewell::quality::data::Kind::Text => {
-            let plan = Plan { context, stride: None, bos: Some(0) };
-            text::evaluate(&mut model, &tokenizer, set, plan, &inputs, Against::Alone, &mut |_| true).unwrap()
+        sizewell::record::evaluation::DataSetKind::Text => {
+            let plan = Windowing { context, stride: None, bos: Some(0) };
+            text::evaluate(&mut model, &tokenizer, set, plan, &inputs, ReferenceLogits::Unused, &mut |_| true).unwrap()
         }
         _ => tasks::evaluate(&mut model, &tokenizer, set, &inputs, &mut |_| true).unwrap(),
     }
@@ -259,15 +260,28 @@ fn files_that_are_no_data_are_refused_with_their_line() {
             format!("[{}]", ok.lines().collect::<Vec<_>>().join(",")).into_bytes(),
             "array.json:1: begins an array",
         ),
+    ] {
+        is_refused(folder.path(), name, bytes, why);
+    }
+}
+
+#[test]
+fn files_with_nothing_in_them_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes, why) in [
         ("empty.jsonl", b"\n \r\n".to_vec(), "empty.jsonl: is empty"),
         ("empty.txt", Vec::new(), "0 tokens do not fill a window"),
         ("spaces.txt", b" \n\t\n".to_vec(), "tokens do not fill a window"),
     ] {
-        write(folder.path(), name, bytes);
-        let done = quality(folder.path(), &["--data", name, "--quant", "f16", "-o", &format!("{name}.run")]);
-        assert_eq!(done.status.code(), Some(1), "{name}: {}", said(&done));
-        assert!(said(&done).contains(why), "{name}: {}", said(&done));
+        is_refused(folder.path(), name, bytes, why);
     }
+}
+
+fn is_refused(folder: &Path, name: &str, bytes: Vec<u8>, why: &str) {
+    write(folder, name, bytes);
+    let done = quality(folder, &["--data", name, "--quant", "f16", "-o", &format!("{name}.run")]);
+    assert_eq!(done.status.code(), Some(1), "{name}: {}", said(&done));
+    assert!(said(&done).contains(why), "{name}: {}", said(&done));
 }
 
 #[test]

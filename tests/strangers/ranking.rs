@@ -235,8 +235,7 @@ fn a_cache_counts_in_what_the_engine_keeps() {
     let case = Case::new(Quant::F16, 64, 8000, 16);
     let bytes = |cache: Option<CacheType>| {
         let case = Case { cache, ..case };
-        sizewell::sizing::fit::needed(&shape, &case, CacheType::usual(case.quant), sizewell::sizing::fit::HOST_RESERVE)
-            .0
+        sizewell::sizing::fit::needed(&shape, &case, sizewell::sizing::fit::HOST_RESERVE).0
     };
     let gib = |cache| bytes(cache) / 1024f64.powi(3);
     assert!((gib(None) - 12.2).abs() < 0.15, "{}", gib(None));

@@ -16,32 +16,32 @@ use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use sizewell::engine::weights::names::{BlockTensor, TensorName};
+use sizewell::workload::model::tensors::{BlockTensor, TensorKind, TensorName};
 use sizewell::workload::{Architecture, ModelShape, RopeScaling};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// A shape with nothing round about it: grouped heads, a feed-forward width that no block divides.
 pub fn shape(architecture: Architecture) -> ModelShape {
+    let is_gemma_3 = architecture == Architecture::Gemma3;
     ModelShape {
-        architecture,
+        sliding_window: is_gemma_3.then_some(9),
+        full_attention_every: is_gemma_3.then_some(2),
+        local_rope_theta: is_gemma_3.then_some(500.0),
         hidden_size: 96,
         intermediate_size: 172,
         layers: 3,
         heads: 6,
-        kv_heads: 2,
+        kv_heads: if is_gemma_3 { 1 } else { 2 },
         head_dim: if architecture == Architecture::Qwen3 { 32 } else { 16 },
         vocab_size: 131,
         max_context: 256,
         norm_eps: 1e-5,
         rope_theta: 10000.0,
-        rope_scaling: None,
-        tied_embeddings: architecture == Architecture::Qwen3,
+        tied_embeddings: is_gemma_3 || architecture == Architecture::Qwen3,
         qkv_bias: architecture == Architecture::Qwen2,
-        qk_norm: architecture == Architecture::Qwen3,
-        sliding_window: None,
-        token_types: 0,
-        image: None,
+        qk_norm: is_gemma_3 || architecture == Architecture::Qwen3,
+        ..ModelShape::of(architecture)
     }
 }
 
@@ -86,6 +86,13 @@ pub fn tensors(shape: &ModelShape) -> HashMap<TensorName, Tensor> {
             put(KeyNorm, norm(shape.head_dim));
         }
     }
+    // What a family has besides.
+    for spec in shape.tensors() {
+        all.entry(spec.name).or_insert_with(|| match spec.kind {
+            TensorKind::Norm => norm(spec.dims[0]),
+            _ => bias(spec.dims[0]),
+        });
+    }
     all
 }
 
@@ -106,6 +113,12 @@ pub fn config_json(shape: &ModelShape) -> serde_json::Value {
         "tie_word_embeddings": shape.tied_embeddings,
         "sliding_window": shape.sliding_window,
     });
+    if let Some(every) = shape.full_attention_every {
+        config["sliding_window_pattern"] = every.into();
+        config["rope_local_base_freq"] = shape.local_rope_theta.into();
+        let scale = shape.attention_scale.unwrap_or(1.0 / (shape.head_dim as f64).sqrt());
+        config["query_pre_attn_scalar"] = (scale.powi(-2).round() as u64).into();
+    }
     if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) =
         shape.rope_scaling
     {
@@ -129,12 +142,13 @@ pub fn write_folder(
     std::fs::write(folder.join("config.json"), config_json(shape).to_string()).unwrap();
     let mut parts: Vec<HashMap<String, Tensor>> = vec![HashMap::new(); shards];
     let mut names: Vec<_> = tensors.keys().copied().collect();
-    names.sort_by_key(|name| name.hugging_face());
+    let hugging_face = |name: TensorName| (shape.architecture.family().hugging_face)(name).unwrap();
+    names.sort_by_key(|name| hugging_face(*name));
     let mut map = serde_json::Map::new();
     for (index, name) in names.into_iter().enumerate() {
         let tensor = tensors[&name].to_dtype(dtype).unwrap();
-        map.insert(name.hugging_face(), shard_name(index % shards, shards).into());
-        parts[index % shards].insert(name.hugging_face(), tensor);
+        map.insert(hugging_face(name), shard_name(index % shards, shards).into());
+        parts[index % shards].insert(hugging_face(name), tensor);
     }
     for (index, part) in parts.iter().enumerate() {
         candle_core::safetensors::save(part, folder.join(shard_name(index, shards))).unwrap();
@@ -156,7 +170,8 @@ pub fn shard_name(index: usize, shards: usize) -> String {
 pub fn gguf_metadata(shape: &ModelShape) -> Vec<(String, Value)> {
     let arch = shape.architecture.name();
     let number = |name: &str, value: usize| (format!("{arch}.{name}"), Value::U32(value as u32));
-    vec![
+    let real = |name: &str, value: f64| (format!("{arch}.{name}"), Value::F32(value as f32));
+    let mut all = vec![
         ("general.architecture".to_string(), Value::String(arch.to_string())),
         number("embedding_length", shape.hidden_size),
         number("feed_forward_length", shape.intermediate_size),
@@ -168,7 +183,13 @@ pub fn gguf_metadata(shape: &ModelShape) -> Vec<(String, Value)> {
         number("rope.dimension_count", shape.head_dim),
         (format!("{arch}.attention.layer_norm_rms_epsilon"), Value::F32(shape.norm_eps as f32)),
         (format!("{arch}.rope.freq_base"), Value::F32(shape.rope_theta as f32)),
-    ]
+    ];
+    if let Some(every) = shape.full_attention_every {
+        all.extend(shape.sliding_window.map(|window| number("attention.sliding_window", window)));
+        all.push(number("attention.sliding_window_pattern", every));
+        all.extend(shape.local_rope_theta.map(|theta| real("rope.freq_base_swa", theta)));
+    }
+    all
 }
 
 /// The row order that llama.cpp's converter gives query and key matrices of the Llama family, and their biases: the two
@@ -188,15 +209,17 @@ pub fn gguf_tensors(
     dtype: GgmlDType,
 ) -> Vec<(String, QTensor)> {
     use BlockTensor::{Key, KeyBias, Query, QueryBias};
+    let family = shape.architecture.family();
+    let rules = family.gguf.as_ref().unwrap();
     let mut entries: Vec<(String, QTensor)> = Vec::new();
     for (name, tensor) in tensors {
         let is_matrix = tensor.rank() == 2;
         let ordered = match name {
-            TensorName::Block(_, Query | Key | QueryBias | KeyBias)
-                if matches!(shape.architecture, Architecture::Llama | Architecture::Mistral) =>
-            {
+            TensorName::Block(_, Query | Key | QueryBias | KeyBias) if rules.paired_rows => {
                 paired_rows(tensor, shape.head_dim)
             }
+            // Converters add what the checkpoints of a family leave out.
+            name if name.is_norm() => (tensor + family.norm_offset as f64).unwrap(),
             _ => tensor.clone(),
         };
         let fits = ordered.dims().last().unwrap().is_multiple_of(dtype.block_size());
@@ -205,7 +228,7 @@ pub fn gguf_tensors(
             (true, true) => dtype,
             (true, false) => GgmlDType::F16,
         };
-        entries.push((name.gguf(), QTensor::quantize(&ordered, dtype).unwrap()));
+        entries.push(((rules.name)(*name).unwrap(), QTensor::quantize(&ordered, dtype).unwrap()));
     }
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     entries

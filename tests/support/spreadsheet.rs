@@ -47,9 +47,10 @@ impl Workbook {
                 let cell = cell.split("</c>").next().unwrap();
                 let place = between(cell, "r=\"", "\"").unwrap().to_string();
                 let value = between(cell, "<v>", "</v>").unwrap_or("");
-                let value = match cell.split('>').next().unwrap().contains("t=\"s\"") {
-                    true => strings[value.parse::<usize>().unwrap()].clone(),
-                    false => unescaped(value),
+                let value = if cell.split('>').next().unwrap().contains("t=\"s\"") {
+                    strings[value.parse::<usize>().unwrap()].clone()
+                } else {
+                    unescaped(value)
                 };
                 cells.insert(
                     (name.clone(), place),

@@ -42,20 +42,20 @@ impl Mark {
 
 /// A text under both readings; `None` where it is no number in one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Number {
+pub(crate) struct Number {
     point: Option<Decimal>,
     comma: Option<Decimal>,
 }
 
 impl Number {
     /// Reads an unsigned number; `None` where it is one in neither reading.
-    pub fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         let number = Self { point: strict(text, Mark::Point), comma: strict(text, Mark::Comma) };
         (number.point.is_some() || number.comma.is_some()).then_some(number)
     }
 
     /// The number under one reading.
-    pub fn with(self, mark: Mark) -> Option<Decimal> {
+    pub(crate) fn with(self, mark: Mark) -> Option<Decimal> {
         match mark {
             Mark::Point => self.point,
             Mark::Comma => self.comma,
@@ -63,7 +63,7 @@ impl Number {
     }
 
     /// The mark that this number can only be written with; `None` where either will do.
-    pub fn proves(self) -> Option<Mark> {
+    pub(crate) fn proves(self) -> Option<Mark> {
         match (self.point, self.comma) {
             (Some(_), None) => Some(Mark::Point),
             (None, Some(_)) => Some(Mark::Comma),
@@ -72,7 +72,7 @@ impl Number {
     }
 
     /// The number where it does not depend on the reading; the two numbers where it does.
-    pub fn certain(self) -> Result<Decimal, (Decimal, Decimal)> {
+    pub(crate) fn certain(self) -> Result<Decimal, (Decimal, Decimal)> {
         match (self.point, self.comma) {
             (Some(point), Some(comma)) if point != comma => Err((point, comma)),
             (Some(value), _) | (None, Some(value)) => Ok(value),

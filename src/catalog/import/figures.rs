@@ -16,7 +16,7 @@ const CURRENCY_COLUMNS: [&str; 7] =
 const MOST_OF_A_MACHINE: f64 = 1e6;
 
 /// How the numbers of a list are read.
-pub struct Figures {
+pub(crate) struct Figures {
     /// The decimal mark; `None` where no number depends on it.
     pub mark: Option<Mark>,
     /// The first number that shows it, where the mapping does not say it: its line and text.
@@ -30,7 +30,7 @@ fn sizes(columns: &Columns) -> [Option<&String>; 4] {
 }
 
 /// The price of a row; `None` where it is not known. The error names the line.
-pub fn price(line: &Line<'_>, columns: &Columns) -> Result<Option<Quoted>, String> {
+pub(crate) fn price(line: &Line<'_>, columns: &Columns) -> Result<Option<Quoted>, String> {
     let text = line.text(Some(&columns.price));
     if quoted::is_unknown(text) {
         return Ok(None);
@@ -47,7 +47,7 @@ pub fn price(line: &Line<'_>, columns: &Columns) -> Result<Option<Quoted>, Strin
 
 impl Figures {
     /// Finds out how the numbers of a list are written. The error names a line and the key of the mapping to set.
-    pub fn of(sheet: &Sheet, mapping: &Mapping) -> Result<Self, String> {
+    pub(crate) fn of(sheet: &Sheet, mapping: &Mapping) -> Result<Self, String> {
         let mut proven: Option<(Mark, usize, String)> = None;
         let mut open: Option<String> = None;
         for line in sheet.lines() {
@@ -90,7 +90,7 @@ impl Figures {
     }
 
     /// The value of a number of the list.
-    pub fn value(&self, number: Number, line: &Line<'_>, text: &str) -> Result<Decimal, String> {
+    pub(crate) fn value(&self, number: Number, line: &Line<'_>, text: &str) -> Result<Decimal, String> {
         let value = match self.mark {
             Some(mark) => number.with(mark),
             None => number.certain().ok(),
@@ -105,7 +105,7 @@ impl Figures {
     }
 
     /// A size of a machine, as in `vcpus`; `None` where the cell is empty.
-    pub fn size(&self, line: &Line<'_>, column: Option<&String>) -> Result<Option<f64>, String> {
+    pub(crate) fn size(&self, line: &Line<'_>, column: Option<&String>) -> Result<Option<f64>, String> {
         let text = line.text(column);
         if quoted::is_unknown(text) {
             return Ok(None);
@@ -123,7 +123,7 @@ impl Figures {
 
 /// What prices are of, and USD for one unit of their currency; what the list says must agree with the mapping. The error
 /// names a line and the key to set.
-pub fn terms(sheet: &Sheet, mapping: &Mapping) -> Result<(String, Decimal), String> {
+pub(crate) fn terms(sheet: &Sheet, mapping: &Mapping) -> Result<(String, Decimal), String> {
     let column = &mapping.columns.price;
     let (header_money, header_time) = quoted::header(column);
     let mut money = header_money.map(|code| (code, 1));

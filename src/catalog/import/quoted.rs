@@ -115,7 +115,7 @@ const UNKNOWN: [&str; 9] = ["", "-", "--", "\u{2013}", "\u{2014}", "n/a", "na", 
 
 /// What a cell of the price column says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quoted {
+pub(crate) struct Quoted {
     /// The number, without its sign.
     pub number: Number,
     /// Whether it is below 0: `-1`, `(1)` or `1-`.
@@ -138,12 +138,12 @@ fn time(name: &str) -> Option<&'static str> {
 }
 
 /// Whether a price is said not to be known.
-pub fn is_unknown(text: &str) -> bool {
+pub(crate) fn is_unknown(text: &str) -> bool {
     UNKNOWN.contains(&text.trim().to_lowercase().as_str())
 }
 
 /// What the name of a column says of its prices: `EUR/month` is in EUR and of a month.
-pub fn header(name: &str) -> (Option<&'static str>, Option<&'static str>) {
+pub(crate) fn header(name: &str) -> (Option<&'static str>, Option<&'static str>) {
     let words = || name.split(|c: char| c.is_whitespace() || "/()[]{},;:_-|".contains(c)).filter(|w| !w.is_empty());
     let one = |mut found: Vec<&'static str>| {
         found.sort_unstable();
@@ -161,7 +161,7 @@ pub fn header(name: &str) -> (Option<&'static str>, Option<&'static str>) {
 }
 
 /// Reads a cell; `None` where it is not a price.
-pub fn read(text: &str) -> Option<Quoted> {
+pub(crate) fn read(text: &str) -> Option<Quoted> {
     let text = text.trim();
     let is_mark = |c: char| c == '.' || c == ',';
     let first = text.find(|c: char| c.is_ascii_digit())?;

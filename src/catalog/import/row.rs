@@ -16,7 +16,7 @@ use rust_decimal::Decimal;
 const FIRST_DAY: Date = date(2000, 1, 1);
 
 /// What all rows of a list have in common.
-pub struct Common<'a> {
+pub(crate) struct Common<'a> {
     pub mapping: &'a Mapping,
     pub figures: &'a Figures,
     /// What prices are of.
@@ -39,7 +39,7 @@ pub fn day_fault(seen: Date, today: Date) -> Option<String> {
 
 impl Common<'_> {
     /// The price of a row, and whether the list has 0 for it, which is how lists say that they do not know.
-    pub fn price(&self, line: &Line<'_>) -> Result<(PriceRow, bool), String> {
+    pub(crate) fn price(&self, line: &Line<'_>) -> Result<(PriceRow, bool), String> {
         let columns = &self.mapping.columns;
         let instance_type = line.text(Some(&columns.instance_type));
         if instance_type.is_empty() {
@@ -128,7 +128,7 @@ impl Common<'_> {
     }
 
     /// What the type of a row is made of.
-    pub fn shape(&self, line: &Line<'_>, price: &PriceRow) -> Result<ShapeRow, String> {
+    pub(crate) fn shape(&self, line: &Line<'_>, price: &PriceRow) -> Result<ShapeRow, String> {
         let columns = &self.mapping.columns;
         let size = |column: &Option<String>| self.figures.size(line, column.as_ref());
         let name = Some(line.text(columns.accelerator.as_ref())).filter(|name| !is_unknown(name));

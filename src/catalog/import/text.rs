@@ -23,9 +23,8 @@ pub fn decode(bytes: Vec<u8>, encoding: Option<Encoding>) -> Result<String, Stri
         };
         return Ok(bytes.iter().map(letter).collect());
     }
-    let text = bounded::utf8(bytes).map_err(|why| match why.contains("Latin-1") {
-        true => format!("{why}, or set encoding = \"windows-1252\" in the mapping"),
-        false => why,
+    let text = bounded::utf8(bytes).map_err(|why| {
+        if why.contains("Latin-1") { format!("{why}, or set encoding = \"windows-1252\" in the mapping") } else { why }
     })?;
     match text.split_once('\0') {
         Some((before, _)) => Err(format!(
@@ -37,7 +36,7 @@ pub fn decode(bytes: Vec<u8>, encoding: Option<Encoding>) -> Result<String, Stri
 }
 
 /// The rows of a list.
-pub struct Sheet {
+pub(crate) struct Sheet {
     /// Where the columns are, by name.
     at: BTreeMap<String, usize>,
     rows: Vec<(usize, csv::StringRecord)>,
@@ -45,7 +44,7 @@ pub struct Sheet {
 
 /// One row under the names of the mapping.
 #[derive(Clone, Copy)]
-pub struct Line<'a> {
+pub(crate) struct Line<'a> {
     record: &'a csv::StringRecord,
     at: &'a BTreeMap<String, usize>,
     /// Where it begins, from 1.
@@ -54,19 +53,19 @@ pub struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// What stands in a column; nothing where there is no such column.
-    pub fn text(&self, column: Option<&String>) -> &'a str {
+    pub(crate) fn text(&self, column: Option<&String>) -> &'a str {
         column.and_then(|name| self.record.get(*self.at.get(name)?)).unwrap_or("").trim()
     }
 
     /// An error of this row.
-    pub fn at(&self, what: impl std::fmt::Display) -> String {
+    pub(crate) fn at(&self, what: impl std::fmt::Display) -> String {
         format!("line {}: {what}", self.line)
     }
 }
 
 impl Sheet {
     /// Reads all rows. The error names the line.
-    pub fn read(text: &str, mapping: &Mapping) -> Result<Self, String> {
+    pub(crate) fn read(text: &str, mapping: &Mapping) -> Result<Self, String> {
         let (said, text, above) = said_delimiter(text);
         let delimiter = delimiter(text, mapping, said)?;
         let mut reader = csv::ReaderBuilder::new()
@@ -91,9 +90,10 @@ impl Sheet {
             let (has, should) = (record.len(), header.len());
             let surplus = record.iter().skip(should).any(|field| !field.trim().is_empty());
             if has < should || surplus {
-                let hint = match has > should && delimiter == b',' {
-                    true => "; a decimal comma in a list with commas needs quotes around the number",
-                    false => "; correct the row",
+                let hint = if has > should && delimiter == b',' {
+                    "; a decimal comma in a list with commas needs quotes around the number"
+                } else {
+                    "; correct the row"
                 };
                 return Err(format!("line {line} has {has} fields and the header {should}{hint}"));
             }
@@ -105,12 +105,12 @@ impl Sheet {
     }
 
     /// The rows below the header.
-    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         self.rows.iter().map(|(line, record)| Line { record, at: &self.at, line: *line })
     }
 
     /// The first of these names that is one of a column, whatever its capitals.
-    pub fn column_named(&self, names: &[&str]) -> Option<&String> {
+    pub(crate) fn column_named(&self, names: &[&str]) -> Option<&String> {
         self.at.keys().find(|column| names.contains(&column.to_lowercase().as_str()))
     }
 }

@@ -102,13 +102,13 @@ fn is_loopback(url: &str) -> bool {
 /// Where a redirect leads: never from https to plain http.
 fn redirected(from: &str, to: &str) -> Result<String, String> {
     let base: Uri = from.parse().map_err(|e| format!("{from}: {e}"))?;
-    let target = match to.starts_with("http://") || to.starts_with("https://") {
-        true => to.to_string(),
-        false if to.starts_with('/') => {
-            let (scheme, authority) = (base.scheme_str().unwrap_or("https"), base.authority());
-            format!("{scheme}://{}{to}", authority.map_or("", |a| a.as_str()))
-        }
-        false => return Err(format!("{from}: a redirect to `{to}`, which is not followed")),
+    let target = if to.starts_with("http://") || to.starts_with("https://") {
+        to.to_string()
+    } else if to.starts_with('/') {
+        let (scheme, authority) = (base.scheme_str().unwrap_or("https"), base.authority());
+        format!("{scheme}://{}{to}", authority.map_or("", |a| a.as_str()))
+    } else {
+        return Err(format!("{from}: a redirect to `{to}`, which is not followed"));
     };
     if from.starts_with("https://") && !target.starts_with("https://") {
         return Err(format!("{from}: a redirect to {target}, which is not https"));
@@ -118,9 +118,10 @@ fn redirected(from: &str, to: &str) -> Result<String, String> {
 
 /// Whether an address may be asked: https, or this machine.
 pub fn check_endpoint(url: &str) -> Result<(), String> {
-    match url.starts_with("https://") || (url.starts_with("http://") && is_loopback(url)) {
-        true => Ok(()),
-        false => Err(format!("`{url}` is neither https nor an address of this machine")),
+    if url.starts_with("https://") || (url.starts_with("http://") && is_loopback(url)) {
+        Ok(())
+    } else {
+        Err(format!("`{url}` is neither https nor an address of this machine"))
     }
 }
 

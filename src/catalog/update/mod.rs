@@ -169,9 +169,10 @@ fn fetch(
         .flatten()
         .map(|row| (row.value.instance_type.clone(), row.value.clone()))
         .collect();
-    let regions: BTreeSet<String> = match request.regions.is_empty() {
-        false => request.regions.iter().cloned().collect(),
-        true => tables.prices.get(provider).into_iter().flatten().map(|row| row.value.region.clone()).collect(),
+    let regions: BTreeSet<String> = if request.regions.is_empty() {
+        tables.prices.get(provider).into_iter().flatten().map(|row| row.value.region.clone()).collect()
+    } else {
+        request.regions.iter().cloned().collect()
     };
     let aliases = Aliases::of(tables.accelerators.iter().map(|row| &row.value));
     let endpoint = request.endpoints.get(&list).cloned().unwrap_or(list.endpoint().to_string());

@@ -82,6 +82,23 @@ pub(super) fn fetch(context: &Context<'_>) -> Result<Fetched, String> {
     read(&text, context).map_err(|why| format!("{url}: {why}"))
 }
 
+/// What is fetched before the first line is looked at, of a list with lines that are `unreadable`.
+fn nothing_yet(source: &str, unreadable: usize, context: &Context<'_>) -> Fetched {
+    let skipped = (unreadable > 0).then(|| (UNREADABLE.to_string(), unreadable));
+    Fetched {
+        prices: Vec::new(),
+        shapes: Vec::new(),
+        source: Source {
+            id: source.to_string(),
+            what: format!("github:skypilot-org/skypilot-catalog catalogs/{VERSION} of {}", context.provider),
+            licence: "unstated".to_string(),
+        },
+        provider: None,
+        skipped: skipped.into_iter().collect(),
+        notes: Vec::new(),
+    }
+}
+
 /// The prices of a list.
 fn read(text: &str, context: &Context<'_>) -> Result<Fetched, String> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
@@ -96,21 +113,7 @@ fn read(text: &str, context: &Context<'_>) -> Result<Fetched, String> {
     }
     let source = format!("skypilot-{}", context.provider);
     let parts = parts(&lines, context);
-    let mut fetched = Fetched {
-        prices: Vec::new(),
-        shapes: Vec::new(),
-        source: Source {
-            id: source.clone(),
-            what: format!("github:skypilot-org/skypilot-catalog catalogs/{VERSION} of {}", context.provider),
-            licence: "unstated".to_string(),
-        },
-        provider: None,
-        skipped: BTreeMap::new(),
-        notes: Vec::new(),
-    };
-    if unreadable > 0 {
-        fetched.skipped.insert(UNREADABLE.to_string(), unreadable);
-    }
+    let mut fetched = nothing_yet(&source, unreadable, context);
     let mut new: BTreeMap<String, ShapeRow> = BTreeMap::new();
     for line in lines.iter().filter(|line| !line.instance_type.is_empty() && context.wants(&line.region)) {
         let known = context.shapes.get(&line.instance_type);

@@ -1,32 +1,30 @@
-//! A load test as it goes: a live view on a terminal, plain lines elsewhere, and every request into requests.csv.
+//! A load test as it goes: a live view on a terminal, plain lines elsewhere.
 
-use crate::cli::stop::stop_was_asked;
 use crate::cli::talk::{Talk, line, printable, printable_lines};
-use crate::measure::load::{Live, LoadObserver, Sample};
-use crate::record::{RequestLog, StepRecord};
+use crate::job::reporter::LoadProgress;
+use crate::measure::load::histogram::Times;
+use crate::measure::load::{Live, Load, LoadObserver};
+use crate::record::{Latency, StepRecord, StepVerdict};
 use crate::units::{Seconds, digits};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io;
 use std::time::{Duration, Instant};
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// What is shown and kept while a load test runs.
-pub(super) struct View {
+/// What is shown while a load test runs.
+pub struct View {
     bar: Option<ProgressBar>,
     lines: bool,
     last_line: Instant,
-    log: RequestLog,
-    /// The first error of the file; the test ends with it.
-    failed: Option<io::Error>,
     /// Answers and when they were counted, for the rate of the last moments.
     before: (Instant, u64),
     rate: f64,
 }
 
 impl View {
-    pub(super) fn new(talk: &Talk, log: RequestLog) -> Self {
+    /// As the terminal and `--quiet` allow.
+    pub fn new(talk: &Talk) -> Self {
         let bar = talk.shows_progress().then(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
@@ -36,31 +34,7 @@ impl View {
             bar
         });
         let now = Instant::now();
-        Self { bar, lines: talk.shows_lines(), last_line: now, log, failed: None, before: (now, 0), rate: 0.0 }
-    }
-
-    /// Ends the view and makes what was kept durable.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-        let path = self.log.path().display().to_string();
-        let kept = self.failed.map_or(Ok(()), Err).and_then(|()| self.log.finish());
-        kept.map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                anyhow::anyhow!("the disk is full while writing {path}: free some space, then run again")
-            }
-            _ => anyhow::anyhow!("{path}: {error}"),
-        })
-    }
-
-    /// Says something above the view.
-    pub(super) fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(printable_lines(text)),
-            None if self.lines => line(text),
-            None => {}
-        }
+        Self { bar, lines: talk.shows_lines(), last_line: now, before: (now, 0), rate: 0.0 }
     }
 
     fn count_rate(&mut self, answered: u64) {
@@ -77,8 +51,8 @@ impl View {
 }
 
 /// A step in a few words.
-pub(super) fn one_line(step: &StepRecord) -> String {
-    let time = |latency: &crate::record::Latency| {
+fn one_line(step: &StepRecord) -> String {
+    let time = |latency: &Latency| {
         let tail = latency.p99.or(latency.p90).filter(|_| !step.is_closed());
         latency.p50.map(|median| {
             let tail = tail.map_or(String::new(), |tail| {
@@ -92,12 +66,11 @@ pub(super) fn one_line(step: &StepRecord) -> String {
     let times: Vec<String> =
         parts.iter().filter_map(|(name, latency)| Some(format!("{name} {}", time(latency)?))).collect();
     let verdict = step.verdict.map_or(String::new(), |verdict| {
-        use crate::record::StepVerdict::*;
         let word = match verdict {
-            Holds => "holds",
-            HoldsBarely => "holds (not certain)",
-            BreaksBarely => "breaks (not certain)",
-            Breaks => "breaks",
+            StepVerdict::Holds => "holds",
+            StepVerdict::HoldsBarely => "holds (not certain)",
+            StepVerdict::BreaksBarely => "breaks (not certain)",
+            StepVerdict::Breaks => "breaks",
         };
         format!(": {word}")
     });
@@ -126,7 +99,7 @@ impl LoadObserver for View {
         if self.bar.is_none() && !wants_line {
             return;
         }
-        let time = |times: &crate::measure::load::histogram::Times| match (times.so_far(0.5), times.so_far(0.99)) {
+        let time = |times: &Times| match (times.so_far(0.5), times.so_far(0.99)) {
             (Some(p50), Some(p99)) => format!("{} / {}", Seconds(p50), Seconds(p99)),
             _ => "-".to_string(),
         };
@@ -136,7 +109,7 @@ impl LoadObserver for View {
             count => format!("{count} ({})", tally.messages.first().cloned().unwrap_or_default()),
         };
         let offered = match &live.plan.load {
-            crate::measure::load::Load::Open { rate, .. } => format!("{} req/s offered", digits(*rate)),
+            Load::Open { rate, .. } => format!("{} req/s offered", digits(*rate)),
             other => other.arrival(),
         };
         let first = format!(
@@ -163,22 +136,23 @@ impl LoadObserver for View {
     }
 
     fn step_ended(&mut self, record: &StepRecord) {
-        self.say(&one_line(record));
+        self.note(&one_line(record));
     }
+}
 
-    fn reason_to_stop(&self) -> Option<String> {
-        match (stop_was_asked(), &self.failed) {
-            (true, _) => Some("stopped by the user".to_string()),
-            (false, Some(error)) => Some(format!("{} could not be written: {error}", RequestLog::FILE)),
-            (false, None) => None,
+impl LoadProgress for View {
+    /// Says something above the view.
+    fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(printable_lines(text)),
+            None if self.lines => line(text),
+            None => {}
         }
     }
 
-    fn request_ended(&mut self, sample: &Sample, step: usize) {
-        if self.failed.is_none()
-            && let Err(error) = self.log.add(&sample.row(step))
-        {
-            self.failed = Some(error);
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 const SIDE: usize = 1024;
 
 /// Matrix products of `f32` and of `f16`.
-pub fn gemm(settings: &Settings) -> Vec<Ceiling> {
+pub(crate) fn gemm(settings: &Settings) -> Vec<Ceiling> {
     let values: Vec<f32> = (0..SIDE * SIDE).map(|i| ((i * 31) % 17) as f32 / 17.0 - 0.5).collect();
     let halves: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
     let how = format!("{SIDE}^3 by the gemm crate");
@@ -79,7 +79,7 @@ struct DotKernel {
 }
 
 /// Dot products of `i8`, and of `bf16` where the CPU has an instruction for them.
-pub fn dots(settings: &Settings) -> Vec<Ceiling> {
+pub(crate) fn dots(settings: &Settings) -> Vec<Ceiling> {
     let mut ceilings = Vec::new();
     for kernel in kernels() {
         let ops = settings.threads as f64 * (DOTS * DOT_BYTES) as f64 * kernel.ops_per_byte;
@@ -259,27 +259,44 @@ mod x86 {
         let fma = |how, run| DotKernel { kind: CeilingKind::FmaF32, ops_per_byte: SIDE as f64 / 2.0, how, run };
         let int8 = |how, run| DotKernel { kind: CeilingKind::DotInt8, ops_per_byte: 2.0 * SIDE as f64, how, run };
         let mut all = Vec::new();
-        // SAFETY (of each closure): the instructions were detected.
         if is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw") {
-            all.push(int8("AVX-512 VNNI", |a, b| unsafe { int8_vnni512(a, b) }));
+            all.push(int8("AVX-512 VNNI", |a, b| {
+                // SAFETY: the instructions were detected.
+                unsafe { int8_vnni512(a, b) }
+            }));
         } else if is_x86_feature_detected!("avxvnni") {
-            all.push(int8("AVX-VNNI", |a, b| unsafe { int8_vnni256(a, b) }));
+            all.push(int8("AVX-VNNI", |a, b| {
+                // SAFETY: the instructions were detected.
+                unsafe { int8_vnni256(a, b) }
+            }));
         } else if is_x86_feature_detected!("avx2") {
-            all.push(int8("AVX2 multiply-add", |a, b| unsafe { int8_avx2(a, b) }));
+            all.push(int8("AVX2 multiply-add", |a, b| {
+                // SAFETY: the instructions were detected.
+                unsafe { int8_avx2(a, b) }
+            }));
         } else {
             all.push(portable());
         }
         if is_x86_feature_detected!("avx512f") {
-            all.push(fma("AVX-512 multiply-add", |a, b| unsafe { fma_avx512(a, b) }));
+            all.push(fma("AVX-512 multiply-add", |a, b| {
+                // SAFETY: the instructions were detected.
+                unsafe { fma_avx512(a, b) }
+            }));
         } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            all.push(fma("AVX2 multiply-add", |a, b| unsafe { fma_avx2(a, b) }));
+            all.push(fma("AVX2 multiply-add", |a, b| {
+                // SAFETY: the instructions were detected.
+                unsafe { fma_avx2(a, b) }
+            }));
         }
         if is_x86_feature_detected!("avx512bf16") {
             all.push(DotKernel {
                 kind: CeilingKind::DotBf16,
                 ops_per_byte: SIDE as f64,
                 how: "AVX-512 BF16",
-                run: |a, b| unsafe { bf16_avx512(a, b) },
+                run: |a, b| {
+                    // SAFETY: the instructions were detected.
+                    unsafe { bf16_avx512(a, b) }
+                },
             });
         }
         all

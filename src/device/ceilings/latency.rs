@@ -13,7 +13,7 @@ const LINK_BYTES: usize = 128;
 const LOADS: usize = 200_000;
 
 /// Seconds per load on one thread; the time of address translation is part of it.
-pub fn measure(settings: &Settings) -> Vec<Ceiling> {
+pub(crate) fn measure(settings: &Settings) -> Vec<Ceiling> {
     const WORDS: usize = LINK_BYTES / 8;
     let links = (uncached_bytes(1) / LINK_BYTES).max(1024);
     let chain = ring(links);

@@ -63,7 +63,7 @@ fn triad(arrays: &mut Arrays) {
 }
 
 /// All four, with the threads of `settings`.
-pub fn measure(settings: &Settings) -> Vec<Ceiling> {
+pub(crate) fn measure(settings: &Settings) -> Vec<Ceiling> {
     let bytes = uncached_bytes(settings.threads);
     let elements = (bytes / 8 / settings.threads).next_multiple_of(32);
     let fill = |value: f64| vec![value; elements];

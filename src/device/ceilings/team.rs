@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// Runs `work(thread, state)` on `threads` threads, again and again, as long as `more(seconds of the last round)`
 /// says so. Each thread makes its own state, so that memory is first touched where it is used.
-pub fn rounds<S>(
+pub(crate) fn rounds<S>(
     threads: usize,
     make: impl Fn(usize) -> S + Sync,
     work: impl Fn(usize, &mut S) + Sync,

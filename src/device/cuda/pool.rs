@@ -28,7 +28,7 @@ pub(super) enum Pool {
 
 impl Pool {
     /// Asks the driver for a few bytes of its pool.
-    pub fn of(stream: &Arc<CudaStream>) -> Result<Self, CudaError> {
+    pub(crate) fn of(stream: &Arc<CudaStream>) -> Result<Self, CudaError> {
         if !stream.context().has_async_alloc() {
             return Ok(Self::Absent);
         }

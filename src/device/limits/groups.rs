@@ -63,7 +63,7 @@ fn unescaped(text: &str) -> String {
 
 impl Groups {
     /// Finds them from `/proc/self` under `root` (`/` but for tests).
-    pub fn find(root: &Path) -> Self {
+    pub(crate) fn find(root: &Path) -> Self {
         let mounts = read(root.join("proc/self/mountinfo")).unwrap_or_default();
         let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
         let paths = read(root.join("proc/self/cgroup")).unwrap_or_default();

@@ -112,13 +112,12 @@ impl Linear {
     }
 
     /// The products of several matrices with the same `x`, as one piece of work where all are in panels.
-    pub fn forward_all<const N: usize>(matrices: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
+    pub fn forward_all(matrices: &[&Linear], x: &Tensor) -> Result<Vec<Tensor>> {
         let packed: Vec<&Packed> = matrices.iter().filter_map(|matrix| matrix.as_packed()).collect();
-        let results = match packed.len() == N {
-            true => products(x, &packed)?,
-            false => matrices.iter().map(|matrix| matrix.forward(x)).collect::<Result<_>>()?,
-        };
-        results.try_into().map_err(|_| candle_core::Error::Msg("a product is missing".to_string()))
+        match packed.len() == matrices.len() {
+            true => products(x, &packed),
+            false => matrices.iter().map(|matrix| matrix.forward(x)).collect(),
+        }
     }
 
     fn as_packed(&self) -> Option<&Packed> {

@@ -1,7 +1,7 @@
 //! Which kernels compute, and the operations of the decoder by candle's own ones: one after the other, on the CPU or
 //! (built with the feature `cuda`) on a card. A second set to compare the project's own kernels with.
 
-use super::linear::{Layout, Linear, Parts};
+use super::linear::{Linear, Parts};
 use crate::workload::Quant;
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Result, Tensor};
@@ -44,14 +44,6 @@ impl Compute {
             _ => DType::F32,
         };
         Self { kernels: Kernels::Candle, device: device.clone(), dtype }
-    }
-
-    /// How it wants matrices.
-    pub fn layout(&self) -> Layout {
-        match self.kernels {
-            Kernels::Own => Layout::Panels,
-            Kernels::Candle => Layout::Rows,
-        }
     }
 
     /// A small tensor of the CPU as this computes with it.
@@ -118,15 +110,24 @@ impl CandleMatrix {
     }
 }
 
+/// What queries see of a cache.
+pub struct Seen<'a> {
+    /// Positions before those of the queries.
+    pub past: usize,
+    /// How far back each sees.
+    pub window: Option<usize>,
+    /// What each sees, of several; see [`mask`].
+    pub mask: Option<&'a Tensor>,
+}
+
 /// `softmax(scale q k^T + mask) v` for queries `(batch, seq, heads, dim)` against caches
 /// `(batch, kv_heads, capacity, dim)` whose first `past + seq` positions are filled: `(batch, seq, heads * dim)`. The
 /// query heads of a group are rows of one product, so that keys and values are not repeated.
 pub fn attention(
     q: &Tensor,
     (keys, values): (&Tensor, &Tensor),
-    past: usize,
-    window: Option<usize>,
-    mask: Option<&Tensor>,
+    scale: Option<f64>,
+    &Seen { past, window, mask }: &Seen<'_>,
 ) -> Result<Tensor> {
     let (batch, seq, heads, dim) = q.dims4()?;
     let (_, kv_heads, _, _) = keys.dims4()?;
@@ -137,7 +138,8 @@ pub fn attention(
     let (keys, values) = (keys.narrow(2, first, seen - first)?, values.narrow(2, first, seen - first)?);
     let q = q.reshape((batch, seq, kv_heads, group, dim))?.permute((0, 2, 3, 1, 4))?;
     let q = q.contiguous()?.reshape((batch, kv_heads, group * seq, dim))?;
-    let scores = (q.matmul(&keys.transpose(2, 3)?)?.to_dtype(DType::F32)? * (1.0 / (dim as f64).sqrt()))?;
+    let scores =
+        (q.matmul(&keys.transpose(2, 3)?)?.to_dtype(DType::F32)? * scale.unwrap_or(1.0 / (dim as f64).sqrt()))?;
     let scores = match mask {
         Some(mask) => {
             let each = scores.reshape((batch, kv_heads, group, seq, seen))?.broadcast_add(mask)?;

@@ -1,10 +1,12 @@
 //! Setting weights of a decoder to zero: by magnitude, or by Wanda, block after block, each on the activations that the
 //! blocks before it, already pruned, give (as the authors of Wanda do). Embedding and output matrix are left whole.
 
-use super::decoder::{Block, Decoder, Reads};
+use super::{Begin, Block, Decoder, Reads};
+use crate::engine::backend::Backend;
 use crate::engine::backend::linear::Linear;
 use crate::engine::backend::ops::Compute;
 use crate::engine::weights::build::{self, Target};
+use crate::workload::model::tensors::BlockTensor;
 use crate::workload::pruning::{Method, Sparsity};
 use crate::workload::{CacheType, Pruning, Quant};
 use candle_core::{DType, Device, Result, Tensor, bail};
@@ -45,7 +47,7 @@ pub(in crate::engine) fn prune(
         Method::Magnitude => Vec::new(),
         Method::Wanda => embedded(decoder, calibration)?,
     };
-    let compute = decoder.compute.clone();
+    let compute = decoder.backend.clone();
     for index in 0..decoder.blocks.len() {
         let mut norms = Norms::default();
         for x in &states {
@@ -56,8 +58,12 @@ pub(in crate::engine) fn prune(
             *x = pass(decoder, index, x, &mut |_, _| Ok(()))?;
         }
     }
-    let shared = std::iter::once(&mut decoder.embedding).chain(decoder.output.as_mut());
-    for matrix in shared {
+    let table = match &mut decoder.begin {
+        Begin::Tokens { table, .. } => Some(table),
+        Begin::Patches(_) => None,
+    };
+    let output = decoder.output.as_mut().map(|output| &mut output.weight);
+    for matrix in table.into_iter().chain(output) {
         let (values, rows, cols) = values(matrix)?;
         *matrix = stored(&values, rows, cols, quant, &compute)?;
     }
@@ -72,9 +78,9 @@ fn embedded(decoder: &mut Decoder, calibration: &[Vec<u32>]) -> Result<Vec<Tenso
     }
     let batch = BATCH.min(calibration.len());
     decoder.allocate(batch, length, CacheType::F32)?;
-    let device = decoder.compute.device.clone();
+    let device = decoder.backend.device.clone();
     let chunks = calibration.chunks_exact(batch);
-    chunks.map(|chunk| decoder.embedding.embed(&Tensor::from_vec(chunk.concat(), (batch, length), &device)?)).collect()
+    chunks.map(|chunk| decoder.embed(&Tensor::from_vec(chunk.concat(), (batch, length), &device)?)).collect()
 }
 
 /// One block, from the first position on.
@@ -85,23 +91,29 @@ fn pass(
     look: &mut dyn FnMut(Reads, &Tensor) -> Result<()>,
 ) -> Result<Tensor> {
     decoder.reset();
-    let position = decoder.position(x.dim(1)?)?;
-    let shape = decoder.shape.clone();
-    decoder.blocks[index].forward(x, &shape, &position, look)
+    let pass = decoder.pass(x.dim(1)?)?;
+    decoder.blocks[index].forward(&decoder.backend, x, &pass, look)
 }
 
-fn prune_block(block: &mut Block, pruning: &Pruning, norms: &Norms, quant: Quant, compute: &Compute) -> Result<usize> {
+fn prune_block(
+    block: &mut Block<Compute>,
+    pruning: &Pruning,
+    norms: &Norms,
+    quant: Quant,
+    compute: &Compute,
+) -> Result<usize> {
     let mut zeros = 0;
     let matrices = [
-        (&mut block.query.weight, Reads::AttentionNorm),
-        (&mut block.key.weight, Reads::AttentionNorm),
-        (&mut block.value.weight, Reads::AttentionNorm),
-        (&mut block.attention_output, Reads::Attention),
-        (&mut block.gate, Reads::FeedForwardNorm),
-        (&mut block.up, Reads::FeedForwardNorm),
-        (&mut block.down, Reads::Gated),
+        (BlockTensor::Query, Reads::AttentionNorm),
+        (BlockTensor::Key, Reads::AttentionNorm),
+        (BlockTensor::Value, Reads::AttentionNorm),
+        (BlockTensor::AttentionOutput, Reads::Attention),
+        (BlockTensor::Gate, Reads::FeedForwardNorm),
+        (BlockTensor::Up, Reads::FeedForwardNorm),
+        (BlockTensor::Down, Reads::Gated),
     ];
-    for (matrix, reads) in matrices {
+    for (tensor, reads) in matrices {
+        let Some(matrix) = block.matrices.get_mut(&tensor).map(|projection| &mut projection.weight) else { continue };
         let (mut values, rows, cols) = values(matrix)?;
         zeros += match pruning.method {
             Method::Magnitude => by_magnitude(&mut values, cols, pruning.sparsity),

@@ -1,10 +1,10 @@
 //! Pieces of sequences of different lengths in one pass: those that decode with one token each, and chunks of prompts.
 //! Products see one long batch; attention sees each piece with its own row of the cache.
 
-use super::decoder::Cache;
 use crate::engine::backend::cpu::attention::{CachedAttention, KvCache, Places};
 use crate::engine::backend::ops;
-use crate::workload::ModelShape;
+use crate::engine::backend::tensors::{Cache, scale_of};
+use crate::workload::model::parts::Attention;
 use candle_core::{Result, Tensor, bail};
 
 /// A piece of a sequence.
@@ -21,7 +21,7 @@ pub struct Segment<'a> {
 }
 
 /// Where the pieces of a pass are.
-pub(super) struct Ragged {
+pub struct Ragged {
     /// `(row, past, tokens)`: pieces of one token first.
     pieces: Vec<(usize, usize, usize)>,
     sampled_ends: Vec<u32>,
@@ -31,7 +31,7 @@ pub(super) struct Ragged {
 
 impl Ragged {
     /// Checks that all pieces have a place. Those of one token must come first, as one call attends to all of them.
-    pub(super) fn new(segments: &[Segment<'_>], capacity: usize) -> Result<Self> {
+    pub(in crate::engine) fn new(segments: &[Segment<'_>], capacity: usize) -> Result<Self> {
         let mut end = 0;
         let mut ragged = Self { pieces: Vec::with_capacity(segments.len()), sampled_ends: Vec::new(), singles: 0 };
         for segment in segments {
@@ -59,39 +59,39 @@ impl Ragged {
     }
 
     /// Tokens of the pass.
-    pub(super) fn tokens(&self) -> usize {
+    pub(in crate::engine) fn tokens(&self) -> usize {
         self.pieces.iter().map(|(.., count)| count).sum()
     }
 
     /// The position of each token in its sequence.
-    pub(super) fn positions(&self) -> Vec<u32> {
+    pub(in crate::engine) fn positions(&self) -> Vec<u32> {
         self.pieces.iter().flat_map(|(_, past, count)| (*past..past + count).map(|p| p as u32)).collect()
     }
 
     /// Rows of the pass whose logits are wanted.
-    pub(super) fn sampled_ends(&self) -> Vec<u32> {
+    pub(in crate::engine) fn sampled_ends(&self) -> Vec<u32> {
         self.sampled_ends.clone()
     }
 
     /// How many.
-    pub(super) fn sampled(&self) -> usize {
+    pub(in crate::engine) fn sampled(&self) -> usize {
         self.sampled_ends.len()
     }
 
     /// Writes new keys and values into the cache and attends: queries `(1, tokens, heads, dim)`, keys and values
     /// `(1, tokens, kv_heads, dim)`. Gives `(1, tokens, heads * dim)`.
-    pub(super) fn attend(
+    pub(in crate::engine) fn attend(
         &self,
         (q, k, v): (&Tensor, &Tensor, &Tensor),
         cache: &mut Cache,
-        shape: &ModelShape,
+        attention: &Attention,
     ) -> Result<Tensor> {
         match cache {
             Cache::Own(cache) => {
                 self.each_piece(|place, at, count| {
                     cache.write(&k.narrow(1, at, count)?, &v.narrow(1, at, count)?, &Places::Each(vec![place]))
                 })?;
-                self.own(q, cache, shape)
+                self.own(q, cache, attention)
             }
             Cache::Candle(keys, values) => {
                 self.each_piece(|(row, past), at, count| {
@@ -101,7 +101,7 @@ impl Ragged {
                     }
                     Ok(())
                 })?;
-                self.candle(q, (keys, values), shape)
+                self.candle(q, (keys, values), attention)
             }
         }
     }
@@ -116,13 +116,13 @@ impl Ragged {
         Ok(())
     }
 
-    fn own(&self, q: &Tensor, cache: &KvCache, shape: &ModelShape) -> Result<Tensor> {
+    fn own(&self, q: &Tensor, cache: &KvCache, parts: &Attention) -> Result<Tensor> {
         let (_, _, heads, dim) = q.dims4()?;
         let attention = |places| CachedAttention {
             cache,
             places: Places::Each(places),
-            scale: 1.0 / (dim as f32).sqrt(),
-            window: shape.sliding_window,
+            scale: scale_of(parts),
+            window: parts.sees.window(),
             both_ways: false,
         };
         let mut parts = Vec::new();
@@ -144,14 +144,16 @@ impl Ragged {
         }
     }
 
-    fn candle(&self, q: &Tensor, (keys, values): (&Tensor, &Tensor), shape: &ModelShape) -> Result<Tensor> {
+    fn candle(&self, q: &Tensor, (keys, values): (&Tensor, &Tensor), attention: &Attention) -> Result<Tensor> {
         let mut parts = Vec::with_capacity(self.pieces.len());
         let mut at = 0;
         for (row, past, count) in &self.pieces {
-            let mask = ops::mask(*count, *past, shape.sliding_window, q.device())?;
+            let window = attention.sees.window();
+            let mask = ops::mask(*count, *past, window, q.device())?;
             let cache = (&keys.narrow(0, *row, 1)?, &values.narrow(0, *row, 1)?);
             let q = q.narrow(1, at, *count)?;
-            parts.push(ops::attention(&q, cache, *past, shape.sliding_window, mask.as_ref())?);
+            let seen = ops::Seen { past: *past, window, mask: mask.as_ref() };
+            parts.push(ops::attention(&q, cache, attention.scale, &seen)?);
             at += count;
         }
         Tensor::cat(&parts, 1)

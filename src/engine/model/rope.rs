@@ -1,6 +1,7 @@
 //! Rotary position tables.
 
-use crate::workload::{ModelShape, RopeScaling};
+use crate::workload::RopeScaling;
+use crate::workload::model::parts::Rotary;
 use candle_core::{Device, Result, Tensor};
 use std::f64::consts::TAU;
 
@@ -9,9 +10,14 @@ use std::f64::consts::TAU;
 /// The frequency of pair `i` is `theta^(-2i / head_dim)` (RoFormer, arXiv 2104.09864), stretched as the model
 /// asks; pairs are `(i, i + head_dim / 2)`, the order of Hugging Face checkpoints. `divisors`, where a GGUF file
 /// brings them (`rope_freqs.weight`), divide the frequencies instead of Llama 3's scaling of the shape.
-pub fn tables(shape: &ModelShape, divisors: Option<&[f32]>, positions: usize) -> Result<(Tensor, Tensor)> {
-    let half = shape.head_dim / 2;
-    let frequencies = frequencies(shape, divisors, true);
+pub fn tables(
+    rotary: &Rotary,
+    head_dim: usize,
+    divisors: Option<&[f32]>,
+    positions: usize,
+) -> Result<(Tensor, Tensor)> {
+    let half = head_dim / 2;
+    let frequencies = frequencies(rotary, head_dim, divisors, true);
     let table = |f: fn(f64) -> f64| -> Vec<f32> {
         (0..positions).flat_map(|p| frequencies.iter().map(move |w| f(p as f64 * w) as f32)).collect()
     };
@@ -21,20 +27,25 @@ pub fn tables(shape: &ModelShape, divisors: Option<&[f32]>, positions: usize) ->
 }
 
 /// How far a position turns each pair of a head, in radians: stretched as the model asks if `stretch`.
-pub(in crate::engine) fn frequencies(shape: &ModelShape, divisors: Option<&[f32]>, stretch: bool) -> Vec<f64> {
+pub(in crate::engine) fn frequencies(
+    rotary: &Rotary,
+    head_dim: usize,
+    divisors: Option<&[f32]>,
+    stretch: bool,
+) -> Vec<f64> {
     let one = |i: usize| {
-        let frequency = shape.rope_theta.powf(-2.0 * i as f64 / shape.head_dim as f64);
+        let frequency = rotary.theta.powf(-2.0 * i as f64 / head_dim as f64);
         match divisors.and_then(|d| d.get(i)) {
             // A file that brings divisors says by them what its scaling of Llama 3 is; a linear one it may have besides.
-            Some(divisor) => match shape.rope_scaling {
-                Some(RopeScaling::Linear { .. }) => stretched(frequency / *divisor as f64, shape.rope_scaling),
+            Some(divisor) => match rotary.scaling {
+                Some(RopeScaling::Linear { .. }) => stretched(frequency / *divisor as f64, rotary.scaling),
                 _ => frequency / *divisor as f64,
             },
-            None if stretch => stretched(frequency, shape.rope_scaling),
+            None if stretch => stretched(frequency, rotary.scaling),
             None => frequency,
         }
     };
-    (0..shape.head_dim / 2).map(one).collect()
+    (0..head_dim / 2).map(one).collect()
 }
 
 /// A frequency after scaling. `llama3` is the piecewise rule published with Llama 3.1: wavelengths beyond

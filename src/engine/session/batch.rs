@@ -4,7 +4,7 @@ use super::candle::or_lost;
 use crate::device::cuda::Card;
 use crate::engine::EngineError;
 use crate::engine::backend::{greedy, ops};
-use crate::engine::model::decoder::Decoder;
+use crate::engine::model::Decoder;
 use crate::engine::scheduler::{BatchModel, Segment};
 use crate::workload::CacheType;
 use candle_core::{DType, Device};

@@ -7,7 +7,7 @@ use super::language::CandleLanguageModel;
 use crate::device::cuda::Card;
 use crate::device::memory;
 use crate::engine::backend::ops::{Compute, Kernels};
-use crate::engine::model::decoder::Decoder;
+use crate::engine::model::Decoder;
 use crate::engine::model::prune;
 use crate::engine::weights::{self as source, OpenedModel};
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};

@@ -3,7 +3,7 @@
 use super::candle::failed;
 use crate::engine::backend::greedy::greedy;
 use crate::engine::backend::ops;
-use crate::engine::model::decoder::{Decoder, Logits};
+use crate::engine::model::{Decoder, Logits};
 use crate::engine::{EngineError, Generated};
 use candle_core::{DType, Device, Tensor};
 use std::ops::ControlFlow;

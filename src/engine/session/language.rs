@@ -4,8 +4,8 @@ use super::candle::failed;
 use super::generate;
 use crate::engine::EngineError;
 use crate::engine::backend::cpu::values::with_f32_values;
-use crate::engine::language::{LanguageModel, Place, TakeLogits};
-use crate::engine::model::decoder::Decoder;
+use crate::engine::language::{HeldWeights, LanguageModel, Place, TakeLogits};
+use crate::engine::model::Decoder;
 use crate::units::Bytes;
 use crate::workload::{CacheType, Encoding};
 use candle_core::{DType, Device, Result, Tensor};
@@ -29,16 +29,6 @@ pub struct CandleLanguageModel {
 impl CandleLanguageModel {
     pub(in crate::engine) fn new(decoder: Decoder, device: Device, notes: Vec<String>, zeros: usize) -> Self {
         Self { decoder, device, room: (0, 0), notes, zeros }
-    }
-
-    /// Bytes of the matrices as the engine holds them.
-    pub fn matrix_bytes(&self) -> Bytes {
-        self.decoder.matrix_bytes()
-    }
-
-    /// How many weights of the matrices are stored in each encoding.
-    pub fn stored(&self) -> Vec<(Encoding, usize)> {
-        self.decoder.stored()
     }
 
     fn make_room(&mut self, batch: usize, length: usize) -> Result<()> {
@@ -126,5 +116,23 @@ impl LanguageModel for CandleLanguageModel {
         let made =
             device.with_context(|| generate::generate(&mut self.decoder, &device, prompts, tokens, &mut go_on))?;
         Ok(made.tokens)
+    }
+}
+
+impl HeldWeights for CandleLanguageModel {
+    fn matrix_bytes(&self) -> Bytes {
+        self.decoder.matrix_bytes()
+    }
+
+    fn stored(&self) -> Vec<(Encoding, usize)> {
+        self.decoder.stored()
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn zeros(&self) -> usize {
+        self.zeros
     }
 }

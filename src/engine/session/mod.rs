@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod candle;
+pub mod encoder;
 mod generate;
 mod language;
 

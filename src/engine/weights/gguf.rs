@@ -4,9 +4,10 @@ use super::build::Target;
 use super::gguf_header::TensorEntry;
 use super::gguf_metadata::Metadata;
 use super::gguf_parts::{self, Parts};
-use super::names::TensorName;
 use super::{ModelError, OpenedModel, WeightSource, build, inventory, tokenizer};
 use crate::engine::backend::linear::{Layout, Linear};
+use crate::workload::model::config::encoder::Pooling;
+use crate::workload::model::tensors::{BlockTensor, TensorName};
 use crate::workload::{Architecture, Encoding, ModelShape, Quant};
 use candle_core::quantized::gguf_file::Value;
 use candle_core::{Device, Tensor};
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// The tensors of an open file.
 struct GgufWeights {
+    architecture: Architecture,
     /// One, or the parts of a split model.
     files: Vec<(PathBuf, File)>,
     tensors: HashMap<String, TensorEntry>,
@@ -36,9 +38,10 @@ pub fn open(path: &Path) -> Result<OpenedModel, ModelError> {
     let shape = Metadata { values: &content.metadata, tensors: &tensors }.shape().map_err(fail)?;
     let synthetic = matches!(content.metadata.get(SYNTHETIC_KEY), Some(Value::Bool(true)));
     let tokenizer = tokenizer::of_gguf(content).map_err(fail)?;
-    let paired = shape.architecture == Architecture::Llama || shape.architecture == Architecture::Mistral;
+    let paired = shape.architecture.family().gguf.as_ref().is_some_and(|rules| rules.paired_rows);
     let paths = files.iter().map(|(path, _)| path.clone()).collect();
-    let weights = GgufWeights { paired_head: paired.then_some(shape.head_dim), files, tensors, native };
+    let architecture = shape.architecture;
+    let weights = GgufWeights { architecture, paired_head: paired.then_some(shape.head_dim), files, tensors, native };
     weights.check(&shape).map_err(fail)?;
     Ok(OpenedModel {
         name,
@@ -47,6 +50,7 @@ pub fn open(path: &Path) -> Result<OpenedModel, ModelError> {
         synthetic,
         origin: super::Origin::Files(paths),
         tokenizer,
+        pooling: Pooling::default(),
         weights: Box::new(weights),
         shape,
     })
@@ -57,6 +61,12 @@ pub(super) fn shape(path: &Path) -> Result<ModelShape, ModelError> {
     let Parts { files, tensors, content, .. } = gguf_parts::open(path)?;
     let shape = Metadata { values: &content.metadata, tensors: &tensors }.shape();
     shape.map_err(|message| ModelError::new(files.first().map_or(path, |(path, _)| path), message))
+}
+
+/// The name of a tensor in GGUF files of a family.
+pub(super) fn gguf_name(architecture: Architecture, tensor: TensorName) -> String {
+    let name = architecture.family().gguf.as_ref().and_then(|rules| (rules.name)(tensor));
+    name.unwrap_or_else(|| format!("{tensor:?}"))
 }
 
 /// The metadata key of files whose weights are random numbers, as `models synth` writes them.
@@ -108,7 +118,7 @@ impl GgufWeights {
 
     /// Holds the tensors of the files against those that a model of `shape` needs.
     fn check(&self, shape: &ModelShape) -> Result<(), String> {
-        let mut needed = inventory::needed(shape, TensorName::gguf);
+        let mut needed = inventory::needed(shape, &|name| gguf_name(shape.architecture, name));
         if self.tensors.contains_key(ROPE_DIVISORS) {
             needed.push((ROPE_DIVISORS.to_string(), Some(vec![shape.head_dim / 2])));
         }
@@ -126,7 +136,7 @@ impl GgufWeights {
     }
 
     fn entry(&self, name: TensorName, dims: &[usize]) -> Result<(String, TensorEntry, Encoding), ModelError> {
-        let name = name.gguf();
+        let name = gguf_name(self.architecture, name);
         let entry = self.tensors.get(&name);
         let fail = |message: String| self.error(entry, message);
         let entry = entry.ok_or_else(|| fail(format!("tensor `{name}` is missing")))?;
@@ -167,7 +177,7 @@ impl GgufWeights {
     /// The row of the file that holds row `row` of a query or key matrix, or number `row` of its bias. Files of the Llama
     /// family store the two halves of a rotary pair next to each other; the decoder wants them half a head apart.
     fn source_row(&self, name: TensorName, row: usize) -> usize {
-        use super::names::BlockTensor::{Key, KeyBias, Query, QueryBias};
+        use BlockTensor::{Key, KeyBias, Query, QueryBias};
         match (self.paired_head, name) {
             (Some(width), TensorName::Block(_, Query | Key | QueryBias | KeyBias)) => {
                 let (head, within) = (row / width, row % width);
@@ -189,14 +199,15 @@ fn decode_row(encoding: Encoding, bytes: &[u8], values: &mut [f32]) -> Result<()
 }
 
 impl WeightSource for GgufWeights {
-    fn vector(&mut self, id: TensorName, len: usize) -> Result<Tensor, ModelError> {
-        let (name, entry, encoding) = self.entry(id, &[len])?;
+    fn tensor(&mut self, id: TensorName, dims: &[usize]) -> Result<Tensor, ModelError> {
+        let len = dims.iter().product();
+        let (name, entry, encoding) = self.entry(id, dims)?;
         let bytes = self.read(&name, &entry)?;
         let mut stored = vec![0f32; len];
         decode_row(encoding, &bytes, &mut stored)
             .and_then(|()| {
                 let values: Vec<f32> = (0..len).map(|row| stored[self.source_row(id, row)]).collect();
-                Tensor::from_vec(values, len, &Device::Cpu)
+                Tensor::from_vec(values, dims, &Device::Cpu)
             })
             .map_err(|e| self.error(Some(&entry), format!("tensor `{name}`: {e}")))
     }

@@ -1,7 +1,10 @@
 //! The metadata of a GGUF file as a model shape, and what it asks for that the engine does not do.
 
+use super::gguf::gguf_name;
 use super::gguf_header::TensorEntry;
-use super::names::{TensorName, is_qkv_bias};
+use crate::workload::model::family::GgufRules;
+use crate::workload::model::names::is_qkv_bias;
+use crate::workload::model::tensors::TensorName;
 use crate::workload::{Architecture, ModelShape, RopeScaling};
 use candle_core::quantized::gguf_file::Value;
 use std::collections::HashMap;
@@ -52,8 +55,17 @@ fn neutral(shape: &ModelShape) -> [(&'static str, f64); 18] {
         ("use_parallel_residual", 0.0),
         ("expert_count", 0.0),
         ("rope.scaling.attn_factor", 1.0),
-        ("rope.freq_base_swa", shape.rope_theta),
+        (LOCAL_THETA, shape.rope_theta),
     ]
+}
+
+/// The base of the rotary frequencies of layers with a window.
+const LOCAL_THETA: &str = "rope.freq_base_swa";
+
+/// How files of a family are read.
+fn rules(architecture: Architecture) -> Result<&'static GgufRules, String> {
+    let rules = architecture.family().gguf.as_ref();
+    rules.ok_or_else(|| format!("architecture `{architecture}` is not read from GGUF files"))
 }
 
 impl Metadata<'_> {
@@ -93,8 +105,8 @@ impl Metadata<'_> {
         self.values.get(key).and_then(|v| v.to_string().ok()).map(String::as_str)
     }
 
-    fn has(&self, name: TensorName) -> bool {
-        self.tensors.contains_key(&name.gguf())
+    fn has(&self, architecture: Architecture, name: TensorName) -> bool {
+        self.tensors.contains_key(&gguf_name(architecture, name))
     }
 
     /// The shape of a model that is to run. The error names the key that is missing, wrong, or asks for what the engine does
@@ -116,6 +128,7 @@ impl Metadata<'_> {
     }
 
     fn sizes(&self, architecture: Architecture, key: &dyn Fn(&str) -> String) -> Result<ModelShape, String> {
+        let rules = rules(architecture)?;
         let hidden_size = self.required(&key("embedding_length"))?;
         let heads = self.required(&key("attention.head_count"))?;
         let head_dim = match self.size(&key("attention.key_length"))? {
@@ -128,15 +141,14 @@ impl Metadata<'_> {
                 "{rotary} of {head_dim} dimensions of a head are rotary; only all of them are supported"
             ));
         }
-        let embedding = TensorName::TokenEmbedding.gguf();
+        let embedding = gguf_name(architecture, TensorName::TokenEmbedding);
         let vocab_size = match self.tensors.get(&embedding).map(|entry| entry.dims.as_slice()) {
             Some([vocab, _]) => *vocab,
             Some(dims) => return Err(format!("tensor `{embedding}` has the shape {dims:?}, not a matrix")),
             None => return Err(format!("tensor `{embedding}` is missing")),
         };
         let eps = key("attention.layer_norm_rms_epsilon");
-        Ok(ModelShape {
-            architecture,
+        let mut shape = ModelShape {
             hidden_size,
             intermediate_size: self.required(&key("feed_forward_length"))?,
             layers: self.required(&key("block_count"))?,
@@ -148,17 +160,25 @@ impl Metadata<'_> {
             norm_eps: self.number(&eps)?.ok_or_else(|| format!("metadata `{eps}` is missing"))?,
             rope_theta: self.number(&key("rope.freq_base"))?.unwrap_or(10000.0),
             rope_scaling: self.rope_scaling(key)?,
-            tied_embeddings: !self.has(TensorName::Output),
+            tied_embeddings: !self.has(architecture, TensorName::Output),
             qkv_bias: self.tensors.keys().any(|name| is_qkv_bias(name)),
-            qk_norm: architecture == Architecture::Qwen3,
             sliding_window: self.size(&key("attention.sliding_window"))?.filter(|w| *w > 0),
-            token_types: 0,
-            image: None,
-        })
+            ..ModelShape::of(architecture)
+        };
+        if rules.follows.contains(&LOCAL_THETA) {
+            shape.local_rope_theta = self.number(&key(LOCAL_THETA))?;
+            let pattern = key("attention.sliding_window_pattern");
+            if !matches!(self.values.get(&pattern), Some(Value::Array(_))) {
+                shape.full_attention_every = self.size(&pattern)?;
+            }
+        }
+        (rules.more)(&mut shape);
+        Ok(shape)
     }
 
     fn refuse_unsupported(&self, shape: &ModelShape, key: &dyn Fn(&str) -> String) -> Result<(), String> {
-        for (name, neutral) in neutral(shape) {
+        let follows = rules(shape.architecture)?.follows;
+        for (name, neutral) in neutral(shape).into_iter().filter(|(name, _)| !follows.contains(name)) {
             let Some(value) = self.number(&key(name))?.filter(|value| *value != 0.0) else { continue };
             if (value - neutral).abs() > 1e-4 * neutral {
                 let name = key(name);
@@ -180,6 +200,23 @@ impl Metadata<'_> {
     /// A window is of all layers: a pattern must say so of each.
     fn check_window(&self, shape: &ModelShape, key: &str) -> Result<(), String> {
         let (Some(window), Some(pattern)) = (shape.sliding_window, self.values.get(key)) else { return Ok(()) };
+        if let Some(every) = shape.full_attention_every {
+            let windowed = |index: usize| f64::from(u8::from((index + 1) % every != 0));
+            let of_layers = |layers: &[Value]| {
+                layers.len() == shape.layers
+                    && layers.iter().enumerate().all(|(index, layer)| number_of(layer) == Some(windowed(index)))
+            };
+            let as_known = match pattern {
+                Value::Array(layers) => of_layers(layers),
+                number => number_of(number) == Some(every as f64),
+            };
+            return match as_known {
+                true => Ok(()),
+                false => Err(format!(
+                    "metadata `{key}` {pattern:?} is not supported: of {every} layers the last attends to everything"
+                )),
+            };
+        }
         let of_all =
             matches!(pattern, Value::Array(layers) if layers.iter().all(|layer| number_of(layer) == Some(1.0)));
         match window >= shape.max_context || of_all {

@@ -1,9 +1,9 @@
 //! Writing a model as a GGUF file.
 
-use super::gguf::SYNTHETIC_KEY;
-use super::inventory::{matrices, vectors};
+use super::gguf::{SYNTHETIC_KEY, gguf_name};
 use super::{ModelError, WeightSource, build};
 use crate::engine::backend::linear::Layout;
+use crate::workload::model::tensors::{TensorKind, TensorSpec};
 use crate::workload::{ModelShape, Quant, RopeScaling};
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -27,14 +27,18 @@ pub fn write(
 ) -> Result<(), ModelError> {
     let fail = |e: candle_core::Error| ModelError::new(path, e);
     let mut tensors: Vec<(String, QTensor)> = Vec::new();
-    for (id, rows, cols) in matrices(shape) {
-        let (linear, encoding) = weights.matrix(id, rows, cols, (quant, Layout::Rows))?;
+    let (matrices, vectors): (Vec<TensorSpec>, _) =
+        shape.tensors().into_iter().partition(|spec| spec.kind == TensorKind::Matrix);
+    for spec in matrices {
+        let (rows, cols) = spec.rows_and_cols();
+        let (linear, encoding) = weights.matrix(spec.name, rows, cols, (quant, Layout::Rows))?;
         let tensor = linear.to_qtensor(build::ggml_dtype(encoding)).map_err(fail)?;
-        tensors.push((id.gguf(), tensor));
+        tensors.push((gguf_name(shape.architecture, spec.name), tensor));
     }
-    for (id, len) in vectors(shape) {
-        let vector = weights.vector(id, len)?;
-        tensors.push((id.gguf(), QTensor::quantize(&vector, GgmlDType::F32).map_err(fail)?));
+    for spec in vectors {
+        let vector = weights.tensor(spec.name, &spec.dims)?;
+        let tensor = QTensor::quantize(&vector, GgmlDType::F32).map_err(fail)?;
+        tensors.push((gguf_name(shape.architecture, spec.name), tensor));
     }
     let metadata = metadata(shape, name);
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
@@ -82,6 +86,8 @@ fn metadata(shape: &ModelShape, name: &str) -> Vec<(String, Value)> {
     }
     if let Some(window) = shape.sliding_window {
         all.push(size("attention.sliding_window", window));
+        all.extend(shape.full_attention_every.map(|every| size("attention.sliding_window_pattern", every)));
+        all.extend(shape.local_rope_theta.map(|theta| real("rope.freq_base_swa", theta)));
     }
     all
 }

@@ -4,7 +4,7 @@
 //! cache) who asks; with `HF_HUB_OFFLINE=1` only the cache is read.
 
 use super::hub_download::Client;
-use super::{ModelError, OpenedModel, gguf, gguf_parts, safetensors};
+use super::{ModelError, OpenedModel, folder, gguf, gguf_parts};
 use hf_hub::{Cache, CacheRepo, Repo};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -105,7 +105,7 @@ pub fn name(model: &str) -> String {
 pub fn open(model: &str, show_progress: bool) -> Result<OpenedModel, ModelError> {
     let opened = match fetch(model, show_progress)? {
         Fetched::Gguf(file) => gguf::open(&file)?,
-        Fetched::Folder(folder) => safetensors::open(&folder, "hub")?,
+        Fetched::Folder(folder) => folder::open(&folder, "hub")?,
     };
     Ok(OpenedModel { name: name(model), kind: "hub", location: Some(model.to_string()), ..opened })
 }

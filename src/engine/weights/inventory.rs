@@ -1,60 +1,17 @@
 //! Which tensors a model is made of, held against which its files have: one that is missing is known before the first case,
 //! and one that nothing would use is an error, as the network without it is another one.
 
-use super::names::{BlockTensor, TensorName};
 use crate::workload::ModelShape;
 use crate::workload::model::config::keys::quantized_already;
+use crate::workload::model::tensors::TensorName;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Every matrix of a decoder: name, rows, columns.
-pub(super) fn matrices(shape: &ModelShape) -> Vec<(TensorName, usize, usize)> {
-    use BlockTensor::*;
-    let (hidden, q, kv, ff) = (shape.hidden_size, shape.q_width(), shape.kv_width(), shape.intermediate_size);
-    let mut all = vec![(TensorName::TokenEmbedding, shape.vocab_size, hidden)];
-    if !shape.tied_embeddings {
-        all.push((TensorName::Output, shape.vocab_size, hidden));
-    }
-    for index in 0..shape.layers {
-        let block = [
-            (Query, q, hidden),
-            (Key, kv, hidden),
-            (Value, kv, hidden),
-            (AttentionOutput, hidden, q),
-            (Gate, ff, hidden),
-            (Up, ff, hidden),
-            (Down, hidden, ff),
-        ];
-        all.extend(block.map(|(tensor, rows, cols)| (TensorName::Block(index, tensor), rows, cols)));
-    }
-    all
-}
-
-/// Every norm and bias of a decoder: name, length.
-pub(super) fn vectors(shape: &ModelShape) -> Vec<(TensorName, usize)> {
-    use BlockTensor::*;
-    let (hidden, q, kv) = (shape.hidden_size, shape.q_width(), shape.kv_width());
-    let mut all = vec![(TensorName::OutputNorm, hidden)];
-    for index in 0..shape.layers {
-        let mut block = vec![(AttentionNorm, hidden), (FeedForwardNorm, hidden)];
-        if shape.qkv_bias {
-            block.extend([(QueryBias, q), (KeyBias, kv), (ValueBias, kv)]);
-        }
-        if shape.qk_norm {
-            block.extend([(QueryNorm, shape.head_dim), (KeyNorm, shape.head_dim)]);
-        }
-        all.extend(block.into_iter().map(|(tensor, len)| (TensorName::Block(index, tensor), len)));
-    }
-    all
-}
 
 /// A tensor that a model needs, by its name in the files, and its dimensions where they are to be checked here.
 pub(in crate::engine) type Needed = (String, Option<Vec<usize>>);
 
-/// What a decoder needs, with the names that `name` gives.
-pub(super) fn needed(shape: &ModelShape, name: fn(TensorName) -> String) -> Vec<Needed> {
-    let matrices = matrices(shape).into_iter().map(|(id, rows, cols)| (name(id), Some(vec![rows, cols])));
-    let vectors = vectors(shape).into_iter().map(|(id, len)| (name(id), Some(vec![len])));
-    matrices.chain(vectors).collect()
+/// What a model needs, with the names that `name` gives.
+pub(super) fn needed(shape: &ModelShape, name: &dyn Fn(TensorName) -> String) -> Vec<Needed> {
+    shape.tensors().into_iter().map(|spec| (name(spec.name), Some(spec.dims))).collect()
 }
 
 /// Tensors that the files of decoders have beside a network that is whole without them. Here and below, each is what a name

@@ -2,6 +2,7 @@
 //! and safetensors, or a hub id that is fetched into such a folder.
 
 pub mod build;
+pub mod folder;
 pub mod gguf;
 mod gguf_header;
 mod gguf_metadata;
@@ -10,7 +11,6 @@ pub mod gguf_writer;
 pub mod hub;
 mod hub_download;
 pub(super) mod inventory;
-pub mod names;
 pub mod safetensors;
 mod shape;
 mod shards;
@@ -19,9 +19,11 @@ pub mod synthetic;
 mod tokenizer;
 
 use crate::engine::backend::linear::{Layout, Linear};
-use crate::workload::{Architecture, Encoding, ModelShape, Preset, Quant, model::preset};
+use crate::workload::model::config::encoder::Pooling;
+use crate::workload::model::preset;
+use crate::workload::model::tensors::TensorName;
+use crate::workload::{Architecture, Encoding, ModelShape, Preset, Quant};
 use candle_core::Tensor;
-use names::TensorName;
 pub use shape::{KnownShape, model_shape};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -48,8 +50,14 @@ impl ModelError {
 
 /// Reads or makes the tensors of one model.
 pub trait WeightSource: Send {
-    /// A norm or bias of `len` numbers, as `f32`.
-    fn vector(&mut self, name: TensorName, len: usize) -> Result<Tensor, ModelError>;
+    /// A norm, bias or table of the shape `dims`, as `f32` on the CPU. The error names the tensor, what it is and what it should
+    /// be.
+    fn tensor(&mut self, name: TensorName, dims: &[usize]) -> Result<Tensor, ModelError>;
+
+    /// The same of one dimension.
+    fn vector(&mut self, name: TensorName, len: usize) -> Result<Tensor, ModelError> {
+        self.tensor(name, &[len])
+    }
 
     /// A `(rows, cols)` matrix at `quant` in `layout`, and the encoding that it got.
     fn matrix(
@@ -88,8 +96,40 @@ pub struct OpenedModel {
     pub origin: Origin,
     /// Turns text into tokens, where the model has a vocabulary.
     pub tokenizer: Option<Tokenizer>,
+    /// How hidden states become an embedding, of models that embed.
+    pub pooling: Pooling,
     /// The weights.
     pub weights: Box<dyn WeightSource>,
+}
+
+/// What a record says of a model.
+pub struct About<'a> {
+    /// What the user called it.
+    pub name: &'a str,
+    /// `preset`, `gguf`, `safetensors` or `hub`.
+    pub kind: &'static str,
+    /// The file, folder or hub id.
+    pub location: Option<&'a str>,
+    /// The sizes.
+    pub shape: &'a ModelShape,
+    /// Weights are random.
+    pub synthetic: bool,
+    /// What the weights are made of.
+    pub origin: &'a Origin,
+}
+
+impl<'a> About<'a> {
+    /// What a record says of a decoder.
+    pub fn of(model: &'a OpenedModel) -> Self {
+        Self {
+            name: &model.name,
+            kind: model.kind,
+            location: model.location.as_deref(),
+            shape: &model.shape,
+            synthetic: model.synthetic,
+            origin: &model.origin,
+        }
+    }
 }
 
 /// What weights are made of.
@@ -104,6 +144,21 @@ pub enum Origin {
 }
 
 impl OpenedModel {
+    /// What a record says of it.
+    pub fn about(&self) -> About<'_> {
+        About::of(self)
+    }
+
+    /// The quantization that its file has.
+    pub fn native_quant(&self) -> Option<Quant> {
+        self.weights.native_quant()
+    }
+
+    /// Whether weights at `quant` can be had.
+    pub fn check_quant(&self, quant: Quant) -> Result<(), String> {
+        self.weights.check_quant(quant)
+    }
+
     /// BLAKE3 of the weight files, or of the preset and seed. Reads the files.
     pub fn hash(&self) -> Result<String, ModelError> {
         self.origin.hash()
@@ -137,7 +192,7 @@ const FILE_ENDINGS: [&str; 4] = [".gguf", ".safetensors", ".toml", ".json"];
 pub fn open(model: impl AsRef<OsStr>, seed: u64, show_progress: bool) -> Result<OpenedModel, ModelError> {
     let path = Path::new(model.as_ref());
     if path.is_dir() {
-        return safetensors::open(path, "safetensors");
+        return folder::open(path, "safetensors");
     }
     if path.is_file() {
         return match path.extension().and_then(|e| e.to_str()) {
@@ -156,13 +211,22 @@ pub fn open(model: impl AsRef<OsStr>, seed: u64, show_progress: bool) -> Result<
     if model == REFERENCE
         && let Some(files) = preset::reference_files()
     {
-        return safetensors::open_embedded(REFERENCE, files);
+        return folder::open_embedded(REFERENCE, files);
     }
     match Preset::named(model) {
         Ok(preset) => synthetic(&preset, seed),
         Err(_) if names_file(model) => Err(ModelError::new(path, "no such file")),
         Err(_) if hub::is_hub_id(model) => hub::open(model, show_progress),
         Err(message) => Err(ModelError { file: "--model".to_string(), message }),
+    }
+}
+
+/// Opens what `--model` names, where it must generate text.
+pub fn open_decoder(model: impl AsRef<OsStr>, seed: u64, show_progress: bool) -> Result<OpenedModel, ModelError> {
+    let opened = open(model, seed, show_progress)?;
+    match Architecture::from_name(opened.shape.architecture.name()) {
+        Ok(_) => Ok(opened),
+        Err(message) => Err(ModelError { file: opened.location.unwrap_or(opened.name), message }),
     }
 }
 
@@ -180,13 +244,17 @@ pub(super) fn names_file(model: &str) -> bool {
 
 /// A preset on random weights, where the engine runs its architecture.
 fn synthetic(preset: &Preset, seed: u64) -> Result<OpenedModel, ModelError> {
-    match Architecture::from_name(preset.shape.architecture.name()) {
-        Ok(_) => Ok(synthetic::open(preset, seed)),
-        Err(message) => Err(ModelError {
-            file: preset.name.clone(),
-            message: format!("{message}; it is a shape for sizing and for imported measurements only"),
-        }),
+    let architecture = preset.shape.architecture;
+    if architecture.family().runs {
+        return Ok(synthetic::open(preset, seed));
     }
+    Err(ModelError {
+        file: preset.name.clone(),
+        message: format!(
+            "{}; it is a shape for sizing and for imported measurements only",
+            Architecture::not_supported(architecture.name())
+        ),
+    })
 }
 
 /// How a record names a file or folder, so that it is found again from anywhere.

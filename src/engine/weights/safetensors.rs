@@ -1,20 +1,21 @@
-//! Models in a folder of config.json and safetensors files, one or several shards.
+//! The tensors of safetensors files, one or several shards.
 
 use super::build::Target;
+use super::folder::hugging_face;
 use super::inventory::{self, Needed};
-use super::names::TensorName;
-use super::names::is_qkv_bias;
 use super::shards::{Bytes, Shard};
 use super::shards::{open_shard, shard_files};
-use super::{ModelError, OpenedModel, WeightSource, build, read_tokenizer, tokenizer};
+use super::{ModelError, build};
 use crate::engine::backend::linear::{Layout, Linear};
 use crate::engine::model::rope;
-use crate::workload::model::config as hf_config;
-use crate::workload::{Architecture, Encoding, ModelShape, Quant};
+use crate::workload::model::config;
+use crate::workload::model::names::is_qkv_bias;
+use crate::workload::model::parts::Rotary;
+use crate::workload::model::tensors::TensorName;
+use crate::workload::{Encoding, ModelShape, Quant};
 use ::safetensors::tensor::{Dtype, TensorInfo};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
-use include_dir::Dir;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -30,81 +31,6 @@ pub(in crate::engine) struct Tensors {
     folder: PathBuf,
     shards: Vec<Shard>,
     entries: HashMap<String, Entry>,
-}
-
-struct SafetensorsWeights {
-    tensors: Tensors,
-    native: Quant,
-}
-
-/// Opens and checks a folder. `kind` is what the record calls the source.
-pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError> {
-    let config_file = folder.join("config.json");
-    let text = std::fs::read_to_string(&config_file).map_err(|e| {
-        ModelError::new(&config_file, format!("{e}; a model folder holds config.json and *.safetensors"))
-    })?;
-    let config = hf_config::read(&text).map_err(|message| ModelError::new(&config_file, message))?;
-    let (tensors, files) = Tensors::open(folder)?;
-    let native = native_quant(&tensors)?;
-    let shape = tensors.shape_of_decoder(config).map_err(|message| ModelError::new(&config_file, message))?;
-    tensors.check_decoder(&shape)?;
-    let mut hashed = vec![config_file];
-    hashed.extend(files);
-    let tokenizer_file = folder.join("tokenizer.json");
-    let tokenizer = match tokenizer_file.is_file() {
-        true => Some(read_tokenizer(&tokenizer_file)?),
-        false => None,
-    };
-    let name = folder.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
-    Ok(OpenedModel {
-        name: name.unwrap_or("model".to_string()),
-        kind,
-        location: Some(super::location(folder)),
-        shape,
-        synthetic: false,
-        origin: super::Origin::Files(hashed),
-        tokenizer,
-        weights: Box::new(SafetensorsWeights { tensors, native }),
-    })
-}
-
-/// Opens a model that the program carries: config.json, tokenizer.json and one file of weights.
-pub fn open_embedded(name: &str, files: &'static Dir<'static>) -> Result<OpenedModel, ModelError> {
-    let bytes = |file: &str| {
-        let path = files.path().join(file);
-        files.get_file(&path).map(|file| file.contents()).ok_or_else(|| ModelError::new(&path, "is not in the program"))
-    };
-    let fail = |message: String| ModelError::new(name, message);
-    let (config, vocabulary, weights) = (bytes("config.json")?, bytes("tokenizer.json")?, bytes("model.safetensors")?);
-    let shape = hf_config::parse(&String::from_utf8_lossy(config)).map_err(fail)?;
-    let path = Path::new(name);
-    let (shard, infos) = open_shard(path, Bytes::Embedded(weights))?;
-    let entries = infos.into_iter().map(|(name, info)| (name, Entry { shard: 0, info })).collect();
-    let tensors = Tensors { folder: path.to_path_buf(), shards: vec![shard], entries };
-    tensors.check_decoder(&shape)?;
-    let native = native_quant(&tensors)?;
-    let tokenizer = tokenizer::from_bytes(vocabulary).map_err(fail)?;
-    Ok(OpenedModel {
-        name: name.to_string(),
-        kind: "embedded",
-        location: None,
-        shape,
-        synthetic: false,
-        origin: super::Origin::Embedded(vec![config, weights]),
-        tokenizer: Some(tokenizer),
-        weights: Box::new(SafetensorsWeights { tensors, native }),
-    })
-}
-
-/// The precision of the token embedding stands for the checkpoint.
-fn native_quant(tensors: &Tensors) -> Result<Quant, ModelError> {
-    let name = TensorName::TokenEmbedding.hugging_face();
-    match tensors.entry(&name)?.info.dtype {
-        Dtype::F32 => Ok(Quant::F32),
-        Dtype::F16 => Ok(Quant::F16),
-        Dtype::BF16 => Ok(Quant::Bf16),
-        other => Err(ModelError::new(&tensors.folder, unreadable(&name, other))),
-    }
 }
 
 fn unreadable(name: &str, dtype: Dtype) -> String {
@@ -160,24 +86,28 @@ impl Tensors {
 
     /// The shape of a decoder by its config and its tensors: biases and output matrix are what the files have, and where the
     /// config says otherwise, the error says so.
-    fn shape_of_decoder(&self, config: hf_config::Config) -> Result<ModelShape, String> {
+    pub fn shape_of_decoder(&self, config: config::Config) -> Result<ModelShape, String> {
         let mut shape = config.shape;
         let bias = self.entries.keys().find(|name| is_qkv_bias(name));
         match (config.attention_bias, bias) {
-            (Some(false), Some(name)) if shape.architecture != Architecture::Qwen2 => {
+            (Some(false), Some(name)) if !shape.architecture.has_qkv_bias() => {
                 return Err(format!("`attention_bias` is false, but the files hold `{name}`: one of them is wrong"));
             }
             _ => shape.qkv_bias |= bias.is_some(),
         }
         // Some checkpoints keep a copy of a tied output matrix, and some say nothing of one that they lack.
-        let output = TensorName::Output.hugging_face();
+        let output = hugging_face(shape.architecture, TensorName::Output);
         match (config.tied, self.entries.contains_key(&output)) {
             // It is missed with the other tensors.
             (Some(false), false) => Ok(shape),
             (_, false) => Ok(ModelShape { tied_embeddings: true, ..shape }),
-            (Some(true), true) if !self.are_alike(&output, &TensorName::TokenEmbedding.hugging_face()) => Err(format!(
-                "`tie_word_embeddings` is true, but tensor `{output}` is not the token embedding: one of them is wrong"
-            )),
+            (Some(true), true)
+                if !self.are_alike(&output, &hugging_face(shape.architecture, TensorName::TokenEmbedding)) =>
+            {
+                Err(format!(
+                    "`tie_word_embeddings` is true, but tensor `{output}` is not the token embedding: one of them is wrong"
+                ))
+            }
             _ => Ok(shape),
         }
     }
@@ -199,9 +129,9 @@ impl Tensors {
     }
 
     /// Holds the tensors against those that a decoder of `shape` needs.
-    fn check_decoder(&self, shape: &ModelShape) -> Result<(), ModelError> {
-        let needed = inventory::needed(shape, TensorName::hugging_face);
-        let output = TensorName::Output.hugging_face();
+    pub fn check_decoder(&self, shape: &ModelShape) -> Result<(), ModelError> {
+        let needed = inventory::needed(shape, &|name| hugging_face(shape.architecture, name));
+        let output = hugging_face(shape.architecture, TensorName::Output);
         let checked = self.check(&needed, inventory::BESIDE_DECODERS, &mut |name| {
             // That it is a copy has been seen.
             (shape.tied_embeddings && name == output)
@@ -259,9 +189,28 @@ impl Tensors {
         let near = |(has, frequency): (&f32, f64)| (*has as f64 - frequency).abs() <= 1e-2 * frequency + 1e-6;
         let is_scaled = [false, true];
         self.small(name).is_some_and(|values| {
-            let all_near = |scaled| values.iter().zip(rope::frequencies(shape, None, scaled)).all(near);
+            let all_near = |scaled| {
+                values.iter().zip(rope::frequencies(&Rotary::of(shape), shape.head_dim, None, scaled)).all(near)
+            };
             values.len() == shape.head_dim / 2 && is_scaled.into_iter().any(all_near)
         })
+    }
+
+    /// The tensors of one file that the program carries, called `name` in messages.
+    pub fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self, ModelError> {
+        let (shard, infos) = open_shard(name, Bytes::Embedded(bytes))?;
+        let entries = infos.into_iter().map(|(name, info)| (name, Entry { shard: 0, info })).collect();
+        Ok(Self { folder: name.to_path_buf(), shards: vec![shard], entries })
+    }
+
+    /// The precision that a tensor is stored in, as a level: that of the token embedding stands for a checkpoint.
+    pub fn precision(&self, name: &str) -> Result<Quant, ModelError> {
+        match self.entry(name)?.info.dtype {
+            Dtype::F32 => Ok(Quant::F32),
+            Dtype::F16 => Ok(Quant::F16),
+            Dtype::BF16 => Ok(Quant::Bf16),
+            other => Err(ModelError::new(&self.folder, unreadable(name, other))),
+        }
     }
 
     /// The shape of a tensor, where it is there.
@@ -338,29 +287,5 @@ impl Tensors {
             })?,
         };
         Ok((built.map_err(|e| ModelError::new(&self.folder, e))?, encoding))
-    }
-}
-
-impl WeightSource for SafetensorsWeights {
-    fn vector(&mut self, name: TensorName, len: usize) -> Result<Tensor, ModelError> {
-        self.tensors.floats(&name.hugging_face(), &[len])
-    }
-
-    fn matrix(
-        &mut self,
-        name: TensorName,
-        rows: usize,
-        cols: usize,
-        quant: (Quant, Layout),
-    ) -> Result<(Linear, Encoding), ModelError> {
-        self.tensors.matrix(&name.hugging_face(), &[rows, cols], quant)
-    }
-
-    fn check_quant(&self, _: Quant) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn native_quant(&self) -> Option<Quant> {
-        Some(self.native)
     }
 }

@@ -1,7 +1,7 @@
 //! The shape of a model that need not run: of what `--model` may name, and of a config.json by itself.
 
 use super::{ModelError, REFERENCE, gguf, hub, names_file, read_preset};
-use crate::workload::model::config as hf_config;
+use crate::workload::model::config;
 use crate::workload::{ModelShape, Preset, model::preset};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -52,8 +52,8 @@ pub fn model_shape(model: impl AsRef<OsStr>, show_progress: bool) -> Result<Know
         Ok(preset) => Ok(KnownShape { name: preset.name, source: preset.source, shape: preset.shape }),
         Err(_) if names_file(name) => Err(ModelError::new(path, "no such file")),
         Err(_) if hub::is_hub_id(name) => {
-            let config = hub::config(name, show_progress)?;
-            let known = of_config(&config, Some(hub::name(name)))?;
+            let file = hub::config(name, show_progress)?;
+            let known = of_config(&file, Some(hub::name(name)))?;
             Ok(KnownShape { source: name.to_string(), ..known })
         }
         Err(message) => Err(ModelError { file: "--model".to_string(), message }),
@@ -68,6 +68,6 @@ fn of_config(path: &Path, name: Option<String>) -> Result<KnownShape, ModelError
 
 fn parsed(path: &Path, text: &[u8], name: Option<String>) -> Result<KnownShape, ModelError> {
     let stem = || path.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
-    let shape = hf_config::sizes(&String::from_utf8_lossy(text)).map_err(|message| ModelError::new(path, message))?;
+    let shape = config::sizes(&String::from_utf8_lossy(text)).map_err(|message| ModelError::new(path, message))?;
     Ok(KnownShape { name: name.unwrap_or_else(stem), source: path.display().to_string(), shape })
 }

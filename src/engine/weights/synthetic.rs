@@ -2,10 +2,13 @@
 //! so that activations and logits stay finite whatever the depth.
 
 use super::build::{self, Target};
-use super::names::TensorName;
+use super::folder::hugging_face;
+use super::gguf::gguf_name;
 use super::{ModelError, OpenedModel, WeightSource};
 use crate::engine::backend::linear::{Layout, Linear};
-use crate::workload::{Encoding, Preset, Quant};
+use crate::workload::model::config::encoder::Pooling;
+use crate::workload::model::tensors::{TensorKind, TensorName};
+use crate::workload::{Architecture, Encoding, Preset, Quant};
 use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -14,6 +17,7 @@ use std::convert::Infallible;
 
 /// Random weights of a model.
 struct Synthetic {
+    architecture: Architecture,
     name: String,
     seed: u64,
 }
@@ -30,11 +34,20 @@ pub fn open(preset: &Preset, seed: u64) -> OpenedModel {
         synthetic: true,
         origin: super::Origin::Seed(identity),
         tokenizer: None,
-        weights: Box::new(Synthetic { name: preset.name.clone(), seed }),
+        pooling: Pooling::default(),
+        weights: Box::new(Synthetic { architecture: preset.shape.architecture, name: preset.name.clone(), seed }),
     }
 }
 
 impl Synthetic {
+    /// What the draw of a tensor follows from, beside the seed: its name in GGUF files, or else in checkpoints.
+    fn key(&self, tensor: TensorName) -> String {
+        match self.architecture.family().gguf {
+            Some(_) => gguf_name(self.architecture, tensor),
+            None => hugging_face(self.architecture, tensor),
+        }
+    }
+
     fn error(&self, error: candle_core::Error) -> ModelError {
         ModelError::new(&self.name, error)
     }
@@ -71,10 +84,19 @@ pub(in crate::engine) fn random_matrix(
 }
 
 impl WeightSource for Synthetic {
-    /// Norms are ones and biases zeros, as an initialiser leaves them.
-    fn vector(&mut self, name: TensorName, len: usize) -> Result<Tensor, ModelError> {
-        let value = if name.gguf().ends_with(".bias") { 0f32 } else { 1f32 };
-        Tensor::full(value, len, &Device::Cpu).and_then(|t| t.to_dtype(DType::F32)).map_err(|e| self.error(e))
+    /// Norms are ones and biases zeros, as an initialiser leaves them, and tables of positions small.
+    fn tensor(&mut self, name: TensorName, dims: &[usize]) -> Result<Tensor, ModelError> {
+        let made = match name.kind() {
+            TensorKind::Bias => Tensor::zeros(dims, DType::F32, &Device::Cpu),
+            TensorKind::Norm => Tensor::ones(dims, DType::F32, &Device::Cpu),
+            TensorKind::Matrix | TensorKind::Table => {
+                let width = *dims.last().unwrap_or(&1);
+                let rows = dims.iter().product::<usize>() / width.max(1);
+                let drawn = random_matrix(self.seed, &self.key(name), (rows, width), (Quant::F32, Layout::Rows));
+                drawn.and_then(|(matrix, _)| matrix.to_f32()?.reshape(dims))
+            }
+        };
+        made.map_err(|e| self.error(e))
     }
 
     fn matrix(
@@ -84,7 +106,7 @@ impl WeightSource for Synthetic {
         cols: usize,
         quant: (Quant, Layout),
     ) -> Result<(Linear, Encoding), ModelError> {
-        random_matrix(self.seed, &name.gguf(), (rows, cols), quant).map_err(|e| self.error(e))
+        random_matrix(self.seed, &self.key(name), (rows, cols), quant).map_err(|e| self.error(e))
     }
 
     fn check_quant(&self, _: Quant) -> Result<(), String> {

@@ -5,10 +5,10 @@
 //! them too. What it adds of a time is a doubt from a twentieth on, and voids the step from a tenth on.
 
 use super::limit::MOST_LAG_OF_LIMIT;
-use super::slo::Slo;
 use super::step::Load;
 use super::tally::Tally;
 use crate::record::LatencyKind;
+use crate::record::Slo;
 
 /// Share of a time that is left out of account.
 const SMALL: f64 = 0.05;

@@ -6,8 +6,16 @@
 //! apart that they can be short.
 
 use super::search::{Asked, Purpose};
-use super::slo::Slo;
+use crate::record::Slo;
 use crate::record::{LatencyKind, StepRecord};
+use crate::statistics::percentile::samples_needed;
+
+/// Requests that a step needs to say anything of every percentile of an SLO.
+fn requests_needed(slo: &Slo) -> usize {
+    let samples = |p: f64| samples_needed(p.clamp(0.01, 0.9999));
+    let terms = slo.terms.iter().map(|term| samples(term.percentile));
+    terms.chain(slo.goodput.map(samples)).max().unwrap_or(1)
+}
 
 /// A percentile is looked at with so many requests beyond it, were it just kept.
 const BEYOND_AT_LIMIT: f64 = 10.0;
@@ -74,7 +82,7 @@ impl Length {
             e2e_s,
             room_s: slo.terms.iter().map(room).fold(0.0, f64::max),
             allowed: slo.least_allowed().max(1e-4),
-            needed: slo.requests_needed(),
+            needed: requests_needed(slo),
             precision,
             requests,
         }
@@ -110,10 +118,7 @@ impl Length {
     fn least_seconds(&self, asked: &Asked) -> f64 {
         let fills = (FILLS * self.e2e_s).clamp(LEAST_SECONDS, MOST_FILL);
         let tells = self.tells(asked);
-        match is_long(asked) {
-            true => (REPEAT * fills.max(tells)).max(LEAST_REPEAT),
-            false => fills.max(tells),
-        }
+        if is_long(asked) { (REPEAT * fills.max(tells)).max(LEAST_REPEAT) } else { fills.max(tells) }
     }
 
     /// Seconds that a step takes with its warm-up, as long as nothing ends it early.

@@ -111,9 +111,10 @@ fn kind(held: Option<&StepRecord>, broken: Option<&StepRecord>) -> LimitKind {
         |step: &StepRecord| 1.0 - step.outcomes.get("ok").copied().unwrap_or(0) as f64 / step.requests.max(1) as f64;
     let over_saturated = broken.cut_short.as_deref().is_some_and(|why| why.starts_with("over-saturated"));
     let ratio = alike(&broken.e2e_s, &held.e2e_s).map_or(1.0, |(broken, held)| broken / held);
-    match failed(broken) > failed(held) + 0.01 || over_saturated || ratio > CLIFF {
-        true => LimitKind::Cliff,
-        false => LimitKind::Knee,
+    if failed(broken) > failed(held) + 0.01 || over_saturated || ratio > CLIFF {
+        LimitKind::Cliff
+    } else {
+        LimitKind::Knee
     }
 }
 
@@ -162,10 +163,7 @@ fn by_failures(step: &StepRecord, beyond: u64, at: &str) -> Option<(&'static str
         ["memory", "kv cache", "does not fit"].iter().any(|word| message.contains(word))
     });
     let of = format!("at {at} req/s {failed} of {} requests fail", step.requests);
-    Some(match memory {
-        true => ("memory", format!("{of} for memory ({said})")),
-        false => ("errors", format!("{of} ({said})")),
-    })
+    Some(if memory { ("memory", format!("{of} for memory ({said})")) } else { ("errors", format!("{of} ({said})")) })
 }
 
 /// What takes longer than before, where requests are late: against the server alone, or else the rate that holds. Against

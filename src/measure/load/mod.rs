@@ -15,12 +15,11 @@ pub mod recovery;
 pub mod sample;
 pub mod saturation;
 pub mod search;
-pub mod slo;
 pub mod step;
 pub mod tally;
 
+pub use crate::record::Slo;
 pub use dispatch::{Generator, Live, LoadObserver};
 pub use neighbours::Neighbours;
 pub use sample::Sample;
-pub use slo::Slo;
 pub use step::{End, Load, StepPlan};

@@ -27,9 +27,6 @@ pub fn wait_until(moment: Instant, stop: &AtomicBool) -> bool {
         if left.is_zero() {
             return true;
         }
-        match left > WATCHED {
-            true => std::thread::sleep((left - WATCHED).min(PATIENCE)),
-            false => std::hint::spin_loop(),
-        }
+        if left > WATCHED { std::thread::sleep((left - WATCHED).min(PATIENCE)) } else { std::hint::spin_loop() }
     }
 }

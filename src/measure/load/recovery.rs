@@ -1,7 +1,7 @@
 //! How long a burst is felt: a burst above the limit, then a rate that holds, until the SLO holds again.
 
 use super::sample::Sample;
-use super::slo::Slo;
+use crate::record::Slo;
 use crate::units::Seconds;
 use std::collections::BTreeMap;
 

@@ -3,9 +3,9 @@
 use super::lag::{self, Lag};
 use super::neighbours::Seen;
 use super::sample::Sample;
-use super::slo::Slo;
 use super::tally::Tally;
 use crate::engine::target::RequestOutcome;
+use crate::record::Slo;
 use crate::record::{StepRecord, StepVerdict};
 use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use crate::workload::traffic::{Arrivals, Trace};

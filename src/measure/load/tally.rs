@@ -4,8 +4,8 @@ use super::histogram::Times;
 use super::judge;
 use super::moments::{Moments, Told};
 use super::sample::Sample;
-use super::slo::Slo;
 use crate::engine::target::{CountedBy, Oddity, RequestOutcome};
+use crate::record::Slo;
 use crate::record::{LatencyKind, PhaseTimes, StepVerdict, TermRecord};
 use std::collections::BTreeMap;
 

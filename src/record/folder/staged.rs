@@ -22,10 +22,7 @@ pub(super) fn write(path: &Path, record: &RunRecord, rows: &[CaseRow]) -> Result
     if let Some((row, why)) = rows.iter().find_map(|row| Some((row, plausible::fault(row)?))) {
         return Err(FolderError::Impossible(path.to_path_buf(), row.key.id(), why));
     }
-    match path.exists() {
-        true => within(path, record, rows),
-        false => beside(path, record, rows),
-    }
+    if path.exists() { within(path, record, rows) } else { beside(path, record, rows) }
 }
 
 /// Into a folder that is there: file by file.

@@ -18,6 +18,7 @@ pub use coldstart::cold_starts;
 pub use comparison::{changes, differences};
 pub use origin::{ceilings, environment};
 pub use plan::{bought, options, warm};
+pub(super) use ranking::{basis, marked_name, place, price_age};
 pub use ranking::{components, excluded, excluded_offers, offer_name, ranking, shown, tiers};
 pub use series::series;
 pub use validation::validation;

@@ -1,7 +1,7 @@
 //! The tables of a plan.
 
 use crate::report::table::{DASH, Table};
-use crate::sizing::plan::{Plan, PlanOption, Warm};
+use crate::sizing::plan::{Plan, PlanOption, ServerlessOption};
 use crate::units::{Fraction, Quantity, RequestsPerSecond, Seconds};
 
 fn range(option: &PlanOption) -> String {
@@ -66,9 +66,10 @@ pub fn options(plan: &Plan, most: usize) -> Table {
 /// Serverless offers against instances that are kept.
 pub fn warm(plan: &Plan, most: usize) -> Option<Table> {
     let first = plan.warm.first()?;
-    let unknown = |warm: &Warm| warm.note.as_deref().is_some_and(|note| note.starts_with("how long a cold start"));
-    let month = |warm: &Warm| warm.serverless_usd_per_month.map_or(f64::INFINITY, |usd| usd.to_f64());
-    let mut shown: Vec<&Warm> = plan.warm.iter().collect();
+    let unknown =
+        |warm: &ServerlessOption| warm.note.as_deref().is_some_and(|note| note.starts_with("how long a cold start"));
+    let month = |warm: &ServerlessOption| warm.serverless_usd_per_month.map_or(f64::INFINITY, |usd| usd.to_f64());
+    let mut shown: Vec<&ServerlessOption> = plan.warm.iter().collect();
     shown.sort_by(|a, b| month(a).total_cmp(&month(b)));
     let left = shown.len().saturating_sub(most);
     shown.truncate(most);

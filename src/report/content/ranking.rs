@@ -1,21 +1,18 @@
 //! What it costs: the ranking, and what was left out of it.
 
 use crate::record::Basis;
+use crate::report::columns::{self, Ranked};
 use crate::report::table::{DASH, Table};
 use crate::sizing::cost::Component;
 use crate::sizing::demand::{Load, Usage};
-use crate::sizing::project::Ground;
+use crate::sizing::project::Provenance;
 use crate::sizing::projection::Tier;
 use crate::sizing::projection::terms::Phase;
-use crate::sizing::{CostInterval, Excluded, Interval, RankRow, Ranking};
+use crate::sizing::{CostInterval, Excluded, RankRow, Ranking};
 use crate::units::Quantity;
 use crate::units::{Fraction, RequestsPerSecond, Seconds};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-fn interval_seconds(interval: Interval) -> String {
-    Seconds(interval.value).human()
-}
 
 fn cost(cost: Option<CostInterval>) -> [String; 2] {
     match cost {
@@ -84,7 +81,7 @@ pub(super) fn title(ranking: &Ranking) -> String {
     format!("Cost of {} {what} in {quants}, {usage}", ranking.task.info().result)
 }
 
-pub(super) fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
+pub(in crate::report) fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
     match (row.usd_per_request.is_some(), row.tied_with_first || index == 0) {
         (false, _) => DASH.to_string(),
         (true, true) if ranking.rows.iter().any(|r| r.tied_with_first) => "1=".to_string(),
@@ -92,7 +89,7 @@ pub(super) fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {
     }
 }
 
-pub(super) fn price_age(row: &RankRow) -> String {
+pub(in crate::report) fn price_age(row: &RankRow) -> String {
     let mark = if row.stale { " !" } else { "" };
     match (row.price_age_days, row.price_source.is_some()) {
         (Some(days), _) => format!("{days} d{mark}"),
@@ -102,19 +99,19 @@ pub(super) fn price_age(row: &RankRow) -> String {
 }
 
 /// The name and place of a row, with a mark where it is on the front of cost against latency.
-pub(super) fn marked_name(row: &RankRow) -> String {
+pub(in crate::report) fn marked_name(row: &RankRow) -> String {
     if row.on_front { format!("{} ^", offer_name(row)) } else { offer_name(row) }
 }
 
 /// Basis and tier of a row, with a star where it is in doubt: `projected X*`.
-pub(super) fn basis(row: &RankRow) -> String {
+pub(in crate::report) fn basis(row: &RankRow) -> String {
     let tier = row.ground.as_ref().map_or(String::new(), |ground| format!(" {}", ground.tier));
     format!("{}{tier}{}", row.basis, if row.doubts.is_empty() { "" } else { "*" })
 }
 
 /// What the letters of tiers mean, and how far off projections of each were: the rows that projected figures link to.
 pub fn tiers(rankings: &[Ranking]) -> Option<Table> {
-    let grounds: Vec<&Ground> =
+    let grounds: Vec<&Provenance> =
         rankings.iter().flat_map(|ranking| &ranking.rows).filter_map(|row| row.ground.as_ref()).collect();
     grounds.first()?;
     let mut table = Table::new(
@@ -129,7 +126,7 @@ pub fn tiers(rankings: &[Ranking]) -> Option<Table> {
         ],
     );
     for tier in [Tier::I, Tier::S, Tier::X, Tier::F] {
-        let of: Vec<&&Ground> = grounds.iter().filter(|ground| ground.tier == tier).collect();
+        let of: Vec<&&Provenance> = grounds.iter().filter(|ground| ground.tier == tier).collect();
         let error = of.iter().find_map(|ground| ground.validated_mape);
         let factor = |phase| match (tier, error) {
             (Tier::X, Some(_)) => "as computed".to_string(),
@@ -154,74 +151,25 @@ pub fn tiers(rankings: &[Ranking]) -> Option<Table> {
          are never below those given, and in tier F hold the difference between engines too",
         laws.join(", ")
     ));
-    table.notes.push("METHODOLOGY.md, section 7, has the terms and the whole table of errors".to_string());
+    table.notes.push(
+        "docs/method/projection.md has the terms, docs/results/2026-11-24-projection.md the whole table of errors"
+            .to_string(),
+    );
     Some(table)
 }
 
 /// The first `most` rows of a ranking, and every measured one wherever it stands.
 pub fn ranking(ranking: &Ranking, most: usize) -> Table {
-    let demand = ranking.rows.iter().any(|row| row.fleet.is_some());
-    let mut columns = vec![">#", "offer", "hardware", "quant", ">batch", "basis", ">$/h"];
-    if demand {
-        columns.extend([">instances", ">used", ">$/month"]);
-    }
-    let roofed = ranking.rows.iter().any(|row| row.ground.is_some());
-    let thousand = format!(">$/1k {}", ranking.task.results());
-    match ranking.task.generates() {
-        true => columns.extend([&thousand, ">$/M tokens", "from - to", ">TTFT", ">TPOT"]),
-        false => columns.extend([&thousand, "from - to", ">time"]),
-    }
-    if roofed {
-        columns.push(">TPOT of the roof");
-    }
-    if ranking.task.generates() {
-        columns.push(">E2E");
-    }
-    columns.extend([">requests", ">price age"]);
-    let mut spare =
-        vec!["TPOT of the roof", "requests", "E2E", "TPOT", "TTFT", "$/1k requests", "batch", "used", "hardware"];
-    if ranking.quants.len() == 1 {
-        spare.insert(6, "quant");
-    }
-    spare.retain(|name| columns.iter().any(|column| column.trim_start_matches('>') == *name));
-    let mut table = Table::new(title(ranking), &columns).spare(&spare);
+    let columns = columns::shown(ranking);
+    let headings: Vec<&str> = columns.iter().map(|(_, heading, _)| heading.as_str()).collect();
+    let mut table = Table::new(title(ranking), &headings);
+    let mut spare: Vec<(u8, usize)> =
+        columns.iter().enumerate().filter_map(|(place, (.., order))| Some(((*order)?, place))).collect();
+    spare.sort_unstable();
+    table.spare = spare.into_iter().map(|(_, place)| place).collect();
     for (index, row) in shown(ranking, most) {
-        let [value, range] = cost(ranking.unit_cost(row));
-        let money = |cost: Option<CostInterval>| cost.map_or(DASH.to_string(), |c| c.value.to_string());
-        let mut cells = vec![
-            place(ranking, index, row),
-            marked_name(row),
-            row.hardware.to_string(),
-            row.quant.to_string(),
-            row.batch.to_string(),
-            basis(row),
-            row.usd_per_h.map_or(DASH.to_string(), |p| p.to_string().trim_start_matches('$').to_string()),
-        ];
-        if demand {
-            let fleet = row.fleet;
-            cells.push(fleet.map_or(DASH.to_string(), |f| f.instances.to_string()));
-            cells.push(fleet.map_or(DASH.to_string(), |f| Fraction(f.utilisation).human()));
-            cells.push(money(row.usd_per_month));
-        }
-        match ranking.task.generates() {
-            true => cells.extend([
-                money(row.usd_per_thousand_requests),
-                value,
-                range,
-                interval_seconds(row.ttft_s),
-                interval_seconds(row.tpot_s),
-            ]),
-            false => cells.extend([value, range, interval_seconds(row.ttft_s)]),
-        }
-        if roofed {
-            let roof = row.ground.as_ref().map(|ground| Seconds(ground.roofline_tpot_s).human());
-            cells.push(roof.unwrap_or(DASH.to_string()));
-        }
-        if ranking.task.generates() {
-            cells.push(interval_seconds(row.e2e_s));
-        }
-        cells.extend([RequestsPerSecond(row.requests_per_s.value).human(), price_age(row)]);
-        table.push(cells);
+        let ranked = Ranked { ranking, index, row };
+        table.push(columns.iter().map(|(column, ..)| column.in_table(&ranked)).collect());
     }
     table.notes = ranking_notes(ranking, most);
     table.link = table.columns.iter().position(|column| column.title == "basis").map(|place| (place, "tier-"));
@@ -230,11 +178,7 @@ pub fn ranking(ranking: &Ranking, most: usize) -> Table {
 
 /// Whether a component of a row is not known, which is another thing than nothing.
 fn is_gap(row: &RankRow, component: Component) -> bool {
-    let remark = match component {
-        Component::Storage => "disk_price_not_known",
-        Component::Egress => "egress_price_not_known",
-        _ => return false,
-    };
+    let Some(remark) = component.facts().gap else { return false };
     row.provider.as_ref() == "this machine" || row.remarks.iter().any(|known| &**known == remark)
 }
 
@@ -245,7 +189,7 @@ pub fn components(ranking: &Ranking, most: usize) -> Table {
     let has =
         |c: &Component| rows.iter().any(|(_, row)| row.components.is_some_and(|b| b.of(*c) != CostInterval::ZERO));
     let used: Vec<Component> = Component::ALL.into_iter().filter(has).collect();
-    let names: Vec<String> = used.iter().map(|c| format!(">{}", c.name().replace('_', " "))).collect();
+    let names: Vec<String> = used.iter().map(|c| format!(">{}", c.label())).collect();
     let mut columns = vec![">#", "offer"];
     columns.extend(names.iter().map(String::as_str));
     columns.extend([">all", "from - to"]);

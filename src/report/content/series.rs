@@ -72,7 +72,7 @@ fn measured(run: &Run) -> impl Iterator<Item = &CaseRow> {
     run.cases.iter().filter(|row| row.outcome == Outcome::Ok)
 }
 
-/// The change in percent; intervals that overlap are a tie (law 11).
+/// The change in percent; intervals that overlap are a tie.
 fn against<Q: Quantity>(value: Option<Estimate<Q>>, first: Option<Estimate<Q>>) -> String {
     let (Some(value), Some(first)) = (value, first) else { return DASH.to_string() };
     let ends = |e: Estimate<Q>| (e.lo.unwrap_or(e.value).si(), e.hi.unwrap_or(e.value).si());

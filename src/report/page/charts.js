@@ -16,18 +16,8 @@
     projected: { colour: "#d55e00", shape: "square", words: "squares" },
     imported: { colour: "#009e73", shape: "triangle", words: "triangles" },
   };
-  /** Fills of components, in the order of cost.COMPONENTS; neighbours differ in lightness. */
-  const FILLS = [
-    "#0072b2",
-    "#bed7eb",
-    "#009e73",
-    "#f0e442",
-    "#d55e00",
-    "#fac8a0",
-    "#643c78",
-    "#e1bee6",
-    "#141414",
-  ];
+  /** The fill of each component: neighbours differ in lightness. */
+  const FILLS = Object.fromEntries(sizewell.components.map(({ name, fill }) => [name, fill]));
 
   /** An SVG element with its attributes and children, which are elements or text. */
   function svg(name, attributes, ...children) {
@@ -207,15 +197,15 @@
   /** Cost of a thousand requests against E2E with the Pareto front; null where fewer than two rows have a cost. */
   function frontChart(ranking) {
     const { seconds } = sizewell.format;
-    const rows = ranking.rows.filter((row) => row.usd_per_request && row.usd_per_request[0] > 0 && row.e2e[0] > 0);
+    const rows = ranking.rows.filter((row) => row.usd_per_request && row.usd_per_request[0] > 0 && row.e2e_s[0] > 0);
     if (rows.length < 2) return null;
     const [height, left, right, top, bottom] = [460, 90, WIDTH - 30, 60, 400];
     const costs = rows.map((row) => row.usd_per_thousand_requests[0]);
-    const xs = logScale(rows.map((row) => row.e2e[0]), left, right);
+    const xs = logScale(rows.map((row) => row.e2e_s[0]), left, right);
     const ys = logScale(costs, bottom, top);
     const points = rows.map((row, index) => ({
       row,
-      x: xs.at(row.e2e[0]),
+      x: xs.at(row.e2e_s[0]),
       y: ys.at(costs[index]),
       name: nameOf(row, ranking.quants),
       short: nameOf(row, ranking.quants, 34),
@@ -243,12 +233,12 @@
     const marked = points.filter(({ row }) => row.on_front || row.basis !== "projected");
     for (const { row, x, y, name } of marked.reverse()) {
       const { usd_per_thousand_requests: cost } = row;
-      parts.push(mark(row.basis, x, y, `${name}: ${seconds(row.e2e[0])}, ${range(cost)} per thousand requests`));
+      parts.push(mark(row.basis, x, y, `${name}: ${seconds(row.e2e_s[0])}, ${range(cost)} per thousand requests`));
     }
     const others = points.filter(({ row }) => row.basis !== "projected" && !row.on_front);
     parts.push(...labels([...front.slice(0, 8), ...others.slice(0, 8)], left, right));
     const title = `Cost against latency (E2E), ${ranking.quants.join(", ")}`;
-    const names = front.map(({ name, row }) => `${name} (${seconds(row.e2e[0])})`).join(", ");
+    const names = front.map(({ name, row }) => `${name} (${seconds(row.e2e_s[0])})`).join(", ");
     const description =
       `${rows.length} offers by E2E and the cost of a thousand requests, ${bases(rows)}. ` +
       `No offer is both cheaper and faster than these: ${names}.`;
@@ -267,7 +257,7 @@
       const from = scale(sum);
       sum += value;
       const size = { x: from, y: y + 4, width: scale(sum) - from, height: height - 8 };
-      const fill = FILLS[sizewell.cost.COMPONENTS.indexOf(component)];
+      const fill = FILLS[component];
       const title = svg("title", {}, `${name}, ${words(component)}: ${money(value)}`);
       if (size.width > 0.3) parts.push(svg("rect", { ...size, fill, stroke: INK, "stroke-width": 0.75 }, title));
     }
@@ -289,7 +279,7 @@
     const scale = (value) => NAMES + (value / most) * (right - NAMES);
     const parts = used.flatMap((name, place) => {
       const [x, y] = [18 + 145 * (place % 5), 42 + 20 * Math.floor(place / 5)];
-      const fill = FILLS[sizewell.cost.COMPONENTS.indexOf(name)];
+      const fill = FILLS[name];
       return [
         svg("rect", { x, y: y - 6, width: 12, height: 12, fill, stroke: INK }),
         text(x + 18, y, words(name)),

@@ -1,11 +1,13 @@
 //! The interactive part of the page: its script, its style, and the data that it chooses from. The script computes costs
-//! by the formulae of `sizing::cost`; tests/browser holds its numbers to those of `rank`.
+//! by [`formulas`], which are written into it, and shows the columns and components of the program's own tables;
+//! tests/browser holds its numbers to those of `rank`.
 
-use super::Report;
+use super::{Report, columns};
 use crate::catalog::Market;
-use crate::record::Basis;
-use crate::sizing::RankRequest;
+use crate::record::{Basis, LatencyKind};
+use crate::sizing::cost::component::{self, Facts};
 use crate::sizing::demand::{Load, Usage};
+use crate::sizing::{RankRequest, formulas};
 use base64::Engine;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -22,9 +24,17 @@ const SCRIPTS: [&str; 5] = [
 /// Additions to the page's style.
 pub const STYLE: &str = include_str!("page.css");
 
-/// The whole script.
+/// The whole script: the program's formulas and tables, and what shows them.
 pub fn script() -> String {
-    SCRIPTS.join("\n")
+    let component =
+        |facts: &Facts| json!({ "name": facts.name, "fill": format!("#{:06x}", facts.fill), "gap": facts.gap });
+    let components: Vec<Value> = component::TABLE.iter().map(component).collect();
+    let tables = format!(
+        "window.sizewell.components = {};\nwindow.sizewell.columns = {};",
+        Value::from(components),
+        columns::of_page()
+    );
+    [formulas::script().as_str(), tables.as_str()].into_iter().chain(SCRIPTS).collect::<Vec<_>>().join("\n")
 }
 
 /// A policy that lets nothing in but the page's own style and this script: no network, whatever a name may hold.
@@ -60,10 +70,11 @@ fn settings(request: &RankRequest, quants: &[&str]) -> Value {
         Some(Load::Users { users, think_s }) => (None, Some(*users), *think_s),
         None => (None, None, 0.0),
     };
+    let median = |kind: LatencyKind| request.slo.median_limit(kind);
     let some = |names: &[String]| if names.is_empty() { Value::Null } else { json!(names) };
     json!({
         "quants": quants,
-        "ttft": request.slo.ttft, "tpot": request.slo.tpot, "e2e": request.slo.e2e,
+        "ttft": median(LatencyKind::Ttft), "tpot": median(LatencyKind::Tpot), "e2e": median(LatencyKind::E2e),
         "markets": markets,
         "provider": some(&request.providers), "region": some(&request.regions), "gpu": Value::Null,
         "only": request.only.map(Basis::name),

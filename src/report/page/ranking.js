@@ -1,43 +1,36 @@
 "use strict";
-// Settings become ranked rows, from the data that the page carries: a port of sizing/rank.rs, speed.rs, filter.rs,
-// figures.rs, front.rs and headline.rs, so that the page says what `sizewell rank` says.
+// Settings become ranked rows, from the data that the page carries: as sizing/rank chooses and orders them, so that
+// the page says what `sizewell rank` says.
 (function (sizewell) {
   const { cost } = sizewell;
 
   /** The tables of the script element "model", with names for the places in its rows. */
   function read(data) {
-    // Whether its own disk is large enough may depend on the level, as the weights do.
-    const flags = (flag) => (Array.isArray(flag) ? flag.map(Boolean) : Boolean(flag));
-    const shapes = data.shapes.map(([provider, type, hardware, copies, label, hasDisk, incomplete]) => ({
+    const shapes = data.shapes.map(([provider, type, hardware, copies, label, incomplete]) => ({
       provider: data.providers[provider],
       type,
       hardware,
       copies,
       label,
-      hasDisk: flags(hasDisk),
       incomplete: Boolean(incomplete),
     }));
     const offers = data.offers.map(
-      ([shape, region, market, usdPerH, place, terms, interruptions, fallbackUsd, ageDays, stale, remark]) => ({
+      ([shape, region, market, usdPerH, egress, terms, hourly, ageDays, stale, remark]) => ({
         shape,
         region: data.regions[region],
         market: data.markets[market],
         usdPerH,
-        disk: data.places[place].disk,
-        egress: data.places[place].egress,
+        egress: data.egress[egress],
         terms: terms >= 0 ? data.terms[terms] : null,
-        interruptions,
-        fallbackUsd,
+        // A string is what of it is not known.
+        hourly: Array.isArray(hourly) ? hourly.map((index) => data.hourly[index]) : hourly,
         ageDays,
         stale: Boolean(stale),
         remark,
       }),
     );
     const fixed = data.fixed.map(([shape, usdPerH, why]) => ({ shape, usdPerH, why }));
-    const own = data.own.map(([shape, capital, activeEnergy, idleEnergy, facility]) => ({
-      shape,
-      hour: { capital, activeEnergy, idleEnergy, facility },
-    }));
+    const own = data.own.map(([shape, prices]) => ({ shape, prices }));
     const refusals = new Set(data.hardware.flatMap((hardware) => Object.values(hardware.refused)));
     return { ...data, shapes, offers, fixed, own, refusals };
   }
@@ -49,15 +42,10 @@
     return { rates, users, thinkS, headroom, spare, autoscale };
   }
 
-  /** What is given for each level, of the first level that is ranked; else what is given for all. */
-  function ofFirst(given, quants) {
-    return Array.isArray(given) ? given[quants[0] || 0] : given;
-  }
-
   /** What the cost needs to know of the service. A disk holds the weights of the first level where none was asked for. */
   function serviceOf(model, quants) {
-    const { spot, failure_share: failureShare, disk_gb: disk, answer_bytes: answerBytes } = model.service;
-    return { spot, failureShare, diskGb: ofFirst(disk, quants), answerBytes };
+    const { failure_share: failureShare, answer_bytes: answerBytes } = model.service;
+    return { failureShare, answerBytes, level: quants[0] || 0 };
   }
 
   /** Whether a name is the one that is asked for, or one of several. */
@@ -67,7 +55,7 @@
 
   /**
    * The best that hardware can do at a level: the point with the most requests/s among those that keep the limits
-   * (sizing/speed.rs, best). A string says why there is none.
+   * (sizing/speed/speeds.rs, best). A string says why there is none.
    */
   function speedOf(model, hardware, quant, settings) {
     const within = (limit, time) => limit === null || time <= limit;
@@ -167,7 +155,7 @@
       return this.model.hardware[shape.hardware].basis;
     }
 
-    /** The cheapest region of each type and market (sizing/rank.rs, add_offers, cheapest_regions). */
+    /** The cheapest region of each type and market (sizing/rank/ranking.rs, add_offers, cheapest_regions). */
     addOffers(quant, placed) {
       const level = this.model.quants[quant];
       const kept = new Map();
@@ -195,7 +183,7 @@
           region: offer.region,
           market: offer.market,
           usd_per_h: offer.usdPerH,
-          age_days: offer.ageDays,
+          price_age_days: offer.ageDays,
           stale: offer.stale,
           dated: true,
           remark: offer.remark,
@@ -205,8 +193,7 @@
     }
 
     costOf(offer, on) {
-      const hasDisk = ofFirst(this.model.shapes[offer.shape].hasDisk, this.quants);
-      return cost.ofOffer(offer, on, this.usage, { ...this.service, hasDisk });
+      return cost.ofOffer(offer, on, this.usage, this.service);
     }
 
     /** Regions of measured hardware are compared by the whole cost, of projected without disks and traffic. */
@@ -235,7 +222,7 @@
     /** Hardware of one's own. */
     addOwn(quant, placed) {
       const { only } = this.settings;
-      for (const { shape: index, hour } of this.model.own) {
+      for (const { shape: index, prices } of this.model.own) {
         const shape = this.model.shapes[index];
         const on = placed[index];
         if (only !== null && only !== this.basisOf(shape)) continue;
@@ -243,13 +230,13 @@
           this.leftOut.add(on, this.model.quants[quant], shape);
           continue;
         }
-        const usd = hour.capital + hour.activeEnergy + hour.facility;
-        const parts = cost.ofOwn(hour, on, this.service);
+        const usd = prices[0].reduce((sum, [, price]) => sum + price, 0);
+        const parts = cost.ofOwn(prices, on, this.service);
         this.push(quant, shape, on, parts, { market: "on_prem", usd_per_h: usd, dated: true });
       }
     }
 
-    /** Speed, use and cost on one offer become a row (sizing/figures.rs). */
+    /** Speed, use and cost on one offer become a row (sizing/rank/row.rs). */
     push(quant, shape, on, parts, more) {
       const { model, usage, service } = this;
       const hardware = model.hardware[shape.hardware];
@@ -270,9 +257,9 @@
         batch,
         basis: hardware.basis,
         tier: hardware.tier,
-        ttft: on.speed.ttft,
-        tpot: on.speed.tpot,
-        e2e: on.speed.e2e,
+        ttft_s: on.speed.ttft,
+        tpot_s: on.speed.tpot,
+        e2e_s: on.speed.e2e,
         requests_per_s: on.rate,
         instances: demand ? fleet.instances : null,
         utilisation: demand ? fleet.utilisation : null,
@@ -283,7 +270,7 @@
         usd_per_month: request && demand ? cost.month(request, on, 1 - service.failureShare) : null,
         incomplete: shape.incomplete,
         doubts: ofCard ? [] : doubts.map((index) => model.doubts[index]),
-        age_days: null,
+        price_age_days: null,
         stale: false,
         dated: false,
         why_no_cost: null,
@@ -319,7 +306,7 @@
     return keyed.map(({ row }) => row);
   }
 
-  /** Marks rows whose interval overlaps the first one's (sizing/front.rs). */
+  /** Marks rows whose interval overlaps the first one's (sizing/rank/front.rs). */
   function markTies(rows) {
     const first = rows.length > 0 && rows[0].usd_per_request;
     if (!first) return;
@@ -333,12 +320,12 @@
     let fastest = Infinity;
     for (const row of rows) {
       if (!row.usd_per_request) continue;
-      row.on_front = row.e2e[0] < fastest;
-      fastest = Math.min(fastest, row.e2e[0]);
+      row.on_front = row.e2e_s[0] < fastest;
+      fastest = Math.min(fastest, row.e2e_s[0]);
     }
   }
 
-  /** What is cheapest, measured and projected, in a sentence or two (sizing/headline.rs). */
+  /** What is cheapest, measured and projected, in a sentence or two (sizing/rank/headline.rs). */
   function headline(rows) {
     const { money } = sizewell.format;
     const priced = (basis) => rows.find((row) => row.basis === basis && row.usd_per_request && !row.incomplete);

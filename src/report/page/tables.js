@@ -77,7 +77,7 @@
 
   /** The least and the greatest age of the prices in days; empty where none is known. */
   function ages(rows) {
-    const days = rows.map((row) => row.age_days).filter((age) => age !== null);
+    const days = rows.map((row) => row.price_age_days).filter((age) => age !== null);
     if (days.length === 0) return "";
     const [least, most] = [Math.min(...days), Math.max(...days)];
     return least === most ? String(least) : `${least} to ${most}`;
@@ -97,40 +97,31 @@
   }
 
   function age(row) {
-    if (row.age_days === null) return row.dated ? `unknown${row.stale ? " !" : ""}` : DASH;
-    return `${row.age_days} d${row.stale ? " !" : ""}`;
+    if (row.price_age_days === null) return row.dated ? `unknown${row.stale ? " !" : ""}` : DASH;
+    return `${row.price_age_days} d${row.stale ? " !" : ""}`;
   }
 
-  /** Columns: title, whether numbers, and what a row has there: text, or text with the value that it is sorted by. */
-  function columns(demand) {
-    const cost = (name) => (row) => (row[name] ? [money(row[name][0]), row[name][0]] : [DASH, ""]);
-    const time = (name) => (row) => [seconds(row[name][0]), row[name][0]];
-    const number = (value, text) => (value === null ? [DASH, ""] : [text(value), value]);
-    const range = ([, lo, hi]) => `${money(lo)} - ${money(hi)}`;
-    const of = [
-      ["offer", false, (row) => [row.on_front ? `${offerName(row)} ^` : offerName(row)]],
-      ["hardware", false, (row) => [row.hardware]],
-      ["quant", false, (row) => [row.quant]],
-      ["batch", true, (row) => [String(row.batch), row.batch]],
-      ["basis", false, (row) => [basis(row)]],
-      ["$/h", true, (row) => number(row.usd_per_h, (usd) => money(usd).slice(1))],
-    ];
-    if (demand) {
-      of.push(["instances", true, (row) => number(row.instances, String)]);
-      of.push(["used", true, (row) => number(row.utilisation, percent)]);
-      of.push(["$/month", true, cost("usd_per_month")]);
-    }
-    return of.concat([
-      ["$/1k requests", true, cost("usd_per_thousand_requests")],
-      ["$/M tokens", true, cost("usd_per_million_tokens")],
-      ["from - to", false, (row) => (row.usd_per_million_tokens ? [range(row.usd_per_million_tokens)] : [DASH, ""])],
-      ["TTFT", true, time("ttft")],
-      ["TPOT", true, time("tpot")],
-      ["E2E", true, time("e2e")],
-      ["requests", true, (row) => [perSecond(row.requests_per_s[0]), row.requests_per_s[0]]],
-      ["price age", true, (row) => [age(row), row.age_days === null ? "" : row.age_days]],
-    ]);
-  }
+  /** A cell of a number: its words, and the value that it is sorted by. Of an interval it is the middle. */
+  const number = (write) => (row, name) => {
+    const value = Array.isArray(row[name]) ? row[name][0] : row[name];
+    return value === null || value === undefined ? [DASH, ""] : [write(value), value];
+  };
+  const range = ([, lo, hi]) => `${money(lo)} - ${money(hi)}`;
+  /** What a row has in a column of each format (report/columns.rs): text, or text with the value that it is sorted by. */
+  const FORMATS = {
+    text: (row, name) => [row[name]],
+    count: number(String),
+    usd: number(money),
+    usd_per_h: number((usd) => money(usd).slice(1)),
+    seconds: number(seconds),
+    share: number(percent),
+    per_second: number(perSecond),
+    place: (row, name, ranking, index) => [place(ranking, index), row.usd_per_request ? index + 1 : ""],
+    offer: (row) => [row.on_front ? `${offerName(row)} ^` : offerName(row)],
+    basis: (row) => [basis(row)],
+    range: (row) => (row.usd_per_million_tokens ? [range(row.usd_per_million_tokens)] : [DASH, ""]),
+    age: (row) => [age(row), row.price_age_days === null ? "" : row.price_age_days],
+  };
 
   /** An HTML element with its properties and children, which are elements or text. */
   function element(name, properties, ...children) {
@@ -141,12 +132,12 @@
 
   /** Puts rows of a ranking, each with its place, into a table. */
   function fill(table, ranking, shown) {
-    const of = columns(ranking.usage.share === undefined);
-    const heads = [["#", true], ...of].map(([title, right]) =>
+    const columns = sizewell.columns.filter(({ demand }) => !demand || ranking.usage.share === undefined);
+    const heads = columns.map(({ title, right }) =>
       element("th", { scope: "col", className: right ? "r" : "" }, title),
     );
     const body = shown.map(({ row, index }) => {
-      const cells = [[place(ranking, index), row.usd_per_request ? index + 1 : ""], ...of.map(([, , cell]) => cell(row))];
+      const cells = columns.map(({ name, format }) => FORMATS[format](row, name, ranking, index));
       return element(
         "tr",
         {},

@@ -3,6 +3,7 @@
 use super::Plot;
 use super::canvas::{self, GRID, INK, WIDTH, colour, linear_ticks, log_ticks, shortened, text, tick};
 use crate::report::table::{DASH, Table};
+use crate::units::interval::Interval;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -53,23 +54,19 @@ impl Axis {
     }
 }
 
-/// A value with its interval.
+/// A value with its interval, somewhere along.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dot {
     /// Along.
     pub x: f64,
     /// Up.
-    pub y: f64,
-    /// Lower end of the interval.
-    pub lo: f64,
-    /// Upper end.
-    pub hi: f64,
+    pub y: Interval,
 }
 
 impl Dot {
     /// A value without an interval.
     pub fn exact(x: f64, y: f64) -> Self {
-        Self { x, y, lo: y, hi: y }
+        Self { x, y: Interval::exact(y) }
     }
 }
 
@@ -179,7 +176,7 @@ impl Chart {
         let bottom = TOP + PANEL;
         let dots = || self.lines.iter().flat_map(|line| &line.dots);
         let x = Span::new(self.x.scale, dots().map(|dot| dot.x), LEFT, right)?;
-        let y = Span::new(self.y.scale, dots().flat_map(|dot| [dot.lo, dot.y, dot.hi]), bottom, TOP)?;
+        let y = Span::new(self.y.scale, dots().flat_map(|dot| [dot.y.lo, dot.y.value, dot.y.hi]), bottom, TOP)?;
         let names: Vec<String> = self.lines.iter().map(|line| line.name.clone()).collect();
         let height = bottom + 52 + if below { 20 * names.len() as i32 + 6 } else { 0 };
         let svg = canvas::svg(height as u32, &self.title, &self.description, |area| {
@@ -235,13 +232,13 @@ impl Chart {
         let number = |value: f64| crate::units::digits(value);
         for line in &self.lines {
             for dot in &line.dots {
-                let ends = if dot.lo == dot.hi {
+                let ends = if dot.y.lo == dot.y.hi {
                     [DASH.to_string(), DASH.to_string()]
                 } else {
-                    [number(dot.lo), number(dot.hi)]
+                    [number(dot.y.lo), number(dot.y.hi)]
                 };
                 let [lo, hi] = ends;
-                table.push(vec![line.name.clone(), number(dot.x), number(dot.y), lo, hi]);
+                table.push(vec![line.name.clone(), number(dot.x), number(dot.y.value), lo, hi]);
             }
         }
         for (value, name) in &self.places {
@@ -252,13 +249,13 @@ impl Chart {
 }
 
 fn draw(area: Area<'_, '_>, index: usize, line: &Line, x: &Span, y: &Span) -> Drawn {
-    let at = |dot: &Dot| (x.at(dot.x), y.at(dot.y));
+    let at = |dot: &Dot| (x.at(dot.x), y.at(dot.y.value));
     if line.joined {
         area.draw(&PathElement::new(line.dots.iter().map(at).collect::<Vec<_>>(), colour(index).stroke_width(2)))?;
     }
     for dot in &line.dots {
         let (across, up) = at(dot);
-        let (top, bottom) = (y.at(dot.hi), y.at(dot.lo));
+        let (top, bottom) = (y.at(dot.y.hi), y.at(dot.y.lo));
         if bottom - top > 2 {
             let bars = [
                 [(across, top), (across, bottom)],
@@ -308,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_is_drawn_is_in_the_table() {
-        let dots = vec![Dot { x: 1.0, y: 2.0, lo: 1.5, hi: 2.5 }, Dot::exact(2.0, 4.0)];
+        let dots = vec![Dot { x: 1.0, y: Interval::new(2.0, 1.5, 2.5) }, Dot::exact(2.0, 4.0)];
         let plot = chart(vec![Line::new("a <b>", dots)], Scale::Log).plot().unwrap();
         assert_eq!(plot.data.rows, [["a <b>", "1.00", "2.00", "1.50", "2.50"], ["a <b>", "2.00", "4.00", "-", "-"]]);
         assert!(plot.svg.contains("a &lt;b&gt;") && plot.svg.contains("here") && plot.svg.contains("x, s"));

@@ -6,6 +6,8 @@ use crate::record::Basis;
 use crate::report::content::offer_name;
 use crate::report::table::Table;
 use crate::sizing::{RankRow, Ranking};
+use crate::units::Usd;
+use crate::units::interval::Interval;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -24,12 +26,10 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         .map(|(_, row)| row)
         .filter(|row| ranking.unit_cost(row).is_some())
         .collect();
-    let costs: Vec<[f64; 3]> = shown
-        .iter()
-        .filter_map(|row| ranking.unit_cost(row))
-        .map(|cost| [cost.lo.to_f64(), cost.value.to_f64(), cost.hi.to_f64()])
-        .collect();
-    let (low, high) = canvas::range(costs.iter().flatten().copied().filter(|v| *v > 0.0), false)?;
+    let costs: Vec<Interval> =
+        shown.iter().filter_map(|row| ranking.unit_cost(row)).map(|cost| cost.map(Usd::to_f64)).collect();
+    let ends = costs.iter().flat_map(|cost| [cost.lo, cost.value, cost.hi]);
+    let (low, high) = canvas::range(ends.filter(|v| *v > 0.0), false)?;
     let quants: Vec<&str> = ranking.quants.iter().map(|q| q.name()).collect();
     let title = format!("Cost of a {}, {}", ranking.unit(), quants.join(", "));
     let description = format!(
@@ -58,7 +58,7 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         }
         let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
         area.draw(&Text::new(format!("USD per {}", ranking.unit()), ((LEFT + RIGHT) / 2, bottom + 36), style))?;
-        for (index, (row, [lo, value, hi])) in shown.iter().zip(&costs).enumerate() {
+        for (index, (row, Interval { value, lo, hi })) in shown.iter().zip(&costs).enumerate() {
             let y = TOP + ROW * index as i32 + ROW / 2;
             let series = if row.basis == Basis::Measured { 0 } else { 1 };
             let style = text(12, INK).pos(Pos::new(HPos::Right, VPos::Center));
@@ -70,7 +70,7 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
     });
     let mut data =
         Table::new(title.clone(), &["offer", "basis", &format!(">USD per {}", ranking.unit()), ">from", ">to"]);
-    for (row, [lo, value, hi]) in shown.iter().zip(&costs) {
+    for (row, Interval { value, lo, hi }) in shown.iter().zip(&costs) {
         let numbers = [value, lo, hi].map(|cost| crate::units::digits(*cost));
         let [value, lo, hi] = numbers;
         data.push(vec![offer_name(row), row.basis.to_string(), value, lo, hi]);

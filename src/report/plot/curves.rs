@@ -3,11 +3,12 @@
 use super::Plot;
 use super::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::record::{CaseRow, Distribution, Estimate, Outcome, Run};
+use crate::units::interval::Interval;
 use crate::units::{Quantity, Seconds};
 use crate::workload::Case;
 
-/// What a plot shows of each case: value, low and high end.
-type Value = fn(&CaseRow) -> Option<[f64; 3]>;
+/// What a plot shows of each case.
+type Value = fn(&CaseRow) -> Option<Interval>;
 
 struct Curves {
     name: &'static str,
@@ -16,12 +17,12 @@ struct Curves {
     value: Value,
 }
 
-fn milliseconds(time: Distribution<Seconds>) -> [f64; 3] {
-    [time.median, time.lo.unwrap_or(time.median), time.hi.unwrap_or(time.median)].map(|time| time.0 * 1e3)
+fn milliseconds(time: Distribution<Seconds>) -> Interval {
+    time.interval().map(|time| time.0 * 1e3)
 }
 
-fn ends<Q: Quantity>(estimate: Estimate<Q>) -> [f64; 3] {
-    [estimate.value, estimate.lo.unwrap_or(estimate.value), estimate.hi.unwrap_or(estimate.value)].map(Quantity::si)
+fn ends<Q: Quantity + PartialOrd>(estimate: Estimate<Q>) -> Interval {
+    estimate.closed().map(Quantity::si)
 }
 
 const SPEED: [Curves; 3] = [
@@ -93,7 +94,7 @@ pub fn measured(run: &Run) -> impl Iterator<Item = &CaseRow> {
 }
 
 /// One line for each level and pair of lengths, in the order of the run; its dots from the least batch to the greatest.
-pub fn lines(run: &Run, x: fn(&CaseRow) -> f64, value: impl Fn(&CaseRow) -> Option<[f64; 3]>) -> Vec<Line> {
+pub fn lines(run: &Run, x: fn(&CaseRow) -> f64, value: impl Fn(&CaseRow) -> Option<Interval>) -> Vec<Line> {
     let mut all: Vec<Line> = Vec::new();
     let mut rows: Vec<&CaseRow> = measured(run).collect();
     rows.sort_by_key(|row| row.key.case.batch);
@@ -104,12 +105,12 @@ pub fn lines(run: &Run, x: fn(&CaseRow) -> f64, value: impl Fn(&CaseRow) -> Opti
     lengths.dedup();
     for row in rows {
         let case = row.key.case;
-        let Some([y, lo, hi]) = value(row) else { continue };
+        let Some(y) = value(row) else { continue };
         let name = match lengths.len() {
             1 => case.quant.to_string(),
             _ => format!("{} {}", case.quant, rest(case)),
         };
-        let dot = Dot { x: x(row), y, lo, hi };
+        let dot = Dot { x: x(row), y };
         match all.iter_mut().find(|line| line.name == name) {
             Some(line) => line.dots.push(dot),
             None => all.push(Line::new(name, vec![dot])),

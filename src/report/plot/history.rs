@@ -3,6 +3,7 @@
 use super::Plot;
 use super::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::record::{DriftSet, DriftWindow};
+use crate::units::interval::Estimate;
 
 /// A plot for each kind of data that is watched.
 pub fn plots(windows: &[DriftWindow]) -> Vec<Plot> {
@@ -26,9 +27,7 @@ fn plot(windows: &[DriftWindow], kind: &str) -> Option<Plot> {
     let metric = last.metric.replace('_', " ");
     let dot = |(index, _, set): &(usize, &DriftWindow, &DriftSet)| Dot {
         x: *index as f64,
-        y: set.value,
-        lo: set.lo.unwrap_or(set.value),
-        hi: set.hi.unwrap_or(set.value),
+        y: Estimate { value: set.value, lo: set.lo, hi: set.hi }.closed(),
     };
     let flagged = sets.iter().filter(|(.., set)| !set.flagged().is_empty());
     let flagged = flagged.map(|(index, _, set)| Dot::exact(*index as f64, set.value)).collect();

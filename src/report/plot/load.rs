@@ -4,17 +4,15 @@ use super::Plot;
 use super::chart::{Axis, Chart, Dot, Line, Scale};
 use super::curves::{lines, measured, sizes_of_samples};
 use crate::record::{CaseRow, Run};
+use crate::units::interval::Interval;
 
 /// The time of a request at one percentile: value and interval.
-type Percentile = (&'static str, fn(&CaseRow) -> Option<[f64; 3]>);
+type Percentile = (&'static str, fn(&CaseRow) -> Option<Interval>);
 
 const PERCENTILES: [Percentile; 3] = [
-    ("", |row| {
-        let e2e = row.metrics.e2e?;
-        Some([e2e.median, e2e.lo.unwrap_or(e2e.median), e2e.hi.unwrap_or(e2e.median)].map(|time| time.0))
-    }),
-    (" p90", |row| row.metrics.e2e?.p90.map(|time| [time.0; 3])),
-    (" p99", |row| row.metrics.e2e?.p99.map(|time| [time.0; 3])),
+    ("", |row| Some(row.metrics.e2e?.interval().map(|time| time.0))),
+    (" p90", |row| row.metrics.e2e?.p90.map(|time| Interval::exact(time.0))),
+    (" p99", |row| row.metrics.e2e?.p99.map(|time| Interval::exact(time.0))),
 ];
 
 fn carried(row: &CaseRow) -> f64 {
@@ -24,7 +22,7 @@ fn carried(row: &CaseRow) -> f64 {
 /// Where requests a second over their time are the most (Kleinrock's power): more load costs more latency than it brings.
 /// `None` where that is at an end of what was measured, so that the knee may lie beyond.
 pub fn knee(dots: &[Dot]) -> Option<Dot> {
-    let power = |dot: &Dot| dot.x / dot.y;
+    let power = |dot: &Dot| dot.x / dot.y.value;
     let (place, best) = dots.iter().enumerate().max_by(|a, b| power(a.1).total_cmp(&power(b.1)))?;
     (place > 0 && place + 1 < dots.len()).then_some(*best)
 }

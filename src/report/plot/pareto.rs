@@ -4,6 +4,7 @@
 use super::Plot;
 use super::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::record::{QualityRow, Run};
+use crate::units::interval::Interval;
 
 const MIB: f64 = (1u64 << 20) as f64;
 /// Variants that have their names beside the plot.
@@ -23,7 +24,7 @@ pub fn plot(run: &Run, figures: &[QualityRow]) -> Option<Plot> {
             (Some(delta), Some(lo), Some(hi)) => (row.value - delta + lo, row.value - delta + hi),
             _ => (row.value, row.value),
         };
-        let dot = Dot { x: variant.stored_bytes.0 / MIB, y: row.value, lo, hi };
+        let dot = Dot { x: variant.stored_bytes.0 / MIB, y: Interval { value: row.value, lo, hi } };
         marks.push((variant.name(), !variant.pruning.is_empty(), dot));
     }
     if marks.len() < 2 {
@@ -67,7 +68,7 @@ fn marked(marks: &[(String, bool, Dot)]) -> Vec<Line> {
 
 /// From the smallest on, each better than all that are smaller.
 fn front(marks: &[(String, bool, Dot)], higher_is_better: bool) -> Vec<&(String, bool, Dot)> {
-    let good = |dot: &Dot| if higher_is_better { dot.y } else { -dot.y };
+    let good = |dot: &Dot| if higher_is_better { dot.y.value } else { -dot.y.value };
     let mut sorted: Vec<&(String, bool, Dot)> = marks.iter().collect();
     sorted.sort_by(|a, b| a.2.x.total_cmp(&b.2.x).then(good(&b.2).total_cmp(&good(&a.2))));
     let mut best = f64::NEG_INFINITY;

@@ -49,7 +49,7 @@ pub fn plot(run: &Run) -> Option<Plot> {
         let (case, m) = (row.key.case, &row.metrics);
         let (Some(ttft), Some(tpot), Some(read)) = (m.ttft, m.tpot, m.decode_read) else { continue };
         let middle = case.prompt_tokens() + case.gen_tokens() / 2;
-        let weights = shape.decode_weight_bytes(case.quant).0;
+        let weights = shape.step_weight_bytes(case.quant, case.batch).0;
         let phases = [
             ("prefill", shape.prefill_ops(case.batch, case.prompt_tokens()), weights, ttft.median.0),
             ("decode", shape.decode_ops(case.batch, middle), read.0, tpot.median.0),

@@ -16,19 +16,6 @@ const ROW: i32 = 26;
 const LEFT: i32 = 300;
 const RIGHT: i32 = WIDTH as i32 - 90;
 
-/// Colours that differ in lightness from one to the next, so that the bars can be read in grey too.
-const FILLS: [RGBColor; 9] = [
-    RGBColor(0, 114, 178),
-    RGBColor(190, 215, 235),
-    RGBColor(0, 158, 115),
-    RGBColor(240, 228, 66),
-    RGBColor(213, 94, 0),
-    RGBColor(250, 200, 160),
-    RGBColor(100, 60, 120),
-    RGBColor(225, 190, 230),
-    RGBColor(20, 20, 20),
-];
-
 fn thousand(cost: CostInterval) -> f64 {
     cost.value.to_f64() * 1e3
 }
@@ -46,7 +33,7 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
         .into_iter()
         .filter(|c| rows.iter().any(|row| row.components.is_some_and(|parts| parts.of(*c) != CostInterval::ZERO)))
         .collect();
-    let names: Vec<String> = used.iter().map(|c| c.name().replace('_', " ")).collect();
+    let names: Vec<String> = used.iter().map(|c| c.label()).collect();
     let quants: Vec<&str> = ranking.quants.iter().map(|q| q.name()).collect();
     let title = format!("What a thousand requests cost, by component, {}", quants.join(", "));
     let description = format!(
@@ -81,7 +68,8 @@ type Area<'a, 'b> = &'a DrawingArea<SVGBackend<'b>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 fn fill(component: Component) -> RGBColor {
-    FILLS[component as usize % FILLS.len()]
+    let [_, red, green, blue] = component.facts().fill.to_be_bytes();
+    RGBColor(red, green, blue)
 }
 
 fn at(value: f64, most: f64) -> i32 {

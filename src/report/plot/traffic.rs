@@ -59,12 +59,7 @@ fn against_rate(traffic: &TrafficRecord, kind: LatencyKind) -> Option<Plot> {
     if steps.len() < 2 {
         return None;
     }
-    let dot = |step: &StepRecord, ranged: Ranged| Dot {
-        x: step.offered_requests_per_s.0,
-        y: ranged.value,
-        lo: ranged.lo.unwrap_or(ranged.value),
-        hi: ranged.hi.unwrap_or(ranged.value),
-    };
+    let dot = |step: &StepRecord, ranged: Ranged| Dot { x: step.offered_requests_per_s.0, y: ranged.closed() };
     let mut lines: Vec<Line> = Vec::new();
     for (name, percentile) in PERCENTILES {
         let dots: Vec<Dot> =

@@ -6,7 +6,8 @@ use crate::report::plot::Plot;
 use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::report::plot::curves::{lines, measured};
 use crate::report::table::Table;
-use crate::sizing::fit::{GPU_CACHE, GPU_RESERVE, needed};
+use crate::sizing::fit::{GPU_RESERVE, needed};
+use crate::units::interval::Interval;
 use crate::units::{Bytes, Quantity};
 use crate::workload::{Case, ModelShape, Quant};
 
@@ -29,7 +30,7 @@ fn measured_memory(report: &Report<'_>) -> Option<Plot> {
     let lines = lines(
         report.run(),
         |row| row.key.case.batch as f64,
-        |row| row.metrics.peak_device.map(|peak| [peak.0 / GIB; 3]),
+        |row| row.metrics.peak_device.map(|peak| Interval::exact(peak.0 / GIB)),
     );
     let on_card = report.run().record.engine.device != "cpu";
     let what = if on_card { "of the engine's buffers on the card" } else { "resident set of the process" };
@@ -60,6 +61,11 @@ fn quants(report: &Report<'_>) -> Vec<Quant> {
     quants
 }
 
+/// What caches are counted in, in words.
+fn cache_bits(quants: &[Quant]) -> &'static str {
+    if quants.contains(&Quant::F32) { "16 bits (32 beside weights in 32)" } else { "16 bits" }
+}
+
 /// Weights, cache and reserve on a card, by batch sizes up to 256.
 fn needed_memory(report: &Report<'_>, shape: &ModelShape) -> Option<Plot> {
     let (prompt_tokens, gen_tokens) = longest(report)?;
@@ -69,7 +75,7 @@ fn needed_memory(report: &Report<'_>, shape: &ModelShape) -> Option<Plot> {
             .map(|power| 1usize << power)
             .map(|batch| {
                 let case = Case::new(quant, batch, prompt_tokens, gen_tokens);
-                Dot::exact(batch as f64, needed(shape, &case, GPU_CACHE, GPU_RESERVE).0 / GIB)
+                Dot::exact(batch as f64, needed(shape, &case, GPU_RESERVE).0 / GIB)
             })
             .collect(),
         joined: true,
@@ -78,7 +84,8 @@ fn needed_memory(report: &Report<'_>, shape: &ModelShape) -> Option<Plot> {
         name: "memory-needed".to_string(),
         title: "Memory that a card needs, against batch size".to_string(),
         description: format!(
-            "Weights, cache of {prompt_tokens} + {gen_tokens} tokens a sequence in 16 bits, and a reserve of {}.",
+            "Weights, cache of {prompt_tokens} + {gen_tokens} tokens a sequence in {}, and a reserve of {}.",
+            cache_bits(&quants(report)),
             GPU_RESERVE.human()
         ),
         note: "Computed from the sizes of the model, not measured.".to_string(),
@@ -111,7 +118,7 @@ fn table(report: &Report<'_>, shape: &ModelShape) -> Table {
     for (memory, names) in sizes {
         let fits = |quant: Quant, batch: usize| {
             let case = Case::new(quant, batch, prompt_tokens, gen_tokens);
-            needed(shape, &case, GPU_CACHE, GPU_RESERVE).0 <= memory
+            needed(shape, &case, GPU_RESERVE).0 <= memory
         };
         let greatest =
             |quant: Quant| (0..16).map(|power| 1usize << power).take_while(|batch| fits(quant, *batch)).last();
@@ -122,7 +129,8 @@ fn table(report: &Report<'_>, shape: &ModelShape) -> Table {
         table.push(row);
     }
     table.notes.push(format!(
-        "powers of two up to 32768; weights as the level has them, the cache in 16 bits, {} for the framework; one card, one copy",
+        "powers of two up to 32768; weights as the level has them, the cache in {}, {} for the framework; one card, one copy",
+        cache_bits(&quants),
         GPU_RESERVE.human()
     ));
     table

@@ -35,7 +35,8 @@ fn method_in_words(report: &Report<'_>) -> Vec<String> {
          rates go into them. A figure is measured (here), imported (by another tool) or projected (to hardware that was not \
          there), and every row says which."
             .to_string(),
-        "METHODOLOGY.md of the project defines every number and says how far off projections were on hardware left out."
+        "docs/method of the project defines every number, and docs/results/2026-11-24-projection.md says how far off projections \
+         were on hardware left out."
             .to_string(),
     ];
     if record.model.as_ref().is_some_and(|model| model.synthetic) {

@@ -3,7 +3,8 @@
 use super::Section;
 use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::report::{Report, content};
-use crate::sizing::plan::Bought;
+use crate::sizing::plan::PurchaseOption;
+use crate::units::Usd;
 
 pub(super) fn section(report: &Report<'_>) -> Section {
     let mut section = Section::new("own", "Cloud against own hardware");
@@ -29,13 +30,13 @@ pub(super) fn section(report: &Report<'_>) -> Section {
     section
 }
 
-fn chart(index: usize, bought: &Bought) -> Chart {
+fn chart(index: usize, bought: &PurchaseOption) -> Chart {
     let months = bought.life_months.ceil().clamp(1.0, 240.0) as usize;
     let step = months.div_ceil(36).max(1);
     let along = || (0..=months).step_by(step).map(|month| month as f64);
     let (capital, running) = (bought.capital.to_f64(), bought.running_usd_per_month.to_f64());
     let rented = bought.rented_usd_per_month;
-    let [value, lo, hi] = [rented.value, rented.lo, rented.hi].map(|usd| usd.to_f64());
+    let rented = rented.map(Usd::to_f64);
     let places = bought.break_even_month.map(|month| (month, format!("equal after month {}", month.ceil())));
     Chart {
         name: format!("own-{index}"),
@@ -55,7 +56,7 @@ fn chart(index: usize, bought: &Bought) -> Chart {
             ),
             Line::new(
                 format!("renting {}", bought.rented),
-                along().map(|x| Dot { x, y: value * x, lo: lo * x, hi: hi * x }).collect(),
+                along().map(|x| Dot { x, y: rented.map(|usd| usd * x) }).collect(),
             ),
         ],
         places: places.into_iter().collect(),

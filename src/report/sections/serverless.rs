@@ -4,7 +4,7 @@ use super::{Section, model_argument};
 use crate::report::content::offer_name;
 use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::report::{Report, content};
-use crate::sizing::outlook::Moving;
+use crate::sizing::outlook::CostCurves;
 
 /// Rows of the table.
 const ROWS: usize = 12;
@@ -45,29 +45,25 @@ pub(super) fn section(report: &Report<'_>) -> Section {
 }
 
 /// Cost of a thousand requests along something, of several offers.
-pub(super) fn lines(moving: &Moving) -> Vec<Line> {
+pub(super) fn lines(moving: &CostCurves) -> Vec<Line> {
     let line = |(row, costs): &(crate::sizing::RankRow, Vec<Option<crate::sizing::CostInterval>>)| Line {
         name: format!("{} ({}, {})", offer_name(row), row.hardware, row.basis),
         dots: moving
             .along
             .iter()
             .zip(costs)
-            .filter_map(|(x, cost)| {
-                let [y, lo, hi] =
-                    [cost.as_ref()?.value, cost.as_ref()?.lo, cost.as_ref()?.hi].map(|usd| usd.to_f64() * 1e3);
-                Some(Dot { x: *x, y, lo, hi })
-            })
+            .filter_map(|(x, cost)| Some(Dot { x: *x, y: cost.as_ref()?.map(|usd| usd.to_f64() * 1e3) }))
             .collect(),
         joined: true,
     };
     moving.offers.iter().map(line).collect()
 }
 
-fn chart(moving: &Moving) -> Chart {
+fn chart(moving: &CostCurves) -> Chart {
     // Bars at each of so many places would hide the lines: the table has the intervals of the ranking.
     let mut lines = lines(moving);
     for dot in lines.iter_mut().flat_map(|line| &mut line.dots) {
-        (dot.lo, dot.hi) = (dot.y, dot.y);
+        *dot = Dot::exact(dot.x, dot.y.value);
     }
     Chart {
         name: "serverless".to_string(),

@@ -6,6 +6,7 @@ use crate::report::Report;
 use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::report::plot::curves::{measured, sizes_of_samples};
 use crate::report::table::{DASH, Table};
+use crate::units::interval::Interval;
 use crate::units::{Quantity, digits};
 use crate::workload::Quant;
 
@@ -17,7 +18,7 @@ struct Level {
     weights_gib: Option<f64>,
     slow: Option<Dot>,
     fast: Option<Dot>,
-    usd_per_million: Option<[f64; 3]>,
+    usd_per_million: Option<Interval>,
     /// What speaks against the rates, such as `int4 at batch 32: slow_kernels`.
     doubts: Vec<String>,
 }
@@ -33,13 +34,12 @@ fn levels(report: &Report<'_>) -> Vec<Level> {
             let rates = || {
                 measured(run).filter(|row| row.key.case.quant == quant).filter_map(|row| {
                     let rate = row.metrics.decode_tokens_per_s?;
-                    let end = |end: Option<crate::units::TokensPerSecond>| end.unwrap_or(rate.value).0;
-                    Some((row, Dot { x: 0.0, y: rate.value.0, lo: end(rate.lo), hi: end(rate.hi) }))
+                    Some((row, Dot { x: 0.0, y: rate.closed().map(|rate| rate.0) }))
                 })
             };
             let batch = |row: &CaseRow| row.key.case.batch;
             let slow = rates().min_by_key(|(row, _)| batch(row));
-            let fast = rates().max_by(|a, b| a.1.y.total_cmp(&b.1.y));
+            let fast = rates().max_by(|a, b| a.1.y.value.total_cmp(&b.1.y.value));
             let mut doubts: Vec<String> =
                 [slow, fast].into_iter().flatten().filter_map(|(row, _)| doubt(row)).collect();
             doubts.dedup();
@@ -54,7 +54,7 @@ fn levels(report: &Report<'_>) -> Vec<Level> {
                 doubts,
                 usd_per_million: cheapest
                     .and_then(|row| row.usd_per_million_tokens)
-                    .map(|cost| [cost.value, cost.lo, cost.hi].map(|usd| usd.to_f64())),
+                    .map(|cost| cost.map(|usd| usd.to_f64())),
             }
         })
         .collect()
@@ -83,8 +83,8 @@ pub(super) fn section(report: &Report<'_>) -> Section {
     if report.quality.is_empty() {
         section.text.push(
             "Quality was not measured, so that this shows what a level saves and not what it costs in answers: \
-             `sizewell quality` measures both, and figures of others in quality.csv of the run's folder (METHODOLOGY.md, \
-             section 8) are drawn here too."
+             `sizewell quality` measures both, and figures of others in quality.csv of the run's folder \
+             (docs/method/quality.md#qualitycsv) are drawn here too."
                 .to_string(),
         );
     }
@@ -126,7 +126,7 @@ fn against_quality(report: &Report<'_>, levels: &[Level]) -> Option<crate::repor
     let dots = |level: &Level| {
         let x = of(level.quant)?.value;
         match level.usd_per_million.filter(|_| usd) {
-            Some([y, lo, hi]) => Some(Dot { x, y, lo, hi }),
+            Some(y) => Some(Dot { x, y }),
             None => level.fast.map(|dot| Dot { x, ..dot }),
         }
     };
@@ -182,9 +182,9 @@ fn table(report: &Report<'_>, levels: &[Level]) -> Table {
         let mut row = vec![
             level.quant.to_string(),
             level.weights_gib.map_or(DASH.to_string(), |gib| crate::units::Bytes(gib * GIB).human()),
-            number(level.slow.map(|dot| dot.y), " tok/s"),
-            number(level.fast.map(|dot| dot.y), " tok/s"),
-            level.usd_per_million.map_or(DASH.to_string(), |[value, ..]| format!("${}", digits(value))),
+            number(level.slow.map(|dot| dot.y.value), " tok/s"),
+            number(level.fast.map(|dot| dot.y.value), " tok/s"),
+            level.usd_per_million.map_or(DASH.to_string(), |cost| format!("${}", digits(cost.value))),
         ];
         row.extend(metrics.iter().map(|metric| {
             let of = |row: &&QualityRow| row.quant == level.quant && row.metric == **metric;

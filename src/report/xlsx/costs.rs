@@ -3,14 +3,16 @@
 //! `idle = busy (1/u - 1)`: the formulae of `sizing::cost`, with `u` from whole instances where there is a volume.
 
 use super::inputs::{NAME as INPUTS, Settings};
-use super::{Looks, plain};
+use super::{CellFormats, plain};
 use crate::catalog::Market;
 use crate::report::Report;
 use crate::report::content::offer_name;
-use crate::sizing::cost::Component;
+use crate::sizing::cost::component::Paid;
+use crate::sizing::formulas as arithmetic;
 use crate::sizing::{CostInterval, RankRow};
 use crate::units::Usd;
-use rust_xlsxwriter::{Chart, ChartType, Formula, Workbook, Worksheet, XlsxError};
+use crate::units::interval::Interval;
+use rust_xlsxwriter::{Chart, ChartType, Format, Formula, Workbook, Worksheet, XlsxError};
 
 /// The name of the sheet.
 pub const NAME: &str = "Costs";
@@ -64,36 +66,35 @@ struct Priced<'a> {
     waiting_usd: f64,
     discounted: bool,
     disk_usd: f64,
-    interruptions: [f64; 3],
+    interruptions: Interval,
     egress_usd: f64,
 }
 
-fn usd(cost: CostInterval) -> [f64; 3] {
-    [cost.value, cost.lo, cost.hi].map(Usd::to_f64)
+fn usd(cost: CostInterval) -> Interval {
+    cost.map(Usd::to_f64)
 }
 
 /// Requests a second in the mean and at the peak, of requests that take `e2e_s`.
 fn demanded(settings: &Settings, e2e_s: f64) -> (f64, f64) {
     match settings.users > 0.0 {
-        true => [settings.users / (settings.think_s + e2e_s); 2].into(),
+        true => [arithmetic::rate_of_users(settings.users, settings.think_s, e2e_s); 2].into(),
         false => (settings.mean, settings.peak),
     }
 }
 
 /// Hours of an instance that a request takes, busy and waiting, as the sheet computes them.
 fn hours(settings: &Settings, rate: f64, e2e_s: f64) -> (f64, f64) {
-    let busy = 1.0 / (3600.0 * rate);
     let (mean, _) = demanded(settings, e2e_s);
     let used = match mean > 0.0 {
         false => settings.utilisation,
-        true => (mean / (instances(settings, rate, e2e_s) * rate)).min(1.0),
+        true => arithmetic::utilisation(mean, instances(settings, rate, e2e_s), rate).min(1.0),
     };
-    (busy, busy * (1.0 / used - 1.0).max(0.0))
+    arithmetic::hours(rate, used).into()
 }
 
 fn instances(settings: &Settings, rate: f64, e2e_s: f64) -> f64 {
     let (_, peak) = demanded(settings, e2e_s);
-    ((peak / (rate * settings.headroom) - 1e-9).ceil() + settings.spare).max(1.0)
+    arithmetic::instances_for(peak, rate, settings.headroom, settings.spare).max(1.0)
 }
 
 /// `None` for what is not paid by the hour (serverless), or has no price.
@@ -107,39 +108,34 @@ fn priced<'a>(report: &Report<'_>, settings: &Settings, row: &'a RankRow, gen_to
     let listed = if discounted { paid / (1.0 - settings.discount) } else { paid };
     let (busy, idle) = match (settings.fixed, row.fleet) {
         // As the program has it, whose instances change over the day.
-        (true, Some(fleet)) => {
-            let busy = 1.0 / (3600.0 * row.requests_per_s.value);
-            (busy, busy * (1.0 / fleet.utilisation - 1.0).max(0.0))
-        }
+        (true, Some(fleet)) => arithmetic::hours(row.requests_per_s.value, fleet.utilisation).into(),
         _ => hours(settings, row.requests_per_s.value, row.e2e_s.value),
     };
     let waiting = match row.market {
         Some(Market::OnPrem) => {
             let own = report.request.own.iter().find(|own| own.name == *row.instance_type)?;
-            let hour = own.hour()?;
-            hour.capital.to_f64() + hour.idle_energy.to_f64() + hour.facility.to_f64()
+            own.hour()?.waiting().iter().map(|(_, usd)| usd.to_f64()).sum()
         }
         _ => listed,
     };
-    let of = |component: Component| usd(components.of(component));
-    let interruptions = of(Component::Interruptions);
-    let share = |index: usize| interruptions[index] / (paid * (busy + idle));
+    let of = |paid: Paid| usd(components.paid_by(paid));
+    let interruptions = of(Paid::OnTop);
     Some(Priced {
         row,
         gen_tokens,
         busy_usd: listed,
         waiting_usd: waiting,
         discounted,
-        disk_usd: of(Component::Storage)[0] / (busy + idle),
-        interruptions: [share(0), share(1), share(2)],
-        egress_usd: of(Component::Egress)[0],
+        disk_usd: of(Paid::Hour).value / (busy + idle),
+        interruptions: interruptions.map(|usd| usd / (paid * (busy + idle))),
+        egress_usd: of(Paid::Request).value,
     })
 }
 
 /// Writes the sheet.
 pub fn sheet(
     workbook: &mut Workbook,
-    looks: &Looks,
+    looks: &CellFormats,
     report: &Report<'_>,
     settings: &Settings,
 ) -> Result<(), XlsxError> {
@@ -183,13 +179,12 @@ pub fn sheet(
 
 fn offer(
     sheet: &mut Worksheet,
-    looks: &Looks,
+    looks: &CellFormats,
     settings: &Settings,
     priced: &Priced<'_>,
     (row, last, rank): (u32, u32, usize),
 ) -> Result<(), XlsxError> {
     let ranked = priced.row;
-    let line = row + 1;
     let texts = [
         (1, offer_name(ranked)),
         (2, ranked.hardware.to_string()),
@@ -213,9 +208,9 @@ fn offer(
         (11, rate.lo),
         (12, rate.hi),
         (13, priced.disk_usd),
-        (14, interruptions[0]),
-        (15, interruptions[1]),
-        (16, interruptions[2]),
+        (14, interruptions.value),
+        (15, interruptions.lo),
+        (16, interruptions.hi),
         (17, priced.egress_usd),
         (18, priced.gen_tokens),
         (29, ranked.e2e_s.value),
@@ -228,7 +223,37 @@ fn offer(
     if let Some(days) = ranked.price_age_days {
         sheet.write_number(row, 28, days as f64)?;
     }
-    let request = ranked.usd_per_request.map_or([0.0; 3], usd);
+    for cell in formulas(looks, settings, priced, (row, last, rank)) {
+        let stored = cell.result.map_or(String::new(), |result| result.to_string());
+        match settings.fixed {
+            true if stored.is_empty() => continue,
+            true => sheet.write_number_with_format(row, cell.column, cell.result.unwrap_or(0.0), cell.format)?,
+            false => {
+                let formula = Formula::new(cell.formula).set_result(stored);
+                sheet.write_formula_with_format(row, cell.column, formula, cell.format)?
+            }
+        };
+    }
+    Ok(())
+}
+
+/// A cell that follows from others: its formula, and what that comes to at the settings of the report.
+struct Computed<'l> {
+    column: u16,
+    formula: String,
+    /// `None` is an empty cell.
+    result: Option<f64>,
+    format: &'l Format,
+}
+
+fn formulas<'l>(
+    looks: &'l CellFormats,
+    settings: &Settings,
+    priced: &Priced<'_>,
+    (row, last, rank): (u32, u32, usize),
+) -> Vec<Computed<'l>> {
+    let (ranked, line, rate) = (priced.row, row + 1, priced.row.requests_per_s);
+    let request = ranked.usd_per_request.map_or(Interval::exact(0.0), usd);
     let (busy, idle) = hours(settings, rate.value, ranked.e2e_s.value);
     let (mean, _) = demanded(settings, ranked.e2e_s.value);
     let used = ranked.fleet.map_or(busy / (busy + idle), |fleet| fleet.utilisation);
@@ -238,37 +263,38 @@ fn offer(
     let paid = priced.busy_usd * if priced.discounted { 1.0 - settings.discount } else { 1.0 };
     let used_by = format!("=IF({},MIN(1,{}/(U{line}*K{line})),utilisation)", asked(), mean_rate(line, E2E));
     let monthly = format!("=IF({},W{line}*(1-failures)*{}*730*3600,\"\")", asked(), mean_rate(line, E2E));
-    let formulas: [(u16, String, f64, &rust_xlsxwriter::Format); 10] = [
+    let formulas: [(u16, String, f64, &'l Format); 10] = [
         (0, place, rank as f64, &looks.wrap),
         (19, format!("=H{line}*(1-J{line}*discount)"), paid, &looks.money),
         (20, instances_formula(line, MIDDLE), whole, &looks.wrap),
         (21, used_by, used, &looks.percent),
-        (22, cost(line, MIDDLE, &waiting(line, MIDDLE), "O"), request[0], &looks.money),
-        (23, format!("=W{line}*1000"), request[0] * 1e3, &looks.money),
+        (22, cost(line, MIDDLE, &waiting(line, MIDDLE), "O"), request.value, &looks.money),
+        (23, format!("=W{line}*1000"), request.value * 1e3, &looks.money),
         (
             24,
             format!("=1000*({})", end(line, FAST, "MIN", "P").trim_start_matches('=')),
-            request[1] * 1e3,
+            request.lo * 1e3,
             &looks.money,
         ),
         (
             25,
             format!("=1000*({})", end(line, SLOW, "MAX", "Q").trim_start_matches('=')),
-            request[2] * 1e3,
+            request.hi * 1e3,
             &looks.money,
         ),
-        (26, format!("=W{line}*1000000/S{line}"), request[0] * 1e6 / priced.gen_tokens, &looks.money),
+        (26, format!("=W{line}*1000000/S{line}"), request.value * 1e6 / priced.gen_tokens, &looks.money),
         (27, monthly, month, &looks.money),
     ];
-    for (column, formula, result, format) in formulas {
-        let stored = if column == 27 && mean <= 0.0 { String::new() } else { result.to_string() };
-        match settings.fixed {
-            true if stored.is_empty() => continue,
-            true => sheet.write_number_with_format(row, column, result, format)?,
-            false => sheet.write_formula_with_format(row, column, Formula::new(formula).set_result(stored), format)?,
-        };
-    }
-    Ok(())
+    let is_known = |column: u16| column != 27 || mean > 0.0;
+    formulas
+        .into_iter()
+        .map(|(column, formula, result, format)| Computed {
+            column,
+            formula,
+            result: Some(result).filter(|_| is_known(column)),
+            format,
+        })
+        .collect()
 }
 
 /// The columns of a rate and of the E2E that goes with it.

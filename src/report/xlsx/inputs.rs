@@ -1,6 +1,6 @@
 //! The cells that a reader fills in, each with a name that formulae use.
 
-use super::Looks;
+use super::CellFormats;
 use crate::report::Report;
 use crate::sizing::demand::{Load, Usage};
 use rust_xlsxwriter::{DataValidation, DataValidationRule, Format, Workbook, XlsxError};
@@ -68,8 +68,65 @@ fn settings(report: &Report<'_>) -> Settings {
 /// Name, label, value, look, remark, and the least and greatest that it may be.
 type Input<'a> = (&'a str, &'a str, f64, &'a Format, &'a str, (f64, f64));
 
+/// Every input, in the order of the sheet.
+fn rows<'f>(settings: &Settings, share: &'f Format, plain: &'f Format) -> [Input<'f>; 9] {
+    [
+        (
+            "utilisation",
+            "share of the paid time that is used",
+            settings.utilisation,
+            share,
+            "Used where the requests/s below are 0.",
+            (1e-6, 1.0),
+        ),
+        (
+            "requests_per_s",
+            "requests/s, mean over the day",
+            settings.mean,
+            plain,
+            "0: only the share above counts. Above 0: whole instances for the peak.",
+            (0.0, 1e9),
+        ),
+        ("peak_requests_per_s", "requests/s, at the peak", settings.peak, plain, "Not below the mean.", (0.0, 1e9)),
+        (
+            "users",
+            "users who ask one after the other",
+            settings.users,
+            plain,
+            "Above 0 they count in place of the requests/s: users / (think time + E2E of the offer).",
+            (0.0, 1e12),
+        ),
+        ("think_time_s", "seconds between an answer and the next", settings.think_s, plain, "Of a user.", (0.0, 1e9)),
+        (
+            "headroom",
+            "share of its rate that an instance is loaded to",
+            settings.headroom,
+            share,
+            "What bursts may take.",
+            (1e-6, 1.0),
+        ),
+        ("spare", "instances that may fail at the peak", settings.spare, plain, "0, 1, 2 ...", (0.0, 1e6)),
+        (
+            "discount",
+            "discount on list prices",
+            settings.discount,
+            share,
+            "Of on-demand and reserved offers, not of spot.",
+            (0.0, 0.999_999),
+        ),
+        (
+            "failures",
+            "share of requests that fail and are paid",
+            settings.failures,
+            share,
+            "Each successful one bears them.",
+            (0.0, 0.99),
+        ),
+    ]
+}
+
 /// Writes the sheet.
-pub fn sheet(workbook: &mut Workbook, looks: &Looks, report: &Report<'_>) -> Result<Settings, XlsxError> {
+pub fn sheet(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<Settings, XlsxError> {
     let settings = settings(report);
     let sheet = workbook.add_worksheet().set_name(NAME)?;
     sheet.set_column_width(0, 46)?.set_column_width(1, 14)?.set_column_width(2, 90)?;
@@ -81,59 +138,7 @@ pub fn sheet(workbook: &mut Workbook, looks: &Looks, report: &Report<'_>) -> Res
         &looks.note,
     )?;
     let (share, plain) = (looks.input.clone().set_num_format("0.0%"), looks.input.clone());
-    let rows: [Input<'_>; 9] = [
-        (
-            "utilisation",
-            "share of the paid time that is used",
-            settings.utilisation,
-            &share,
-            "Used where the requests/s below are 0.",
-            (1e-6, 1.0),
-        ),
-        (
-            "requests_per_s",
-            "requests/s, mean over the day",
-            settings.mean,
-            &plain,
-            "0: only the share above counts. Above 0: whole instances for the peak.",
-            (0.0, 1e9),
-        ),
-        ("peak_requests_per_s", "requests/s, at the peak", settings.peak, &plain, "Not below the mean.", (0.0, 1e9)),
-        (
-            "users",
-            "users who ask one after the other",
-            settings.users,
-            &plain,
-            "Above 0 they count in place of the requests/s: users / (think time + E2E of the offer).",
-            (0.0, 1e12),
-        ),
-        ("think_time_s", "seconds between an answer and the next", settings.think_s, &plain, "Of a user.", (0.0, 1e9)),
-        (
-            "headroom",
-            "share of its rate that an instance is loaded to",
-            settings.headroom,
-            &share,
-            "What bursts may take.",
-            (1e-6, 1.0),
-        ),
-        ("spare", "instances that may fail at the peak", settings.spare, &plain, "0, 1, 2 ...", (0.0, 1e6)),
-        (
-            "discount",
-            "discount on list prices",
-            settings.discount,
-            &share,
-            "Of on-demand and reserved offers, not of spot.",
-            (0.0, 0.999_999),
-        ),
-        (
-            "failures",
-            "share of requests that fail and are paid",
-            settings.failures,
-            &share,
-            "Each successful one bears them.",
-            (0.0, 0.99),
-        ),
-    ];
+    let rows = rows(&settings, &share, &plain);
     for (index, (_, label, value, format, note, (least, most))) in rows.iter().enumerate() {
         let row = index as u32 + 3;
         sheet.write_string(row, 0, *label)?;

@@ -12,7 +12,7 @@ use rust_xlsxwriter::{Color, Format, FormatBorder, Workbook};
 pub struct Xlsx;
 
 /// Looks of cells.
-struct Looks {
+struct CellFormats {
     title: Format,
     head: Format,
     input: Format,
@@ -23,7 +23,7 @@ struct Looks {
     percent: Format,
 }
 
-impl Looks {
+impl CellFormats {
     fn new() -> Self {
         Self {
             title: Format::new().set_bold().set_font_size(15),
@@ -52,7 +52,7 @@ impl Exporter for Xlsx {
 
     fn export(&self, report: &Report<'_>) -> anyhow::Result<Vec<u8>> {
         let mut workbook = Workbook::new();
-        let looks = Looks::new();
+        let looks = CellFormats::new();
         sheets::answer(&mut workbook, &looks, report)?;
         let settings = inputs::sheet(&mut workbook, &looks, report)?;
         costs::sheet(&mut workbook, &looks, report, &settings)?;

@@ -1,11 +1,9 @@
-//! The shape of a transformer, and the arithmetic that follows from it: parameters, bytes that a
-//! token reads, operations that it takes. Sizing and ceilings both count by this file.
+//! The sizes of a model, as presets, records and files of sizes have them. What follows from them is counted in
+//! [`super::count`], from the parts that the family makes of them.
 
-use super::architecture::Architecture;
-use super::cache::CacheType;
-use crate::units::Bytes;
+use super::family::{Architecture, Task};
+use super::parts::Parts;
 use crate::workload::quant::{Encoding, Quant};
-use crate::workload::task::Task;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +91,15 @@ pub struct ModelShape {
     /// Attention reaches back only this many positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<usize>,
+    /// Of so many layers the last attends to everything, where only the others have the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_attention_every: Option<usize>,
+    /// Base of the rotary frequencies of the layers with a window, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_rope_theta: Option<f64>,
+    /// What products of queries and keys are multiplied by, where it is not one by the root of a head's width.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_scale: Option<f64>,
     /// Kinds of tokens that the embedding tells apart (BERT), 0 elsewhere.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub token_types: usize,
@@ -105,28 +112,39 @@ fn is_zero(value: &usize) -> bool {
     *value == 0
 }
 
-/// One weight matrix: `rows` outputs of `cols` inputs each, `count` times in the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MatrixShape {
-    /// Outputs.
-    pub rows: usize,
-    /// Inputs: the length of a stored row.
-    pub cols: usize,
-    /// How many of them.
-    pub count: usize,
-}
-
-impl MatrixShape {
-    fn weights(self) -> f64 {
-        self.rows as f64 * self.cols as f64 * self.count as f64
-    }
-
-    fn bytes(self, quant: Quant) -> f64 {
-        quant.matrix_bytes(self.rows, self.cols).0 * self.count as f64
-    }
-}
-
 impl ModelShape {
+    /// A shape of `architecture` without sizes, and with nothing that a model need not have: what a reader fills in.
+    pub fn of(architecture: Architecture) -> Self {
+        Self {
+            architecture,
+            hidden_size: 0,
+            intermediate_size: 0,
+            layers: 0,
+            heads: 0,
+            kv_heads: 0,
+            head_dim: 0,
+            vocab_size: 0,
+            max_context: 0,
+            norm_eps: 0.0,
+            rope_theta: 0.0,
+            rope_scaling: None,
+            tied_embeddings: false,
+            qkv_bias: false,
+            qk_norm: false,
+            sliding_window: None,
+            full_attention_every: None,
+            local_rope_theta: None,
+            attention_scale: None,
+            token_types: 0,
+            image: None,
+        }
+    }
+
+    /// What it is made of.
+    pub fn parts(&self) -> Parts {
+        (self.architecture.family().parts)(self)
+    }
+
     /// Width of all query heads together.
     pub fn q_width(&self) -> usize {
         self.heads * self.head_dim
@@ -177,12 +195,29 @@ impl ModelShape {
                 "sliding_window is {window}; it must be between 1 and {MOST_CONTEXT}, or left out for full attention"
             ));
         }
+        self.validate_layers()?;
         self.validate_rope_scaling()
+    }
+
+    /// Layers that differ in what they see.
+    fn validate_layers(&self) -> Result<(), String> {
+        match (self.full_attention_every, self.sliding_window) {
+            (Some(0), _) => return Err("full_attention_every is 0; it must be at least 1".to_string()),
+            (Some(_), None) => return Err("full_attention_every is given, but sliding_window is missing".to_string()),
+            _ => {}
+        }
+        if let Some(theta) = self.local_rope_theta.filter(|theta| !(theta.is_finite() && *theta > 1.0)) {
+            return Err(format!("local_rope_theta is {theta}; it must be above 1"));
+        }
+        match self.attention_scale.filter(|scale| !(scale.is_finite() && *scale > 0.0)) {
+            None => Ok(()),
+            Some(scale) => Err(format!("attention_scale is {scale}; it must be above 0")),
+        }
     }
 
     /// Whether it turns a whole input into one result, without generating tokens.
     pub fn is_encoder(&self) -> bool {
-        self.architecture.task() != Task::Generate
+        self.architecture.is_encoder()
     }
 
     fn validate_encoder(&self) -> Result<(), String> {
@@ -190,11 +225,11 @@ impl ModelShape {
         if width != hidden || self.kv_heads != self.heads {
             return Err(format!("heads of an encoder are {width} wide together; they must be as wide as hidden_size"));
         }
-        match (self.architecture, self.image) {
-            (Architecture::Vit, None) => {
+        match (self.architecture.task(), self.image) {
+            (Task::ClassifyImage, None) => {
                 Err("image is missing; an image classifier needs patch, size, channels".into())
             }
-            (Architecture::Vit, Some(ImageShape { patch, size, channels })) => {
+            (Task::ClassifyImage, Some(ImageShape { patch, size, channels })) => {
                 let most = 1 << 14;
                 if !(1..=most).contains(&patch) || !(1..=most).contains(&size) || !size.is_multiple_of(patch) {
                     return Err(format!("image.size is {size}; it must be a multiple of image.patch ({patch})"));
@@ -231,134 +266,14 @@ impl ModelShape {
         }
     }
 
-    /// The matrices of one block: query, key, value, output, gate (of decoders), up, down.
-    fn block_matrices(&self) -> Vec<MatrixShape> {
-        let (h, q, kv, ff) = (self.hidden_size, self.q_width(), self.kv_width(), self.intermediate_size);
-        let gates = if self.is_encoder() { 0 } else { self.layers };
-        let matrices = [(q, h), (kv, h), (kv, h), (h, q), (ff, h), (h, ff)];
-        let gate = MatrixShape { rows: ff, cols: h, count: gates };
-        let others = matrices.map(|(rows, cols)| MatrixShape { rows, cols, count: self.layers });
-        others.into_iter().chain((gates > 0).then_some(gate)).collect()
-    }
-
-    /// The matrix that cuts images into tokens.
-    fn patch_matrix(&self) -> Option<MatrixShape> {
-        let image = self.image?;
-        Some(MatrixShape { rows: self.hidden_size, cols: image.channels * image.patch.pow(2), count: 1 })
-    }
-
-    /// The output matrix (and, where it is tied, the token embedding).
-    fn head_matrix(&self) -> MatrixShape {
-        MatrixShape { rows: self.vocab_size, cols: self.hidden_size, count: 1 }
-    }
-
-    /// All distinct matrices, the token embedding included.
-    pub fn matrices(&self) -> Vec<MatrixShape> {
-        let mut all = self.block_matrices();
-        all.extend(self.patch_matrix());
-        all.push(MatrixShape { count: if self.tied_embeddings { 1 } else { 2 }, ..self.head_matrix() });
-        all
-    }
-
-    /// Numbers that are in vectors: norms and biases.
-    fn vector_weights(&self) -> f64 {
-        if self.is_encoder() {
-            return self.encoder_vector_weights();
-        }
-        let norms = if self.architecture == Architecture::Gemma2 { 4 } else { 2 };
-        let mut per_layer = norms * self.hidden_size;
-        if self.qkv_bias {
-            per_layer += self.q_width() + 2 * self.kv_width();
-        }
-        if self.qk_norm {
-            per_layer += 2 * self.head_dim;
-        }
-        (per_layer * self.layers + self.hidden_size) as f64
-    }
-
-    /// Of an encoder: norms with their biases, biases of all products, tables of positions and token types, and of images
-    /// the token that gathers them.
-    fn encoder_vector_weights(&self) -> f64 {
-        let (h, ff) = (self.hidden_size, self.intermediate_size);
-        let attention = if self.qkv_bias { 4 * h } else { h };
-        let layers = self.layers * (attention + ff + h + 4 * h);
-        let ends = match self.image {
-            Some(_) => h + h + 2 * h + self.vocab_size,
-            None => self.token_types * h + 2 * h,
-        };
-        (layers + self.max_context * h + ends) as f64
-    }
-
-    /// All parameters, a tied output matrix counted once.
-    pub fn parameters(&self) -> f64 {
-        self.matrices().into_iter().map(MatrixShape::weights).sum::<f64>() + self.vector_weights()
-    }
-
-    /// Bytes that the weights take in memory at `quant` (vectors are kept in f32).
-    pub fn weight_bytes(&self, quant: Quant) -> Bytes {
-        let matrices: f64 = self.matrices().into_iter().map(|m| m.bytes(quant)).sum();
-        Bytes(matrices + 4.0 * self.vector_weights())
-    }
-
-    /// Bytes of weights that one decode step (or pass of an encoder) reads, whatever its batch: all of them but the token
-    /// embedding, of which only the rows of the tokens at hand are read.
-    pub fn decode_weight_bytes(&self, quant: Quant) -> Bytes {
-        let blocks: f64 = self.block_matrices().into_iter().map(|m| m.bytes(quant)).sum();
-        let head = match self.is_encoder() {
-            true => self.patch_matrix().map_or(0.0, |matrix| matrix.bytes(quant)),
-            false => self.head_matrix().bytes(quant),
-        };
-        Bytes(blocks + head + 4.0 * self.vector_weights())
-    }
-
-    /// Bytes of key and value cache for `tokens` positions of `batch` sequences in one precision, its scales included.
-    pub fn cache_bytes(&self, batch: usize, tokens: usize, kind: CacheType) -> Bytes {
-        if self.is_encoder() {
-            return Bytes(0.0);
-        }
-        let heads = 2.0 * self.layers as f64 * self.kv_heads as f64 * batch as f64 * tokens as f64;
-        Bytes(heads * (self.head_dim * kind.element_bytes() + kind.scale_bytes()) as f64)
-    }
-
-    /// Operations of a prefill of `batch` prompts of `prompt` tokens, logits taken at the last position only:
-    /// `2 x weights` for each token, and `4 x query width x positions seen` for attention.
-    pub fn prefill_ops(&self, batch: usize, prompt: usize) -> f64 {
-        if self.is_encoder() {
-            return self.encoder_ops(batch, prompt);
-        }
-        let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
-        let p = prompt as f64;
-        let attention = 2.0 * self.layers as f64 * self.q_width() as f64 * p * (p + 1.0);
-        batch as f64 * (2.0 * blocks * p + attention + 2.0 * self.head_matrix().weights())
-    }
-
-    /// Operations of one pass of an encoder: `2 x weights` for each token, `4 x width x tokens` for each in attention, and
-    /// the classifier's for each image. Embedding a token is a look into a table.
-    fn encoder_ops(&self, batch: usize, tokens: usize) -> f64 {
-        let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
-        let t = tokens as f64;
-        let attention = 4.0 * self.layers as f64 * self.q_width() as f64 * t * t;
-        let patches = self
-            .patch_matrix()
-            .map_or(0.0, |matrix| 2.0 * matrix.weights() * (t - 1.0).max(0.0) + 2.0 * self.head_matrix().weights());
-        batch as f64 * (2.0 * blocks * t + attention + patches)
-    }
-
-    /// Operations of one decode step of `batch` sequences that each see `context` positions.
-    pub fn decode_ops(&self, batch: usize, context: usize) -> f64 {
-        let blocks: f64 = self.block_matrices().into_iter().map(MatrixShape::weights).sum();
-        let attention = 4.0 * self.layers as f64 * self.q_width() as f64 * context as f64;
-        batch as f64 * (2.0 * (blocks + self.head_matrix().weights()) + attention)
-    }
-
     /// What `quant` becomes in the matrices of this model: `(encoding, matrices)`, most frequent first.
     pub fn encodings(&self, quant: Quant) -> Vec<(Encoding, usize)> {
         let mut counts: Vec<(Encoding, usize)> = Vec::new();
-        for matrix in self.matrices() {
-            let encoding = quant.encoding(matrix.cols);
+        for (_, cols, number) in self.matrices() {
+            let encoding = quant.encoding(cols);
             match counts.iter_mut().find(|(known, _)| *known == encoding) {
-                Some((_, count)) => *count += matrix.count,
-                None => counts.push((encoding, matrix.count)),
+                Some((_, count)) => *count += number,
+                None => counts.push((encoding, number)),
             }
         }
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -369,10 +284,11 @@ impl ModelShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Bytes;
+    use crate::workload::CacheType;
 
     fn tiny() -> ModelShape {
         ModelShape {
-            architecture: Architecture::Llama,
             hidden_size: 64,
             intermediate_size: 172,
             layers: 5,
@@ -383,13 +299,8 @@ mod tests {
             max_context: 512,
             norm_eps: 1e-5,
             rope_theta: 10000.0,
-            rope_scaling: None,
             tied_embeddings: true,
-            qkv_bias: false,
-            qk_norm: false,
-            sliding_window: None,
-            token_types: 0,
-            image: None,
+            ..ModelShape::of(Architecture::Llama)
         }
     }
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import formats, host
-from .framework import FORMATS, ROUNDING, Check, ceiling, near, normal
+from .framework import F32_SUMS, FORMATS, ROUNDING, Check, ceiling, near, normal
 
 # Columns that fill the loop over several pieces per lane at least once and leave some pieces over, the last for part of
 # a warp.
@@ -15,16 +15,18 @@ SMALL = {"dense": (24, 56, 88, 120), "q8_0": (32, 1056), "q4_0": (32, 1056), "q4
 ROWS = 19  # a last block, and in it a last warp, with fewer rows than it could take
 
 
-def product(device, numbers, file, kind, form, width, vectors, with_bias=True, rows=ROWS, cols=None):
-    """y (m, rows) = x w^T + bias. The host sets the rows of y side by side."""
+def product(device, numbers, file, kind, form, width, vectors, with_bias=True, rows=ROWS, cols=None, wide=False):
+    """y (m, rows) = x w^T + bias, in f32 where it is `wide`. The host sets the rows of y side by side."""
     dtype, cols = FORMATS[kind], cols or COLUMNS[form]
     host.follows(host.ENGINE, "matrix.rows.div_ceil(if width == 1 { 8 } else { 16 })", "rows.next_power_of_two()")
     host.follows(host.ENGINE, "vec![y.into(), matrix.rows.into(), (&matrix.quants).into()]")
     grid = (ceiling(rows, 8 if width == 1 else 16),)
     x, bias = normal(numbers, (vectors, cols), dtype), normal(numbers, rows, dtype)
-    y = device.room(vectors * rows, dtype)
+    of_result = np.float32 if wide else dtype
+    y = device.room(vectors * rows, of_result)
     of_bias = device.upload(bias) if with_bias else 0
-    sizes = [of_bias, rows, cols, vectors]
+    host.follows(host.ENGINE, "matrix.rows.into(), matrix.cols.into(), rows.into(), product.width.arg()")
+    sizes = [of_bias, rows, cols, vectors, wide]
     if form == "dense":
         weights = normal(numbers, (rows, cols), dtype)
         name, operands = f"gemv_{kind}_m{width}", [device.upload(weights), device.upload(x)]
@@ -34,7 +36,8 @@ def product(device, numbers, file, kind, form, width, vectors, with_bias=True, r
         name, operands = f"gemv_{form}_{kind}_m{width}", [device.upload(part) for part in (quants, scales, q, pairs)]
     device.launch(file, name, grid, host.constant(host.ENGINE, "THREADS"), [y, rows, *operands, *sizes])
     wanted = x.astype(np.float64) @ weights.astype(np.float64).T + (bias.astype(np.float64) if with_bias else 0)
-    near(device.download(y, (vectors, rows), dtype), wanted, ROUNDING[kind], "the product")
+    rounding = F32_SUMS if wide else ROUNDING[kind]
+    near(device.download(y, (vectors, rows), of_result), wanted, rounding, "the product")
 
 
 def checks():
@@ -48,5 +51,7 @@ def checks():
                         product(device, numbers, *s)
                         for cols in SMALL[s[2]]:
                             product(device, numbers, *s, with_bias=False, cols=cols)
+                        for with_bias in (True, False):
+                            product(device, numbers, *s, with_bias, cols=SMALL[s[2]][1], wide=True)
 
                     yield Check(f"gemv {file.split('.')[1]} {form} {kind} m{width} of {vectors}", run)

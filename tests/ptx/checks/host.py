@@ -11,7 +11,7 @@ from simulator.device import ROOT
 
 from .framework import Wrong
 
-ENGINE = "src/engine/candle/cuda"
+ENGINE = "src/engine/backend/cuda"
 CEILINGS = "src/device/ceilings/cuda"
 
 

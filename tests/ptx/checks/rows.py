@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import formats, host
+from .attention import places as pairs_of
 from .framework import FORMATS, ROUNDING, Check, Wrong, ceiling, near, normal, same
 
 NORM, GATE, ROPE, BIAS, QUANTIZE = (f"{name}.sm_70" for name in ("norm", "gate", "rope", "bias", "quantize"))
@@ -26,22 +27,25 @@ def norm(device, numbers, kind, cols, with_delta, rows=2):
     near(device.download(out, (rows, cols), dtype), wanted, ROUNDING[kind], "the norm")
 
 
-def rope(device, numbers, kind, dim, with_norm, past=5):
-    """Rotation in place, keys and values into the cache. Of the last sequence the end does not fit the cache: nothing
-    may be written behind it. Queries, keys and values lie side by side, as the host joins their products."""
-    batch, seq, heads, kv_heads, capacity = 2, 3, 5, 2, past + 2
+def rope(device, numbers, kind, dim, with_norm, turns=True, past=5):
+    """Rotation in place, keys and values into the cache. Sequences are behind different numbers of positions, in rows of
+    the cache of another order, one of which is of none of them. Of the first the end does not fit the cache: nothing may be
+    written behind it. Queries, keys and values lie side by side, as the host joins their products."""
+    batch, seq, heads, kv_heads, capacity, lines = 2, 3, 5, 2, past + 2, 3
+    before, row_of = np.array([past, past - 4]), np.array([2, 0])
     host.follows(host.ENGINE, "(rows, (heads + kv_heads).div_ceil(4), 1)")
     dtype, stride, rows = FORMATS[kind], (heads + 2 * kv_heads) * dim, batch * seq
     qkv = normal(numbers, (rows, heads + 2 * kv_heads, dim), dtype)
     cos, sin = (normal(numbers, (capacity, dim // 2), np.float32) for _ in range(2))
     weights = [numbers.random(dim).astype(np.float32) for _ in range(2)]
     at = device.upload(qkv)
-    old = np.full((batch, kv_heads, capacity, dim), -7, dtype)
+    old = np.full((lines, kv_heads, capacity, dim), -7, dtype)
     keys, values = device.upload(old), device.upload(old)
     norms = [device.upload(weight) if with_norm else 0 for weight in weights]
     places = [at, at + 2 * heads * dim, at + 2 * (heads + kv_heads) * dim, stride, stride, stride]
-    tables = [device.upload(cos), device.upload(sin), device.upload(np.array([past], np.uint32))]
-    arguments = [*places, *norms, 1e-6, *tables, seq, heads, kv_heads, dim, capacity, keys, values]
+    tables = [device.upload(cos), device.upload(sin)] if turns else [0, 0]
+    of_sequences = device.upload(pairs_of(zip(row_of, before)))
+    arguments = [*places, *norms, 1e-6, *tables, of_sequences, seq, heads, kv_heads, dim, capacity, keys, values]
     threads = host.constant(host.ENGINE, "ATTENTION_THREADS")
     device.launch(ROPE, f"rope_cache_{kind}", (rows, ceiling(heads + kv_heads, 4)), threads, arguments)
 
@@ -51,9 +55,10 @@ def rope(device, numbers, kind, dim, with_norm, past=5):
         turned = x[:, : heads + kv_heads]
         of_head = np.stack([weights[0]] * heads + [weights[1]] * kv_heads)
         y[:, : heads + kv_heads] = turned / np.sqrt((turned**2).mean(2, keepdims=True) + 1e-6) * of_head
-    position = past + np.arange(rows) % seq
+    position = before[np.arange(rows) // seq] + np.arange(rows) % seq
     fits = position < capacity
     c, s = (table[np.minimum(position, capacity - 1)][:, None].astype(np.float64) for table in (cos, sin))
+    c, s = (c, s) if turns else (1, 0)
     a, b = y[..., : dim // 2].copy(), y[..., dim // 2 :].copy()
     y = np.concatenate([a * c - b * s, a * s + b * c], 2)
     y[~fits] = x[~fits]
@@ -62,7 +67,7 @@ def rope(device, numbers, kind, dim, with_norm, past=5):
     for name, place, new in (("keys", keys, y[:, heads:-kv_heads]), ("values", values, x[:, -kv_heads:])):
         wanted = old.astype(np.float64)
         for row in np.nonzero(fits)[0]:
-            wanted[row // seq, :, position[row]] = new[row]
+            wanted[row_of[row // seq], :, position[row]] = new[row]
         near(device.download(place, old.shape, dtype), wanted, ROUNDING[kind] if name == "keys" else 0, name)
 
 
@@ -133,6 +138,7 @@ def checks():
         for dim, with_norm in ((128, False), (64, True), (80, False), (32, True), (264, True)):
             run = lambda d, n, s=(kind, dim, with_norm): rope(d, n, *s)  # noqa: E731
             yield Check(f"rope {kind} of {dim}{' and a norm' if with_norm else ''}", run)
+        yield Check(f"rope {kind} that does not turn", lambda d, n, kind=kind: rope(d, n, kind, 32, False, turns=False))
         for cols in (2056, 996, 4104):
             yield Check(f"gate {kind} of {cols}", lambda d, n, s=(kind, cols): gate(d, n, *s))
         yield Check(f"bias {kind}", lambda d, n, kind=kind: bias(d, n, kind))

@@ -11,7 +11,7 @@ THREADS = 1024  # of argmax
 
 def argmax(device, numbers, kind, vocab, strange):
     """The first of the largest logits of each row, NaN never; `strange` is what stands in one place."""
-    host.follows(host.ENGINE, "(room.batch, 1, 1), 1024, &args")
+    host.follows(host.ENGINE, "(rows, 1, 1), 1024, &args")
     dtype = FORMATS[kind]
     logits = normal(numbers, (4, vocab), dtype)
     logits[1, 5] = strange
@@ -44,11 +44,24 @@ def places(device, numbers, kind, vocab=40968):
 
 
 def advance(device, numbers):
-    """Positions counted on by a step's tokens."""
-    past = device.upload(np.array([7], np.uint32))
-    host.follows(host.ENGINE, "(1, 1, 1), 1, 0, &[(&self.past).into(), seq.into()]")
-    device.launch(ARGMAX, "advance", (1,), 1, [past, 3])
-    same(device.download(past, 1, np.uint32), [10], "the count")
+    """Positions of each sequence counted on by a step's tokens, of more sequences than threads too, and of no others."""
+    host.follows(host.ENGINE, "[places.into(), sequences.into(), by.into()]", "(1, 1, 1), 32, 0, &args")
+    for sequences in (1, 32, 71):
+        places = np.arange(2 * sequences + 2, dtype=np.uint32).reshape(-1, 2)
+        at = device.upload(places)
+        device.launch(ARGMAX, "advance", (1,), 32, [at, sequences, 3])
+        places[:sequences, 1] += 3
+        same(device.download(at, places.shape, np.uint32), places, "the counts")
+
+
+def gather(device, numbers, cols=2088):
+    """Rows of 16 bits by their numbers, whatever the bits are, one of them twice."""
+    host.follows(host.ENGINE, "[out.into(), table.into(), ids.into(), cols.into()]", "(rows, 1, 1), THREADS, 0, &args")
+    table, ids = numbers.integers(0, 1 << 16, (9, cols)).astype(np.uint16), np.array([8, 3, 3, 0], np.uint32)
+    out = device.room(4 * cols, np.uint16)
+    arguments = [out, device.upload(table), device.upload(ids), cols]
+    device.launch(EMBED, "gather_rows", (4,), host.constant(host.ENGINE, "THREADS"), arguments)
+    same(device.download(out, (4, cols), np.uint16), table[ids], "the row")
 
 
 def embed(device, numbers, kind, cols=2088):
@@ -90,5 +103,6 @@ def checks():
         yield Check(f"argmax {kind}, ties in every place", lambda d, n, kind=kind: places(d, n, kind))
         yield Check(f"embed {kind}", lambda d, n, kind=kind: embed(d, n, kind))
     yield Check("advance", advance)
+    yield Check("gather", gather)
     for form in formats.MAKERS:
         yield Check(f"embed and dequantize {form}", lambda d, n, form=form: blocks(d, n, form))

@@ -2,7 +2,7 @@
 
 use super::{code, edit, said};
 use crate::support::tiny;
-use sizewell::record::Run;
+use sizewell::record::{Run, RunRecord};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -25,14 +25,9 @@ fn resume(folder: &Path, more: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-#[test]
-fn another_builds_or_machines_run_is_refused_and_the_same_goes_on() {
-    let place = tempfile::tempdir().unwrap();
-    let folder = begun(place.path());
-    let whole = std::fs::read_to_string(folder.join("run.json")).unwrap();
-    let record = Run::read(&folder).unwrap().record;
+/// What the file says and what it shall say, and why that is refused.
+fn changes(record: &RunRecord) -> Vec<((String, String), &'static str)> {
     let environment = &record.environment;
-    // What the file says, and what it shall say for what is refused.
     let quoted = |key: &str, value: &str| (format!("\"{key}\": \"{value}\""), format!("\"{key}\": \"another\""));
     let build = environment.build.clone().unwrap();
     assert!(build.contains("source "), "{build}");
@@ -59,8 +54,17 @@ fn another_builds_or_machines_run_is_refused_and_the_same_goes_on() {
     if let Some(machine) = &environment.machine {
         cases.push((quoted("machine", machine), "the machine: another then"));
     }
+    cases
+}
+
+#[test]
+fn another_builds_or_machines_run_is_refused_and_the_same_goes_on() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = begun(place.path());
+    let whole = std::fs::read_to_string(folder.join("run.json")).unwrap();
+    let record = Run::read(&folder).unwrap().record;
     let rows = std::fs::read_to_string(folder.join("cases.csv")).unwrap();
-    for ((before, after), why) in cases {
+    for ((before, after), why) in changes(&record) {
         let changed = whole.replace(&before, &after);
         assert_ne!(changed, whole, "{before} stands in run.json");
         std::fs::write(folder.join("run.json"), &changed).unwrap();

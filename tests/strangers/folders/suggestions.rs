@@ -19,15 +19,12 @@ const OTHERS: [&str; 9] = [
     "--no-build-isolation",
 ];
 
-/// The commands whose code stands in a file of `src/cli`, where it is not that of its name.
-const SHARED: [(&str, &[&str]); 7] = [
+/// The commands whose code stands in a file of `src/cli` or a folder of `src/job`, where it is not that of its name.
+const SHARED: [(&str, &[&str]); 4] = [
     ("rank_args", &["rank", "plan", "report"]),
     ("measure_args", &["run", "profile"]),
-    ("measuring", &["run", "profile"]),
-    ("resume", &["run", "profile"]),
-    ("setup", &["run", "profile"]),
+    ("profile", &["run", "profile"]),
     ("drift", &["quality"]),
-    ("evaluating", &["quality"]),
 ];
 
 fn options(command: &clap::Command) -> BTreeSet<String> {
@@ -91,7 +88,7 @@ fn every_option_that_is_suggested_exists_in_the_command_that_says_so() {
             seen += 1;
         }
         let mut parts = place.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
-        if parts.next().as_deref() != Some("cli") {
+        if !parts.next().is_some_and(|room| ["cli", "job"].contains(&room.as_str())) {
             continue;
         }
         let Some(file) = parts.next().map(|name| name.trim_end_matches(".rs").to_string()) else { continue };

@@ -158,7 +158,9 @@ fn peak(command: &mut Command) -> (u64, i32, String) {
     let mut child = command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    // SAFETY: numbers, for which zero is a value.
     let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
+    // SAFETY: both places are of the types that the call writes.
     let waited = unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut usage) };
     assert_eq!(waited, child.id() as i32);
     (usage.ru_maxrss as u64 >> 10, libc::WEXITSTATUS(status), said)
@@ -216,9 +218,12 @@ fn a_list_in_a_zip_that_unpacks_to_gigabytes_is_stopped() {
     let part = vec![b'a'; 1 << 20];
     (0..300).for_each(|_| writer.write_all(&part).unwrap());
     let bomb = writer.finish().unwrap().into_inner();
-    let server = Server::start(move |request, _| match request.path.ends_with("/version") {
-        true => Answer::new(200, "20261120-42\n"),
-        false => Answer::new(200, bomb.clone()),
+    let server = Server::start(move |request, _| {
+        if request.path.ends_with("/version") {
+            Answer::new(200, "20261120-42\n")
+        } else {
+            Answer::new(200, bomb.clone())
+        }
     });
     let (mut tables, _) = Tables::read("", &sizewell::catalog::load::embedded_files());
     let request = Request {

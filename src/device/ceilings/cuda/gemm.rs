@@ -74,7 +74,7 @@ fn rate(bench: &mut Bench<'_>, format: &Format, size: usize) -> Result<(), CudaE
     kernel.allow_shared(SHARED_BYTES)?;
     let blocks = (size.div_ceil(TILE) * size.div_ceil(TILE)) as u32;
     let times = bench.samples(&mut |_| {
-        let args = [Arg::from(&d), Arg::from(&a), Arg::from(&b), size.into(), size.into(), size.into()];
+        let args = [Arg::from(&d), Arg::from(&a), Arg::from(&b), size.into(), size.into(), size.into(), Arg::U32(0)];
         // SAFETY: all three matrices are of that size.
         unsafe { kernel.launch(card, (blocks, 1, 1), THREADS, SHARED_BYTES, &args) }
     })?;

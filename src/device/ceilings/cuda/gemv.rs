@@ -135,8 +135,8 @@ fn rate(bench: &mut Bench<'_>, format: &Format) -> Result<(), CudaError> {
         args.extend(matrix.scales.as_ref().map(Arg::from));
         args.push((&vector.numbers).into());
         args.extend(vector.scales.as_ref().map(Arg::from));
-        // No bias; one vector.
-        args.extend([Arg::U64(0), rows.into(), COLUMNS.into(), Arg::U32(1)]);
+        // No bias; one vector; results in 16 bits.
+        args.extend([Arg::U64(0), rows.into(), COLUMNS.into(), Arg::U32(1), Arg::U32(0)]);
         // SAFETY: the buffers have the sizes that kernels/gemv.cu states.
         unsafe { kernel.launch(card, (rows.div_ceil(ROWS_EACH) as u32, 1, 1), THREADS, 0, &args) }
     };

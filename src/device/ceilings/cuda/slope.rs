@@ -41,7 +41,7 @@ pub(super) struct Slope {
 
 impl Slope {
     /// What the figure rests on, to be said with it.
-    pub fn how(&self) -> String {
+    pub(crate) fn how(&self) -> String {
         let (short, long) = self.rounds;
         let how = format!("by the difference of launches of {short} and {long} rounds");
         match self.dropped {

@@ -14,7 +14,7 @@ impl Places<'_> {
     /// Files that may be the library, the likeliest first: of CUDA's folders that the environment names, of the Python
     /// environment that is active, of the usual places of CUDA, of the Python on the path. Of one folder the newest
     /// generation first, but none that is newer than CUDA `newest`, the driver's: it would not start.
-    pub fn candidates(&self, newest: u32) -> Vec<PathBuf> {
+    pub(crate) fn candidates(&self, newest: u32) -> Vec<PathBuf> {
         let mut folders = Vec::new();
         for name in ["CUDA_HOME", "CUDA_PATH"] {
             folders.extend(self.folder(name).into_iter().flat_map(|home| of_toolkit(&home)));

@@ -113,6 +113,26 @@ fn gelu_body(x: &[f32], y: &mut [f32]) {
     }
 }
 
+dispatched!(
+    fn geglu_row(gate: &[f32], up: &[f32], y: &mut [f32]) = geglu_body
+);
+
+#[inline(always)]
+fn geglu_body(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
+        *y = if gate.is_nan() { *gate } else { gelu_tanh(*gate) * up };
+    }
+}
+
+/// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, which is `x` times the logistic function of twice what the tangent is
+/// of (arXiv 1606.08415).
+#[inline(always)]
+fn gelu_tanh(x: f32) -> f32 {
+    let inner = 2.0 * 0.797_884_6 * x * (1.0 + 0.044_715 * x * x);
+    let small = exp(-inner.abs());
+    x * (if inner >= 0.0 { 1.0 } else { small } / (1.0 + small))
+}
+
 /// The error function to about 2e-7 (Abramowitz and Stegun, 7.1.26).
 #[inline(always)]
 fn erf(x: f32) -> f32 {
@@ -125,6 +145,7 @@ fn erf(x: f32) -> f32 {
 struct RmsNorm(f32);
 struct LayerNorm(f32);
 struct Swiglu;
+struct Geglu;
 struct Gelu;
 struct AddBias;
 
@@ -141,6 +162,11 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Resul
 /// `silu(gate) * up` (arXiv 2002.05202).
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.apply_op2_no_bwd(up, &Swiglu)
+}
+
+/// `gelu(gate) * up`, by the hyperbolic tangent (arXiv 2002.05202).
+pub fn geglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.apply_op2_no_bwd(up, &Geglu)
 }
 
 /// `x` times the probability that a normal number is below it, by the error function (arXiv 1606.08415).
@@ -204,6 +230,16 @@ impl CustomOp2 for Swiglu {
     }
 }
 
+impl CustomOp2 for Geglu {
+    fn name(&self) -> &'static str {
+        "geglu"
+    }
+
+    fn cpu_fwd(&self, gate: &CpuStorage, gl: &Layout, up: &CpuStorage, ul: &Layout) -> Result<(CpuStorage, Shape)> {
+        of_two((gate, gl), (up, ul), false, geglu_row)
+    }
+}
+
 impl CustomOp2 for AddBias {
     fn name(&self) -> &'static str {
         "add-bias"
@@ -258,6 +294,7 @@ mod tests {
             let want = (candle_nn::ops::silu(&x).unwrap() * &up).unwrap();
             assert!(off(swiglu(&x, &up).unwrap(), want) < 1e-5);
             assert!(off(gelu(&x).unwrap(), x.gelu_erf().unwrap()) < 2e-6);
+            assert!(off(geglu(&x, &up).unwrap(), (x.gelu().unwrap() * &up).unwrap()) < 1e-5);
             assert!(off(add_bias(&x, &b).unwrap(), x.broadcast_add(&b).unwrap()) == 0.0);
         }
     }

@@ -1,37 +1,29 @@
-//! The decoder of `engine/candle/decoder.rs` on a card: the same mathematics in 16-bit activations with a residual
+//! The decoder of `engine/model` on a card: the same mathematics in 16-bit activations with a residual
 //! stream of `f32`, on the kernels of `kernels/`. One decode step does nothing that depends on the host, so that it can
 //! be recorded once and replayed.
 
-use super::launcher::Launcher;
 use super::load::{Block, LoadError, Loader, Stack};
-use super::products::{Product, Products, Way};
+use super::ops::{Cache, Heads, Ops, Sees, Sequences, Turn};
+use super::products::{Product, Products, Way, Width};
 use super::room::{Extent, Room};
-use super::weights::{Compute, Kind, Matrix};
-use crate::device::cuda::{Arg, Buffer, Card, CudaError};
+use super::segments::Group;
+use super::weights::{Compute, Matrix};
+use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::weights::WeightSource;
-use crate::engine::weights::names::TensorName;
+use crate::workload::model::tensors::TensorName;
 use crate::workload::{Encoding, ModelShape, Quant};
 use std::sync::Arc;
 
-const THREADS: u32 = 256;
-/// Threads of the attention and rotation kernels.
-const ATTENTION_THREADS: u32 = 128;
-/// Query rows of a block of the prefill kernels.
-const PREFILL_TILE: usize = 64;
-
 /// A decoder whose weights are on a card.
 pub struct CudaDecoder {
-    launcher: Launcher,
-    shape: ModelShape,
-    compute: Compute,
+    pub(super) ops: Ops,
+    pub(super) shape: ModelShape,
     embedding: Matrix,
     blocks: Vec<Block>,
     output_norm: Buffer,
     output: Option<Matrix>,
     rope_divisors: Option<Vec<f32>>,
-    room: Option<Room>,
-    /// Positions that the cache holds; kernels read it.
-    past: Buffer,
+    pub(super) room: Option<Room>,
     not_finite: Buffer,
     /// How many matrices got each encoding.
     pub encodings: Vec<(Encoding, usize)>,
@@ -47,7 +39,7 @@ impl CudaDecoder {
         rope_divisors: Option<Vec<f32>>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, LoadError> {
-        let compute = if quant == Quant::Bf16 { Compute::Bf16 } else { Compute::F16 };
+        let compute = Compute::of(quant);
         let mut loader = Loader { card: &card, weights, quant, compute, encodings: Vec::new() };
         let (vocab, hidden) = (shape.vocab_size, shape.hidden_size);
         let embedding = loader.packed(TensorName::TokenEmbedding, vocab, hidden)?.upload(&card)?;
@@ -62,18 +54,16 @@ impl CudaDecoder {
             false => Some(loader.packed(TensorName::Output, vocab, hidden)?.upload(&card)?),
         };
         let encodings = loader.encodings;
-        let (past, not_finite) = (card.zeros(4)?, card.zeros(4)?);
+        let not_finite = card.zeros(4)?;
         Ok(Self {
-            launcher: Launcher::new(card),
+            ops: Ops::new(card, compute),
             shape: shape.clone(),
-            compute,
             embedding,
             blocks,
             output_norm,
             output,
             rope_divisors,
             room: None,
-            past,
             not_finite,
             encodings,
         })
@@ -81,13 +71,17 @@ impl CudaDecoder {
 
     /// The card.
     pub fn card(&self) -> &Arc<Card> {
-        self.launcher.card()
+        self.ops.card()
     }
 
     /// Makes room for `batch` sequences of up to `capacity` positions, prompts of `prompt` tokens among them.
     pub fn allocate(&mut self, batch: usize, capacity: usize, prompt: usize) -> Result<(), CudaError> {
+        self.allocate_for(Extent::of_batch(batch, capacity, prompt, self.widest()))
+    }
+
+    /// Makes room for what `extent` says.
+    pub(super) fn allocate_for(&mut self, extent: Extent) -> Result<(), CudaError> {
         self.room = None;
-        let extent = Extent { batch, capacity, prompt, widest: self.widest() };
         self.room = Some(Room::new(self.card(), &self.shape, extent, self.rope_divisors.as_deref())?);
         self.reset()
     }
@@ -105,7 +99,7 @@ impl CudaDecoder {
     /// Loads every kernel of a prefill of `seq` tokens and, where some are `decoded`, of a step behind it, in the room that
     /// was allocated. Nothing is launched.
     pub fn rehearse(&self, seq: usize, decoded: bool) -> Result<(), CudaError> {
-        self.launcher.rehearse(|| {
+        self.ops.launcher.rehearse(|| {
             self.step(seq)?;
             if decoded { self.step(1) } else { Ok(()) }
         })
@@ -132,13 +126,16 @@ impl CudaDecoder {
     }
 
     /// The matrix that makes logits.
-    fn head(&self) -> &Matrix {
+    pub(super) fn head(&self) -> &Matrix {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
     /// Forgets the sequences but keeps the room.
     pub fn reset(&mut self) -> Result<(), CudaError> {
-        self.past.fill(0)?;
+        if let Some(room) = &mut self.room {
+            let empty: Vec<u32> = (0..room.batch as u32).flat_map(|row| [row, 0]).collect();
+            room.places.upload(&empty)?;
+        }
         self.not_finite.fill(0)
     }
 
@@ -147,8 +144,12 @@ impl CudaDecoder {
         Ok(self.not_finite.download::<u32>(1)? == [0])
     }
 
-    fn room(&self) -> Result<&Room, CudaError> {
+    pub(super) fn room(&self) -> Result<&Room, CudaError> {
         self.room.as_ref().ok_or_else(|| CudaError::Unsupported("no room has been allocated".to_string()))
+    }
+
+    pub(super) fn room_mut(&mut self) -> Result<&mut Room, CudaError> {
+        self.room.as_mut().ok_or_else(|| CudaError::Unsupported("no room has been allocated".to_string()))
     }
 
     /// The tokens that the next step reads, and that the last one chose.
@@ -158,9 +159,7 @@ impl CudaDecoder {
 
     /// Puts prompts where the next step reads them.
     pub fn set_ids(&mut self, ids: &[u32]) -> Result<(), CudaError> {
-        let room =
-            self.room.as_mut().ok_or_else(|| CudaError::Unsupported("no room has been allocated".to_string()))?;
-        room.ids.upload(ids)
+        self.room_mut()?.ids.upload(ids)
     }
 
     /// The logits of the last step, `(batch, vocab)`, in the bits of [`Self::compute`].
@@ -171,203 +170,110 @@ impl CudaDecoder {
 
     /// The format of activations.
     pub fn compute(&self) -> Compute {
-        self.compute
+        self.ops.compute
     }
 
     /// Runs the tokens of [`Self::ids`], `(batch, seq)`, behind what the cache holds, chooses the next ones and leaves
     /// them there. Only launches: nothing is waited for.
     pub fn step(&self, seq: usize) -> Result<(), CudaError> {
         let room = self.room()?;
-        let rows = room.batch * seq;
-        self.embed(room, rows)?;
-        for (layer, block) in self.blocks.iter().enumerate() {
-            self.block(room, layer, block, seq)?;
-        }
+        self.through_blocks(room, room.batch * seq, &[Group::of_batch(room.batch, seq)])?;
         self.choose(room, seq)?;
-        // SAFETY: one number on the card.
-        unsafe { self.launcher.launch(("argmax", "advance"), (1, 1, 1), 1, 0, &[(&self.past).into(), seq.into()]) }
+        // SAFETY: there is a place for each sequence of the batch.
+        unsafe { self.ops.advance(&room.places, room.batch, seq) }
     }
 
-    fn products<'a>(&'a self, room: &'a Room) -> Products<'a> {
-        Products { launcher: &self.launcher, compute: self.compute, workspace: &room.workspace }
+    pub(super) fn products<'a>(&'a self, room: &'a Room) -> Products<'a> {
+        self.ops.products(&room.workspace)
     }
 
-    /// Launches kernel `name` with the ending of the format.
-    ///
-    /// # Safety
-    /// As [`crate::device::cuda::Kernel::launch`].
-    unsafe fn launch(
-        &self,
-        source: &'static str,
-        name: &str,
-        blocks: (usize, usize, usize),
-        threads: u32,
-        args: &[Arg],
-    ) -> Result<(), CudaError> {
-        let name = format!("{name}_{}", self.compute.name());
-        // SAFETY: as the caller promises.
-        unsafe { self.launcher.launch((source, &name), blocks, threads, 0, args) }
-    }
-
-    fn embed(&self, room: &Room, rows: usize) -> Result<(), CudaError> {
-        let hidden = self.shape.hidden_size;
-        let table = &self.embedding;
-        let (residual, ids) = (Arg::from(&room.residual), Arg::from(&room.ids));
-        let blocks = (rows, 1, 1);
+    /// The embedding of the first `rows` tokens, and all blocks. What the last leaves is not in the residual yet.
+    pub(super) fn through_blocks(&self, room: &Room, rows: usize, groups: &[Group]) -> Result<(), CudaError> {
         // SAFETY: tokens are below the vocabulary's size, and the residual holds that many rows.
-        unsafe {
-            match table.kind {
-                Kind::Dense => {
-                    let args = [residual, (&table.quants).into(), ids, hidden.into()];
-                    self.launch("embed", "embed", blocks, THREADS, &args)
-                }
-                kind => {
-                    let name = format!("embed_{}", kind.name());
-                    let args = [residual, (&table.quants).into(), table.scales_at().into(), ids, hidden.into()];
-                    self.launcher.launch(("embed", &name), blocks, THREADS, 0, &args)
-                }
-            }
-        }
+        unsafe { self.ops.embed(room.residual.at(), &self.embedding, room.ids.at(), rows)? };
+        let mut blocks = self.blocks.iter().enumerate();
+        blocks.try_for_each(|(layer, block)| self.block(room, (layer, block), rows, groups))
     }
 
     /// Adds `delta` (an address, or 0) to `rows` rows of the residual and norms them.
     fn norm(&self, rows: usize, residual: u64, delta: u64, weight: &Buffer, out: u64) -> Result<(), CudaError> {
-        let hidden = self.shape.hidden_size;
-        let threads = (hidden.div_ceil(8).next_multiple_of(32)).min(1024) as u32;
         let eps = self.shape.norm_eps as f32;
-        let args = [residual.into(), delta.into(), weight.into(), out.into(), hidden.into(), eps.into()];
         // SAFETY: the rows are the room's.
-        unsafe { self.launch("norm", "add_rms_norm", (rows, 1, 1), threads, &args) }
+        unsafe { self.ops.rms_norm((rows, self.shape.hidden_size), (residual, delta), (weight, eps), out) }
     }
 
-    fn block(&self, room: &Room, layer: usize, block: &Block, seq: usize) -> Result<(), CudaError> {
+    /// Adds what the last block left to `rows` rows of the residual, and norms them.
+    pub(super) fn finish(&self, room: &Room, rows: usize) -> Result<(), CudaError> {
+        self.norm(rows, room.residual.at(), room.delta.at(), &self.output_norm, room.normed.at())
+    }
+
+    fn block(
+        &self,
+        room: &Room,
+        (layer, block): (usize, &Block),
+        rows: usize,
+        groups: &[Group],
+    ) -> Result<(), CudaError> {
         let shape = &self.shape;
-        let rows = room.batch * seq;
         let products = self.products(room);
         let (residual, normed, delta) = (room.residual.at(), room.normed.at(), room.delta.at());
         // What the block before left is added first.
         self.norm(rows, residual, if layer == 0 { 0 } else { delta }, &block.attention_norm, normed)?;
         products.run(rows, normed, shape.hidden_size, false, &block.qkv.products(room.qkv.at(), rows))?;
-        self.attend(room, layer, block, seq)?;
+        groups.iter().try_for_each(|group| self.attend(room, (layer, block), rows, group))?;
         let output = block.attention_output.products(delta, rows);
         products.run(rows, room.attended.at(), shape.q_width(), false, &output)?;
         self.norm(rows, residual, delta, &block.feed_forward_norm, normed)?;
         products.run(rows, normed, shape.hidden_size, false, &block.gate_up.products(room.gate_up.at(), rows))?;
         let ff = shape.intermediate_size;
         let places = block.gate_up.places(room.gate_up.at(), rows, &[ff, ff]);
-        let [(gate, gate_stride), (up, up_stride)] = [places[0], places[1]];
-        let gated = Arg::from(&room.gated);
-        let args = [gate.into(), up.into(), gate_stride.into(), up_stride.into(), gated, ff.into()];
         // SAFETY: both places hold `rows` rows of `ff` numbers, and so does the result.
-        unsafe { self.launch("gate", "silu_mul", (rows, ff.div_ceil(2048), 1), THREADS, &args)? };
+        unsafe { self.ops.silu_mul((rows, ff), places[0], places[1], room.gated.at())? };
         products.run(rows, room.gated.at(), ff, false, &block.down.products(delta, rows))
     }
 
-    /// Rotates queries and keys, writes keys and values into the cache, and attends.
-    fn attend(&self, room: &Room, layer: usize, block: &Block, seq: usize) -> Result<(), CudaError> {
+    /// Rotates queries and keys of a group, writes keys and values into the cache, and attends.
+    fn attend(
+        &self,
+        room: &Room,
+        (layer, block): (usize, &Block),
+        rows: usize,
+        group: &Group,
+    ) -> Result<(), CudaError> {
         let shape = &self.shape;
-        let rows = room.batch * seq;
-        let (heads, kv_heads, dim) = (shape.heads, shape.kv_heads, shape.head_dim);
-        let places = block.qkv.places(room.qkv.at(), rows, &[shape.q_width(), shape.kv_width(), shape.kv_width()]);
-        let [(q, q_stride), (k, k_stride), (v, v_stride)] = [places[0], places[1], places[2]];
-        let (keys, values) = (&room.keys[layer], &room.values[layer]);
-        let weight = |norm: &Option<Buffer>| Arg::U64(norm.as_ref().map_or(0, Buffer::at));
-        let rope = [
-            q.into(),
-            k.into(),
-            v.into(),
-            q_stride.into(),
-            k_stride.into(),
-            v_stride.into(),
-            weight(&block.query_norm),
-            weight(&block.key_norm),
-            (shape.norm_eps as f32).into(),
-            (&room.cos).into(),
-            (&room.sin).into(),
-            (&self.past).into(),
-            seq.into(),
-            heads.into(),
-            kv_heads.into(),
-            dim.into(),
-            room.capacity.into(),
-            keys.into(),
-            values.into(),
-        ];
-        let rotations = (rows, (heads + kv_heads).div_ceil(4), 1);
-        // SAFETY: strides and sizes are those of the places; positions beyond the capacity are skipped.
-        unsafe { self.launch("rope", "rope_cache", rotations, ATTENTION_THREADS, &rope)? };
-        let window = Arg::from(shape.sliding_window.unwrap_or(0));
-        let scale = Arg::F32(1.0 / (dim as f32).sqrt());
-        let past = Arg::from(&self.past);
-        let sizes = [heads.into(), kv_heads.into(), dim.into(), room.capacity.into()];
-        let [heads_arg, kv_arg, dim_arg, capacity] = sizes;
-        let (q, q_stride) = (Arg::U64(q), Arg::from(q_stride));
-        if seq == 1 {
-            let partial = Arg::from(&room.partial);
-            let splits = Arg::from(room.splits);
-            let args = [
-                q,
-                q_stride,
-                keys.into(),
-                values.into(),
-                past,
-                heads_arg,
-                kv_arg,
-                dim_arg,
-                capacity,
-                window,
-                scale,
-                splits,
-                partial,
-            ];
-            let blocks = (room.batch * kv_heads, room.splits, 1);
-            let combine = [partial, (&room.attended).into(), heads_arg, dim_arg, splits];
-            // SAFETY: the partial sums and the result have the room's sizes.
-            return unsafe {
-                self.launch("attention", "attention_decode", blocks, ATTENTION_THREADS, &args)?;
-                let all = (room.batch * heads, 1, 1);
-                self.launch("attention", "attention_combine", all, ATTENTION_THREADS, &combine)
-            };
-        }
-        let args = [
-            q,
-            q_stride,
-            keys.into(),
-            values.into(),
-            past,
-            seq.into(),
-            heads_arg,
-            kv_arg,
-            dim_arg,
-            capacity,
-            window,
-            scale,
-            (&room.attended).into(),
-        ];
-        let is_tiled = matches!(dim, 64 | 128) && self.card().facts.capability >= (8, 0);
-        // SAFETY: as above.
+        let widths = [shape.q_width(), shape.kv_width(), shape.kv_width()];
+        let places = block.qkv.places(room.qkv.at(), rows, &widths);
+        let [q, k, v] = [0, 1, 2].map(|part| places[part].from_row(group.row));
+        let weight = |norm: &Option<Buffer>| norm.as_ref().map_or(0, Buffer::at);
+        let turn = Turn {
+            query_norm: weight(&block.query_norm),
+            key_norm: weight(&block.key_norm),
+            eps: shape.norm_eps as f32,
+            cos: room.cos.at(),
+            sin: room.sin.at(),
+        };
+        let heads = Heads { heads: shape.heads, kv_heads: shape.kv_heads, dim: shape.head_dim };
+        let cache = Cache { keys: &room.keys[layer], values: &room.values[layer], capacity: room.capacity };
+        let sequences = Sequences { places: room.place(group.first), count: group.sequences, seq: group.seq };
+        let window = shape.sliding_window.unwrap_or(0);
+        let out = room.attended.at() + 2 * (group.row * shape.q_width()) as u64;
+        let splits = (room.splits, &room.partial);
+        // SAFETY: strides and sizes are those of the places; the partial sums and the result have the room's sizes.
         unsafe {
-            match is_tiled {
-                true => {
-                    let name = format!("attention_prefill{dim}_{}", self.compute.name());
-                    let blocks = (seq.div_ceil(PREFILL_TILE), heads, room.batch);
-                    let shared = (512 * (dim + 8)) as u32;
-                    self.launcher.launch(("attention", &name), blocks, ATTENTION_THREADS, shared, &args)
-                }
-                false => {
-                    let blocks = (seq.div_ceil(4), heads, room.batch);
-                    self.launch("attention", "attention_any", blocks, ATTENTION_THREADS, &args)
-                }
+            self.ops.file([q, k, v], &turn, sequences, heads, cache)?;
+            match group.seq {
+                1 => self.ops.attend_one(q, sequences, heads, cache, window, splits, out),
+                _ => self.ops.attend_many(q, sequences, heads, cache, Sees::Before { window }, out),
             }
         }
     }
 
     /// Logits of the last position of each sequence, and the largest of them.
     fn choose(&self, room: &Room, seq: usize) -> Result<(), CudaError> {
-        let (hidden, vocab) = (self.shape.hidden_size, self.shape.vocab_size);
+        let hidden = self.shape.hidden_size;
         let normed = room.normed.at();
         match seq {
-            1 => self.norm(room.batch, room.residual.at(), room.delta.at(), &self.output_norm, normed)?,
+            1 => self.finish(room, room.batch)?,
             _ => {
                 for sequence in 0..room.batch {
                     let last = (sequence * seq + seq - 1) * hidden;
@@ -377,19 +283,45 @@ impl CudaDecoder {
                 }
             }
         }
+        self.pick(room, normed, room.batch)
+    }
+
+    /// Logits of `rows` normed rows, and the largest of each.
+    pub(super) fn pick(&self, room: &Room, normed: u64, rows: usize) -> Result<(), CudaError> {
+        self.head_product(room, normed, rows, Width::Half)?;
+        // SAFETY: the logits are (rows, vocab), and there is an id for each row.
+        unsafe { self.ops.argmax(&room.logits, (rows, self.shape.vocab_size), &room.ids, &self.not_finite) }
+    }
+
+    /// Logits of `rows` normed rows.
+    pub(super) fn head_product(&self, room: &Room, normed: u64, rows: usize, width: Width) -> Result<(), CudaError> {
         let matrix = self.head();
-        let product = Product { matrix, bias: None, y: room.logits.at() };
-        self.products(room).run(room.batch, normed, hidden, matrix.is_quantized(), &[product])?;
-        let args = [(&room.logits).into(), vocab.into(), (&room.ids).into(), (&self.not_finite).into()];
-        // SAFETY: the logits are (batch, vocab), and there is an id for each sequence.
-        unsafe { self.launch("argmax", "argmax", (room.batch, 1, 1), 1024, &args) }
+        let product = Product { matrix, bias: None, y: room.logits.at(), width };
+        self.products(room).run(rows, normed, self.shape.hidden_size, matrix.is_quantized(), &[product])
+    }
+
+    /// The matrices, those of blocks first.
+    pub(super) fn matrices(&self) -> impl Iterator<Item = &Matrix> {
+        let of_blocks = self.blocks.iter().flat_map(Block::stacks).flat_map(|stack| &stack.matrices);
+        of_blocks.chain(&self.output).chain([&self.embedding])
     }
 
     /// Bytes of the matrices as stored.
     pub fn matrix_bytes(&self) -> usize {
-        let of = |block: &Block| block.stacks().map(Stack::bytes).into_iter().sum::<usize>();
-        let output = self.output.as_ref().map_or(0, |matrix| matrix.bytes);
-        self.blocks.iter().map(of).sum::<usize>() + output + self.embedding.bytes
+        self.matrices().map(|matrix| matrix.bytes).sum()
+    }
+
+    /// How many weights of the matrices are stored in each encoding.
+    pub(super) fn stored(&self) -> Vec<(Encoding, usize)> {
+        let mut stored: Vec<(Encoding, usize)> = Vec::new();
+        for matrix in self.matrices() {
+            let (encoding, weights) = (matrix.kind.encoding(self.compute()), matrix.rows * matrix.cols);
+            match stored.iter_mut().find(|(known, _)| *known == encoding) {
+                Some((_, count)) => *count += weights,
+                None => stored.push((encoding, weights)),
+            }
+        }
+        stored
     }
 
     /// Bytes of the matrices that one decode step reads: all but an embedding that is not also the output.

@@ -15,24 +15,28 @@ const MARGIN: Bytes = Bytes((256 << 20) as f64);
 const MARGIN_SHARE: f64 = 1.0 / 64.0;
 
 /// The margin on a card with `total` bytes.
-fn margin(total: Bytes) -> Bytes {
+pub(super) fn margin(total: Bytes) -> Bytes {
     Bytes(MARGIN.0.min(total.0 * MARGIN_SHARE))
 }
 
 impl CudaEngine {
     /// What a case takes of the card: weights, cache and working space.
     pub fn needed(&self, case: &Case) -> Bytes {
-        let shape = &self.model.shape;
-        let decoder = self.loaded.as_ref().filter(|(quant, _)| *quant == case.quant).map(|(_, decoder)| decoder);
         // The last token is generated but never fed back.
-        let extent = Extent {
-            batch: case.batch,
-            capacity: case.context() - 1,
-            prompt: case.prompt_tokens(),
-            widest: decoder.map_or_else(|| widest(shape, case.quant), CudaDecoder::widest),
-        };
-        let room = Sizes::new(shape, self.card.facts.multiprocessors, extent).bytes();
-        self.weights(case.quant) + Bytes(room as f64)
+        let extent = Extent::of_batch(case.batch, case.context() - 1, case.prompt_tokens(), self.widest(case.quant));
+        self.needed_for(case.quant, extent)
+    }
+
+    /// Numbers of the largest matrix of a level that many rows need widened.
+    pub(super) fn widest(&self, quant: Quant) -> usize {
+        let decoder = self.loaded.as_ref().filter(|(known, _)| *known == quant).map(|(_, decoder)| decoder);
+        decoder.map_or_else(|| widest(&self.model.shape, quant), CudaDecoder::widest)
+    }
+
+    /// Weights of a level, and room.
+    fn needed_for(&self, quant: Quant, extent: Extent) -> Bytes {
+        let room = Sizes::new(&self.model.shape, self.card.facts.multiprocessors, extent).bytes();
+        self.weights(quant) + Bytes(room as f64)
     }
 
     /// Bytes of the weights at a level: by the shape, unless a load has taught better. A file may store some matrices otherwise.
@@ -42,12 +46,21 @@ impl CudaEngine {
 
     /// An error where a case does not fit. What is loaded by now makes way for it, and so is counted as free.
     pub(super) fn check_room(&self, case: &Case) -> Result<(), EngineError> {
+        self.check_needed(self.needed(case))
+    }
+
+    /// The same of the weights of a level and room.
+    pub(super) fn check_extent(&self, quant: Quant, extent: Extent) -> Result<(), EngineError> {
+        self.check_needed(self.needed_for(quant, extent))
+    }
+
+    fn check_needed(&self, needed: Bytes) -> Result<(), EngineError> {
         let available = || -> Result<(Bytes, Bytes), CudaError> {
             let (free, total) = self.card.memory()?;
             Ok((free + self.card.held(), total))
         };
         let (seen, total) = available()?;
-        let needed = self.needed(case) + margin(total);
+        let needed = needed + margin(total);
         if needed.0 <= seen.0 {
             return Ok(());
         }

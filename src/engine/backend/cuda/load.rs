@@ -1,12 +1,13 @@
 //! Reading the tensors of a decoder and putting them on a card.
 
-use super::products::Product;
+use super::ops::Strided;
+use super::products::{Product, Width};
 use super::weights::{Compute, Matrix, Packed};
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::backend::linear::Layout;
-use crate::engine::model::decoder::count_encoding;
-use crate::engine::weights::names::{BlockTensor, TensorName};
+use crate::engine::model::count_encoding;
 use crate::engine::weights::{ModelError, WeightSource};
+use crate::workload::model::tensors::{BlockTensor, TensorName};
 use crate::workload::{Encoding, ModelShape, Quant};
 
 /// Why weights could not be put on the card.
@@ -81,18 +82,11 @@ impl Loader<'_> {
         biases: Option<&[TensorName]>,
     ) -> Result<Stack, LoadError> {
         let packed = parts.iter().map(|(name, rows)| self.packed(*name, *rows, cols)).collect::<Result<Vec<_>, _>>()?;
-        let packed = Packed::stacked(packed);
         let mut own = Vec::new();
         for (name, (_, rows)) in biases.unwrap_or_default().iter().zip(parts) {
             own.push(self.bias(*name, *rows)?);
         }
-        let biases = match (own.is_empty(), packed.len() == parts.len()) {
-            (true, _) => packed.iter().map(|_| None).collect(),
-            (false, true) => own.iter().map(|bias| self.card.with(bias).map(Some)).collect::<Result<_, _>>()?,
-            (false, false) => vec![Some(self.card.with(&own.concat())?)],
-        };
-        let matrices = packed.iter().map(|packed| packed.upload(self.card)).collect::<Result<_, _>>()?;
-        Ok(Stack { matrices, biases })
+        Stack::new(self.card, packed, own)
     }
 
     pub fn block(&mut self, shape: &ModelShape, index: usize) -> Result<Block, LoadError> {
@@ -121,8 +115,21 @@ impl Loader<'_> {
 }
 
 impl Stack {
+    /// Puts `parts` on the card, with the bias of each where there are any.
+    pub fn new(card: &Card, parts: Vec<Packed>, biases: Vec<Vec<u16>>) -> Result<Self, LoadError> {
+        let count = parts.len();
+        let packed = Packed::stacked(parts);
+        let biases = match (biases.is_empty(), packed.len() == count) {
+            (true, _) => packed.iter().map(|_| None).collect(),
+            (false, true) => biases.iter().map(|bias| card.with(bias).map(Some)).collect::<Result<_, _>>()?,
+            (false, false) => vec![Some(card.with(&biases.concat())?)],
+        };
+        let matrices = packed.iter().map(|packed| packed.upload(card)).collect::<Result<_, _>>()?;
+        Ok(Self { matrices, biases })
+    }
+
     /// Where each of `parts` begins in a workspace of `rows` rows from `at` on, and how far apart its rows are.
-    pub fn places(&self, at: u64, rows: usize, parts: &[usize]) -> Vec<(u64, usize)> {
+    pub fn places(&self, at: u64, rows: usize, parts: &[usize]) -> Vec<Strided> {
         let mut before = 0;
         let stacked = self.matrices.len() < parts.len();
         let width: usize = parts.iter().sum();
@@ -131,8 +138,8 @@ impl Stack {
             .map(|part| {
                 // Stacked, the parts share each row; apart, each has rows of its own behind those of the others.
                 let place = match stacked {
-                    true => (at + 2 * before as u64, width),
-                    false => (at + 2 * (before * rows) as u64, *part),
+                    true => Strided { at: at + 2 * before as u64, stride: width },
+                    false => Strided { at: at + 2 * (before * rows) as u64, stride: *part },
                 };
                 before += part;
                 place
@@ -146,14 +153,10 @@ impl Stack {
             .iter()
             .zip(&self.biases)
             .map(|(matrix, bias)| {
-                let product = Product { matrix, bias: bias.as_ref(), y };
+                let product = Product { matrix, bias: bias.as_ref(), y, width: Width::Half };
                 y += 2 * (rows * matrix.rows) as u64;
                 product
             })
             .collect()
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.matrices.iter().map(|matrix| matrix.bytes).sum()
     }
 }

@@ -1,23 +1,34 @@
 //! The engine on an NVIDIA card: weights come through candle, and the kernels of `kernels/` compute with them.
 
+mod batch;
 pub mod decoder;
+pub mod encoder;
 mod fitting;
 mod generate;
+mod language;
 mod launcher;
 mod load;
+mod ops;
 mod products;
 mod room;
+mod segments;
+mod serving;
 mod weights;
 
+pub use batch::CudaBatch;
 pub use decoder::CudaDecoder;
+pub use encoder::CudaEncoder;
+pub use language::CudaLanguageModel;
 pub use load::LoadError;
 pub use weights::Compute;
 
 use crate::device::cuda::{Card, CudaError};
+use crate::engine::session::candle::or_lost;
 use crate::engine::weights::OpenedModel;
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::{Bytes, Seconds};
-use crate::workload::{CacheType, Case, Quant};
+use crate::workload::model::parts::{Activation, BlockParts, Embedding, NormKind, NormPlace, Parts};
+use crate::workload::{CacheType, Case, ModelShape, Quant};
 use generate::Replay;
 use products::Way;
 use std::collections::HashMap;
@@ -89,7 +100,7 @@ impl CudaEngine {
 
     /// What the kernels ask of a case.
     fn check_case(&self, case: &Case) -> Result<(), EngineError> {
-        self.check_shape()?;
+        check_shape(&self.model.shape)?;
         let most = self.model.shape.max_context;
         if case.context() > most {
             return Err(EngineError::Unsupported(format!(
@@ -98,29 +109,55 @@ impl CudaEngine {
                 case.gen_tokens()
             )));
         }
-        if case.quant == Quant::F32 {
-            let why = "f32 is not computed on CUDA: tensor cores and kernels take 16 bits (f16, bf16, int8, int4)";
-            return Err(EngineError::Unsupported(why.to_string()));
-        }
-        weights::check_encoding(case.quant.nominal_encoding()).map_err(EngineError::Unsupported)?;
-        self.model.weights.check_quant(case.quant).map_err(EngineError::Unsupported)
+        self.check_level(case.quant)
     }
 
-    /// What the kernels ask of a shape.
-    fn check_shape(&self) -> Result<(), EngineError> {
-        let shape = &self.model.shape;
-        let refuse = |why: String| Err(EngineError::Unsupported(format!("the CUDA kernels cannot: {why}")));
-        if !shape.head_dim.is_multiple_of(8) || shape.head_dim > 256 {
-            return refuse(format!("heads of {}: they take multiples of 8 up to 256", shape.head_dim));
-        }
-        if [shape.hidden_size, shape.intermediate_size].iter().any(|width| !width.is_multiple_of(8)) {
-            return refuse("widths that are no multiple of 8".to_string());
-        }
-        if shape.heads / shape.kv_heads.max(1) > 16 {
-            return refuse("more than 16 query heads that share a key head".to_string());
-        }
-        Ok(())
+    /// What the kernels ask of a level, and what the weights can be had at.
+    fn check_level(&self, quant: Quant) -> Result<(), EngineError> {
+        check_level(quant)?;
+        self.model.weights.check_quant(quant).map_err(EngineError::Unsupported)
     }
+}
+
+/// Whether a decoder is made of what these kernels compute: norms before attention and feed-forward, a gated SiLU, logits as
+/// they come.
+fn is_plain(parts: &Parts) -> bool {
+    let embedded = matches!(parts.embedding, Embedding::Tokens { scale: None, learned: None, .. });
+    let plain = |block: &BlockParts| {
+        let BlockParts { norms, attention, feed_forward } = block;
+        let attends = attention.scale.is_none() && !attention.output_bias && attention.rotary.is_some();
+        let fed = feed_forward.gated && feed_forward.activation == Activation::Silu && !feed_forward.bias;
+        *norms == NormPlace::Before && attends && fed && feed_forward.experts.is_none()
+    };
+    let alike = parts.blocks.len() == 1;
+    embedded && alike && parts.norm == NormKind::Rms && parts.blocks.iter().all(|(block, _)| plain(block))
+}
+
+/// What the kernels ask of a shape.
+pub(super) fn check_shape(shape: &ModelShape) -> Result<(), EngineError> {
+    let refuse = |why: String| Err(EngineError::Unsupported(format!("the CUDA kernels cannot: {why}")));
+    if !shape.is_encoder() && !is_plain(&shape.parts()) {
+        return refuse(format!("what a model of the architecture `{}` is made of", shape.architecture));
+    }
+    if !shape.head_dim.is_multiple_of(8) || shape.head_dim > 256 {
+        return refuse(format!("heads of {}: they take multiples of 8 up to 256", shape.head_dim));
+    }
+    if [shape.hidden_size, shape.intermediate_size].iter().any(|width| !width.is_multiple_of(8)) {
+        return refuse("widths that are no multiple of 8".to_string());
+    }
+    if shape.heads / shape.kv_heads.max(1) > 16 {
+        return refuse("more than 16 query heads that share a key head".to_string());
+    }
+    Ok(())
+}
+
+/// What the kernels ask of a level.
+pub(super) fn check_level(quant: Quant) -> Result<(), EngineError> {
+    if quant == Quant::F32 {
+        let why = "f32 is not computed on CUDA: tensor cores and kernels take 16 bits (f16, bf16, int8, int4)";
+        return Err(EngineError::Unsupported(why.to_string()));
+    }
+    weights::check_encoding(quant.nominal_encoding()).map_err(EngineError::Unsupported)
 }
 
 /// What computes the matrix products of a case that has some.
@@ -130,10 +167,15 @@ fn remarks(decoder: &CudaDecoder, case: &Case) -> Result<Vec<String>, EngineErro
     if !ways.iter().any(|way| matches!(way, Way::Matrix | Way::Widened)) {
         return Ok(Vec::new());
     }
-    Ok(vec![match decoder.card().blas() {
+    Ok(vec![products_by(decoder.card())])
+}
+
+/// Who computes matrix products on `card`.
+fn products_by(card: &Card) -> String {
+    match card.blas() {
         Ok(_) => "matrix products by cuBLASLt".to_string(),
         Err(why) => format!("matrix products by the project's own kernel: {why}"),
-    }])
+    }
 }
 
 /// What a decode step does with the weights more than once at this batch. Where the card has no matrix product a prefill does
@@ -185,7 +227,7 @@ impl CudaEngine {
 
 impl Engine for CudaEngine {
     fn prepare(&mut self, case: &Case) -> Result<Prepared, EngineError> {
-        self.make_ready(case).map_err(|error| crate::engine::session::candle::or_lost(error, &self.card))
+        self.make_ready(case).map_err(|error| or_lost(error, &self.card))
     }
 
     fn iterate(&mut self, case: &Case, prompts: &[Vec<u32>], step: Step<'_>) -> Result<Generated, EngineError> {
@@ -193,7 +235,7 @@ impl Engine for CudaEngine {
             return Err(EngineError::Failed("iterate was called before prepare".to_string()));
         };
         let generated = replay.generate(decoder, prompts, case.gen_tokens(), step);
-        generated.map_err(|error| crate::engine::session::candle::or_lost(error, &self.card))
+        generated.map_err(|error| or_lost(error, &self.card))
     }
 
     fn synchronize(&mut self) -> Result<(), EngineError> {

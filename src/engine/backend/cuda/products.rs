@@ -69,11 +69,35 @@ pub(super) struct Products<'a> {
     pub workspace: &'a Workspace,
 }
 
-/// One product: `y = x w^T + bias`, `y` of `(m, w.rows)` in rows, at an address.
+/// What the numbers of a result are stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    /// The format of activations.
+    Half,
+    /// `f32`.
+    Single,
+}
+
+impl Width {
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Half => 2,
+            Self::Single => 4,
+        }
+    }
+
+    /// As kernels are told.
+    fn arg(self) -> Arg {
+        Arg::U32((self == Self::Single).into())
+    }
+}
+
+/// One product: `y = x w^T + bias`, `y` of `(m, w.rows)` in rows, at an address. In `f32` it has no bias.
 pub(super) struct Product<'a> {
     pub matrix: &'a Matrix,
     pub bias: Option<&'a Buffer>,
     pub y: u64,
+    pub width: Width,
 }
 
 impl Products<'_> {
@@ -90,6 +114,8 @@ impl Products<'_> {
     /// Products of the same `x: (m, cols)`; `few` as in [`Products::way`].
     pub fn run(&self, m: usize, x: u64, cols: usize, few: bool, products: &[Product<'_>]) -> Result<(), CudaError> {
         let is_quantized = products.iter().any(|product| product.matrix.is_quantized());
+        // The vendor's library is asked for results in 16 bits only.
+        let few = few || (!self.has_own_gemm() && products.iter().any(|product| product.width == Width::Single));
         match (self.way(m, few, is_quantized), is_quantized) {
             (Way::WeightOnly { .. }, true) => {
                 for first in (0..m).step_by(self.most_rows(cols)) {
@@ -114,7 +140,11 @@ impl Products<'_> {
 
     /// The project's own matrix product needs tensor cores of the Ampere generation; the vendor's any.
     pub fn has_gemm(&self) -> bool {
-        self.blas().is_some() || self.launcher.card().facts.capability >= (8, 0)
+        self.blas().is_some() || self.has_own_gemm()
+    }
+
+    fn has_own_gemm(&self) -> bool {
+        self.launcher.card().facts.capability >= (8, 0)
     }
 
     fn blas(&self) -> Option<&blas::Blas> {
@@ -140,7 +170,7 @@ impl Products<'_> {
                 Kind::Dense => format!("gemv_{compute}_m{width}"),
                 kind => format!("gemv_{}_{compute}_m{width}", kind.name()),
             };
-            let y = product.y + ((first + pass) * matrix.rows * 2) as u64;
+            let y = product.y + ((first + pass) * matrix.rows * product.width.bytes()) as u64;
             let bias = product.bias.map_or(0, Buffer::at);
             let mut args: Vec<Arg> = vec![y.into(), matrix.rows.into(), (&matrix.quants).into()];
             match matrix.kind {
@@ -151,7 +181,7 @@ impl Products<'_> {
                     (self.workspace.scales.at() + (pass * matrix.cols / BLOCK * 8) as u64).into(),
                 ]),
             }
-            args.extend([Arg::U64(bias), matrix.rows.into(), matrix.cols.into(), rows.into()]);
+            args.extend([Arg::U64(bias), matrix.rows.into(), matrix.cols.into(), rows.into(), product.width.arg()]);
             let blocks = matrix.rows.div_ceil(if width == 1 { 8 } else { 16 });
             // SAFETY: the arguments are those of kernels/gemv.cu, and the buffers have the matrix's sizes.
             unsafe { self.launcher.launch(("gemv", &name), (blocks, 1, 1), THREADS, 0, &args)? };
@@ -163,7 +193,7 @@ impl Products<'_> {
         let matrix = product.matrix;
         let weights = if matrix.is_quantized() { self.widen(matrix)? } else { matrix.quants.at() };
         let (n, k) = (matrix.rows, matrix.cols);
-        match self.blas() {
+        match self.blas().filter(|_| product.width == Width::Half) {
             // The library loads its own kernels when it is first called.
             Some(_) if self.launcher.rehearses() => {}
             Some(blas) => {
@@ -177,7 +207,9 @@ impl Products<'_> {
             None => {
                 let name = format!("gemm_{}", self.compute.name());
                 let blocks = (m.div_ceil(gemm::TILE) * n.div_ceil(gemm::TILE), 1, 1);
-                let args = [product.y.into(), x.into(), Arg::U64(weights), m.into(), n.into(), k.into()];
+                let sizes = [m.into(), n.into(), k.into(), product.width.arg()];
+                let [m, n, k, width] = sizes;
+                let args = [product.y.into(), x.into(), Arg::U64(weights), m, n, k, width];
                 // SAFETY: as above.
                 unsafe { self.launcher.launch(("gemm", &name), blocks, THREADS, gemm::SHARED_BYTES, &args)? };
             }

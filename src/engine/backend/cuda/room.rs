@@ -1,25 +1,38 @@
 //! Room for a batch and its context on a card: how much that is, which is known before anything is loaded, and the memory
 //! itself.
 
-use super::products::{MOST_GEMV_ROWS, Workspace};
+use super::products::{MOST_GEMV_ROWS, Width, Workspace};
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::model::rope;
+use crate::workload::model::parts::Rotary;
 use crate::workload::{Encoding, ModelShape, Quant};
 
 /// Most parts that the keys of a sequence are split into.
 const MOST_SPLITS: usize = 64;
 
-/// What the room of a case is for.
+/// What room is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extent {
-    /// Sequences.
-    pub batch: usize,
+    /// Sequences that the cache has places for.
+    pub sequences: usize,
     /// Positions of each.
     pub capacity: usize,
-    /// Tokens of each prompt.
-    pub prompt: usize,
+    /// Tokens of the largest pass.
+    pub rows: usize,
+    /// Rows that get logits at once, and what those are stored in.
+    pub logits: (usize, Width),
+    /// Those rows lie anywhere in a pass.
+    pub gathers: bool,
     /// Numbers of the largest matrix that many rows need widened to 16 bits.
     pub widest: usize,
+}
+
+impl Extent {
+    /// That of a batch of prompts of one length, all of which generate.
+    pub fn of_batch(batch: usize, capacity: usize, prompt: usize, widest: usize) -> Self {
+        let rows = times(&[batch, prompt.max(1)]);
+        Self { sequences: batch, capacity, rows, logits: (batch, Width::Half), gathers: false, widest }
+    }
 }
 
 /// Bytes of each part of a room.
@@ -28,6 +41,7 @@ pub(super) struct Sizes {
     cache: usize,
     layers: usize,
     table: usize,
+    places: usize,
     ids: usize,
     residual: usize,
     hidden: usize,
@@ -37,6 +51,8 @@ pub(super) struct Sizes {
     gate_up: usize,
     gated: usize,
     logits: usize,
+    /// Rows that get logits, where they lie anywhere: their numbers, and they themselves.
+    picked: (usize, usize),
     /// Columns of the weight-only kernels' workspace, and numbers of the widened matrix.
     columns: usize,
     widened: usize,
@@ -44,15 +60,14 @@ pub(super) struct Sizes {
 }
 
 /// A product of sizes; what no memory holds stays at the end of the numbers.
-fn times(factors: &[usize]) -> usize {
+pub(super) fn times(factors: &[usize]) -> usize {
     factors.iter().fold(1, |product: usize, factor| product.saturating_mul(*factor))
 }
 
 impl Sizes {
     /// What `extent` takes of a model of `shape` on a card of so many multiprocessors.
     pub fn new(shape: &ModelShape, multiprocessors: u32, extent: Extent) -> Self {
-        let Extent { batch, capacity, prompt, widest } = extent;
-        let rows = times(&[batch, prompt.max(1)]);
+        let Extent { sequences: batch, capacity, rows, logits: (of_logits, width), gathers, widest } = extent;
         let (q, kv, ff) = (shape.q_width(), shape.kv_width(), shape.intermediate_size);
         let groups = times(&[batch, shape.kv_heads]).max(1);
         let wanted = (4 * multiprocessors as usize).div_ceil(groups);
@@ -61,6 +76,7 @@ impl Sizes {
             cache: times(&[batch, kv, capacity, 2]),
             layers: shape.layers,
             table: times(&[capacity, shape.head_dim / 2, 4]),
+            places: times(&[batch, 8]),
             ids: times(&[rows, 4]),
             residual: times(&[rows, shape.hidden_size, 4]),
             hidden: times(&[rows, shape.hidden_size, 2]),
@@ -69,7 +85,8 @@ impl Sizes {
             partial: times(&[batch, shape.heads, splits, shape.head_dim + 2, 4]),
             gate_up: times(&[rows, 2 * ff, 2]),
             gated: times(&[rows, ff, 2]),
-            logits: times(&[batch, shape.vocab_size, 2]),
+            logits: times(&[of_logits, shape.vocab_size, width.bytes()]),
+            picked: if gathers { (times(&[of_logits, 4]), times(&[of_logits, shape.hidden_size, 2])) } else { (0, 0) },
             columns: q.max(ff).max(shape.hidden_size),
             widened: if rows > MOST_GEMV_ROWS { widest } else { 0 },
             splits,
@@ -81,6 +98,7 @@ impl Sizes {
         let parts = [
             times(&[2, self.layers, self.cache]),
             times(&[2, self.table]),
+            self.places.max(16),
             self.ids,
             self.residual,
             times(&[2, self.hidden]),
@@ -90,6 +108,8 @@ impl Sizes {
             self.gate_up,
             self.gated,
             self.logits,
+            self.picked.0,
+            self.picked.1,
             Workspace::bytes(MOST_GEMV_ROWS, self.columns, self.widened),
         ];
         parts.into_iter().fold(0, usize::saturating_add)
@@ -111,6 +131,8 @@ pub(super) struct Room {
     pub values: Vec<Buffer>,
     pub cos: Buffer,
     pub sin: Buffer,
+    /// Row of the cache and positions that it holds, of each sequence of a pass.
+    pub places: Buffer,
     pub ids: Buffer,
     pub residual: Buffer,
     pub normed: Buffer,
@@ -121,8 +143,15 @@ pub(super) struct Room {
     pub gated: Buffer,
     pub delta: Buffer,
     pub logits: Buffer,
+    /// Numbers of the rows that get logits, and those rows, where they lie anywhere.
+    pub picked: Option<(Buffer, Buffer)>,
     pub workspace: Workspace,
+    /// Sequences.
     pub batch: usize,
+    /// Tokens of the largest pass.
+    pub rows: usize,
+    /// Rows that get logits at once.
+    pub of_logits: usize,
     pub capacity: usize,
     pub splits: usize,
 }
@@ -135,8 +164,7 @@ impl Room {
         extent: Extent,
         rope_divisors: Option<&[f32]>,
     ) -> Result<Self, CudaError> {
-        let Extent { batch, capacity, prompt, .. } = extent;
-        let rows = times(&[batch, prompt.max(1)]);
+        let Extent { sequences: batch, capacity, rows, logits: (of_logits, _), .. } = extent;
         if rows.max(capacity) > u32::MAX as usize {
             return Err(CudaError::Unsupported(format!("{rows} tokens at once are more than the kernels count")));
         }
@@ -144,7 +172,7 @@ impl Room {
         let cache = || (0..sizes.layers).map(|_| card.zeros(sizes.cache)).collect::<Result<Vec<Buffer>, CudaError>>();
         // First what grows with the context: what does not fit the card is refused before the host computes its tables.
         let (keys, values) = (cache()?, cache()?);
-        let (cos, sin) = rope::tables(shape, rope_divisors, capacity)
+        let (cos, sin) = rope::tables(&Rotary::of(shape), shape.head_dim, rope_divisors, capacity)
             .and_then(|(cos, sin)| Ok((cos.flatten_all()?.to_vec1::<f32>()?, sin.flatten_all()?.to_vec1::<f32>()?)))
             .map_err(|e| CudaError::Unsupported(format!("rotary tables: {e}")))?;
         Ok(Self {
@@ -152,6 +180,7 @@ impl Room {
             values,
             cos: card.with(&cos)?,
             sin: card.with(&sin)?,
+            places: card.alloc(sizes.places)?,
             ids: card.alloc(sizes.ids)?,
             residual: card.alloc(sizes.residual)?,
             normed: card.alloc(sizes.hidden)?,
@@ -162,10 +191,21 @@ impl Room {
             gated: card.alloc(sizes.gated)?,
             delta: card.alloc(sizes.hidden)?,
             logits: card.alloc(sizes.logits)?,
+            picked: match sizes.picked {
+                (0, 0) => None,
+                (ids, rows) => Some((card.alloc(ids)?, card.alloc(rows)?)),
+            },
             workspace: Workspace::new(card, MOST_GEMV_ROWS, sizes.columns, sizes.widened)?,
             batch,
+            rows,
+            of_logits,
             capacity,
             splits: sizes.splits,
         })
+    }
+
+    /// Where the place of sequence `index` of a pass is.
+    pub fn place(&self, index: usize) -> u64 {
+        self.places.at() + 8 * index as u64
     }
 }

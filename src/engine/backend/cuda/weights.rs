@@ -3,7 +3,7 @@
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::backend::linear::{Linear, Parts};
 use crate::engine::weights::ModelError;
-use crate::workload::Encoding;
+use crate::workload::{Encoding, Quant};
 use candle_core::quantized::GgmlDType;
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 use half::{bf16, f16};
@@ -41,6 +41,18 @@ impl Kind {
             Self::Q4_0 => "q4_0",
             Self::Q4K => "q4_k",
             Self::Q6K => "q6_k",
+        }
+    }
+
+    /// What the weights are stored as, in a model that computes in `compute`.
+    pub fn encoding(self, compute: Compute) -> Encoding {
+        match (self, compute) {
+            (Self::Dense, Compute::F16) => Encoding::F16,
+            (Self::Dense, Compute::Bf16) => Encoding::Bf16,
+            (Self::Q8_0, _) => Encoding::Q8_0,
+            (Self::Q4_0, _) => Encoding::Q4_0,
+            (Self::Q4K, _) => Encoding::Q4K,
+            (Self::Q6K, _) => Encoding::Q6K,
         }
     }
 
@@ -82,6 +94,20 @@ impl Compute {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
         }
+    }
+
+    /// The format of a level: that of its weights, and `f16` where they are integers.
+    pub fn of(quant: Quant) -> Self {
+        if quant == Quant::Bf16 { Self::Bf16 } else { Self::F16 }
+    }
+
+    /// Numbers of this format.
+    pub fn values(self, bits: &[u16]) -> Vec<f32> {
+        let value = |bits: &u16| match self {
+            Self::F16 => f16::from_bits(*bits).to_f32(),
+            Self::Bf16 => bf16::from_bits(*bits).to_f32(),
+        };
+        bits.iter().map(value).collect()
     }
 
     /// `values` in this format, as bits.

@@ -1,22 +1,19 @@
 //! `config.json` of a BERT or ViT checkpoint as a model shape, and what sentence-transformers writes beside it.
 
-use crate::workload::model::config::keys::{Keys, refuse_quantized};
-use crate::workload::model::shape::ImageShape;
+use super::keys::{Keys, refuse_quantized};
+use crate::workload::model::family::Config;
 use crate::workload::{Architecture, ModelShape};
 use serde_json::Value;
-
-/// The encoders that run, in the order that messages list them.
-pub const SUPPORTED: [Architecture; 2] = [Architecture::Bert, Architecture::Vit];
 
 /// The most pixels that a side of an image or patch may have: far above any model's, and so small that no product of
 /// sizes overflows.
 pub const MOST_SIDE: usize = 1 << 14;
 
 /// The most channels of an image, as above.
-const MOST_CHANNELS: usize = 1 << 10;
+pub const MOST_CHANNELS: usize = 1 << 10;
 
 /// The most types of tokens, as above.
-const MOST_TYPES: usize = 1 << 20;
+pub const MOST_TYPES: usize = 1 << 20;
 
 /// How the hidden states of a text become its embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,7 +29,7 @@ pub enum Pooling {
 pub fn encoder(text: &str) -> Option<Architecture> {
     let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()?;
     let name = value.get("model_type")?.as_str()?;
-    SUPPORTED.into_iter().find(|architecture| architecture.name() == name)
+    Architecture::of_model_type(name).filter(|architecture| architecture.is_encoder())
 }
 
 /// Reads the text of a config.json of an encoder that is to run. The error names the key that is missing, out of range or
@@ -50,19 +47,16 @@ fn read(text: &str, must_run: bool) -> Result<ModelShape, String> {
     let value: Value =
         serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| format!("not JSON: {e}"))?;
     let model_type = value.get("model_type").and_then(Value::as_str).ok_or("`model_type` is missing")?;
-    let found = SUPPORTED.into_iter().find(|architecture| architecture.name() == model_type);
-    let architecture = found.ok_or_else(|| {
-        let known = SUPPORTED.map(Architecture::name).join(", ");
-        format!("`model_type` `{model_type}` is not an encoder that is supported; supported are {known}")
-    })?;
+    let config = Architecture::of_model_type(model_type).map(|architecture| &architecture.family().config);
+    let Some(Config::Encoder(sizes)) = config else {
+        let known = Architecture::runnable_encoders();
+        return Err(format!("`model_type` `{model_type}` is not an encoder that is supported; supported are {known}"));
+    };
     let keys = Keys::new(&value);
     if must_run {
         refuse_unsupported(&keys)?;
     }
-    let shape = match architecture {
-        Architecture::Vit => Sizes(keys).vit()?,
-        _ => Sizes(keys).bert()?,
-    };
+    let shape = sizes(&keys)?;
     shape.validate()?;
     Ok(shape)
 }
@@ -92,74 +86,24 @@ fn refuse_unsupported(keys: &Keys<'_>) -> Result<(), String> {
     refuse_quantized(keys)
 }
 
-/// The sizes of an encoder, as the keys of its family give them.
-struct Sizes<'a>(Keys<'a>);
-
-impl Sizes<'_> {
-    fn bert(&self) -> Result<ModelShape, String> {
-        Ok(ModelShape {
-            vocab_size: self.0.size("vocab_size", None)?,
-            max_context: self.0.size("max_position_embeddings", None)?,
-            token_types: self.0.size_within("type_vocab_size", Some(2), MOST_TYPES)?,
-            ..self.encoder(Architecture::Bert)?
-        })
+/// The sizes that encoders share, and nothing of what they do not.
+pub fn sizes_of(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShape, String> {
+    let (hidden_size, heads) = (keys.size("hidden_size", None)?, keys.size("num_attention_heads", None)?);
+    if heads == 0 || !hidden_size.is_multiple_of(heads) {
+        return Err(format!("`hidden_size` {hidden_size} is not a multiple of `num_attention_heads` {heads}"));
     }
-
-    fn vit(&self) -> Result<ModelShape, String> {
-        let image = ImageShape {
-            patch: self.0.size_within("patch_size", None, MOST_SIDE)?,
-            size: self.0.size_within("image_size", None, MOST_SIDE)?,
-            channels: self.0.size_within("num_channels", Some(3), MOST_CHANNELS)?,
-        };
-        if !image.size.is_multiple_of(image.patch) {
-            return Err(format!("`image_size` {} is not a multiple of `patch_size` {}", image.size, image.patch));
-        }
-        Ok(ModelShape {
-            vocab_size: self.classes()?,
-            max_context: (image.size / image.patch).pow(2) + 1,
-            qkv_bias: self.0.flag("qkv_bias", true)?,
-            image: Some(image),
-            ..self.encoder(Architecture::Vit)?
-        })
-    }
-
-    /// Classes of an image classifier: as many as have a name.
-    fn classes(&self) -> Result<usize, String> {
-        match self.0.get("id2label").and_then(Value::as_object) {
-            Some(labels) if !labels.is_empty() => Ok(labels.len()),
-            _ => self.0.size("num_labels", None).map_err(|message| {
-                format!("{message}, and so is `id2label`: only image classifiers are supported, and none is described")
-            }),
-        }
-    }
-
-    /// What both have, and nothing of what they do not share.
-    fn encoder(&self, architecture: Architecture) -> Result<ModelShape, String> {
-        let (hidden_size, heads) = (self.0.size("hidden_size", None)?, self.0.size("num_attention_heads", None)?);
-        if heads == 0 || !hidden_size.is_multiple_of(heads) {
-            return Err(format!("`hidden_size` {hidden_size} is not a multiple of `num_attention_heads` {heads}"));
-        }
-        Ok(ModelShape {
-            architecture,
-            hidden_size,
-            intermediate_size: self.0.size("intermediate_size", None)?,
-            layers: self.0.size("num_hidden_layers", None)?,
-            heads,
-            kv_heads: heads,
-            head_dim: hidden_size / heads,
-            vocab_size: 0,
-            max_context: 0,
-            norm_eps: self.0.optional_number("layer_norm_eps")?.unwrap_or(1e-12),
-            rope_theta: 0.0,
-            rope_scaling: None,
-            tied_embeddings: true,
-            qkv_bias: true,
-            qk_norm: false,
-            sliding_window: None,
-            image: None,
-            token_types: 0,
-        })
-    }
+    Ok(ModelShape {
+        hidden_size,
+        intermediate_size: keys.size("intermediate_size", None)?,
+        layers: keys.size("num_hidden_layers", None)?,
+        heads,
+        kv_heads: heads,
+        head_dim: hidden_size / heads,
+        norm_eps: keys.optional_number("layer_norm_eps")?.unwrap_or(1e-12),
+        tied_embeddings: true,
+        qkv_bias: true,
+        ..ModelShape::of(architecture)
+    })
 }
 
 /// Reads the text of `1_Pooling/config.json`. The error names a way of pooling that is not supported.

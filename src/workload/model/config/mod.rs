@@ -6,6 +6,7 @@ pub mod rope;
 mod unsupported;
 mod window;
 
+use super::family::{Config as Keyed, DecoderRules, WindowRule};
 use crate::workload::{Architecture, ModelShape};
 use keys::{Keys, refuse_quantized};
 use rope::Rope;
@@ -23,17 +24,6 @@ pub struct Config {
     pub attention_bias: Option<bool>,
 }
 
-/// Decoders whose sizes follow from a config.json: those that run, and those that are only sized.
-const SIZED: [Architecture; 7] = [
-    Architecture::Llama,
-    Architecture::Mistral,
-    Architecture::Qwen2,
-    Architecture::Qwen3,
-    Architecture::Gemma,
-    Architecture::Gemma2,
-    Architecture::Phi3,
-];
-
 /// Reads the text of the config.json of a decoder that is to run. The error names the key that is missing, wrong, or asks for
 /// what the engine does not do, without the file's name.
 pub fn read(text: &str) -> Result<Config, String> {
@@ -46,8 +36,11 @@ pub fn read(text: &str) -> Result<Config, String> {
     let Rope { theta, scaling } = rope::rope(&keys)?;
     (shape.rope_theta, shape.rope_scaling) = (theta, scaling);
     shape.validate()?;
-    unsupported::check(&keys, &shape)?;
-    shape.sliding_window = window(&keys, &shape)?;
+    let rules = rules(architecture)?;
+    unsupported::check(&keys, &shape, rules)?;
+    if rules.window != WindowRule::Pattern {
+        shape.sliding_window = window(&keys, &shape, rules.window)?;
+    }
     shape.validate()?;
     let tied = keys.optional_flag("tie_word_embeddings")?;
     Ok(Config { shape, tied, attention_bias: keys.optional_flag("attention_bias")? })
@@ -68,15 +61,17 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
     if encoder::encoder(text).is_some() {
         return encoder::sizes(text);
     }
-    let Some(architecture) = SIZED.into_iter().find(|known| known.name() == name) else {
-        let known: Vec<&str> = SIZED.iter().chain(&Architecture::ENCODERS).map(|a| a.name()).collect();
-        return Err(format!("the sizes of architecture `{name}` are not known; known are {}", known.join(", ")));
+    let Some(architecture) = Architecture::of_model_type(name) else {
+        return Err(format!("the sizes of architecture `{name}` are not known; known are {}", Architecture::sized()));
     };
     unsupported::check_sizes(&keys, architecture)?;
     let mut shape = sizes_of(&keys, architecture)?;
     shape.rope_theta = rope::base(&keys);
     shape.rope_scaling = rope::rope(&keys).map_or(None, |rope| rope.scaling);
-    shape.sliding_window = window(&keys, &shape).unwrap_or_default();
+    let rule = rules(architecture)?.window;
+    if rule != WindowRule::Pattern {
+        shape.sliding_window = window(&keys, &shape, rule).unwrap_or_default();
+    }
     shape.validate()?;
     Ok(shape)
 }
@@ -89,48 +84,45 @@ fn model_type<'a>(keys: &Keys<'a>) -> Result<&'a str, String> {
     keys.optional_text("model_type")?.ok_or_else(|| "`model_type` is missing".to_string())
 }
 
-/// What the Python tools take where a config.json of a family says nothing: width of a head, and longest context.
-fn defaults(architecture: Architecture, heads_wide: usize) -> (usize, usize) {
-    match architecture {
-        Architecture::Mistral => (heads_wide, 131_072),
-        Architecture::Qwen2 => (heads_wide, 32_768),
-        Architecture::Qwen3 => (128, 32_768),
-        Architecture::Gemma | Architecture::Gemma2 => (256, 8192),
-        Architecture::Phi3 => (heads_wide, 4096),
-        _ => (heads_wide, 2048),
+/// The rules of a family of decoders.
+fn rules(architecture: Architecture) -> Result<&'static DecoderRules, String> {
+    match &architecture.family().config {
+        Keyed::Decoder(rules) => Ok(rules),
+        Keyed::Encoder(_) => Err(format!("`model_type` `{architecture}` is an encoder's")),
     }
 }
 
 /// The sizes, positions left as they are by default and attention to everything before.
 fn sizes_of(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShape, String> {
+    let rules = rules(architecture)?;
+    if keys.get("text_config").is_some() && keys.get("hidden_size").is_none() {
+        return Err(
+            "`text_config`: the sizes are those of a part of the model; give a config.json of the text part".into()
+        );
+    }
     let (hidden_size, heads) = (keys.size("hidden_size", None)?, keys.size("num_attention_heads", None)?);
     let heads_wide = hidden_size.checked_div(heads).ok_or("`num_attention_heads` is 0")?;
-    let (head_dim, max_context) = defaults(architecture, heads_wide);
     // Families whose Python default is not one head of keys for each of queries must say how many there are, or null.
-    let all_heads = matches!(architecture, Architecture::Llama | Architecture::Phi3);
-    let kv_heads = (all_heads || keys.is_null("num_key_value_heads")).then_some(heads);
-    let tied = matches!(architecture, Architecture::Gemma | Architecture::Gemma2);
+    let kv_heads = (rules.all_kv_heads || keys.is_null("num_key_value_heads")).then_some(heads);
     let attention_bias = keys.flag("attention_bias", false)?;
-    Ok(ModelShape {
-        architecture,
+    let mut shape = ModelShape {
         hidden_size,
         intermediate_size: keys.size("intermediate_size", None)?,
         layers: keys.size("num_hidden_layers", None)?,
         heads,
         kv_heads: keys.size("num_key_value_heads", kv_heads)?,
-        head_dim: keys.size("head_dim", Some(head_dim))?,
+        head_dim: keys.size("head_dim", Some(rules.head_dim.unwrap_or(heads_wide)))?,
         vocab_size: keys.size("vocab_size", None)?,
-        max_context: keys.size("max_position_embeddings", Some(max_context))?,
+        max_context: keys.size("max_position_embeddings", Some(rules.max_context))?,
         norm_eps: keys.optional_number("rms_norm_eps")?.unwrap_or(1e-6),
         rope_theta: rope::DEFAULT_THETA,
-        rope_scaling: None,
-        tied_embeddings: keys.flag("tie_word_embeddings", tied)?,
-        qkv_bias: architecture == Architecture::Qwen2 || attention_bias,
-        qk_norm: architecture == Architecture::Qwen3,
-        token_types: 0,
-        image: None,
-        sliding_window: None,
-    })
+        tied_embeddings: keys.flag("tie_word_embeddings", rules.tied)?,
+        qkv_bias: rules.qkv_bias || attention_bias,
+        qk_norm: rules.qk_norm,
+        ..ModelShape::of(architecture)
+    };
+    (rules.more)(keys, &mut shape)?;
+    Ok(shape)
 }
 
 #[cfg(test)]

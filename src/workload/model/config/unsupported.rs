@@ -2,6 +2,7 @@
 //! with the value that changes nothing passes; any other is refused by its name, as a wrong network is worse than none.
 
 use super::keys::Keys;
+use crate::workload::model::family::DecoderRules;
 use crate::workload::{Architecture, ModelShape};
 use serde_json::Value;
 
@@ -60,20 +61,22 @@ const OTHER_MATRICES: [&str; 8] = [
 ];
 
 /// Refuses what the engine would compute otherwise than the file asks.
-pub(super) fn check(keys: &Keys<'_>, shape: &ModelShape) -> Result<(), String> {
+pub(super) fn check(keys: &Keys<'_>, shape: &ModelShape, rules: &DecoderRules) -> Result<(), String> {
     for key in ["hidden_act", "hidden_activation", "activation_function", "mlp_hidden_act"] {
         if let Some(value) = keys.get(key)
-            && !matches!(value.as_str(), Some("silu" | "swish"))
+            && !value.as_str().is_some_and(|name| rules.activations.contains(&name))
         {
-            return Err(format!("`{key}` {value} is not supported; supported is \"silu\""));
+            let supported = rules.activations.first().copied().unwrap_or_default();
+            return Err(format!("`{key}` {value} is not supported; supported is \"{supported}\""));
         }
     }
-    for key in MUST_BE_NOTHING.into_iter().chain(OTHER_MATRICES) {
+    let refused_keys = MUST_BE_NOTHING.into_iter().chain(OTHER_MATRICES);
+    for key in refused_keys.filter(|key| !rules.follows.contains(key)) {
         if let Some(value) = keys.get(key).filter(|value| !is_nothing(value)) {
             return Err(refused(key, value));
         }
     }
-    numbers(keys, shape)?;
+    numbers(keys, shape, rules.follows)?;
     if let Some(value) = keys.get("is_causal").filter(|value| value.as_bool() == Some(false)) {
         return Err(refused("is_causal", value));
     }
@@ -119,7 +122,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// Numbers that the engine takes to be what they are in a model of the Llama family.
-fn numbers(keys: &Keys<'_>, shape: &ModelShape) -> Result<(), String> {
+fn numbers(keys: &Keys<'_>, shape: &ModelShape, follows: &[&str]) -> Result<(), String> {
     let head = shape.head_dim as f64;
     let expected = [
         ("partial_rotary_factor", 1.0),
@@ -144,7 +147,7 @@ fn numbers(keys: &Keys<'_>, shape: &ModelShape) -> Result<(), String> {
         ("dim_model_base", shape.hidden_size as f64),
         ("cla_share_factor", 1.0),
     ];
-    for (key, expected) in expected {
+    for (key, expected) in expected.into_iter().filter(|(key, _)| !follows.contains(key)) {
         // Written with few digits, a number is still the one that it means.
         let Some(value) = keys.optional_number(key)? else { continue };
         if (value - expected).abs() > 1e-4 * expected {

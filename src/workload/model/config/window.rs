@@ -1,15 +1,16 @@
 //! Windows of attention as a config.json has them: `sliding_window`, and which layers it is of.
 
 use super::keys::Keys;
-use crate::workload::{Architecture, ModelShape};
+use crate::workload::ModelShape;
+use crate::workload::model::family::WindowRule;
 use serde_json::Value;
 
-/// Layers that attend to everything, where a Qwen config switches windows on and does not say from which layer.
+/// Layers that attend to everything, where a config switches windows on and does not say from which layer.
 const MOST_FULL_LAYERS: usize = 28;
 
 /// How far attention of every layer reaches back; `None` where that is everywhere the context does. The engine has one
 /// window for all layers: where some have it and others not, the error names the key that says so.
-pub(super) fn window(keys: &Keys<'_>, shape: &ModelShape) -> Result<Option<usize>, String> {
+pub(super) fn window(keys: &Keys<'_>, shape: &ModelShape, rule: WindowRule) -> Result<Option<usize>, String> {
     let asked = keys.optional_size("sliding_window")?;
     let used = keys.optional_flag("use_sliding_window")?;
     let named = layer_types(keys, shape.layers)?;
@@ -20,15 +21,15 @@ pub(super) fn window(keys: &Keys<'_>, shape: &ModelShape) -> Result<Option<usize
             false => Ok(None),
         };
     };
-    let is_qwen = matches!(shape.architecture, Architecture::Qwen2 | Architecture::Qwen3);
+    let (is_switched, is_of_all) = (rule == WindowRule::Switched, rule == WindowRule::All);
     let (slides, key) = match (named, used) {
-        (None, Some(false) | None) if is_qwen => return Ok(None),
-        (None, Some(true)) if is_qwen => {
+        (None, Some(false) | None) if is_switched => return Ok(None),
+        (None, Some(true)) if is_switched => {
             let full = keys.size("max_window_layers", Some(MOST_FULL_LAYERS))?;
             ((0..shape.layers).map(|layer| layer >= full).collect(), "max_window_layers")
         }
-        (None, Some(false)) if shape.architecture != Architecture::Mistral => return Ok(None),
-        (None, None) if shape.architecture == Architecture::Mistral => (vec![true; shape.layers], "sliding_window"),
+        (None, Some(false)) if !is_of_all => return Ok(None),
+        (None, None) if is_of_all => (vec![true; shape.layers], "sliding_window"),
         (None, said) => {
             let said = said.map_or("not given".to_string(), |used| used.to_string());
             return Err(format!(
@@ -38,10 +39,10 @@ pub(super) fn window(keys: &Keys<'_>, shape: &ModelShape) -> Result<Option<usize
             ));
         }
         (Some(slides), used) => {
-            let expected = match shape.architecture {
-                Architecture::Mistral => true,
-                Architecture::Qwen2 | Architecture::Qwen3 => used.unwrap_or(false),
-                _ => false,
+            let expected = match rule {
+                WindowRule::All => true,
+                WindowRule::Switched => used.unwrap_or(false),
+                WindowRule::Never | WindowRule::Pattern => false,
             };
             if slides.contains(&true) != expected {
                 return Err(format!(

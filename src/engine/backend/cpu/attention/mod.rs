@@ -72,12 +72,11 @@ impl Places {
 }
 
 /// Attention of whole sequences in which every position sees every other: `q`, `k` and `v` of `(batch, seq, heads, dim)`,
-/// contiguous `f32`, to `(batch, seq, heads * dim)`.
-pub fn bidirectional(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+/// contiguous `f32`, to `(batch, seq, heads * dim)`; products of queries and keys are multiplied by `scale`.
+pub fn bidirectional(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Tensor> {
     let (batch, seq, heads, dim) = k.dims4()?;
     let mut cache = KvCache::new(CacheType::F32, (batch, heads, seq, dim));
     cache.write(k, v, &Places::All(0))?;
-    let scale = 1.0 / (dim as f32).sqrt();
     q.apply_op1_no_bwd(&CachedAttention { cache: &cache, places: Places::All(0), scale, window: None, both_ways: true })
 }
 

@@ -76,7 +76,7 @@ fn it_is_textbook_attention() {
 #[test]
 fn both_ways_sees_everything() {
     let (q, k, v) = (random((2, 37, 4, 24)), random((2, 37, 4, 24)), random((2, 37, 4, 24)));
-    let got = bidirectional(&q, &k, &v).unwrap();
+    let got = bidirectional(&q, &k, &v, 1.0 / 24f32.sqrt()).unwrap();
     let heads = |t: &Tensor| t.transpose(1, 2).unwrap().contiguous().unwrap();
     let scores = heads(&q).matmul(&heads(&k).t().unwrap().contiguous().unwrap()).unwrap();
     let shares = candle_nn::ops::softmax(&(scores / 24f64.sqrt()).unwrap(), 3).unwrap();

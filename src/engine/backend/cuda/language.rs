@@ -1,0 +1,150 @@
+//! The decoder on a card as a language model: logits at any place of a batch, mean hidden states, greedy text.
+
+use super::generate::Replay;
+use super::products::Width;
+use super::room::Extent;
+use super::{CudaDecoder, or_lost};
+use crate::device::cuda::{Card, CudaError};
+use crate::engine::EngineError;
+use crate::engine::language::{HeldWeights, LanguageModel, Place, TakeLogits};
+use crate::units::Bytes;
+use crate::workload::Encoding;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Logits that are in memory at once.
+const MOST_LOGITS: usize = 16 << 20;
+
+/// What the room is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RoomFor {
+    Nothing,
+    /// Logits and hidden states of so many sequences of up to so many tokens.
+    Logits(usize, usize),
+}
+
+/// A decoder on a card with the weights of one variant.
+pub struct CudaLanguageModel {
+    decoder: CudaDecoder,
+    room: RoomFor,
+    notes: Vec<String>,
+}
+
+impl CudaLanguageModel {
+    pub(super) fn new(decoder: CudaDecoder, notes: Vec<String>) -> Self {
+        Self { decoder, room: RoomFor::Nothing, notes }
+    }
+
+    fn card(&self) -> Arc<Card> {
+        self.decoder.card().clone()
+    }
+
+    /// Rows whose logits are made at once.
+    pub(super) fn rows_at_once(vocab: usize) -> usize {
+        (MOST_LOGITS / vocab.max(1)).clamp(1, 4096)
+    }
+
+    fn make_room(&mut self, batch: usize, length: usize) -> Result<(), CudaError> {
+        if matches!(self.room, RoomFor::Logits(rows, known) if rows == batch && known >= length) {
+            return Ok(());
+        }
+        self.room = RoomFor::Nothing;
+        let logits = (Self::rows_at_once(self.decoder.shape.vocab_size).min(batch * length), Width::Single);
+        let widest = self.decoder.widest();
+        let (sequences, rows) = (batch, batch * length);
+        self.decoder.allocate_for(Extent { sequences, capacity: length, rows, logits, gathers: true, widest })?;
+        self.room = RoomFor::Logits(batch, length);
+        Ok(())
+    }
+
+    /// Runs all sequences, those that are shorter than the longest filled up behind their end, where no token before can
+    /// see it. Gives the length of the longest.
+    fn run(&mut self, sequences: &[Vec<u32>]) -> Result<usize, CudaError> {
+        let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
+        let mut flat = Vec::with_capacity(sequences.len() * longest);
+        for sequence in sequences {
+            flat.extend(sequence);
+            flat.resize(flat.len() + longest - sequence.len(), 0);
+        }
+        self.make_room(sequences.len(), longest)?;
+        self.decoder.set_ids(&flat)?;
+        self.decoder.run_hidden(longest)?;
+        Ok(longest)
+    }
+
+    fn take_logits(&mut self, sequences: &[Vec<u32>], places: &[Place], take: TakeLogits<'_>) -> Result<(), CudaError> {
+        let longest = self.run(sequences)?;
+        let at_once = self.decoder.room()?.of_logits;
+        for (chunk, places) in places.chunks(at_once).enumerate() {
+            let rows: Vec<u32> =
+                places.iter().map(|place| (place.sequence * longest + place.position) as u32).collect();
+            take(chunk * at_once, &self.decoder.logits_of(&rows)?);
+        }
+        Ok(())
+    }
+
+    fn means(&mut self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, CudaError> {
+        let longest = self.run(sequences)?;
+        let width = self.decoder.shape.hidden_size;
+        let hidden = self.decoder.hidden(sequences.len() * longest)?;
+        let of = |(index, sequence): (usize, &Vec<u32>)| {
+            let rows = &hidden[index * longest * width..][..sequence.len() * width];
+            let mut mean = vec![0f32; width];
+            for row in rows.chunks_exact(width) {
+                mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
+            mean.iter_mut().for_each(|sum| *sum /= sequence.len().max(1) as f32);
+            mean
+        };
+        Ok(sequences.iter().enumerate().map(of).collect())
+    }
+}
+
+impl LanguageModel for CudaLanguageModel {
+    fn vocab_size(&self) -> usize {
+        self.decoder.shape.vocab_size
+    }
+
+    fn max_context(&self) -> usize {
+        self.decoder.shape.max_context
+    }
+
+    fn logits(&mut self, sequences: &[Vec<u32>], places: &[Place], take: TakeLogits<'_>) -> Result<(), EngineError> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let card = self.card();
+        self.take_logits(sequences, places, take).map_err(|error| or_lost(error.into(), &card))
+    }
+
+    fn embed(&mut self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let card = self.card();
+        self.means(sequences).map_err(|error| or_lost(error.into(), &card))
+    }
+
+    fn generate(&mut self, prompts: &[Vec<u32>], tokens: usize) -> Result<Vec<Vec<u32>>, EngineError> {
+        let Some(first) = prompts.first().filter(|_| tokens > 0) else { return Ok(vec![Vec::new(); prompts.len()]) };
+        let card = self.card();
+        self.room = RoomFor::Nothing;
+        let mut go_on = || ControlFlow::Continue(());
+        let mut generate = || {
+            self.decoder.allocate(prompts.len(), first.len() + tokens, first.len())?;
+            Replay::new(&card, prompts.len())?.generate(&mut self.decoder, prompts, tokens, &mut go_on)
+        };
+        generate().map(|made| made.tokens).map_err(|error: EngineError| or_lost(error, &card))
+    }
+}
+
+impl HeldWeights for CudaLanguageModel {
+    fn matrix_bytes(&self) -> Bytes {
+        Bytes(self.decoder.matrix_bytes() as f64)
+    }
+
+    fn stored(&self) -> Vec<(Encoding, usize)> {
+        self.decoder.stored()
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}

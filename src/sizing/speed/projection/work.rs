@@ -1,0 +1,141 @@
+//! What a step has to do, whatever it does it on.
+
+use crate::sizing::speed::fit::cache_of;
+use crate::workload::{CacheType, Case, ModelShape, Quant};
+
+/// Counts of one decode step or one prefill of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Work {
+    /// Sequences.
+    pub batch: f64,
+    /// Tokens of a prompt, or the positions that a decode step attends to.
+    pub tokens: f64,
+    /// Transformer blocks.
+    pub layers: f64,
+    /// Tokens of the vocabulary.
+    pub vocabulary: f64,
+    /// Bytes of weights that are read once.
+    pub weight_bytes: f64,
+    /// Bytes of key-value cache that are read.
+    pub cache_bytes: f64,
+    /// Operations of the matrix products of the blocks.
+    pub ops: f64,
+    /// Operations of attention.
+    pub attention_ops: f64,
+    /// Bytes of activations between the products.
+    pub activation_bytes: f64,
+    /// Operations of the output matrix.
+    pub head_ops: f64,
+}
+
+impl Work {
+    /// A decode step of `batch` sequences of `context` tokens kept in `cache`, with weights of `weight_bytes` read.
+    pub fn decode(shape: &ModelShape, weight_bytes: f64, batch: usize, context: f64, cache: CacheType) -> Self {
+        let head = head_ops(shape);
+        let blocks = shape.decode_ops(1, 0) - head;
+        let attention = 4.0 * shape.layers as f64 * shape.q_width() as f64 * context;
+        let b = batch as f64;
+        Self {
+            batch: b,
+            tokens: context,
+            layers: shape.layers as f64,
+            vocabulary: shape.vocab_size as f64,
+            weight_bytes,
+            cache_bytes: shape.cache_bytes(batch, 1, cache).0 * context,
+            ops: b * blocks,
+            attention_ops: b * attention,
+            activation_bytes: b * activations(shape),
+            head_ops: b * head,
+        }
+    }
+
+    /// A prefill of `batch` prompts of `prompt` tokens.
+    pub fn prefill(shape: &ModelShape, weight_bytes: f64, batch: usize, prompt: f64) -> Self {
+        if !shape.architecture.task().generates() {
+            let (b, ops) = (batch as f64, shape.prefill_ops(batch, prompt as usize));
+            return Self::pass(b, prompt, shape.layers as f64, ops, weight_bytes, b * prompt * activations(shape));
+        }
+        let head = head_ops(shape);
+        let blocks = shape.decode_ops(1, 0) - head;
+        let b = batch as f64;
+        Self {
+            batch: b,
+            tokens: prompt,
+            layers: shape.layers as f64,
+            vocabulary: shape.vocab_size as f64,
+            weight_bytes,
+            cache_bytes: 0.0,
+            ops: b * blocks * prompt,
+            attention_ops: b * 2.0 * shape.layers as f64 * shape.q_width() as f64 * prompt * (prompt + 1.0),
+            activation_bytes: b * prompt * activations(shape),
+            head_ops: b * head,
+        }
+    }
+
+    /// One pass of anything else (an encoder, an image classifier): its operations and bytes as counted by whoever knows
+    /// the model, at `batch` inputs of `tokens`.
+    pub fn pass(batch: f64, tokens: f64, layers: f64, ops: f64, weight_bytes: f64, activation_bytes: f64) -> Self {
+        Self { batch, tokens, layers, ops, weight_bytes, activation_bytes, ..Self::default() }
+    }
+
+    /// The same where an operation of a product with weights costs this many of 16-bit floats: attention stays in those.
+    pub fn costing(self, operation: f64) -> Self {
+        Self { ops: self.ops * operation, ..self }
+    }
+
+    /// The decode step in the middle of a case.
+    pub fn decode_of(shape: &ModelShape, case: &Case) -> Self {
+        Self::decode(
+            shape,
+            shape.step_weight_bytes(case.quant, case.batch).0,
+            case.batch,
+            case.middle(),
+            cache_of(case),
+        )
+    }
+
+    /// The prefill of a case.
+    pub fn prefill_of(shape: &ModelShape, case: &Case) -> Self {
+        Self::prefill(
+            shape,
+            shape.step_weight_bytes(case.quant, case.batch * case.prompt_tokens()).0,
+            case.batch,
+            case.prompt_tokens() as f64,
+        )
+    }
+}
+
+fn head_ops(shape: &ModelShape) -> f64 {
+    2.0 * shape.vocab_size as f64 * shape.hidden_size as f64
+}
+
+/// Bytes of activations of a token in `f32`, as they pass between the products of all blocks.
+fn activations(shape: &ModelShape) -> f64 {
+    4.0 * shape.layers as f64 * (6 * shape.hidden_size + 3 * shape.intermediate_size) as f64
+}
+
+/// Of weights that take `stored` bytes, those that a decode step reads: all but an untied token embedding.
+pub fn read_bytes(shape: &ModelShape, quant: Quant, stored: f64) -> f64 {
+    stored * shape.step_weight_bytes(quant, 1).0 / shape.weight_bytes(quant).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Preset;
+
+    #[test]
+    fn counts_are_those_of_the_shape() {
+        let shape = Preset::named("llama-3.1-8b").unwrap().shape;
+        let case = Case::new(Quant::F16, 2, 512, 128);
+        let prefill = Work::prefill_of(&shape, &case);
+        let sum = prefill.ops + prefill.attention_ops + prefill.head_ops;
+        assert!((sum / shape.prefill_ops(2, 512) - 1.0).abs() < 1e-12);
+        let decode = Work::decode_of(&shape, &case);
+        let sum = decode.ops + decode.attention_ops + decode.head_ops;
+        assert!((sum / shape.decode_ops(2, 576) - 1.0).abs() < 1e-12);
+        // 16.06 GB without the embedding of 1.05 GB.
+        assert!((decode.weight_bytes / 15.01e9 - 1.0).abs() < 1e-3, "{}", decode.weight_bytes);
+        assert_eq!(read_bytes(&shape, Quant::F16, shape.weight_bytes(Quant::F16).0), decode.weight_bytes);
+    }
+}

@@ -1,0 +1,248 @@
+//! What a model holds, reads and computes, counted from its parts: the one counter, which the engine, ceilings, fit in memory,
+//! projection, plots and messages ask.
+
+use super::cache::CacheType;
+use super::parts::{BlockParts, Embedding, Experts, Head, NormKind, Parts};
+use super::shape::ModelShape;
+use super::tensors::{self, BlockTensor, TensorKind, TensorName, TensorSpec};
+use crate::units::Bytes;
+use crate::workload::Quant;
+
+/// A tensor as it counts: rows, numbers of a row, how many of it the model holds, whether it is a matrix, and of a mixture
+/// the experts that it is of.
+struct Counted {
+    name: TensorName,
+    rows: usize,
+    cols: usize,
+    copies: f64,
+    is_matrix: bool,
+    experts: Option<Experts>,
+}
+
+impl Counted {
+    fn numbers(&self) -> f64 {
+        self.rows as f64 * self.cols as f64 * self.copies * self.experts.map_or(1.0, |experts| experts.count as f64)
+    }
+
+    /// Bytes of one expert's share, or of the whole where there are none, in all copies.
+    fn bytes_of_one(&self, quant: Quant) -> f64 {
+        self.copies
+            * match self.is_matrix {
+                true => quant.matrix_bytes(self.rows, self.cols).0,
+                false => 4.0 * self.rows as f64 * self.cols as f64,
+            }
+    }
+
+    fn bytes(&self, quant: Quant) -> f64 {
+        self.bytes_of_one(quant) * self.experts.map_or(1.0, |experts| experts.count as f64)
+    }
+
+    /// Bytes that a step of `tokens` reads.
+    fn read(&self, quant: Quant, tokens: usize) -> f64 {
+        self.bytes_of_one(quant) * self.experts.map_or(1.0, |experts| experts.read(tokens))
+    }
+
+    /// Numbers that a token is multiplied with.
+    fn multiplied(&self) -> f64 {
+        self.rows as f64 * self.cols as f64 * self.copies * self.experts.map_or(1.0, |experts| experts.active as f64)
+    }
+
+    fn is_of_block(&self) -> bool {
+        matches!(self.name, TensorName::Block(..))
+    }
+}
+
+/// The experts that a tensor of a block is of.
+fn experts_of(block: &BlockParts, tensor: BlockTensor) -> Option<Experts> {
+    let is_expert = matches!(tensor, BlockTensor::Gate | BlockTensor::Up | BlockTensor::Down);
+    block.feed_forward.experts.filter(|_| is_expert)
+}
+
+/// All tensors; those of equal blocks once, with their number.
+fn counted(parts: &Parts) -> Vec<Counted> {
+    let ends = tensors::ends(parts).into_iter().map(|spec| {
+        let (rows, cols) = spec.rows_and_cols();
+        Counted { name: spec.name, rows, cols, copies: 1.0, is_matrix: spec.kind == TensorKind::Matrix, experts: None }
+    });
+    let blocks = parts.blocks.iter().flat_map(|(block, count)| {
+        let of_block = tensors::block_tensors(block, parts.hidden, parts.norm).into_iter();
+        of_block.map(|(tensor, dims)| {
+            let (rows, cols) = match dims.as_slice() {
+                [rows, cols] => (*rows, *cols),
+                dims => (1, dims.iter().product()),
+            };
+            let name = TensorName::Block(0, tensor);
+            let is_matrix = name.kind() == TensorKind::Matrix;
+            let experts = experts_of(block, tensor);
+            Counted { name, rows, cols, copies: *count as f64, is_matrix, experts }
+        })
+    });
+    let router = parts.blocks.iter().filter_map(|(block, count)| {
+        let experts = block.feed_forward.experts?;
+        let name = TensorName::Block(0, BlockTensor::Gate);
+        let copies = *count as f64;
+        Some(Counted { name, rows: experts.count, cols: parts.hidden, copies, is_matrix: true, experts: None })
+    });
+    ends.chain(blocks).chain(router).collect()
+}
+
+/// Whether a step looks up single rows of a tensor instead of reading it.
+fn is_looked_up(name: TensorName, parts: &Parts) -> bool {
+    match (name, parts.head) {
+        (TensorName::TokenEmbedding, Head::TiedTokens) => false,
+        (TensorName::TokenEmbedding, _) => true,
+        // Read for the first position only, once for all of its tokens.
+        (TensorName::Output, Head::Classes(_)) => true,
+        _ => false,
+    }
+}
+
+impl Parts {
+    /// All parameters, a tied output matrix counted once.
+    pub fn parameters(&self) -> f64 {
+        counted(self).iter().map(Counted::numbers).sum()
+    }
+
+    /// Bytes that the weights take in memory at `quant` (vectors are kept in `f32`).
+    pub fn weight_bytes(&self, quant: Quant) -> Bytes {
+        Bytes(counted(self).iter().map(|tensor| tensor.bytes(quant)).sum())
+    }
+
+    /// Bytes of weights that a step of `tokens` positions (of all sequences of its batch together) reads: all of them but what
+    /// it only looks rows up in, and of a mixture the experts that the tokens choose.
+    pub fn step_weight_bytes(&self, quant: Quant, tokens: usize) -> Bytes {
+        let read = counted(self).into_iter().filter(|tensor| !is_looked_up(tensor.name, self));
+        Bytes(read.map(|tensor| tensor.read(quant, tokens)).sum())
+    }
+
+    /// Bytes of key and value cache for `tokens` positions of `batch` sequences in one precision, its scales included.
+    pub fn cache_bytes(&self, batch: usize, tokens: usize, kind: CacheType) -> Bytes {
+        let heads = |(block, count): &(BlockParts, usize)| {
+            let attention = block.attention;
+            let each = attention.head_dim * kind.element_bytes() + kind.scale_bytes();
+            2.0 * *count as f64 * attention.kv_heads as f64 * each as f64
+        };
+        match self.has_cache() {
+            true => Bytes(self.blocks.iter().map(heads).sum::<f64>() * batch as f64 * tokens as f64),
+            false => Bytes(0.0),
+        }
+    }
+
+    /// Whether keys and values of a step are kept for the next.
+    pub fn has_cache(&self) -> bool {
+        matches!(self.head, Head::Tokens | Head::TiedTokens)
+    }
+
+    /// Numbers of the matrices of all blocks that a token is multiplied with.
+    fn block_weights(&self) -> f64 {
+        counted(self).iter().filter(|tensor| tensor.is_matrix && tensor.is_of_block()).map(Counted::multiplied).sum()
+    }
+
+    /// Numbers of the output matrix.
+    fn head_weights(&self) -> f64 {
+        match (self.head, self.embedding) {
+            (Head::Tokens | Head::TiedTokens, Embedding::Tokens { vocabulary, .. }) => {
+                vocabulary as f64 * self.hidden as f64
+            }
+            (Head::Classes(classes), _) => classes as f64 * self.hidden as f64,
+            _ => 0.0,
+        }
+    }
+
+    /// `layers x query width`, by which the operations of attention go.
+    fn attention_width(&self) -> f64 {
+        let width = |(block, count): &(BlockParts, usize)| {
+            *count as f64 * (block.attention.heads * block.attention.head_dim) as f64
+        };
+        self.blocks.iter().map(width).sum()
+    }
+
+    /// Operations of a prefill of `batch` prompts of `prompt` tokens, logits taken at the last position only:
+    /// `2 x weights` for each token, and `4 x query width x positions seen` for attention. Of a model that sees both ways, those
+    /// of its one pass; embedding a token is a look into a table.
+    pub fn prefill_ops(&self, batch: usize, prompt: usize) -> f64 {
+        let p = prompt as f64;
+        let ends = match self.embedding {
+            Embedding::Patches(image) => {
+                let patch = (image.channels * image.patch.pow(2)) as f64 * self.hidden as f64;
+                2.0 * patch * (p - 1.0).max(0.0) + 2.0 * self.head_weights()
+            }
+            Embedding::Tokens { .. } => 2.0 * self.head_weights(),
+        };
+        batch as f64 * (2.0 * self.block_weights() * p + self.prefill_attention_ops(1, prompt) + ends)
+    }
+
+    /// Of [`Parts::prefill_ops`], those of attention.
+    pub fn prefill_attention_ops(&self, batch: usize, prompt: usize) -> f64 {
+        let p = prompt as f64;
+        // Before a causal prompt's end, each position sees itself and those before: half of all pairs.
+        let pairs = if self.has_cache() { 2.0 * p * (p + 1.0) } else { 4.0 * p * p };
+        batch as f64 * self.attention_width() * pairs
+    }
+
+    /// Operations of one decode step of `batch` sequences that each see `context` positions.
+    pub fn decode_ops(&self, batch: usize, context: usize) -> f64 {
+        let attention = self.decode_attention_ops(1, context);
+        batch as f64 * (2.0 * self.block_weights() + attention + self.head_ops(1))
+    }
+
+    /// Of [`Parts::decode_ops`], those of attention.
+    pub fn decode_attention_ops(&self, batch: usize, context: usize) -> f64 {
+        batch as f64 * 4.0 * self.attention_width() * context as f64
+    }
+
+    /// Of both, those of the output matrix.
+    pub fn head_ops(&self, batch: usize) -> f64 {
+        batch as f64 * 2.0 * self.head_weights()
+    }
+
+    /// Norms of the residual stream, and what they hold.
+    pub fn norm_vectors(&self) -> usize {
+        self.blocks.iter().map(|(block, count)| block.norms.norms() * count).sum::<usize>()
+            * NormKind::vectors(self.norm)
+    }
+}
+
+impl ModelShape {
+    /// See [`Parts::parameters`].
+    pub fn parameters(&self) -> f64 {
+        self.parts().parameters()
+    }
+
+    /// See [`Parts::weight_bytes`].
+    pub fn weight_bytes(&self, quant: Quant) -> Bytes {
+        self.parts().weight_bytes(quant)
+    }
+
+    /// See [`Parts::step_weight_bytes`].
+    pub fn step_weight_bytes(&self, quant: Quant, tokens: usize) -> Bytes {
+        self.parts().step_weight_bytes(quant, tokens)
+    }
+
+    /// See [`Parts::cache_bytes`].
+    pub fn cache_bytes(&self, batch: usize, tokens: usize, kind: CacheType) -> Bytes {
+        self.parts().cache_bytes(batch, tokens, kind)
+    }
+
+    /// See [`Parts::prefill_ops`].
+    pub fn prefill_ops(&self, batch: usize, prompt: usize) -> f64 {
+        self.parts().prefill_ops(batch, prompt)
+    }
+
+    /// See [`Parts::decode_ops`].
+    pub fn decode_ops(&self, batch: usize, context: usize) -> f64 {
+        self.parts().decode_ops(batch, context)
+    }
+
+    /// Every tensor that it has.
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        tensors::tensors(&self.parts())
+    }
+
+    /// All distinct matrices as rows, columns and how many of them, for what is stored in which encoding.
+    pub fn matrices(&self) -> Vec<(usize, usize, usize)> {
+        let matrices = counted(&self.parts()).into_iter().filter(|tensor| tensor.is_matrix);
+        let experts = |tensor: &Counted| tensor.experts.map_or(1, |experts| experts.count);
+        matrices.map(|tensor| (tensor.rows, tensor.cols, tensor.copies as usize * experts(&tensor))).collect()
+    }
+}

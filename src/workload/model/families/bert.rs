@@ -1,0 +1,81 @@
+//! BERT and what is built like it: an encoder of texts, with learned positions and norms behind its parts.
+
+use crate::workload::model::config::encoder;
+use crate::workload::model::config::keys::Keys;
+use crate::workload::model::family::{Architecture, Config, Family, Task};
+use crate::workload::model::names::block_of_encoder;
+use crate::workload::model::parts::{
+    Activation, Attention, BlockParts, Embedding, FeedForward, Head, Learned, NormKind, NormPlace, Parts, Sees,
+};
+use crate::workload::model::shape::ModelShape;
+use crate::workload::model::tensors::TensorName;
+
+pub(super) const FAMILY: Family = Family {
+    name: "bert",
+    model_types: &["bert"],
+    task: Task::Embed,
+    runs: true,
+    config: Config::Encoder(config),
+    gguf: None,
+    hugging_face,
+    norm_offset: 0.0,
+    parts,
+};
+
+fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
+    Ok(ModelShape {
+        vocab_size: keys.size("vocab_size", None)?,
+        max_context: keys.size("max_position_embeddings", None)?,
+        token_types: keys.size_within("type_vocab_size", Some(2), encoder::MOST_TYPES)?,
+        ..encoder::sizes_of(keys, Architecture::Bert)?
+    })
+}
+
+fn hugging_face(tensor: TensorName) -> Option<String> {
+    Some(match tensor {
+        TensorName::TokenEmbedding => "embeddings.word_embeddings.weight".to_string(),
+        TensorName::Positions => "embeddings.position_embeddings.weight".to_string(),
+        TensorName::TokenTypes => "embeddings.token_type_embeddings.weight".to_string(),
+        TensorName::EmbeddingNorm => "embeddings.LayerNorm.weight".to_string(),
+        TensorName::EmbeddingNormBias => "embeddings.LayerNorm.bias".to_string(),
+        TensorName::Block(layer, tensor) => format!("encoder.layer.{layer}.{}", block_of_encoder(tensor)?),
+        _ => return None,
+    })
+}
+
+fn parts(shape: &ModelShape) -> Parts {
+    let learned = Learned { positions: shape.max_context, types: shape.token_types };
+    Parts {
+        hidden: shape.hidden_size,
+        norm: NormKind::Layer,
+        embedding: Embedding::Tokens { vocabulary: shape.vocab_size, scale: None, learned: Some(learned) },
+        blocks: vec![(block(shape, NormPlace::Behind), shape.layers)],
+        final_norm: false,
+        head: Head::Pooled,
+    }
+}
+
+/// Attention both ways and a feed-forward part of two matrices, with biases.
+pub(super) fn block(shape: &ModelShape, norms: NormPlace) -> BlockParts {
+    BlockParts {
+        norms,
+        attention: Attention {
+            heads: shape.heads,
+            kv_heads: shape.kv_heads,
+            head_dim: shape.head_dim,
+            sees: Sees::All,
+            rotary: None,
+            qk_norm: false,
+            qkv_bias: shape.qkv_bias,
+            output_bias: true,
+            scale: None,
+        },
+        feed_forward: FeedForward {
+            width: shape.intermediate_size,
+            activation: Activation::GeluErf,
+            gated: false,
+            bias: true,
+            experts: None,
+        },
+    }
+}

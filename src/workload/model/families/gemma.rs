@@ -1,0 +1,39 @@
+//! Gemma 1: a feed-forward part gated by GELU, embeddings multiplied by the root of their width, and norms whose checkpoints
+//! hold the difference from 1. It is sized, not run.
+
+use super::llama;
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task};
+use crate::workload::model::names;
+use crate::workload::model::parts::{Activation, BlockParts, Embedding, FeedForward, Parts};
+use crate::workload::model::shape::ModelShape;
+
+pub(super) const FAMILY: Family = Family {
+    name: "gemma",
+    model_types: &["gemma"],
+    task: Task::Generate,
+    runs: false,
+    config: Config::Decoder(RULES),
+    gguf: None,
+    hugging_face: names::hugging_face,
+    norm_offset: 1.0,
+    parts,
+};
+
+pub(super) const RULES: DecoderRules = DecoderRules {
+    head_dim: Some(256),
+    max_context: 8192,
+    all_kv_heads: false,
+    tied: true,
+    activations: &["gelu_pytorch_tanh"],
+    ..LIKE_LLAMA
+};
+
+pub(super) fn parts(shape: &ModelShape) -> Parts {
+    let scale = Some((shape.hidden_size as f32).sqrt());
+    let embedding = Embedding::Tokens { vocabulary: shape.vocab_size, scale, learned: None };
+    let parts = Parts { embedding, ..llama::parts(shape) };
+    parts.with_blocks(|_, block| BlockParts {
+        feed_forward: FeedForward { activation: Activation::GeluTanh, ..block.feed_forward },
+        ..block
+    })
+}

@@ -1,0 +1,116 @@
+//! Gemma 3 (text): Gemma with norms around attention and feed-forward and on each query and key head. Of six layers, five
+//! attend to a window, with a base of their rotary positions of its own (arXiv 2503.19786).
+
+use super::{gemma, llama};
+use crate::workload::model::config::keys::Keys;
+use crate::workload::model::family::{Config, DecoderRules, Family, GgufRules, Task, WindowRule};
+use crate::workload::model::names;
+use crate::workload::model::parts::{Attention, BlockParts, NormPlace, Parts, Rotary, Sees};
+use crate::workload::model::shape::ModelShape;
+use crate::workload::model::tensors::{BlockTensor, TensorName};
+
+/// Of so many layers the last attends to everything.
+const FULL_EVERY: usize = 6;
+/// The base of the rotary frequencies of the others.
+const LOCAL_THETA: f64 = 10_000.0;
+/// Layers of the 27B, whose scores are multiplied by another factor than those of the others; its GGUF files do not say so.
+const LAYERS_OF_27B: usize = 62;
+
+pub(super) const FAMILY: Family = Family {
+    name: "gemma3",
+    model_types: &["gemma3_text", "gemma3"],
+    task: Task::Generate,
+    runs: true,
+    config: Config::Decoder(DecoderRules {
+        max_context: 131_072,
+        qk_norm: true,
+        window: WindowRule::Pattern,
+        follows: &["query_pre_attn_scalar"],
+        more,
+        ..gemma::RULES
+    }),
+    gguf: Some(GgufRules {
+        name: gguf,
+        more: |shape| {
+            shape.qk_norm = true;
+            with_local_layers(shape);
+            if shape.layers == LAYERS_OF_27B {
+                shape.attention_scale = Some((shape.hidden_size as f64 / shape.heads.max(1) as f64).sqrt().recip());
+            }
+        },
+        follows: &["rope.freq_base_swa"],
+        ..llama::GGUF
+    }),
+    hugging_face,
+    norm_offset: 1.0,
+    parts,
+};
+
+/// What files leave to the reader.
+fn with_local_layers(shape: &mut ModelShape) {
+    if shape.sliding_window.is_some() {
+        shape.full_attention_every.get_or_insert(FULL_EVERY);
+        shape.local_rope_theta.get_or_insert(LOCAL_THETA);
+    }
+}
+
+fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
+    shape.sliding_window = keys.optional_size("sliding_window")?;
+    if shape.sliding_window.is_some() {
+        shape.full_attention_every = keys.optional_size("sliding_window_pattern")?;
+        shape.local_rope_theta = keys.optional_number("rope_local_base_freq")?;
+        with_local_layers(shape);
+    }
+    if let Some(kinds) = keys.get("layer_types").and_then(|kinds| kinds.as_array())
+        && let Some(every) = shape.full_attention_every
+    {
+        let expected = |index: usize| if is_full(index, every) { "full_attention" } else { "sliding_attention" };
+        if !kinds.iter().enumerate().all(|(index, kind)| kind.as_str() == Some(expected(index))) {
+            return Err(format!("`layer_types` is not supported: of {every} layers the last attends to everything"));
+        }
+    }
+    let scalar = keys.optional_number("query_pre_attn_scalar")?.filter(|scalar| *scalar != shape.head_dim as f64);
+    shape.attention_scale = scalar.map(|scalar| scalar.sqrt().recip());
+    Ok(())
+}
+
+fn is_full(index: usize, every: usize) -> bool {
+    (index + 1).is_multiple_of(every)
+}
+
+fn gguf(tensor: TensorName) -> Option<String> {
+    match tensor {
+        TensorName::Block(index, BlockTensor::AttentionPostNorm) => {
+            Some(format!("blk.{index}.post_attention_norm.weight"))
+        }
+        TensorName::Block(index, BlockTensor::FeedForwardPostNorm) => Some(format!("blk.{index}.post_ffw_norm.weight")),
+        other => names::gguf(other),
+    }
+}
+
+fn hugging_face(tensor: TensorName) -> Option<String> {
+    let norm = match tensor {
+        TensorName::Block(_, BlockTensor::AttentionPostNorm) => "post_attention_layernorm",
+        TensorName::Block(_, BlockTensor::FeedForwardNorm) => "pre_feedforward_layernorm",
+        TensorName::Block(_, BlockTensor::FeedForwardPostNorm) => "post_feedforward_layernorm",
+        other => return names::hugging_face(other),
+    };
+    match tensor {
+        TensorName::Block(index, _) => Some(format!("model.layers.{index}.{norm}.weight")),
+        _ => None,
+    }
+}
+
+fn parts(shape: &ModelShape) -> Parts {
+    gemma::parts(shape).with_blocks(|index, block| {
+        let attention = match shape.full_attention_every {
+            Some(every) if !is_full(index, every) => {
+                let theta = shape.local_rope_theta.unwrap_or(shape.rope_theta);
+                Attention { rotary: Some(Rotary { theta, scaling: None }), ..block.attention }
+            }
+            Some(_) => Attention { sees: Sees::Before { window: None }, ..block.attention },
+            None => block.attention,
+        };
+        BlockParts { norms: NormPlace::Around, attention, ..block }
+    })
+}

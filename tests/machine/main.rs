@@ -1,0 +1,7 @@
+//! Cards that are not there: NVML and power limits, by libraries that stand in for the driver's.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod nvml;
+mod power_limit;

@@ -1,0 +1,4 @@
+//! Quality: what is asked, how it is judged, and whether it drifts.
+
+mod drift;
+mod questions;

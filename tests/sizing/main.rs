@@ -1,0 +1,12 @@
+//! Prices, evidence, projections and rankings.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod catalog_check;
+mod catalog_update;
+mod cost;
+mod evidence;
+mod projection;
+mod ranking;
+mod specification;
