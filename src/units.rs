@@ -5,6 +5,7 @@
 //! shown in the unit people use ([`Quantity::human`]).
 
 pub mod interval;
+pub mod money;
 
 use rust_decimal::Decimal;
 use schemars::JsonSchema;

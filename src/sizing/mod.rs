@@ -12,7 +12,7 @@ pub mod speed;
 pub use crate::record::Slo;
 pub use crate::units::interval;
 pub use crate::units::interval::Interval;
-pub use price::money::CostInterval;
+pub use crate::units::money::CostInterval;
 pub use price::service::Service;
 pub use price::{cost, demand, own, service};
 pub use rank::front::Swap;

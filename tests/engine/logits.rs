@@ -36,6 +36,7 @@ fn decoders() -> Vec<(&'static str, ModelShape)> {
         ("mistral-window", ModelShape { sliding_window: Some(9), ..shape(Architecture::Mistral) }),
         ("qwen2", shape(Architecture::Qwen2)),
         ("qwen3", shape(Architecture::Qwen3)),
+        ("gemma3", shape(Architecture::Gemma3)),
     ]
 }
 

@@ -9,27 +9,25 @@ use crate::engine::weights::OpenedModel;
 use crate::evaluation::data::DataSet;
 use crate::evaluation::inputs::TokenFrequencies;
 use crate::evaluation::text::{self, ReferenceLogits};
+use crate::evaluation::{EvaluationError, tasks};
 use crate::job::Context;
 use crate::job::engine::answering;
 use crate::job::error::{JobError, failed, usage};
 use crate::quality::compare::{Comparison, withdraw_tests};
+use crate::record::Evaluation;
 use crate::record::evaluation::{DataSetKind, ItemResult};
 use crate::record::finished::{EvaluationSettings, FinishedVariant};
 use crate::record::quality::token_counts_file;
 use crate::record::{DataRecord, ItemRow, QualityRow, RunFolder, VariantRecord};
 use crate::units::{Bytes, Seconds, digits_plain};
+use crate::workload::Variant;
 use crate::workload::pruning::stored_bytes;
 use crate::workload::{Encoding, Quant};
-use crate::{
-    evaluation::{EvaluationError, tasks},
-    record::Evaluation,
-    workload::Variant,
-};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use tokenizers::Tokenizer;
 
-/// Fewer tokens than this are too few to rely on (METHOD.md, R-E1).
+/// Fewer tokens than this are too few to rely on.
 const TOKENS_ADVISED: usize = 100_000;
 
 /// What the evaluation leaves behind.

@@ -2,7 +2,6 @@
 
 pub mod cost;
 pub mod demand;
-pub mod money;
 pub mod own;
 pub mod pricing;
 pub mod service;

@@ -2,7 +2,7 @@
 
 use super::ranking::Ranking;
 use super::row::RankRow;
-use crate::sizing::price::money::CostInterval;
+use crate::units::money::CostInterval;
 use crate::workload::{Priced, Task};
 
 impl Ranking {

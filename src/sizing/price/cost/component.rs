@@ -1,8 +1,8 @@
 //! The parts that the cost of a request is made of. Every form that shows costs, the sheet of a workbook and the script of a
 //! report's page read their names, colours and ways of being paid from the table here.
 
-use crate::sizing::price::money::CostInterval;
 use crate::units::Usd;
+use crate::units::money::CostInterval;
 use rust_decimal::Decimal;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 

@@ -7,8 +7,8 @@ use super::component::{Breakdown, Component};
 use super::rented::Hours;
 use super::{HOURS_PER_MONTH, HOURS_PER_YEAR};
 use crate::catalog::text;
-use crate::sizing::price::money::CostInterval;
 use crate::units::Usd;
+use crate::units::money::CostInterval;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 

@@ -6,9 +6,9 @@
 use super::component::{Breakdown, Component};
 use crate::sizing::formulas;
 use crate::sizing::price::demand::Usage;
-use crate::sizing::price::money::CostInterval;
 use crate::units::Usd;
 use crate::units::interval::Interval;
+use crate::units::money::CostInterval;
 
 /// The time of an hourly instance that one request takes, in hours: while it works, and with its share of waiting.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,9 +8,9 @@
 
 use super::component::{Breakdown, Component};
 use crate::sizing::formulas;
-use crate::sizing::price::money::CostInterval;
 use crate::units::Usd;
 use crate::units::interval::Interval;
+use crate::units::money::CostInterval;
 
 /// How a provider bills, and what a start takes.
 #[derive(Debug, Clone, Copy, PartialEq)]

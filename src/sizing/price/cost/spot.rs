@@ -4,9 +4,9 @@
 //! work that are lost, and the share of the time that on-demand capacity stands in.
 
 use crate::catalog::price::InterruptionBand;
-use crate::sizing::price::money::CostInterval;
 use crate::units::Usd;
 use crate::units::interval::Interval;
+use crate::units::money::CostInterval;
 
 use super::HOURS_PER_MONTH;
 

@@ -4,10 +4,10 @@ use super::PlanOption;
 use crate::catalog::{Catalog, Market};
 use crate::record::Run;
 use crate::sizing::price::cost::own::Own;
-use crate::sizing::price::money::CostInterval;
 use crate::sizing::price::own::with_measured_power;
 use crate::sizing::rank::request::RankRequest;
 use crate::units::Usd;
+use crate::units::money::CostInterval;
 use serde::Serialize;
 
 /// Own hardware for the demand, against the cheapest rented.
