@@ -62,7 +62,7 @@ fn draw(
                     iteration,
                     warmup: false,
                     start: Seconds(iteration as f64),
-                    token_times: (0..row.key.case.gen_tokens).map(token).collect(),
+                    token_times: (0..row.key.case.gen_tokens()).map(token).collect(),
                 });
                 iteration += 1;
             }

@@ -75,8 +75,8 @@ fn workload(mut record: RunRecord) -> RunRecord {
     sweep.quant = vec![CASE.quant];
     sweep.grid = vec![Grid {
         batch: vec![1],
-        prompt: vec![CASE.prompt_tokens],
-        gen_tokens: vec![CASE.gen_tokens],
+        prompt: vec![CASE.prompt_tokens()],
+        gen_tokens: vec![CASE.gen_tokens()],
         ..Grid::default()
     }];
     // The first iteration is the warm-up, and only the count ends the measurement.
@@ -115,7 +115,7 @@ fn recorded(engine: &mut Timed, record: &RunRecord, prompts_seed: u64) -> (f64, 
 
 /// The same iterations by themselves.
 fn bare(engine: &mut Timed, iterations: usize) -> f64 {
-    let prompts = vec![(0..CASE.prompt_tokens as u32).map(|i| 3 * i + 1).collect()];
+    let prompts = vec![(0..CASE.prompt_tokens() as u32).map(|i| 3 * i + 1).collect()];
     let start = Instant::now();
     engine.inner.prepare(&CASE).expect("weights");
     for _ in 0..iterations {
@@ -162,7 +162,7 @@ fn main() {
         let middle = median(values).unwrap_or(f64::NAN);
         println!("{name}: {middle:.5} (95 % interval {lo:.5} to {hi:.5}, {} rounds)", values.len());
     };
-    let Case { prompt_tokens, gen_tokens, quant, .. } = CASE;
+    let (prompt_tokens, gen_tokens, quant) = (CASE.prompt_tokens(), CASE.gen_tokens(), CASE.quant);
     println!(
         "{model} {quant}, {prompt_tokens} prompt and {gen_tokens} generated tokens, {iterations} iterations a loop"
     );

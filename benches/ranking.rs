@@ -5,6 +5,7 @@ use divan::Bencher;
 use sizewell::catalog::{Catalog, Offer, Shape};
 use sizewell::record::{CaseRow, Run};
 use sizewell::sizing::{RankRequest, rank};
+use sizewell::workload::Input;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ fn run() -> Run {
     run.cases = (0..1000)
         .map(|index| {
             let mut row = ok[index % ok.len()].clone();
-            (row.key.case.batch, row.key.case.prompt_tokens, row.key.case.gen_tokens) = (index + 1, 128, 32);
+            (row.key.case.batch, row.key.case.input) = (index + 1, Input::text(128, 32));
             row
         })
         .collect();

@@ -6,6 +6,7 @@ use sizewell::catalog::Catalog;
 use sizewell::record::{CaseRow, Run};
 use sizewell::report::{Extras, Report, exporter};
 use sizewell::sizing::RankRequest;
+use sizewell::workload::Input;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -20,7 +21,7 @@ fn run() -> Run {
         .map(|index| {
             let mut row = ok[index % ok.len()].clone();
             row.key.case.batch = 1 << (index / 3 % 8);
-            (row.key.case.prompt_tokens, row.key.case.gen_tokens) = (64 * (1 + index / 24), 32);
+            row.key.case.input = Input::text(64 * (1 + index / 24), 32);
             row.key.case.quant =
                 [ok[0].key.case.quant, ok[ok.len() / 2].key.case.quant, ok[ok.len() - 1].key.case.quant][index % 3];
             row.samples = 50;

@@ -32,6 +32,7 @@ pub mod engine;
 
 pub mod evaluation;
 pub mod measure;
+pub mod names;
 pub mod power;
 
 pub mod record;

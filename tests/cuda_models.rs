@@ -15,7 +15,7 @@ use sizewell::engine::weights::synthetic;
 use sizewell::engine::weights::{self as source, OpenedModel};
 use sizewell::engine::{Engine, EngineError};
 use sizewell::workload::model::shape::ImageShape;
-use sizewell::workload::{Architecture, CacheType, Case, ModelShape, Preset, Pruning, Quant};
+use sizewell::workload::{Architecture, CacheType, Case, Input, ModelShape, Preset, Pruning, Quant};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -339,8 +339,11 @@ fn an_encoder_is_measured_on_a_card_as_on_the_cpu() {
     let Some((card, _one)) = card() else { return };
     for architecture in [Architecture::Bert, Architecture::Vit] {
         let mut engine = EncoderEngine::on_card(synthetic::open(&encoder(architecture, 24), 7), card.clone());
-        let side = (architecture == Architecture::Vit).then_some(32);
-        let case = Case { image_size: side, ..Case::new(Quant::F16, 3, 17, 0) };
+        let input = match architecture {
+            Architecture::Vit => Input::Image { side: 32, tokens: 17 },
+            _ => Input::Text { tokens: 17 },
+        };
+        let case = Case { input, ..Case::new(Quant::F16, 3, 0, 0) };
         let prepared = engine.prepare(&case).unwrap();
         assert!(prepared.loaded && prepared.weight_bytes.0 > 0.0 && prepared.cache_bytes.0 == 0.0);
         assert_eq!(prepared.remarks.len(), 1);

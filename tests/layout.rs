@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("units", &[] as &[_]),
+        ("names", &[] as &[_]),
         ("statistics", &["units"] as &[_]),
         ("data_file", &[] as &[_]),
-        ("workload", &["units", "data_file"] as &[_]),
-        ("record", &["units", "workload"] as &[_]),
+        ("workload", &["units", "names", "data_file"] as &[_]),
+        ("record", &["units", "names", "workload"] as &[_]),
         ("device", &["units", "record"] as &[_]),
-        ("engine", &["units", "workload", "record", "device"] as &[_]),
+        ("engine", &["units", "names", "workload", "record", "device"] as &[_]),
         ("power", &["units", "record", "device"] as &[_]),
         ("measure", &["units", "statistics", "workload", "record", "device", "engine", "power", "measure"] as &[_]),
         ("catalog", &["units", "data_file", "workload", "record"] as &[_]),

@@ -54,8 +54,8 @@ pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
         Verb::Show { name, json } => show(&name, json, talk),
         Verb::Synth { model, quant, seed, output } => {
             let preset = named(&model).or_else(usage)?;
-            if preset.shape.is_encoder() {
-                let task = preset.shape.architecture.task().name();
+            let task = preset.shape.architecture.task();
+            if !task.generates() {
                 return usage(format!("{model} is for {task}: GGUF files are written of models that generate text"));
             }
             output::check_files(&[&output], &[])?;
@@ -104,9 +104,9 @@ fn list(json: bool) -> anyhow::Result<Exit> {
 
 /// Bytes of a token in the cache in 16 bits; nothing of models that have none.
 fn cache_of(shape: &ModelShape) -> String {
-    match shape.is_encoder() {
-        true => DASH.to_string(),
-        false => shape.cache_bytes(1, 1, CacheType::F16).human(),
+    match shape.architecture.task().generates() {
+        false => DASH.to_string(),
+        true => shape.cache_bytes(1, 1, CacheType::F16).human(),
     }
 }
 
@@ -161,7 +161,7 @@ fn show(name: &OsStr, json: bool, talk: &Talk) -> anyhow::Result<Exit> {
         let kinds: Vec<String> = shape.encodings(quant).iter().map(|(e, n)| format!("{n} x {e}")).collect();
         line(quant.name(), format!("{} ({})", shape.weight_bytes(quant).human(), kinds.join(", ")));
     }
-    if !shape.is_encoder() {
+    if shape.architecture.task().generates() {
         line("KV cache", format!("{} a token in f16", cache_of(shape)));
     }
     output::table(&table)?;

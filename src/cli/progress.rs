@@ -100,9 +100,9 @@ impl Observer for Progress {
             Outcome::Ok => {
                 let rate =
                     row.metrics.decode_tokens_per_s.map_or(String::new(), |r| format!("decode {}", r.value.human()));
-                let ttft = row.metrics.ttft.map_or(String::new(), |t| match row.key.case.gen_tokens {
-                    0 => t.median.human(),
-                    _ => format!(", TTFT {}", t.median.human()),
+                let ttft = row.metrics.ttft.map_or(String::new(), |t| match row.key.case.generates() {
+                    false => t.median.human(),
+                    true => format!(", TTFT {}", t.median.human()),
                 });
                 format!("{}: {rate}{ttft}{}", row.key.case, self.time_left())
             }

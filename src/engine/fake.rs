@@ -86,7 +86,7 @@ impl Engine for FakeEngine {
         let fault = (self.fault)(case);
         let iteration = self.iterations;
         self.iterations += 1;
-        let count = if fault == Fault::DropsAToken { case.gen_tokens - 1 } else { case.gen_tokens };
+        let count = if fault == Fault::DropsAToken { case.gen_tokens() - 1 } else { case.gen_tokens() };
         for index in 0..count {
             (self.advance)((self.duration)(iteration, index));
             match fault {

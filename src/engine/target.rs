@@ -6,9 +6,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+use strum::{Display, IntoStaticStr, VariantArray};
 
 /// What came of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Display, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RequestOutcome {
     /// Answered to its end.
     Ok,
@@ -25,6 +27,7 @@ pub enum RequestOutcome {
     /// An event that is not what the API says.
     Malformed,
     /// A line that is not UTF-8.
+    #[strum(serialize = "bad_utf8")]
     BadUtf8,
     /// A line or body that is too long to be an answer.
     TooLong,
@@ -35,6 +38,7 @@ pub enum RequestOutcome {
     /// Answered at once although a stream was asked for.
     NotStreamed,
     /// Ended by a filter of the server: neither whole nor failed, and no measure of its speed.
+    #[strum(serialize = "content_filter")]
     Filtered,
     /// The engine failed.
     EngineError,
@@ -47,29 +51,13 @@ pub enum RequestOutcome {
 impl RequestOutcome {
     /// The name in files.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Disconnected => "disconnected",
-            Self::BadStatus => "bad_status",
-            Self::Truncated => "truncated",
-            Self::Malformed => "malformed",
-            Self::BadUtf8 => "bad_utf8",
-            Self::TooLong => "too_long",
-            Self::ServerError => "server_error",
-            Self::Empty => "empty",
-            Self::NotStreamed => "not_streamed",
-            Self::Filtered => "content_filter",
-            Self::EngineError => "engine_error",
-            Self::GeneratorError => "generator_error",
-            Self::Cut => "cut",
-        }
+        self.into()
     }
 }
 
 /// Who counted the tokens of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum CountedBy {
     /// The server, in its `usage`.
     Server,
@@ -82,11 +70,7 @@ pub enum CountedBy {
 impl CountedBy {
     /// The name in files.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Tokenizer => "tokenizer",
-            Self::Engine => "engine",
-        }
+        self.into()
     }
 }
 

@@ -71,9 +71,7 @@ type Units = fn(Case) -> f64;
 const COSTS: [(&str, &str, Units); 3] = [
     ("usd_per_request", "cost of a request", |_| 1.0),
     ("usd_per_thousand_requests", "cost of a thousand requests", |_| 1e3),
-    ("usd_per_million_tokens", "cost of a million tokens", |case| {
-        1e6 / if case.gen_tokens > 0 { case.gen_tokens } else { case.prompt_tokens.max(1) } as f64
-    }),
+    ("usd_per_million_tokens", "cost of a million tokens", |case| 1e6 / case.counted_tokens().max(1) as f64),
 ];
 
 /// Memory that is observed once a case, and how well it repeats: as a share, from repeated runs

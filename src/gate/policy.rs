@@ -105,8 +105,8 @@ impl Rule {
         let one_of = |wanted: &[usize], have: usize| wanted.is_empty() || wanted.contains(&have);
         (self.quant.is_empty() || self.quant.contains(&case.quant))
             && one_of(&self.batch, case.batch)
-            && one_of(&self.prompt_tokens, case.prompt_tokens)
-            && one_of(&self.gen_tokens, case.gen_tokens)
+            && one_of(&self.prompt_tokens, case.prompt_tokens())
+            && one_of(&self.gen_tokens, case.gen_tokens())
     }
 
     /// The error says that a limit is in another unit than the metric.

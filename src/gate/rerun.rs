@@ -71,11 +71,7 @@ pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative
 
 /// The axes of a case beside its level and batch, as arguments.
 fn axes(case: Case) -> String {
-    let lengths = match (case.image_size, case.gen_tokens) {
-        (Some(side), _) => format!(" --image-size {side}"),
-        (None, 0) => format!(" --prompt {}", case.prompt_tokens),
-        (None, generated) => format!(" --prompt {} --gen-tokens {generated}", case.prompt_tokens),
-    };
+    let lengths: String = case.input.lengths().iter().map(|(axis, value)| format!(" {} {value}", axis.flag)).collect();
     case.cache.map_or(lengths.clone(), |cache| format!("{lengths} --kv-cache {cache}"))
 }
 

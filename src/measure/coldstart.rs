@@ -62,7 +62,7 @@ pub fn phases(
     engine.synchronize()?;
     let loaded = clock.now();
     let copying = engine.copy_time().map(|copy| copy.0 + opening.0);
-    let prompts = vec![(0..case.prompt_tokens as u32).map(|t| t % engine.vocab_size() as u32).collect(); case.batch];
+    let prompts = vec![(0..case.prompt_tokens() as u32).map(|t| t % engine.vocab_size() as u32).collect(); case.batch];
     let mut pass = || -> Result<Seconds, EngineError> {
         let mut first = None;
         let mut step = || {

@@ -22,12 +22,12 @@ impl Engine for Idle {
     }
 
     fn iterate(&mut self, case: &Case, _: &[Vec<u32>], step: Step<'_>) -> Result<Generated, EngineError> {
-        for _ in 0..case.gen_tokens {
+        for _ in 0..case.gen_tokens() {
             if step().is_break() {
                 return Err(EngineError::Stopped);
             }
         }
-        Ok(Generated { tokens: vec![vec![0; case.gen_tokens]; case.batch], finite: true })
+        Ok(Generated { tokens: vec![vec![0; case.gen_tokens()]; case.batch], finite: true })
     }
 
     fn synchronize(&mut self) -> Result<(), EngineError> {

@@ -168,7 +168,7 @@ fn with_limit(key: &CaseKey, kind: FailureKind, message: String) -> String {
 /// Random tokens, different in each sequence: a repeated token would be unlike any text.
 fn prompts(case: &Case, vocab: usize, seed: u64) -> Vec<Vec<u32>> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut prompt = || (0..case.prompt_tokens).map(|_| rng.random_range(0..vocab as u32)).collect();
+    let mut prompt = || (0..case.prompt_tokens()).map(|_| rng.random_range(0..vocab as u32)).collect();
     (0..case.batch).map(|_| prompt()).collect()
 }
 
@@ -208,10 +208,10 @@ pub fn time_iteration(
 fn check_work(case: &Case, generated: &Generated, steps: usize) -> Result<(), IterationError> {
     let complete = generated.tokens.len() == case.batch
         && steps == case.steps()
-        && generated.tokens.iter().all(|sequence| sequence.len() == case.gen_tokens);
+        && generated.tokens.iter().all(|sequence| sequence.len() == case.gen_tokens());
     if !complete {
         let counts: Vec<usize> = generated.tokens.iter().map(Vec::len).collect();
-        return Err(IterationError::WrongTokenCount { counts, steps, asked: case.gen_tokens });
+        return Err(IterationError::WrongTokenCount { counts, steps, asked: case.gen_tokens() });
     }
     if generated.finite { Ok(()) } else { Err(IterationError::NotFinite) }
 }
@@ -285,6 +285,9 @@ impl Running<'_, '_> {
     fn prepare(&mut self) -> Result<(Prepared, Option<LoadRecord>), Stop> {
         let case = self.key.case;
         let engine = &mut *self.engine;
+        // No engine runs an input that its model does not take.
+        let task = self.bench.shape.map(|shape| shape.architecture.task());
+        task.map_or(Ok(()), |task| task.check(&case.input)).map_err(EngineError::Unsupported)?;
         let start = self.bench.clock.now();
         let prepared = guarded(|| engine.prepare(&case))?;
         if !prepared.loaded {
@@ -435,8 +438,7 @@ impl Running<'_, '_> {
     ) {
         let case = self.key.case;
         // Of a model that generates none, the tokens that it takes.
-        let each = if case.gen_tokens > 0 { case.gen_tokens } else { case.prompt_tokens };
-        let tokens = (case.batch * each * iterations) as f64;
+        let tokens = (case.batch * case.counted_tokens() * iterations) as f64;
         let Some(sampler) = opened else {
             windows.push(CaseWindow { energy: Err(PowerError(self.bench.no_power.clone())), tokens });
             return;
@@ -458,15 +460,15 @@ impl Running<'_, '_> {
         metrics.weights = Some(prepared.weight_bytes);
         metrics.cache = Some(prepared.cache_bytes);
         let Some(shape) = self.bench.shape else { return };
-        let middle = case.prompt_tokens + case.gen_tokens / 2;
+        let middle = case.prompt_tokens() + case.gen_tokens() / 2;
         let read = prepared.decode_weight_bytes + Bytes(prepared.cache_token_bytes.0 * (case.batch * middle) as f64);
-        let ops = shape.prefill_ops(case.batch, case.prompt_tokens);
-        metrics.decode_read = (case.gen_tokens > 0).then_some(read);
+        let ops = shape.prefill_ops(case.batch, case.prompt_tokens());
+        metrics.decode_read = case.generates().then_some(read);
         metrics.prefill_ops = Some(Count(ops));
         let absent = &mut summary.absent;
         let cache = self.bench.cache_bytes;
         match roof(self.bench.ceilings, &self.key.device, CeilingKind::ReadBandwidth) {
-            _ if case.gen_tokens == 0 => {
+            _ if !case.generates() => {
                 absent.push(("achieved_bandwidth_fraction".into(), "no tokens are generated".into()));
             }
             _ if read.0 < 2.0 * cache.0 => absent.push((

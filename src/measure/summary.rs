@@ -66,7 +66,7 @@ fn rate<Q: Quantity>(amount: f64, time: Option<Distribution<Seconds>>) -> Option
 /// The rates that follow from the times of `case`.
 pub(super) fn set_rates(metrics: &mut Metrics, case: &Case) {
     let batch = case.batch as f64;
-    metrics.prefill_tokens_per_s = rate::<TokensPerSecond>(batch * case.prompt_tokens as f64, metrics.ttft);
+    metrics.prefill_tokens_per_s = rate::<TokensPerSecond>(batch * case.prompt_tokens() as f64, metrics.ttft);
     metrics.decode_tokens_per_s = rate::<TokensPerSecond>(batch, metrics.tpot);
     metrics.requests_per_s = rate::<RequestsPerSecond>(batch, metrics.e2e);
 }
@@ -89,7 +89,7 @@ pub fn summarise(case: &Case, samples: &[SampleRow], seed: u64) -> Summary {
     let clusters: Vec<&[f64]> = gaps.iter().map(Vec::as_slice).collect();
     let interval = clustered_median_interval(&clusters, RESAMPLES, seed);
     let itl = summary.distribution("itl_s", &gaps.concat(), interval);
-    if case.gen_tokens == 0 {
+    if !case.generates() {
         for tag in ["tpot_s", "itl_s", "decode_tokens_per_s"] {
             summary.absent.push((tag.to_string(), "no tokens are generated".to_string()));
         }

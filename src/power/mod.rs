@@ -15,6 +15,7 @@ use crate::device::DeviceId;
 use crate::record::run::PowerRecord;
 use crate::units::{Bytes, Joules, Watts};
 use std::path::Path;
+use strum::{Display, IntoStaticStr, VariantArray};
 use thiserror::Error;
 
 /// Why a source cannot be read, or a window has no energy. The text becomes the reason that energy is absent.
@@ -52,7 +53,8 @@ pub struct DeviceState {
 }
 
 /// A reason for a clock below the highest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Throttle {
     /// The power limit: the normal state of a busy card with a low one.
     PowerCap,
@@ -67,17 +69,12 @@ pub enum Throttle {
 impl Throttle {
     /// The name in power.csv.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::PowerCap => "power_cap",
-            Self::Thermal => "thermal",
-            Self::PowerBrake => "power_brake",
-            Self::ClocksSet => "clocks_set",
-        }
+        self.into()
     }
 
     /// The reasons that [`Throttle::spoils`] holds for.
     pub fn spoiling() -> impl Iterator<Item = Self> {
-        [Self::PowerCap, Self::Thermal, Self::PowerBrake, Self::ClocksSet].into_iter().filter(|reason| reason.spoils())
+        Self::VARIANTS.iter().copied().filter(|reason| reason.spoils())
     }
 
     /// Whether speed under it says nothing of the device: a power cap is part of what one buys, heat is not.

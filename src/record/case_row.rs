@@ -4,6 +4,8 @@ use super::metric::{self, METRICS, Metrics};
 use super::outcome::{FailureKind, InvalidReason, Outcome, StopReason};
 use super::plausible;
 use crate::workload::Case;
+use crate::workload::columns::{Columns, parsed};
+use serde_json::Value;
 use std::collections::HashMap;
 
 /// What tells a case from every other, across runs too.
@@ -59,18 +61,10 @@ pub struct CaseRow {
     pub notes: Vec<String>,
 }
 
-/// Columns before the metrics.
-const FIRST: [&str; 19] = [
-    "case_id",
-    "engine",
-    "model",
-    "device",
-    "quant",
-    "batch",
-    "prompt_tokens",
-    "gen_tokens",
-    "kv_cache",
-    "image_size",
+/// Columns before those of the case.
+const FIRST: [&str; 4] = ["case_id", "engine", "model", "device"];
+/// Columns between those of the case and the metrics.
+const RESULT: [&str; 9] = [
     "arrival",
     "outcome",
     "reason",
@@ -134,23 +128,19 @@ impl CaseRow {
 
     /// The header of cases.csv.
     pub fn header() -> Vec<&'static str> {
-        FIRST.into_iter().chain(metric::all().map(|m| m.tag)).chain(LAST).collect()
+        let metrics = metric::all().map(|m| m.tag);
+        FIRST.into_iter().chain(Case::COLUMNS).chain(RESULT).chain(metrics).chain(LAST).collect()
     }
 
     /// The fields under [`CaseRow::header`]. An absent metric is an empty field.
     pub fn fields(&self) -> Vec<String> {
-        let case = self.key.case;
-        let first = [
-            self.key.id(),
-            self.key.engine.clone(),
-            self.key.model.clone(),
-            self.key.device.clone(),
-            case.quant.to_string(),
-            case.batch.to_string(),
-            case.prompt_tokens.to_string(),
-            case.gen_tokens.to_string(),
-            case.cache.map_or(String::new(), |cache| cache.to_string()),
-            case.image_size.map_or(String::new(), |side| side.to_string()),
+        let text = |value: Value| match value {
+            Value::Null => String::new(),
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let first = [self.key.id(), self.key.engine.clone(), self.key.model.clone(), self.key.device.clone()];
+        let result = [
             self.key.arrival.clone().unwrap_or_default(),
             self.outcome.to_string(),
             self.reason.map_or(String::new(), |r| r.to_string()),
@@ -165,6 +155,8 @@ impl CaseRow {
         let absent: Vec<String> = self.absent.iter().map(|(tag, why)| format!("{tag}={why}")).collect();
         first
             .into_iter()
+            .chain(self.key.case.columns().map(|(_, value)| text(value)))
+            .chain(result)
             .chain(metric::all().map(|m| number((m.get)(&self.metrics))))
             .chain([joined(&absent), joined(&self.notes)])
             .collect()
@@ -173,32 +165,15 @@ impl CaseRow {
     /// Reads a row from fields by name. Unknown columns are ignored, so that a newer program's file can be read;
     /// the error names the column.
     pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, String> {
-        let text =
-            |name: &str| fields.get(name).map(String::as_str).ok_or_else(|| format!("column `{name}` is missing"));
-        fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, String> {
-            text.parse().map_err(|e| format!("column `{name}`: {e}"))
-        }
-        fn optional<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<Option<T>, String> {
-            if text.is_empty() { Ok(None) } else { parsed(name, text).map(Some) }
-        }
-        let size = |name: &str| -> Result<usize, String> { parsed(name, text(name)?) };
-        // Records of older programs have no such column.
-        let later = |name: &str| fields.get(name).map_or("", String::as_str);
-        let case = Case {
-            quant: parsed("quant", text("quant")?)?,
-            batch: size("batch")?,
-            prompt_tokens: size("prompt_tokens")?,
-            gen_tokens: size("gen_tokens")?,
-            cache: optional("kv_cache", later("kv_cache"))?,
-            image_size: optional("image_size", later("image_size"))?,
-        };
-        if !case.is_possible() {
-            return Err(format!("{case}: no case has this batch and these lengths"));
-        }
+        let columns = Columns(fields);
+        let owned = |name: &str| columns.text(name).map(str::to_string);
+        // Records of older programs have not all columns.
+        let later = |name: &str| columns.later(name);
+        let case = Case::from_columns(columns)?;
         let key = CaseKey {
-            engine: text("engine")?.to_string(),
-            model: text("model")?.to_string(),
-            device: text("device")?.to_string(),
+            engine: owned("engine")?,
+            model: owned("model")?,
+            device: owned("device")?,
             case,
             arrival: Some(later("arrival").to_string()).filter(|arrival| !arrival.is_empty()),
         };
@@ -209,18 +184,18 @@ impl CaseRow {
         };
         let row = Self {
             key,
-            outcome: parsed("outcome", text("outcome")?)?,
-            reason: optional("reason", text("reason")?)?,
-            message: text("message")?.to_string(),
-            invalid: split(text("invalid_reasons")?)
+            outcome: columns.parsed("outcome")?,
+            reason: columns.needed("reason")?,
+            message: owned("message")?,
+            invalid: split(columns.text("invalid_reasons")?)
                 .map(|part| parsed("invalid_reasons", part))
                 .collect::<Result<_, _>>()?,
-            stop_reason: optional("stop_reason", text("stop_reason")?)?,
-            samples: size("samples")?,
-            warmup_iterations: size("warmup_iterations")?,
+            stop_reason: columns.needed("stop_reason")?,
+            samples: columns.parsed("samples")?,
+            warmup_iterations: columns.parsed("warmup_iterations")?,
             metrics,
-            absent: split(text("absent")?).map(pair).collect(),
-            notes: split(text("notes")?).map(str::to_string).collect(),
+            absent: split(columns.text("absent")?).map(pair).collect(),
+            notes: split(columns.text("notes")?).map(str::to_string).collect(),
         };
         if later("valid") == "true" && !row.invalid.is_empty() {
             return Err("column `valid`: true, although `invalid_reasons` names some".to_string());

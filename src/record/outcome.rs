@@ -1,40 +1,15 @@
 //! How a case ended, whether its numbers can be trusted, and where a figure comes from.
 
+use crate::names::none_of;
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
-
-/// Implements text forms for an enum whose variants have fixed names in files.
-macro_rules! named_variants {
-    ($type:ty { $($variant:ident = $name:literal),* $(,)? }) => {
-        impl $type {
-            /// The name in files.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.name())
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = String;
-            fn from_str(text: &str) -> Result<Self, String> {
-                match text {
-                    $($name => Ok(Self::$variant),)*
-                    other => Err(format!("`{other}` is none of {}", [$($name),*].join(", "))),
-                }
-            }
-        }
-    };
-}
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// Whether a case was measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = none_of::<Outcome>)]
 pub enum Outcome {
     /// Measured.
     Ok,
@@ -44,11 +19,19 @@ pub enum Outcome {
     Failed,
 }
 
-named_variants!(Outcome { Ok = "ok", Skipped = "skipped", Failed = "failed" });
+impl Outcome {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
 /// Why a case was skipped or failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = none_of::<FailureKind>)]
 pub enum FailureKind {
     /// More memory than there is.
     DoesNotFit,
@@ -72,18 +55,12 @@ pub enum FailureKind {
     EngineError,
 }
 
-named_variants!(FailureKind {
-    DoesNotFit = "does_not_fit",
-    Unsupported = "unsupported",
-    ModelError = "model_error",
-    TimedOut = "timed_out",
-    Crashed = "crashed",
-    Killed = "killed",
-    NotFinite = "not_finite",
-    WrongTokenCount = "wrong_token_count",
-    DeviceLost = "device_lost",
-    EngineError = "engine_error",
-});
+impl FailureKind {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
 impl FailureKind {
     /// Whether such a case was not even tried.
@@ -96,8 +73,24 @@ impl FailureKind {
 }
 
 /// Why a measured case should not be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = none_of::<InvalidReason>)]
 pub enum InvalidReason {
     /// Warm-up ended before iterations agreed.
     Unsteady,
@@ -127,21 +120,12 @@ pub enum InvalidReason {
     SlowKernels,
 }
 
-named_variants!(InvalidReason {
-    Unsteady = "unsteady",
-    Noisy = "noisy",
-    TooFewSamples = "too_few_samples",
-    ForeignLoad = "foreign_load",
-    ForeignProcess = "foreign_process",
-    StolenCpu = "stolen_cpu",
-    Throttled = "throttled",
-    CpuQuota = "cpu_quota",
-    TooManyThreads = "too_many_threads",
-    LateGenerator = "late_generator",
-    OverSaturated = "over_saturated",
-    FailedRequests = "failed_requests",
-    SlowKernels = "slow_kernels",
-});
+impl InvalidReason {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
 /// From this share of requests that failed on, the times of the others are in doubt.
 const MOST_FAILED: f64 = 0.01;
@@ -198,8 +182,11 @@ impl InvalidReason {
 pub const STOPPED_BY_QUOTA: &str = "stopped by a CPU quota";
 
 /// Why a measurement stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = none_of::<StopReason>)]
 pub enum StopReason {
     /// The interval is as narrow as was asked.
     Converged,
@@ -209,13 +196,34 @@ pub enum StopReason {
     SampleLimit,
 }
 
-named_variants!(StopReason { Converged = "converged", TimeLimit = "time_limit", SampleLimit = "sample_limit" });
+impl StopReason {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
 /// Where a figure comes from.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    schemars::JsonSchema,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = none_of::<Basis>)]
 pub enum Basis {
     /// By this program, on the hardware that it is about.
     #[default]
@@ -226,7 +234,12 @@ pub enum Basis {
     Projected,
 }
 
-named_variants!(Basis { Measured = "measured", Imported = "imported", Projected = "projected" });
+impl Basis {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
 #[cfg(test)]
 mod tests {

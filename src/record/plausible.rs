@@ -109,7 +109,7 @@ fn fault_of_value(tag: &str, value: f64) -> Option<String> {
 /// What contradicts across columns.
 fn fault_between(row: &CaseRow) -> Option<String> {
     let metrics = &row.metrics;
-    let generated = row.key.case.gen_tokens;
+    let generated = row.key.case.gen_tokens();
     if generated > 1 && metrics.tpot.is_some_and(|tpot| tpot.median.0 == 0.0) {
         return Some(format!("column `tpot_s`: 0 cannot be of {generated} generated tokens"));
     }

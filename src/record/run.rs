@@ -7,7 +7,7 @@ use super::outcome::Basis;
 use super::quality_record::QualityRecord;
 use super::traffic::TrafficRecord;
 use crate::units::{Bytes, Seconds, Watts};
-use crate::workload::{ModelShape, Quant, Sweep};
+use crate::workload::{ModelShape, Quant, Sweep, Task};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -249,6 +249,11 @@ pub struct OverheadRecord {
 }
 
 impl RunRecord {
+    /// What its model does; of a model that is not known, that it generates text.
+    pub fn task(&self) -> Task {
+        self.model.as_ref().map_or(Task::Generate, |model| model.shape.architecture.task())
+    }
+
     /// The record of one system of an imported run, as if it had been imported alone.
     pub fn of_system(&self, system: SystemRecord, import: ImportRecord) -> Self {
         let SystemRecord { engine, host, model, arrival, metric_definitions, format, tool, tool_version, id: _ } =

@@ -210,10 +210,10 @@ impl Column {
         let is_shown = match shown.when {
             When::Always => true,
             When::Demand => ranking.rows.iter().any(|row| row.fleet.is_some()),
-            When::Generates => ranking.task == Task::Generate,
+            When::Generates => ranking.task.generates(),
             When::Roofed => ranking.rows.iter().any(|row| row.ground.is_some()),
         };
-        let usual = ranking.task == Task::Generate;
+        let usual = ranking.task.generates();
         let words = shown.otherwise.filter(|_| !usual).unwrap_or(shown.heading);
         let right = if shown.format.is_right() { ">" } else { "" };
         let heading = format!("{right}{}", words.replace("{}", ranking.task.results()));

@@ -8,18 +8,13 @@ use serde_json::{Map, Value, json};
 /// One case.
 pub fn case(row: &CaseRow) -> Value {
     let mut out = Map::new();
-    let case = row.key.case;
     let identity = [
         ("case_id", Value::from(row.key.id())),
         ("engine", row.key.engine.clone().into()),
         ("model", row.key.model.clone().into()),
         ("device", row.key.device.clone().into()),
-        ("quant", case.quant.name().into()),
-        ("batch", case.batch.into()),
-        ("prompt_tokens", case.prompt_tokens.into()),
-        ("gen_tokens", case.gen_tokens.into()),
-        ("kv_cache", case.cache.map(|cache| cache.name()).into()),
-        ("image_size", case.image_size.into()),
+    ];
+    let result = [
         ("outcome", row.outcome.name().into()),
         ("reason", row.reason.map(|r| r.name()).into()),
         ("message", row.message.clone().into()),
@@ -29,7 +24,8 @@ pub fn case(row: &CaseRow) -> Value {
         ("samples", row.samples.into()),
         ("warmup_iterations", row.warmup_iterations.into()),
     ];
-    out.extend(identity.map(|(name, value)| (name.to_string(), value)));
+    let columns = identity.into_iter().chain(row.key.case.columns()).chain(result);
+    out.extend(columns.map(|(name, value)| (name.to_string(), value)));
     for metric in metric::all() {
         out.insert(metric.tag.to_string(), (metric.get)(&row.metrics).into());
     }

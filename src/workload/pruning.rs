@@ -4,9 +4,13 @@ use super::quant::Encoding;
 use crate::units::Bytes;
 use std::fmt;
 use std::str::FromStr;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// By what the weights to drop are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum Method {
     /// The smallest of each matrix (Han et al., arXiv 1506.02626), or of each group of a pattern.
     Magnitude,
@@ -50,10 +54,7 @@ pub struct Pruning {
 
 impl fmt::Display for Pruning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let method = match self.method {
-            Method::Magnitude => "magnitude",
-            Method::Wanda => "wanda",
-        };
+        let method = self.method;
         match self.sparsity {
             Sparsity::Share(share) => write!(f, "{method}:{share}"),
             Sparsity::Pattern { keep, of } => write!(f, "{method}:{keep}:{of}"),
@@ -69,11 +70,7 @@ impl FromStr for Pruning {
             format!("`{text}`: {what}; a pruning is METHOD:SHARE or METHOD:KEEP:OF, such as wanda:0.5 or magnitude:2:4")
         };
         let (method, sparsity) = text.trim().split_once(':').ok_or_else(|| wrong("there is no share"))?;
-        let method = match method.to_lowercase().as_str() {
-            "magnitude" => Method::Magnitude,
-            "wanda" => Method::Wanda,
-            _ => return Err(wrong("the methods are magnitude and wanda")),
-        };
+        let method: Method = method.parse().map_err(|_| wrong("the methods are magnitude and wanda"))?;
         let sparsity = match sparsity.split_once(':') {
             None => {
                 let share = sparsity.parse().map_err(|_| wrong("the share is not a number"))?;

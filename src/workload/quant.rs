@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+use strum::{Display, IntoStaticStr, VariantArray};
 
 /// The precision that the weights of a model are held in.
 ///
@@ -258,31 +259,51 @@ impl JsonSchema for Quant {
 /// A storage format for a row of weights: `block_bytes` bytes hold `block_len` weights.
 ///
 /// Source of the block sizes: the GGUF specification (ggml `block_q8_0`, `block_q4_0`, `block_q4_K` and so on).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[allow(missing_docs)]
 pub enum Encoding {
     F32,
+    #[strum(serialize = "BF16")]
     Bf16,
     F16,
     #[serde(rename = "Q8_0")]
     Q8_0,
     #[serde(rename = "Q6_K")]
+    #[strum(serialize = "Q6_K")]
     Q6K,
     #[serde(rename = "Q5_K")]
+    #[strum(serialize = "Q5_K")]
     Q5K,
     #[serde(rename = "Q5_1")]
     Q5_1,
     #[serde(rename = "Q5_0")]
     Q5_0,
     #[serde(rename = "Q4_K")]
+    #[strum(serialize = "Q4_K")]
     Q4K,
     #[serde(rename = "Q4_1")]
     Q4_1,
     #[serde(rename = "Q4_0")]
     Q4_0,
     #[serde(rename = "Q3_K")]
+    #[strum(serialize = "Q3_K")]
     Q3K,
     #[serde(rename = "Q2_K")]
+    #[strum(serialize = "Q2_K")]
     Q2K,
 }
 
@@ -334,27 +355,7 @@ impl Encoding {
 
     /// The name that GGUF gives the type.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::Bf16 => "BF16",
-            Self::F16 => "F16",
-            Self::Q8_0 => "Q8_0",
-            Self::Q6K => "Q6_K",
-            Self::Q5K => "Q5_K",
-            Self::Q5_1 => "Q5_1",
-            Self::Q5_0 => "Q5_0",
-            Self::Q4K => "Q4_K",
-            Self::Q4_1 => "Q4_1",
-            Self::Q4_0 => "Q4_0",
-            Self::Q3K => "Q3_K",
-            Self::Q2K => "Q2_K",
-        }
-    }
-}
-
-impl fmt::Display for Encoding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        self.into()
     }
 }
 

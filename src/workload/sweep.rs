@@ -1,10 +1,11 @@
 //! Sweeps: which cases to run and how long to measure each, one TOML file each, embedded in the binary.
 
 use super::case::Case;
+use super::input::Input;
 use super::model::cache::CacheType;
-use super::model::family::Task;
 use super::model::shape::ModelShape;
 use super::quant::Quant;
+use super::task::Task;
 use crate::data_file::{DataFileError, nearest, parse_toml};
 use include_dir::{Dir, include_dir};
 use schemars::JsonSchema;
@@ -52,14 +53,32 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Lengths of what goes in and comes out, with the side of an image.
-    fn lengths(&self) -> Vec<(usize, usize, Option<usize>)> {
+    /// What goes in and comes out, each once for every combination of lengths.
+    fn inputs(&self) -> Vec<Input> {
         if !self.image.is_empty() {
-            return self.prompt.iter().zip(&self.image).map(|(tokens, side)| (*tokens, 0, Some(*side))).collect();
+            let image = |(tokens, side): (&usize, &usize)| Input::Image { side: *side, tokens: *tokens };
+            return self.prompt.iter().zip(&self.image).map(image).collect();
         }
         let generated: &[usize] = if self.gen_tokens.is_empty() { &[0] } else { &self.gen_tokens };
-        let of = |prompt: &usize| generated.iter().map(|generated| (*prompt, *generated, None)).collect::<Vec<_>>();
+        let of = |prompt: &usize| generated.iter().map(|tokens| Input::text(*prompt, *tokens)).collect::<Vec<_>>();
         self.prompt.iter().flat_map(of).collect()
+    }
+
+    /// The error of images that are named for a model of `task`, which takes none.
+    pub(super) fn has_no_images(&self, task: Task) -> Result<(), String> {
+        match self.image.is_empty() {
+            true => Ok(()),
+            false => Err(format!("image names sizes of images, but the model {}", task.info().does)),
+        }
+    }
+
+    /// Leaves out what is of generating text; the error is of caches that are named for a model of `task`, which has none.
+    pub(super) fn one_pass(&mut self, task: Task) -> Result<(), String> {
+        if !self.cache.is_empty() {
+            return Err(format!("cache is for models that generate text, not for {}", task.name()));
+        }
+        self.gen_tokens.clear();
+        Ok(())
     }
 
     fn caches(&self) -> Vec<Option<CacheType>> {
@@ -196,38 +215,8 @@ impl Sweep {
     /// The sweep as a model of `shape` can run it: texts to embed have no tokens to generate and no more than its
     /// positions, images have its own size where none is named and tokens by their patches.
     pub fn for_model(mut self, shape: &ModelShape) -> Result<Self, String> {
-        let task = shape.architecture.task();
         for grid in &mut self.grid {
-            match (task, shape.image) {
-                (Task::Generate, _) if grid.gen_tokens.is_empty() || grid.prompt.is_empty() => {
-                    return Err("gen_tokens or prompt is empty, but the model generates text".to_string());
-                }
-                (Task::Generate, _) if !grid.image.is_empty() => {
-                    return Err("image names sizes of images, but the model generates text".to_string());
-                }
-                (Task::Generate, _) => {}
-                (Task::ClassifyImage, Some(image)) => {
-                    if grid.image.is_empty() {
-                        grid.image = vec![image.size];
-                    }
-                    grid.prompt = grid.image.iter().map(|side| image.tokens(*side)).collect();
-                }
-                _ if !grid.image.is_empty() => {
-                    return Err("image names sizes of images, but the model embeds texts".to_string());
-                }
-                _ => {
-                    grid.prompt.retain(|tokens| *tokens <= shape.max_context);
-                    if grid.prompt.is_empty() {
-                        grid.prompt = vec![shape.max_context];
-                    }
-                }
-            }
-            if task != Task::Generate {
-                if !grid.cache.is_empty() {
-                    return Err(format!("cache is for models that generate text, not for {}", task.name()));
-                }
-                grid.gen_tokens.clear();
-            }
+            (shape.architecture.task().info().fit_grid)(grid, shape)?;
         }
         Ok(self)
     }
@@ -237,10 +226,10 @@ impl Sweep {
         let mut cases = Vec::new();
         for &quant in &self.quant {
             for grid in &self.grid {
-                for (prompt_tokens, gen_tokens, image_size) in grid.lengths() {
+                for input in grid.inputs() {
                     for cache in grid.caches() {
                         for &batch in &grid.batch {
-                            let case = Case { quant, batch, prompt_tokens, gen_tokens, cache, image_size };
+                            let case = Case { quant, batch, input, cache };
                             if !cases.contains(&case) {
                                 cases.push(case);
                             }

@@ -8,7 +8,7 @@ use sizewell::engine::session::encoder::{EncoderEngine, Forward};
 use sizewell::engine::weights::folder::open as open_folder;
 use sizewell::engine::weights::synthetic;
 use sizewell::engine::{Engine, EngineError};
-use sizewell::workload::{Architecture, Case, Preset, Quant};
+use sizewell::workload::{Architecture, Case, Input, Preset, Quant};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -68,7 +68,11 @@ fn a_case_is_one_pass_and_one_step() {
         for kernels in [Kernels::Own].into_iter().chain(reference) {
             let preset = Preset::parse("tiny.toml", text).unwrap();
             let mut engine = EncoderEngine::new(synthetic::open(&preset, 1), kernels);
-            let case = Case { image_size, ..Case::new(Quant::F16, 3, prompt_tokens, 0) };
+            let input = |tokens, side: Option<usize>| match side {
+                None => Input::Text { tokens },
+                Some(side) => Input::Image { side, tokens },
+            };
+            let case = Case { input: input(prompt_tokens, image_size), ..Case::new(Quant::F16, 3, 0, 0) };
             let prepared = engine.prepare(&case).unwrap();
             assert!(prepared.loaded && prepared.weight_bytes.0 > 0.0 && prepared.cache_bytes.0 == 0.0);
             assert!(!engine.prepare(&case).unwrap().loaded);
@@ -82,7 +86,7 @@ fn a_case_is_one_pass_and_one_step() {
             assert_eq!((generated.tokens, generated.finite, steps), (vec![Vec::<u32>::new(); 3], true, 1));
             let stopped = engine.iterate(&case, &prompts, &mut || ControlFlow::Break(())).unwrap_err();
             assert!(matches!(stopped, EngineError::Stopped));
-            let odd = Case { prompt_tokens: 33, image_size: image_size.map(|_| 33), ..case };
+            let odd = Case { input: input(33, image_size.map(|_| 33)), ..case };
             assert!(message(engine.prepare(&odd)).contains("33"));
         }
     }

@@ -23,7 +23,7 @@ fn taken(count: usize, factor: f64, phase: usize) -> Taken {
                 iteration,
                 warmup: false,
                 start: Seconds(iteration as f64),
-                token_times: (0..row.key.case.gen_tokens).map(token).collect(),
+                token_times: (0..row.key.case.gen_tokens()).map(token).collect(),
             });
         }
     }

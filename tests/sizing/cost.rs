@@ -247,7 +247,7 @@ fn a_share_of_a_card_is_between_nothing_and_the_whole() {
 fn lengths_between_measured_ones_are_interpolated_and_others_refused() {
     let mut run = recorded::run();
     let mut longer = recorded::measured(sizewell::workload::Quant::F16, 1, 1.0, 0.02);
-    longer.key.case.prompt_tokens = 384;
+    longer.key.case.input = sizewell::workload::Input::text(384, 33);
     run.cases.push(longer);
     let at = |prompt: usize, gen_tokens: usize| {
         let wanted = Wanted { prompt_tokens: Some(prompt), gen_tokens: Some(gen_tokens), ..Wanted::default() };

@@ -62,7 +62,7 @@ fn llama_bench_reads_the_same_from_json_lines_and_csv() {
         assert!(record.metric_definitions.starts_with("llama-bench"));
         assert_eq!(record.model.as_ref().unwrap().shape.layers, 32, "known by its count of parameters");
         let [prefill, decode] = run.cases.as_slice() else { panic!() };
-        assert_eq!((prefill.key.case.prompt_tokens, prefill.key.case.gen_tokens), (512, 0));
+        assert_eq!((prefill.key.case.prompt_tokens(), prefill.key.case.gen_tokens()), (512, 0));
         assert!((prefill.metrics.ttft.unwrap().median.0 - 512.0 / 2660.0).abs() < 1e-12);
         assert_eq!(decode.key.case.quant, Quant::Int4);
         let tpot = decode.metrics.tpot.unwrap();
@@ -100,7 +100,7 @@ fn vllm_serve_keeps_its_definitions_and_how_requests_came() {
     let run = one(&runs);
     assert_eq!((run.record.arrival.as_str(), run.record.metric_definitions.as_str()), ("closed_8", "vllm"));
     let row = &run.cases[0];
-    assert_eq!((row.key.case.batch, row.key.case.prompt_tokens, row.key.case.gen_tokens), (8, 512, 128));
+    assert_eq!((row.key.case.batch, row.key.case.prompt_tokens(), row.key.case.gen_tokens()), (8, 512, 128));
     assert_eq!(row.metrics.ttft.unwrap().median.0, 0.1205);
     assert_eq!(row.metrics.ttft.unwrap().p99.unwrap().0, 0.3);
     assert_eq!((row.metrics.tpot.unwrap().median.0, row.metrics.itl.unwrap().median.0), (0.01825, 0.0175));
@@ -354,7 +354,7 @@ fn a_prefill_behind_other_tokens_is_not_taken_for_a_longer_prompt() {
     let runs = read("a.json", &format!("[{},{}]", deep(512, 0), deep(0, 128)));
     let run = one(&runs);
     assert_eq!(
-        (run.cases.len(), run.cases[0].key.case.prompt_tokens, run.cases[0].key.case.gen_tokens),
+        (run.cases.len(), run.cases[0].key.case.prompt_tokens(), run.cases[0].key.case.gen_tokens()),
         (1, 4096, 128)
     );
     assert!(skipped(&runs)[0].reason.contains("behind other tokens"));

@@ -38,7 +38,7 @@ fn rows(reading: &Reading) -> Vec<&CaseRow> {
 
 /// Batch, prompt and generated tokens.
 fn shape(row: &CaseRow) -> (usize, usize, usize) {
-    (row.key.case.batch, row.key.case.prompt_tokens, row.key.case.gen_tokens)
+    (row.key.case.batch, row.key.case.prompt_tokens(), row.key.case.gen_tokens())
 }
 
 /// TTFT, TPOT and E2E in milliseconds, to a microsecond.

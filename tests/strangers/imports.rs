@@ -130,7 +130,7 @@ fn aiperf_s_schema_of_phases_is_read_and_its_rates_are_open() {
     assert_eq!((one(&reading).record.arrival.as_str(), read.key.model.as_str()), ("closed_128", "Qwen/Qwen3-4B"));
     assert!((read.metrics.ttft.unwrap().median.0 - 0.0857).abs() < 1e-12);
     assert!((read.metrics.tpot.unwrap().median.0 - 0.02579).abs() < 1e-12);
-    assert_eq!((read.key.case.batch, read.key.case.prompt_tokens, read.key.case.gen_tokens), (128, 512, 267));
+    assert_eq!((read.key.case.batch, read.key.case.prompt_tokens(), read.key.case.gen_tokens()), (128, 512, 267));
     // The file has no lengths of prompts: that is said where nobody gives them.
     let unsaid = file("aiperf-schema-1.3.json", &at(Quant::Bf16));
     assert!(row(&unsaid).notes[0].contains("how long the prompts were"), "{:?}", row(&unsaid).notes);
@@ -383,7 +383,7 @@ fn percentiles_below_the_median_are_left_out_and_the_record_stays() {
 fn one_token_is_a_prefill_and_chunks_are_said() {
     let short = file("vllm-short.json", &at(Quant::Bf16));
     let row_ = row(&short);
-    assert_eq!((row_.key.case.gen_tokens, row_.metrics.tpot, row_.metrics.itl), (1, None, None));
+    assert_eq!((row_.key.case.gen_tokens(), row_.metrics.tpot, row_.metrics.itl), (1, None, None));
     assert_eq!(row_.metrics.ttft.unwrap().median.0, 0.05);
     let guessing = file("vllm-spec.json", &at(Quant::Bf16));
     assert_eq!(row(&guessing).notes, ["about 3.0 tokens came at once: the gaps are between chunks"]);
@@ -469,7 +469,7 @@ fn mlperf_ranks_where_the_user_says_how_long_the_prompts_were() {
     let reading = text(server, &overrides(Some(294))).unwrap();
     let case = row(&reading).key.case;
     // 95.5 samples a second x 2.6 s; 12,224 tokens a second are 128 a sample.
-    assert_eq!((case.batch, case.prompt_tokens, case.gen_tokens), (248, 294, 128));
+    assert_eq!((case.batch, case.prompt_tokens(), case.gen_tokens()), (248, 294, 128));
     let ranking = ranked(server, Some(294)).unwrap();
     assert!((ranking.rows[0].requests_per_s.value - 95.5).abs() < 1e-9, "{:?}", ranking.rows[0].requests_per_s);
     assert!(ranked(server, None).unwrap_err().contains("sizewell import --prompt N"));

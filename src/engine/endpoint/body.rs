@@ -1,13 +1,15 @@
 //! The bodies of requests.
 
+use crate::names::none_of;
 use crate::workload::traffic::{Planned, Prompt};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::fmt;
 use std::str::FromStr;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// An API of OpenAI that others speak too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = none_of::<Api>)]
 pub enum Api {
     /// `/v1/chat/completions`, as a stream.
     Chat,
@@ -30,29 +32,6 @@ impl Api {
     /// Answers come token by token.
     pub fn streams(self) -> bool {
         self != Self::Embeddings
-    }
-}
-
-impl fmt::Display for Api {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Chat => "chat",
-            Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
-        })
-    }
-}
-
-impl FromStr for Api {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "chat" => Ok(Self::Chat),
-            "completions" => Ok(Self::Completions),
-            "embeddings" => Ok(Self::Embeddings),
-            other => Err(format!("`{other}` is none of chat, completions, embeddings")),
-        }
     }
 }
 

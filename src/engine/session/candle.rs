@@ -184,7 +184,7 @@ impl CandleEngine {
             None => memory::available(),
         };
         let available = Bytes(free.0 + self.loaded.as_ref().map_or(0.0, |(quant, _)| weights(*quant)));
-        let prompt = case.prompt_tokens as f64;
+        let prompt = case.prompt_tokens() as f64;
         // candle's kernels keep the scores of all heads at once, and copies of them.
         let scores = if self.kernels == Kernels::Candle { 3.0 * shape.heads as f64 * prompt * prompt } else { 0.0 };
         let activations = 4.0
@@ -265,7 +265,9 @@ impl Engine for CandleEngine {
         if case.context() > shape.max_context {
             return Err(EngineError::Unsupported(format!(
                 "{} prompt and {} generated tokens exceed the model's context of {}",
-                case.prompt_tokens, case.gen_tokens, shape.max_context
+                case.prompt_tokens(),
+                case.gen_tokens(),
+                shape.max_context
             )));
         }
         let kind = self.cache_type(case.quant);
@@ -307,7 +309,7 @@ impl Engine for CandleEngine {
         };
         decoder.reset();
         let device = &self.device;
-        let generated = device.with_context(|| generate::generate(decoder, device, prompts, case.gen_tokens, step));
+        let generated = device.with_context(|| generate::generate(decoder, device, prompts, case.gen_tokens(), step));
         generated.map_err(|error| self.explained(error, case))
     }
 

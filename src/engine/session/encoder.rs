@@ -262,11 +262,11 @@ impl EncoderEngine {
         let shape = &self.model.shape;
         let Some(ImageShape { patch, size, .. }) = shape.image.as_ref() else {
             self.must_be(Task::Embed)?;
-            self.check_tokens(case.prompt_tokens)?;
-            return Ok((case.prompt_tokens, 0));
+            self.check_tokens(case.prompt_tokens())?;
+            return Ok((case.prompt_tokens(), 0));
         };
         self.must_be(Task::ClassifyImage)?;
-        let side = case.image_size.unwrap_or(*size);
+        let side = case.image_side().unwrap_or(*size);
         match (1..=config::MOST_SIDE).contains(&side) && side.is_multiple_of(*patch) {
             true => Ok(((side / patch).pow(2) + 1, side)),
             false => Err(EngineError::Unsupported(format!(

@@ -5,79 +5,69 @@ use crate::record::ceiling::roof;
 use crate::record::{CaseRow, CeilingKind, Outcome, Run, RunStatus};
 use crate::report::table::{DASH, Table};
 use crate::units::{Quantity, digits};
-use crate::workload::{Case, Task};
+use crate::workload::{Case, Task, TaskInfo};
+
+/// A column of the table of cases: its title, with `>` before what stands at the right, and what a row has in it.
+type Column = (String, fn(&CaseRow) -> String);
+
+/// The columns that cases of a task have.
+fn columns(task: Task) -> Vec<Column> {
+    let TaskInfo { titles, generates, .. } = task.info();
+    let mut columns: Vec<Column> = Vec::new();
+    let mut column = |title: &str, cell: fn(&CaseRow) -> String| columns.push((title.to_string(), cell));
+    column("quant", |row| row.key.case.quant.to_string());
+    column(">batch", |row| row.key.case.batch.to_string());
+    column(&format!(">{}", titles.lengths), |row| lengths(row.key.case));
+    column(&format!(">{}", titles.first), |row| distribution(row.metrics.ttft));
+    if *generates {
+        column(">TPOT", |row| distribution(row.metrics.tpot));
+    }
+    column(&format!(">{}", titles.intake), |row| quantity(row.metrics.prefill_tokens_per_s.map(|e| e.value)));
+    if *generates {
+        column(">decode", |row| quantity(row.metrics.decode_tokens_per_s.map(|e| e.value)));
+    }
+    let results = format!(">{}", task.results());
+    match generates {
+        true => column(&results, |row| quantity(row.metrics.requests_per_s.map(|e| e.value))),
+        false => column(&results, |row| {
+            row.metrics.requests_per_s.map_or(DASH.to_string(), |e| format!("{}/s", digits(e.value.0)))
+        }),
+    }
+    column(">peak memory", |row| quantity(row.metrics.peak_device));
+    if *generates {
+        column(">of read roof", |row| quantity(row.metrics.achieved_bandwidth));
+    }
+    column(">of compute roof", |row| quantity(row.metrics.achieved_flops));
+    column(">samples", |row| row.samples.to_string());
+    column("state", state);
+    columns
+}
 
 /// One line for each case: what was measured, or why not.
 pub fn cases(run: &Run) -> Table {
-    let task = task_of(run);
-    let generates = task == Task::Generate;
-    let results = format!(">{}", task.results());
-    let mut columns = vec!["quant", ">batch"];
-    match task {
-        Task::Generate => columns.extend([">tokens", ">TTFT", ">TPOT", ">prefill", ">decode"]),
-        Task::Embed => columns.extend([">tokens", ">time", ">tokens/s"]),
-        Task::ClassifyImage => columns.extend([">image", ">time", ">patches/s"]),
-    }
-    columns.extend([results.as_str(), ">peak memory"]);
-    if generates {
-        columns.push(">of read roof");
-    }
-    columns.extend([">of compute roof", ">samples", "state"]);
+    let task = run.record.task();
+    let columns = columns(task);
+    let titles: Vec<&str> = columns.iter().map(|(title, _)| title.as_str()).collect();
     let mut table = Table::new(
         run.record.engine.hardware.as_ref().map_or("Cases".to_string(), |card| {
             let limit = run.record.power.limit_w.map_or(String::new(), |limit| format!(" at {limit}"));
             format!("Cases on {} ({card}{limit})", run.record.engine.device)
         }),
-        &columns,
+        &titles,
     )
-    .spare(&[
-        "samples",
-        results.trim_start_matches('>'),
-        "of compute roof",
-        "prefill",
-        "peak memory",
-        "of read roof",
-    ]);
+    .spare(&["samples", task.results(), "of compute roof", "prefill", "peak memory", "of read roof"]);
     for row in &run.cases {
-        let case = row.key.case;
-        let m = &row.metrics;
-        let mut cells = vec![case.quant.to_string(), case.batch.to_string(), lengths(case), distribution(m.ttft)];
-        if generates {
-            cells.extend([
-                distribution(m.tpot),
-                quantity(m.prefill_tokens_per_s.map(|e| e.value)),
-                quantity(m.decode_tokens_per_s.map(|e| e.value)),
-            ]);
-        } else {
-            cells.push(quantity(m.prefill_tokens_per_s.map(|e| e.value)));
-        }
-        cells.push(match generates {
-            true => quantity(m.requests_per_s.map(|e| e.value)),
-            false => m.requests_per_s.map_or(DASH.to_string(), |e| format!("{}/s", digits(e.value.0))),
-        });
-        cells.push(quantity(m.peak_device));
-        if generates {
-            cells.push(quantity(m.achieved_bandwidth));
-        }
-        cells.extend([quantity(m.achieved_flops), row.samples.to_string(), state(row)]);
-        table.push(cells);
+        table.push(columns.iter().map(|(_, cell)| cell(row)).collect());
     }
     table.notes = case_notes(run);
     table
 }
 
-/// What the run's model does.
-fn task_of(run: &Run) -> Task {
-    run.record.model.as_ref().map_or(Task::Generate, |model| model.shape.architecture.task())
-}
-
 /// What goes in and comes out of a case, with its cache where it was chosen.
 fn lengths(case: Case) -> String {
-    let lengths = match (case.image_size, case.gen_tokens) {
-        (Some(side), _) => format!("{side} px"),
-        (None, 0) => case.prompt_tokens.to_string(),
-        (None, generated) => format!("{}+{generated}", case.prompt_tokens),
-    };
+    let lengths: Vec<String> =
+        case.input.lengths().iter().map(|(axis, value)| format!("{value}{}", axis.unit)).collect();
+    let lengths = lengths.join("+");
     case.cache.map_or(lengths.clone(), |cache| format!("{lengths}, cache {cache}"))
 }
 
@@ -113,18 +103,15 @@ fn case_notes(run: &Run) -> Vec<String> {
     if let Some(why) = absent("energy_j") {
         note(format!("energy: absent ({why})"));
     }
-    if let Some(why) = absent("achieved_bandwidth_fraction").filter(|_| task_of(run) == Task::Generate) {
+    let task = run.record.task().info();
+    if let Some(why) = absent("achieved_bandwidth_fraction").filter(|_| task.generates) {
         note(format!("of read roof: absent where {why}"));
     }
     // That nothing was measured is plain from the missing table of ceilings.
     if let Some(why) = absent("achieved_flops_fraction").filter(|_| !run.record.ceilings.is_empty()) {
         note(format!("of compute roof: absent ({why})"));
     }
-    let what = match task_of(run) {
-        Task::Generate => "tokens are prompt + generated; TTFT is of the whole batch",
-        Task::Embed | Task::ClassifyImage => "time is of the whole batch, from the inputs to the results on the host",
-    };
-    note(format!("{what}; ± is half the 95 % interval of the median"));
+    note(format!("{}; ± is half the 95 % interval of the median", task.note));
     notes
 }
 
@@ -149,7 +136,7 @@ pub fn energy(run: &Run) -> Option<Table> {
         table.push(vec![
             case.quant.to_string(),
             case.batch.to_string(),
-            case.prompt_tokens.to_string(),
+            case.prompt_tokens().to_string(),
             estimate(m.energy),
             estimate(m.power),
             estimate(m.energy_per_token),
@@ -205,15 +192,15 @@ pub fn summary(run: &Run) -> Vec<String> {
         let rate = estimate(row.metrics.decode_tokens_per_s);
         lines.push(format!("Fastest decode: {rate} ({}).", row.key.case));
     }
-    let most: fn(&CaseRow) -> Option<f64> = match task_of(run) {
-        Task::Generate => |row| row.metrics.prefill_tokens_per_s.map(|d| d.value.0),
-        Task::Embed | Task::ClassifyImage => |row| row.metrics.requests_per_s.map(|d| d.value.0),
+    let task = run.record.task();
+    let most: fn(&CaseRow) -> Option<f64> = match task.generates() {
+        true => |row| row.metrics.prefill_tokens_per_s.map(|d| d.value.0),
+        false => |row| row.metrics.requests_per_s.map(|d| d.value.0),
     };
     if let Some(row) = fastest(most) {
-        let rate = estimate(row.metrics.prefill_tokens_per_s);
-        lines.push(match task_of(run) {
-            Task::Generate => format!("Fastest prefill: {rate} ({}).", row.key.case),
-            task => {
+        lines.push(match task.generates() {
+            true => format!("Fastest prefill: {} ({}).", estimate(row.metrics.prefill_tokens_per_s), row.key.case),
+            false => {
                 let results = row.metrics.requests_per_s.map_or(String::new(), |e| digits(e.value.0));
                 format!("Most {}: {results} a second ({}).", task.results(), row.key.case)
             }

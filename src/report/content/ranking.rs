@@ -11,7 +11,6 @@ use crate::sizing::projection::terms::Phase;
 use crate::sizing::{CostInterval, Excluded, RankRow, Ranking};
 use crate::units::Quantity;
 use crate::units::{Fraction, RequestsPerSecond, Seconds};
-use crate::workload::Task;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -68,20 +67,18 @@ pub(super) fn title(ranking: &Ranking) -> String {
     let quants: Vec<&str> = ranking.quants.iter().map(|quant| quant.name()).collect();
     let mean = if ranking.lengths.bins.len() > 1 { " in the mean" } else { "" };
     let prompt = tokens(ranking.prompt_tokens);
-    let what = match (ranking.task, ranking.image_size) {
-        (Task::Generate, _) => {
-            let generated = tokens(ranking.gen_tokens);
-            return format!(
-                "Cost of a request in {}: {prompt} prompt and {generated} generated tokens{mean}, {}",
-                quants.join(", "),
-                usage(&ranking.usage)
-            );
-        }
-        (Task::ClassifyImage, Some(side)) => format!("of {side} x {side} pixels"),
-        _ => format!("of {prompt} tokens{mean}"),
+    let (quants, usage) = (quants.join(", "), usage(&ranking.usage));
+    if ranking.task.generates() {
+        let generated = tokens(ranking.gen_tokens);
+        return format!(
+            "Cost of a request in {quants}: {prompt} prompt and {generated} generated tokens{mean}, {usage}"
+        );
+    }
+    let what = match ranking.image_size {
+        Some(side) => format!("of {side} x {side} pixels"),
+        None => format!("of {prompt} tokens{mean}"),
     };
-    let result = if ranking.task == Task::Embed { "an embedding" } else { "a classified image" };
-    format!("Cost of {result} {what} in {}, {}", quants.join(", "), usage(&ranking.usage))
+    format!("Cost of {} {what} in {quants}, {usage}", ranking.task.info().result)
 }
 
 pub(in crate::report) fn place(ranking: &Ranking, index: usize, row: &RankRow) -> String {

@@ -79,8 +79,7 @@ const PASSES: [Curves; 2] = [
 
 /// The curves of speed that the run has values for.
 pub fn speed(run: &Run) -> Vec<Plot> {
-    let is_encoder = run.record.model.as_ref().is_some_and(|model| model.shape.is_encoder());
-    let curves: &[Curves] = if is_encoder { &PASSES } else { &SPEED };
+    let curves: &[Curves] = if run.record.task().generates() { &SPEED } else { &PASSES };
     curves.iter().filter_map(|curves| plot(run, curves)).collect()
 }
 

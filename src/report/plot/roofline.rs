@@ -48,10 +48,10 @@ pub fn plot(run: &Run) -> Option<Plot> {
     for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok) {
         let (case, m) = (row.key.case, &row.metrics);
         let (Some(ttft), Some(tpot), Some(read)) = (m.ttft, m.tpot, m.decode_read) else { continue };
-        let middle = case.prompt_tokens + case.gen_tokens / 2;
+        let middle = case.prompt_tokens() + case.gen_tokens() / 2;
         let weights = shape.step_weight_bytes(case.quant, case.batch).0;
         let phases = [
-            ("prefill", shape.prefill_ops(case.batch, case.prompt_tokens), weights, ttft.median.0),
+            ("prefill", shape.prefill_ops(case.batch, case.prompt_tokens()), weights, ttft.median.0),
             ("decode", shape.decode_ops(case.batch, middle), read.0, tpot.median.0),
         ];
         for (phase, ops, bytes, seconds) in phases {

@@ -50,7 +50,7 @@ fn measured_memory(report: &Report<'_>) -> Option<Plot> {
 /// The lengths that the ranking is of, or the longest measured.
 fn longest(report: &Report<'_>) -> Option<(usize, usize)> {
     measured(report.run())
-        .map(|row| (row.key.case.prompt_tokens, row.key.case.gen_tokens))
+        .map(|row| (row.key.case.prompt_tokens(), row.key.case.gen_tokens()))
         .max_by_key(|(prompt, generated)| prompt + generated)
 }
 

@@ -42,7 +42,7 @@ pub fn cases(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) 
             _ => row.reason.map_or(String::new(), |reason| reason.to_string()),
         };
         sheet.write_string(line, 0, case.quant.name())?;
-        for (column, number) in [case.batch, case.prompt_tokens, case.gen_tokens].into_iter().enumerate() {
+        for (column, number) in [case.batch, case.prompt_tokens(), case.gen_tokens()].into_iter().enumerate() {
             sheet.write_number(line, column as u16 + 1, number as f64)?;
         }
         sheet.write_string(line, 4, row.outcome.name())?;

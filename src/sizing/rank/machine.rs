@@ -10,7 +10,6 @@ use crate::sizing::speed::points::Point;
 use crate::sizing::speed::project::Measured;
 use crate::sizing::speed::projection::Card;
 use crate::units::{Usd, digits_plain};
-use crate::workload::Case;
 use std::sync::Arc;
 
 /// Engines and models are not mixed in one ranking.
@@ -177,7 +176,7 @@ pub(super) fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
 pub(super) fn too_large(run: &Run, catalog: &Catalog, point: &Point) -> Option<String> {
     let (model, card) = (run.record.model.as_ref()?, catalog.accelerator_of_run(&run.record)?);
     let memory = card.memory()? * run.record.accelerators.max(1) as f64;
-    let longest = Case { prompt_tokens: point.longest.saturating_sub(point.case.gen_tokens), ..point.case };
+    let longest = point.case.with_context(point.longest);
     let needed = fit::needed(&model.shape, &longest, fit::GPU_RESERVE);
     (run.record.basis == Basis::Imported && needed.0 > memory.0)
         .then(|| format!("does not fit: {needed} with the reserve, {memory} in {}", card.name))

@@ -85,7 +85,7 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     front::mark_front(&mut rows);
     excluded.sort();
     let Points { lengths, quants, .. } = all.swap_remove(0).1;
-    let task = first.record.model.as_ref().map_or(Task::Generate, |model| model.shape.architecture.task());
+    let task = first.record.task();
     Ok(Ranking {
         prompt_tokens: lengths.mean_prompt(),
         gen_tokens: lengths.mean_gen(),
@@ -106,7 +106,7 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
 /// The side of the images that have as many tokens.
 fn image_size(run: &Run, lengths: &Lengths) -> Option<usize> {
     let tokens = lengths.bins.first()?.0;
-    run.cases.iter().map(|row| row.key.case).find(|case| case.prompt_tokens == tokens)?.image_size
+    run.cases.iter().map(|row| row.key.case).find(|case| case.prompt_tokens() == tokens)?.image_side()
 }
 
 /// Runs with their points, and what was left out.

@@ -3,7 +3,7 @@
 use super::ranking::Ranking;
 use super::row::RankRow;
 use crate::units::money::CostInterval;
-use crate::workload::Task;
+use crate::workload::{Priced, Task};
 
 impl Ranking {
     /// Tokens of a request that costs are counted by: those generated, or those that go in where none are.
@@ -24,17 +24,13 @@ impl Ranking {
 
 /// What models of a task are paid for.
 pub(super) fn unit(task: Task) -> &'static str {
-    match task {
-        Task::Generate => "million generated tokens",
-        Task::Embed => "thousand embeddings",
-        Task::ClassifyImage => "thousand images",
-    }
+    task.info().unit
 }
 
 /// The cost of that.
 pub(super) fn unit_cost(task: Task, row: &RankRow) -> Option<CostInterval> {
-    match task {
-        Task::Generate => row.usd_per_million_tokens,
-        Task::Embed | Task::ClassifyImage => row.usd_per_thousand_requests,
+    match task.info().priced {
+        Priced::MillionTokens => row.usd_per_million_tokens,
+        Priced::ThousandRequests => row.usd_per_thousand_requests,
     }
 }

@@ -44,7 +44,7 @@ pub struct Point {
 impl Point {
     /// Tokens that costs and energy are counted by: those generated, or of a model that generates none, those it takes.
     pub fn counted_tokens(&self) -> f64 {
-        if self.gen_tokens > 0.0 { self.gen_tokens } else { self.case.prompt_tokens as f64 }
+        if self.gen_tokens > 0.0 { self.gen_tokens } else { self.case.prompt_tokens() as f64 }
     }
 
     /// To the last token.
@@ -131,7 +131,7 @@ impl<'a> Curves<'a> {
     /// Whether a case was measured at these lengths.
     fn is_at(&self, row: &CaseRow, prompt: usize, generated: usize) -> bool {
         let same = |a: usize, b: usize| (a as f64 - b as f64).abs() <= self.near * b as f64;
-        same(row.key.case.prompt_tokens, prompt) && same(row.key.case.gen_tokens, generated)
+        same(row.key.case.prompt_tokens(), prompt) && same(row.key.case.gen_tokens(), generated)
     }
 
     /// The rows that were measured at these lengths, with both times.
@@ -154,10 +154,9 @@ impl<'a> Curves<'a> {
             curve.dedup_by(|a, b| a.0 == b.0);
             curve
         };
-        let ttft = curve(|row| row.key.case.prompt_tokens as f64, |row| row.1);
+        let ttft = curve(|row| row.key.case.prompt_tokens() as f64, |row| row.1);
         // A time per token is that of the middle of its context.
-        let middle_of = |row: &CaseRow| row.key.case.prompt_tokens as f64 + row.key.case.gen_tokens as f64 / 2.0;
-        let tpot = curve(middle_of, |row| row.2);
+        let tpot = curve(|row| row.key.case.middle(), |row| row.2);
         let (first, last) = (ttft.first()?.0, ttft.last()?.0);
         let longest = self.rows.iter().map(|(row, ..)| row.key.case.context()).max()?;
         let middle = prompt as f64 + generated as f64 / 2.0;
@@ -254,8 +253,8 @@ impl<'a> Curves<'a> {
 fn usual(rows: &[&CaseRow], generates: bool) -> Option<(usize, usize)> {
     let mut lengths: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for row in rows {
-        let Case { prompt_tokens, gen_tokens, .. } = row.key.case;
-        *lengths.entry((prompt_tokens, gen_tokens)).or_default() += 1;
+        let case = row.key.case;
+        *lengths.entry((case.prompt_tokens(), case.gen_tokens())).or_default() += 1;
     }
     // Prefills and decoding that were measured apart have no pair of lengths: the most usual of each.
     if generates && lengths.keys().all(|(prompt, generated)| *prompt == 0 || *generated == 0) {
@@ -284,8 +283,9 @@ impl Wanted {
             return Some(lengths.clone());
         }
         let fits = |row: &&&CaseRow| {
-            let Case { prompt_tokens, gen_tokens, .. } = row.key.case;
-            self.prompt_tokens.is_none_or(|p| p == prompt_tokens) && self.gen_tokens.is_none_or(|g| g == gen_tokens)
+            let case = row.key.case;
+            self.prompt_tokens.is_none_or(|p| p == case.prompt_tokens())
+                && self.gen_tokens.is_none_or(|g| g == case.gen_tokens())
         };
         let fitting: Vec<&CaseRow> = rows.iter().filter(fits).copied().collect();
         let (prompt, generated) = usual(&fitting, generates).or_else(|| usual(rows, generates))?;
@@ -314,7 +314,7 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
     let cache =
         ok.iter().map(|row| row.key.case.cache).find(Option::is_none).or(ok.first().map(|row| row.key.case.cache));
     ok.retain(|row| cache.is_none_or(|cache| row.key.case.cache == cache));
-    let generates = run.record.model.as_ref().is_none_or(|model| !model.shape.is_encoder());
+    let generates = run.record.task().generates();
     let Some(lengths) = wanted.lengths(&ok, generates) else {
         return Err(nothing(&ok).to_string());
     };
@@ -354,7 +354,7 @@ pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, St
     if points.is_empty() {
         let mut known: Vec<String> = ok
             .iter()
-            .map(|row| format!("--prompt {} --gen-tokens {}", row.key.case.prompt_tokens, row.key.case.gen_tokens))
+            .map(|row| format!("--prompt {} --gen-tokens {}", row.key.case.prompt_tokens(), row.key.case.gen_tokens()))
             .collect();
         known.sort();
         known.dedup();
@@ -398,7 +398,7 @@ fn doubt_of_rate(traffic: &TrafficRecord) -> Option<&'static str> {
 
 /// The rate that was counted under a load of these lengths: of a search, with the rates that certainly hold and do not.
 fn counted(curves: &Curves<'_>, method: &'static str, case: &Case) -> Option<Interval> {
-    let at = if method == EXACT { curves.exact(case.prompt_tokens, case.gen_tokens) } else { Vec::new() };
+    let at = if method == EXACT { curves.exact(case.prompt_tokens(), case.gen_tokens()) } else { Vec::new() };
     let rates = at.iter().filter_map(|(row, ..)| row.metrics.requests_per_s).map(|rate| {
         let exact = at_least_so_wide(Interval::exact(rate.value.0));
         let ends = (rate.lo.map_or(exact.lo, |lo| lo.0), rate.hi.map_or(exact.hi, |hi| hi.0));
@@ -453,7 +453,7 @@ fn point(
         cache: curves.rows.first().and_then(|(row, ..)| row.key.case.cache),
         ..Case::new(quant, batch, prompt.max(1), generated.max(least))
     };
-    let same = |row: &CaseRow| curves.is_at(row, case.prompt_tokens, case.gen_tokens);
+    let same = |row: &CaseRow| curves.is_at(row, case.prompt_tokens(), case.gen_tokens());
     let used: Vec<&CaseRow> =
         curves.rows.iter().map(|(row, ..)| *row).filter(|row| method != EXACT || same(row)).collect();
     let mut doubts: Vec<Arc<str>> = Vec::new();

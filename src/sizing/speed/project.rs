@@ -225,7 +225,7 @@ impl<'a> Reference<'a> {
             device: &record.engine.device,
             shape,
             case,
-            largest: Case { prompt_tokens: point.longest - case.gen_tokens.min(point.longest), ..case },
+            largest: case.with_context(point.longest),
             measured: point.times,
             decode: Work::decode_of(shape, &case),
             prefill: Work::prefill_of(shape, &Case { batch: begun_together, ..case }),
@@ -244,7 +244,7 @@ impl<'a> Reference<'a> {
     /// A share has its part of the memory. Its speed lies between that of the whole card, when nobody else is on it, and
     /// its part of that.
     pub fn on_accelerator(&self, place: &Place<'a>, asker: &mut LawQuery) -> Result<(Times, Provenance), Refusal<'a>> {
-        if self.shape.is_encoder() {
+        if !self.shape.architecture.task().info().is_projected {
             return Err(Refusal::Encoder);
         }
         let accelerator = place.accelerator;
@@ -295,7 +295,7 @@ impl<'a> Reference<'a> {
     /// Times of a request that a server takes in beside others: what was measured, by what the laws say of that card and of
     /// this one; where that card is not known, what they say of this one, in a range as wide as a guess.
     fn served_on(&self, by_law: Times, source: Option<&Arc<Card>>, roof: (f64, f64), asker: &mut LawQuery) -> Times {
-        let (in_flight, generated) = (self.case.batch as f64, self.case.gen_tokens as f64);
+        let (in_flight, generated) = (self.case.batch as f64, self.case.gen_tokens() as f64);
         let first = |prefill: f64, step: f64| served::first_token_s(prefill, step, in_flight, generated);
         let Times { ttft, tpot } = by_law;
         let here = Interval::new(first(ttft.value, tpot.value), first(ttft.lo, tpot.lo), first(ttft.hi, tpot.hi));

@@ -1,12 +1,13 @@
 //! What a family of models is: the keys of its files, the names of its tensors, and the parts that its models are made of.
 //! Each stands in a file of its own in [`super::families`].
 
+pub use crate::workload::task::Task;
+
 use super::config::keys::Keys;
 pub use super::families::Architecture;
 use super::parts::Parts;
 use super::shape::ModelShape;
 use super::tensors::TensorName;
-use serde::Serialize;
 use std::fmt;
 
 /// A family of models.
@@ -102,38 +103,6 @@ pub struct GgufRules {
     pub follows: &'static [&'static str],
 }
 
-/// What a model is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Task {
-    /// Text, token by token.
-    Generate,
-    /// A vector for each text.
-    Embed,
-    /// A class for each image.
-    ClassifyImage,
-}
-
-impl Task {
-    /// As `sizewell` calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Generate => "generate",
-            Self::Embed => "embed",
-            Self::ClassifyImage => "classify-image",
-        }
-    }
-
-    /// What one request gives, in the plural.
-    pub fn results(self) -> &'static str {
-        match self {
-            Self::Generate => "requests",
-            Self::Embed => "embeddings",
-            Self::ClassifyImage => "images",
-        }
-    }
-}
-
 /// The families that `choose` keeps, by name, as messages list them.
 fn listed(choose: impl Fn(&Family) -> bool) -> String {
     let chosen = Architecture::ALL.iter().map(|architecture| architecture.family()).filter(|family| choose(family));
@@ -153,7 +122,7 @@ impl Architecture {
 
     /// Whether models of it turn a whole input into one result, without generating tokens.
     pub fn is_encoder(self) -> bool {
-        self.task() != Task::Generate
+        !self.task().generates()
     }
 
     /// The architecture that a config.json calls `model_type`.
@@ -163,12 +132,12 @@ impl Architecture {
 
     /// Decoders that the engine runs, as messages list them.
     pub fn runnable_decoders() -> String {
-        listed(|family| family.runs && family.task == Task::Generate)
+        listed(|family| family.runs && family.task.generates())
     }
 
     /// Encoders that the engine runs, as messages list them.
     pub fn runnable_encoders() -> String {
-        listed(|family| family.runs && family.task != Task::Generate)
+        listed(|family| family.runs && !family.task.generates())
     }
 
     /// All whose sizes follow from a config.json, as messages list them.

@@ -2,28 +2,31 @@
 //! is read a thousand times too fast is a load that nobody has: the unit is known from a name, from a known format or from
 //! the size of a count since 1970, and asked for where it is not.
 
+use crate::names::none_of;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// What a number of a trace counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(parse_err_ty = String, parse_err_fn = none_of::<TimeUnit>)]
 pub enum TimeUnit {
     /// Seconds.
+    #[strum(serialize = "s")]
     Seconds,
     /// Thousandths.
+    #[strum(serialize = "ms")]
     Milliseconds,
     /// Millionths.
+    #[strum(serialize = "us")]
     Microseconds,
     /// Billionths.
+    #[strum(serialize = "ns")]
     Nanoseconds,
 }
 
 impl TimeUnit {
-    const ALL: [Self; 4] = [Self::Seconds, Self::Milliseconds, Self::Microseconds, Self::Nanoseconds];
-
     /// In seconds.
     pub fn seconds(self) -> f64 {
         match self {
@@ -41,26 +44,6 @@ impl TimeUnit {
             Self::Microseconds => "microseconds",
             Self::Nanoseconds => "nanoseconds",
         }
-    }
-}
-
-impl fmt::Display for TimeUnit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Seconds => "s",
-            Self::Milliseconds => "ms",
-            Self::Microseconds => "us",
-            Self::Nanoseconds => "ns",
-        })
-    }
-}
-
-impl FromStr for TimeUnit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|unit| unit.to_string() == text);
-        known.ok_or_else(|| format!("`{text}` is none of s, ms, us, ns"))
     }
 }
 
@@ -184,7 +167,7 @@ const THIS_AGE: std::ops::Range<f64> = 1.42e9..2.21e9;
 fn since_1970(numbers: &[f64]) -> Option<TimeUnit> {
     let (least, most) =
         numbers.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), n| (least.min(*n), most.max(*n)));
-    TimeUnit::ALL.into_iter().find(|unit| {
+    TimeUnit::VARIANTS.iter().copied().find(|unit| {
         let [least, most] = [least, most].map(|number| number * unit.seconds());
         THIS_AGE.contains(&least) && THIS_AGE.contains(&most) && most - least <= LONGEST_SPAN
     })

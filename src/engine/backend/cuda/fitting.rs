@@ -23,7 +23,7 @@ impl CudaEngine {
     /// What a case takes of the card: weights, cache and working space.
     pub fn needed(&self, case: &Case) -> Bytes {
         // The last token is generated but never fed back.
-        let extent = Extent::of_batch(case.batch, case.context() - 1, case.prompt_tokens, self.widest(case.quant));
+        let extent = Extent::of_batch(case.batch, case.context() - 1, case.prompt_tokens(), self.widest(case.quant));
         self.needed_for(case.quant, extent)
     }
 

@@ -105,7 +105,8 @@ impl CudaEngine {
         if case.context() > most {
             return Err(EngineError::Unsupported(format!(
                 "{} prompt and {} generated tokens exceed the model's context of {most}",
-                case.prompt_tokens, case.gen_tokens
+                case.prompt_tokens(),
+                case.gen_tokens()
             )));
         }
         self.check_level(case.quant)
@@ -161,7 +162,7 @@ pub(super) fn check_level(quant: Quant) -> Result<(), EngineError> {
 
 /// What computes the matrix products of a case that has some.
 fn remarks(decoder: &CudaDecoder, case: &Case) -> Result<Vec<String>, EngineError> {
-    let mut ways = decoder.ways(case.batch * case.prompt_tokens, case.batch)?;
+    let mut ways = decoder.ways(case.batch * case.prompt_tokens(), case.batch)?;
     ways.extend(decoder.ways(case.batch, case.batch)?);
     if !ways.iter().any(|way| matches!(way, Way::Matrix | Way::Widened)) {
         return Ok(Vec::new());
@@ -183,14 +184,14 @@ fn rereads(decoder: &CudaDecoder, case: &Case) -> Result<Option<String>, EngineE
     let first = |rows: usize| -> Result<Option<String>, CudaError> {
         Ok(decoder.ways(rows, case.batch)?.into_iter().find_map(Way::rereads))
     };
-    if case.gen_tokens > 1
+    if case.gen_tokens() > 1
         && let Some(how) = first(case.batch)?
     {
         return Ok(Some(format!("a decode step of batch {} {how}", case.batch)));
     }
     match decoder.has_gemm()? {
         true => Ok(None),
-        false => Ok(first(case.batch * case.prompt_tokens)?.map(|how| format!("the prefill {how}"))),
+        false => Ok(first(case.batch * case.prompt_tokens())?.map(|how| format!("the prefill {how}"))),
     }
 }
 
@@ -208,8 +209,8 @@ impl CudaEngine {
         };
         self.replay = None;
         // The last token is generated but never fed back.
-        decoder.allocate(case.batch, case.context() - 1, case.prompt_tokens)?;
-        decoder.rehearse(case.prompt_tokens, case.gen_tokens > 1)?;
+        decoder.allocate(case.batch, case.context() - 1, case.prompt_tokens())?;
+        decoder.rehearse(case.prompt_tokens(), case.gen_tokens() > 1)?;
         self.replay = Some(Replay::new(&self.card, case.batch)?);
         Ok(Prepared {
             loaded,
@@ -233,7 +234,7 @@ impl Engine for CudaEngine {
         let (Some((_, decoder)), Some(replay)) = (&mut self.loaded, &mut self.replay) else {
             return Err(EngineError::Failed("iterate was called before prepare".to_string()));
         };
-        let generated = replay.generate(decoder, prompts, case.gen_tokens, step);
+        let generated = replay.generate(decoder, prompts, case.gen_tokens(), step);
         generated.map_err(|error| or_lost(error, &self.card))
     }
 

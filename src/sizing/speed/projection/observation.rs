@@ -162,14 +162,13 @@ impl Reader<'_> {
                     variance: if width.is_finite() { width * width } else { 0.0 },
                 });
             };
-            if let Some(tpot) = row.metrics.tpot.filter(|_| case.gen_tokens > 0) {
-                let middle = case.prompt_tokens as f64 + case.gen_tokens as f64 / 2.0;
-                push(Phase::Decode, Work::decode(shape, bytes, case.batch, middle, cache_of(&case)), tpot);
+            if let Some(tpot) = row.metrics.tpot.filter(|_| case.generates()) {
+                push(Phase::Decode, Work::decode(shape, bytes, case.batch, case.middle(), cache_of(&case)), tpot);
             }
             // A request that arrives while others run waits for them: its first token tells nothing of the card alone.
             let alone = case.batch == 1 || run.arrival_of(row) == "closed_batch";
-            if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens > 0 && alone) {
-                push(Phase::Prefill, Work::prefill(shape, bytes, case.batch, case.prompt_tokens as f64), ttft);
+            if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens() > 0 && alone) {
+                push(Phase::Prefill, Work::prefill(shape, bytes, case.batch, case.prompt_tokens() as f64), ttft);
             }
         }
         all.retain(|observation| observation.seconds.is_finite() && observation.seconds > 0.0);

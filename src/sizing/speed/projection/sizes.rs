@@ -51,7 +51,7 @@ pub fn family(instance: &str) -> Cow<'_, str> {
 
 /// What was run, as far as it has to be the same.
 pub fn what(engine: &str, model: &str, case: &Case, phase: Phase) -> String {
-    let tokens = if phase == Phase::Decode { case.gen_tokens } else { case.prompt_tokens };
+    let tokens = if phase == Phase::Decode { case.gen_tokens() } else { case.prompt_tokens() };
     format!("{engine} {model} {} {phase:?} {} {tokens}", case.quant, case.batch)
 }
 
@@ -88,11 +88,11 @@ pub fn cpu_observations_by(runs: &[&Run], name: impl Fn(&CpuRecord) -> Option<St
                     seconds,
                 });
             };
-            if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens > 0) {
-                push(Phase::Prefill, case.prompt_tokens, ttft.median.0);
+            if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens() > 0) {
+                push(Phase::Prefill, case.prompt_tokens(), ttft.median.0);
             }
-            if let Some(tpot) = row.metrics.tpot.filter(|_| case.gen_tokens > 0) {
-                push(Phase::Decode, case.gen_tokens, tpot.median.0);
+            if let Some(tpot) = row.metrics.tpot.filter(|_| case.generates()) {
+                push(Phase::Decode, case.gen_tokens(), tpot.median.0);
             }
         }
     }

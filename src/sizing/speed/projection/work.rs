@@ -51,7 +51,7 @@ impl Work {
 
     /// A prefill of `batch` prompts of `prompt` tokens.
     pub fn prefill(shape: &ModelShape, weight_bytes: f64, batch: usize, prompt: f64) -> Self {
-        if shape.is_encoder() {
+        if !shape.architecture.task().generates() {
             let (b, ops) = (batch as f64, shape.prefill_ops(batch, prompt as usize));
             return Self::pass(b, prompt, shape.layers as f64, ops, weight_bytes, b * prompt * activations(shape));
         }
@@ -85,17 +85,22 @@ impl Work {
 
     /// The decode step in the middle of a case.
     pub fn decode_of(shape: &ModelShape, case: &Case) -> Self {
-        let middle = case.prompt_tokens as f64 + case.gen_tokens as f64 / 2.0;
-        Self::decode(shape, shape.step_weight_bytes(case.quant, case.batch).0, case.batch, middle, cache_of(case))
+        Self::decode(
+            shape,
+            shape.step_weight_bytes(case.quant, case.batch).0,
+            case.batch,
+            case.middle(),
+            cache_of(case),
+        )
     }
 
     /// The prefill of a case.
     pub fn prefill_of(shape: &ModelShape, case: &Case) -> Self {
         Self::prefill(
             shape,
-            shape.step_weight_bytes(case.quant, case.batch * case.prompt_tokens).0,
+            shape.step_weight_bytes(case.quant, case.batch * case.prompt_tokens()).0,
             case.batch,
-            case.prompt_tokens as f64,
+            case.prompt_tokens() as f64,
         )
     }
 }

@@ -102,10 +102,10 @@ fn truths(runs: &[&Run]) -> BTreeMap<Key, Times> {
             let key = (engine, model, provider.as_str().into(), name.as_str().into());
             let times = truths.entry(key).or_default();
             let case = row.key.case;
-            if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens as f64 == PROMPT) {
+            if let Some(ttft) = row.metrics.ttft.filter(|_| case.prompt_tokens() as f64 == PROMPT) {
                 times.prefill = Some(ttft.median.0);
             }
-            let decoded = case.gen_tokens as f64 == GENERATED && matches!(case.prompt_tokens as f64, 0.0 | PROMPT);
+            let decoded = case.gen_tokens() as f64 == GENERATED && matches!(case.prompt_tokens() as f64, 0.0 | PROMPT);
             if let Some(tpot) = row.metrics.tpot.filter(|_| decoded) {
                 times.decode = Some(tpot.median.0);
             }
