@@ -201,7 +201,7 @@ impl Metadata<'_> {
     fn check_window(&self, shape: &ModelShape, key: &str) -> Result<(), String> {
         let (Some(window), Some(pattern)) = (shape.sliding_window, self.values.get(key)) else { return Ok(()) };
         if let Some(every) = shape.full_attention_every {
-            let windowed = |index: usize| f64::from(u8::from((index + 1) % every != 0));
+            let windowed = |index: usize| f64::from(u8::from(!(index + 1).is_multiple_of(every)));
             let of_layers = |layers: &[Value]| {
                 layers.len() == shape.layers
                     && layers.iter().enumerate().all(|(index, layer)| number_of(layer) == Some(windowed(index)))

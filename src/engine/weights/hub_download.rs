@@ -6,8 +6,8 @@
 use super::ModelError;
 use hf_hub::CacheRepo;
 use indicatif::{ProgressBar, ProgressStyle};
+use ring::digest;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -134,7 +134,7 @@ impl Client {
         let tagged = tagged.ok_or("the hub's answer was malformed: it has no tags")?;
         let size = size(&first).ok_or("the hub's answer was malformed: it has no size")?;
         drop(first);
-        let blob = cache.blob_path(&tagged.etag);
+        let blob = blob_path(cache, &tagged.etag);
         fs::create_dir_all(blob.parent().unwrap_or(Path::new("."))).map_err(text)?;
         if blob.metadata().map_or(0, |m| m.len()) != size {
             self.fill(&url, (size, &tagged.etag), file, &blob)?;
@@ -215,13 +215,18 @@ fn tags(response: &Response<Body>) -> Result<Option<Tagged>, String> {
     }
 }
 
+/// Where a file with this tag is kept: beside the snapshots.
+fn blob_path(cache: &CacheRepo, etag: &str) -> PathBuf {
+    cache.pointer_path("").with_file_name("blobs").join(etag)
+}
+
 /// Holds a file against its tag. That of a large one is its SHA-256; that of a small one is a Git hash (40 digits), which is
 /// not checked, as what is wrong in a config or vocabulary shows when it is read.
 fn check_hash(file: &Path, tag: &str) -> Result<(), String> {
     if tag.len() != 64 || !tag.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Ok(());
     }
-    let mut hasher = Sha256::new();
+    let mut hasher = digest::Context::new(&digest::SHA256);
     let mut file = File::open(file).map_err(|e| e.to_string())?;
     let mut bytes = vec![0; 1 << 20];
     loop {
@@ -230,7 +235,7 @@ fn check_hash(file: &Path, tag: &str) -> Result<(), String> {
             read => hasher.update(&bytes[..read]),
         }
     }
-    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found: String = hasher.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     match found.eq_ignore_ascii_case(tag) {
         true => Ok(()),
         false => Err(format!(

@@ -9,8 +9,8 @@ use crate::sizing::cost::component::{self, Facts};
 use crate::sizing::demand::{Load, Usage};
 use crate::sizing::{RankRequest, formulas};
 use base64::Engine;
+use ring::digest;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 /// In the order in which they build on each other.
 const SCRIPTS: [&str; 5] = [
@@ -39,7 +39,7 @@ pub fn script() -> String {
 
 /// A policy that lets nothing in but the page's own style and this script: no network, whatever a name may hold.
 pub fn policy(script: &str) -> String {
-    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script.as_bytes()));
+    let hash = base64::engine::general_purpose::STANDARD.encode(digest::digest(&digest::SHA256, script.as_bytes()));
     format!(
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"
     )

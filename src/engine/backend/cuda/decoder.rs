@@ -243,7 +243,7 @@ impl CudaDecoder {
         let shape = &self.shape;
         let widths = [shape.q_width(), shape.kv_width(), shape.kv_width()];
         let places = block.qkv.places(room.qkv.at(), rows, &widths);
-        let [q, k, v] = [0, 1, 2].map(|part| places[part].from_row(group.row));
+        let [q, k, v] = [0, 1, 2].map(|part| places[part].at_row(group.row));
         let weight = |norm: &Option<Buffer>| norm.as_ref().map_or(0, Buffer::at);
         let turn = Turn {
             query_norm: weight(&block.query_norm),
@@ -257,12 +257,12 @@ impl CudaDecoder {
         let sequences = Sequences { places: room.place(group.first), count: group.sequences, seq: group.seq };
         let window = shape.sliding_window.unwrap_or(0);
         let out = room.attended.at() + 2 * (group.row * shape.q_width()) as u64;
-        let splits = (room.splits, &room.partial);
+        let splits = (room.splits, &room.partial, out);
         // SAFETY: strides and sizes are those of the places; the partial sums and the result have the room's sizes.
         unsafe {
             self.ops.file([q, k, v], &turn, sequences, heads, cache)?;
             match group.seq {
-                1 => self.ops.attend_one(q, sequences, heads, cache, window, splits, out),
+                1 => self.ops.attend_one(q, sequences, heads, cache, window, splits),
                 _ => self.ops.attend_many(q, sequences, heads, cache, Sees::Before { window }, out),
             }
         }

@@ -28,7 +28,7 @@ pub(super) struct Strided {
 
 impl Strided {
     /// The rows from number `row` on.
-    pub fn from_row(self, row: usize) -> Self {
+    pub fn at_row(self, row: usize) -> Self {
         Self { at: self.at + 2 * (row * self.stride) as u64, ..self }
     }
 }
@@ -232,8 +232,7 @@ impl Ops {
         shape: Heads,
         cache: Cache<'_>,
         window: usize,
-        (splits, partial): (usize, &Buffer),
-        out: u64,
+        (splits, partial, out): (usize, &Buffer, u64),
     ) -> Result<(), CudaError> {
         let Heads { heads, kv_heads, dim } = shape;
         let args = [

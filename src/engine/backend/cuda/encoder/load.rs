@@ -121,7 +121,7 @@ impl CudaEncoder {
         let mut loader = Loader { card: &card, shape, weights, quant, compute, encodings: Vec::new() };
         let ends = match &shape.image {
             Some(image) => Ends::Image(Box::new(loader.image(image)?)),
-            None => Ends::Text(loader.text()?),
+            None => Ends::Text(Box::new(loader.text()?)),
         };
         let mut layers = Vec::with_capacity(shape.layers);
         for index in 0..shape.layers {

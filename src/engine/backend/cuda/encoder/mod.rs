@@ -59,7 +59,7 @@ pub(super) struct Image {
 
 /// What differs between texts and images.
 pub(super) enum Ends {
-    Text(Text),
+    Text(Box<Text>),
     Image(Box<Image>),
 }
 
