@@ -6,7 +6,7 @@ mod support;
 use rand::{Rng, SeedableRng};
 use rand_distr::Exp1;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
+use sizewell::engine::endpoint::{Api, Endpoint, Location, RequestFormat};
 use sizewell::measure::load::{End, Generator, Load, LoadObserver, Slo, StepPlan};
 use sizewell::record::StepRecord;
 use sizewell::workload::traffic::{Arrivals, LengthDistribution, PromptSource, Schedule, Wording};
@@ -16,7 +16,7 @@ use support::simulated::{self, Act, Places, Server};
 
 fn generator(server: &Server, gen_tokens: usize) -> Generator {
     let location = Location::parse(&server.url).unwrap();
-    let asks = Asks::new(Api::Completions, "m");
+    let asks = RequestFormat::new(Api::Completions, "m");
     let endpoint = Endpoint::new(&location, asks).unwrap();
     let fixed = LengthDistribution::Fixed;
     let prompts = PromptSource::synthetic(Wording::Words, fixed(5), fixed(gen_tokens), 0.0, (1, 0));

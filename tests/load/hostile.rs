@@ -1,7 +1,7 @@
 //! Servers that misbehave: each kind is an outcome of its own, counts against every limit, and ends no run.
 
 use crate::support::simulated::{self, Act, Ask, Script, Server};
-use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
+use sizewell::engine::endpoint::{Api, Endpoint, Location, RequestFormat};
 use sizewell::engine::target::{RequestOutcome, Target};
 use sizewell::measure::load::{End, Generator, Load, LoadObserver, Slo, StepPlan};
 use sizewell::record::StepVerdict;
@@ -14,7 +14,7 @@ struct Silent;
 impl LoadObserver for Silent {}
 
 fn endpoint(url: &str, api: Api) -> Endpoint {
-    let asks = Asks::new(api, "m");
+    let asks = RequestFormat::new(api, "m");
     Endpoint::new(&Location::parse(url).unwrap(), asks).unwrap()
 }
 

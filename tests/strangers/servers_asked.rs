@@ -3,7 +3,7 @@
 use super::servers::{ask, counts, delta, stream, token, usage};
 use super::support::simulated::{self, Act, Script, Server};
 use serde_json::{Value, json};
-use sizewell::engine::endpoint::{Api, Asks, Trust};
+use sizewell::engine::endpoint::{Api, RequestFormat, Trust};
 use sizewell::engine::target::{Answer, RequestOutcome};
 use sizewell::workload::traffic::{Planned, Prompt};
 use std::path::{Path, PathBuf};
@@ -277,7 +277,7 @@ fn certificates_are_believed_as_far_as_asked() {
     let asked = |scheme: &str, trust: Trust| -> Answer {
         let prompt = Prompt::Text("a b".into());
         let planned = Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens: 8 };
-        ask(&format!("{scheme}://{address}"), Asks { trust, ..Asks::new(Api::Chat, "m") }, planned)
+        ask(&format!("{scheme}://{address}"), RequestFormat { trust, ..RequestFormat::new(Api::Chat, "m") }, planned)
     };
     let refused = asked("https", Trust::System);
     assert_eq!(refused.outcome, RequestOutcome::Unreachable);

@@ -4,10 +4,10 @@ use super::options::ModelOptions;
 use super::target::Opened;
 use crate::engine::scheduler::Scheduler;
 use crate::engine::scheduler::target::EngineTarget;
-use crate::engine::serve::{self, Served};
+use crate::engine::serve::{self, ServerState};
 use crate::engine::tokenizing::Texts;
 use crate::engine::weights as source;
-use crate::engine::weights::About;
+use crate::engine::weights::ModelDescription;
 use crate::job::Context;
 use crate::job::engine::{model_record, serving};
 use crate::job::error::{JobError, failed, usage};
@@ -42,7 +42,8 @@ fn start(options: &ModelOptions, seed: u64, longest: Option<usize>, context: Con
     let quant = options.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
     let slot_tokens = slot_tokens(options.context, longest, model.shape.max_context)?;
-    let (record, tokenizer, name) = (model_record(About::of(&model))?, model.tokenizer.clone(), model.name.clone());
+    let (record, tokenizer, name) =
+        (model_record(ModelDescription::of(&model))?, model.tokenizer.clone(), model.name.clone());
     context.note(format!("loading {name} at {quant}"));
     let (max_batch, prefill_chunk) = (options.max_batch, options.prefill_chunk);
     let by = (options.device, options.kernels);
@@ -130,7 +131,7 @@ pub(super) fn behind_a_port(options: &ModelOptions, seed: u64, context: Context<
     if matches!(texts, Texts::Words(_)) {
         context.note("random weights: every word of a prompt is a token");
     }
-    let served = Arc::new(Served::new(engine.scheduler, texts, engine.name.clone()));
+    let served = Arc::new(ServerState::new(engine.scheduler, texts, engine.name.clone()));
     let SchedulerRecord { slots, slot_tokens, .. } = engine.record;
     context.note(format!(
         "serving {} at http://{here}: {slots} places of {slot_tokens} tokens; Ctrl-C ends it",

@@ -16,7 +16,7 @@ use super::machine::default_folder;
 use super::profile::{self, ProfileOptions, SweepOptions};
 use super::{Context, Reporter, Status, Stop};
 use crate::device::inventory;
-use crate::engine::weights::About;
+use crate::engine::weights::ModelDescription;
 use crate::engine::weights::OpenedModel;
 use crate::measure::profile::End;
 use crate::quality::compare;
@@ -82,7 +82,7 @@ pub fn run(options: &QualityOptions, reporter: &dyn Reporter, stop: &Stop) -> Re
     let folder = begun_or_continued(options, &request, &model, engine_threads, context)?;
     stop.goes_on_by(format!("sizewell quality --resume {}", folder.display()));
     let (folder, mut record) = RunFolder::resume(&folder)?;
-    let reference = other.as_ref().map(About::of).map(model_record).transpose()?;
+    let reference = other.as_ref().map(ModelDescription::of).map(model_record).transpose()?;
     let keeping = Keeping::new(&folder, &request, &record, reference.as_ref())?;
     // The speed of the levels may be known by now, and their quality is not.
     (record.status, record.finished_at) = (RunStatus::Running, None);
@@ -134,7 +134,7 @@ fn begun_or_continued(
         return speed(&speed_options(options, request, model, folder), engine_threads, context);
     }
     let mut record = options.machine.new_record(options.seed, engine_threads);
-    record.model = Some(model_record(About::of(model))?);
+    record.model = Some(model_record(ModelDescription::of(model))?);
     RunFolder::create(&folder, &record)?;
     Ok(folder)
 }

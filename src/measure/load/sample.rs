@@ -1,6 +1,6 @@
 //! The times of one request, counted from when it was due.
 
-use crate::engine::target::{Answer, CountedBy, Oddity, RequestOutcome};
+use crate::engine::target::{Answer, AnswerWarning, CountedBy, RequestOutcome};
 use crate::record::{LatencyKind, PhaseTimes, RequestRow};
 
 /// One request, in seconds from the start of its step.
@@ -35,7 +35,7 @@ pub struct Sample {
     /// Tokens that a tokenizer counts in the text.
     pub text_tokens: Option<usize>,
     /// What is odd about its answer.
-    pub oddities: Vec<Oddity>,
+    pub warnings: Vec<AnswerWarning>,
     /// What came of it.
     pub outcome: RequestOutcome,
     /// What went wrong.
@@ -84,7 +84,7 @@ impl Sample {
             after_first: answer.after_first,
             server_tokens: answer.server_tokens,
             text_tokens: answer.text_tokens,
-            oddities: answer.oddities,
+            warnings: answer.warnings,
             outcome: answer.outcome,
             message: answer.message,
             phases: answer.phases,
@@ -118,7 +118,7 @@ impl Sample {
     }
 
     fn is_handed_over(&self) -> bool {
-        self.oddities.contains(&Oddity::HandedOver)
+        self.warnings.contains(&AnswerWarning::HandedOver)
     }
 
     /// It has a time that could not be seen. An answer of one token has no time per token, which is no lack.

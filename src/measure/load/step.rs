@@ -190,7 +190,7 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
 fn answer_notes(tally: &Tally) -> Vec<String> {
     let answered = tally.answered();
     let of = |count: u64| format!("{count} of {answered} answers");
-    let mut notes: Vec<String> = tally.oddities.iter().map(|(oddity, count)| oddity.sentence(&of(*count))).collect();
+    let mut notes: Vec<String> = tally.warnings.iter().map(|(oddity, count)| oddity.sentence(&of(*count))).collect();
     if let Some(count) = tally.outcomes.get(RequestOutcome::Filtered.name()) {
         notes.push(format!(
             "{count} of {} requests were ended by the server's content filter: they are counted apart, and as not answered",

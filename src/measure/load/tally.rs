@@ -4,7 +4,7 @@ use super::histogram::Times;
 use super::judge;
 use super::moments::{Moments, Told};
 use super::sample::Sample;
-use crate::engine::target::{CountedBy, Oddity, RequestOutcome};
+use crate::engine::target::{AnswerWarning, CountedBy, RequestOutcome};
 use crate::record::Slo;
 use crate::record::{LatencyKind, PhaseTimes, StepVerdict, TermRecord};
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ pub struct Tally {
     /// Those that a tokenizer counts in the text, and requests that they are known of.
     pub text_tokens: (u64, u64),
     /// Answers that are odd, by how.
-    pub oddities: BTreeMap<Oddity, u64>,
+    pub warnings: BTreeMap<AnswerWarning, u64>,
     /// Who counted them.
     pub counted_by: Option<CountedBy>,
     /// Answers that are shorter than was asked for.
@@ -135,8 +135,8 @@ impl Tally {
             self.text_tokens.0 += count as u64;
             self.text_tokens.1 += 1;
         }
-        for oddity in &sample.oddities {
-            *self.oddities.entry(*oddity).or_default() += 1;
+        for oddity in &sample.warnings {
+            *self.warnings.entry(*oddity).or_default() += 1;
         }
         if let Some((count, by)) = sample.output_tokens {
             self.output_tokens.0 += count as u64;

@@ -107,7 +107,7 @@ pub struct Attention {
     /// Width of one head.
     pub head_dim: usize,
     /// Which positions are seen.
-    pub sees: Sees,
+    pub mask: AttentionMask,
     /// How query and key are turned by their positions, where they are.
     pub rotary: Option<Rotary>,
     /// Each query and key head has its own RMS norm.
@@ -120,9 +120,9 @@ pub struct Attention {
     pub scale: Option<f64>,
 }
 
-/// Which positions attention sees.
+/// Which positions a query attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sees {
+pub enum AttentionMask {
     /// All, before and behind.
     All,
     /// Itself and those before.
@@ -132,7 +132,7 @@ pub enum Sees {
     },
 }
 
-impl Sees {
+impl AttentionMask {
     /// How many positions it sees at most, where not all.
     pub fn window(self) -> Option<usize> {
         match self {
