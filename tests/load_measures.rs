@@ -198,8 +198,8 @@ fn theory_is_met_over_many_requests() {
 /// A step of an M/M/1 queue on paper, added up and judged like any other.
 fn step_on_paper(rate: f64, mu: f64, slo: &Slo, requests: usize, seed: u64) -> StepRecord {
     use sizewell::engine::target::{Answer, RequestOutcome};
-    use sizewell::measure::load::sample::{Asked, Sample};
-    use sizewell::measure::load::step::{Course, record};
+    use sizewell::measure::load::sample::{RequestTiming, Sample};
+    use sizewell::measure::load::step::{StepOutcome, record};
     use sizewell::measure::load::tally::Tally;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let arrivals: Vec<f64> = Schedule::new(Arrivals::Poisson, rate, 0.0, seed).take(requests).collect();
@@ -208,7 +208,7 @@ fn step_on_paper(rate: f64, mu: f64, slo: &Slo, requests: usize, seed: u64) -> S
     let begin = Instant::now();
     for (index, (at, e2e)) in arrivals.iter().zip(simulated::exact(&arrivals, &services, 1)).enumerate() {
         let ended_s = at + e2e;
-        let asked = Asked {
+        let asked = RequestTiming {
             index,
             warm_up: index < requests / 10,
             intended_s: *at,
@@ -223,14 +223,14 @@ fn step_on_paper(rate: f64, mu: f64, slo: &Slo, requests: usize, seed: u64) -> S
     }
     // Those that warm up are not measured.
     let seconds = arrivals.last().unwrap() - arrivals[requests / 10];
-    let course = Course { seconds, answer_seconds: seconds, ..Course::default() };
+    let outcome = StepOutcome { seconds, answer_seconds: seconds, ..StepOutcome::default() };
     let load = Load::Open { arrivals: Arrivals::Poisson, rate };
-    record(&StepPlan { load, slo: slo.clone(), ..plan(rate, requests) }, &tally, course)
+    record(&StepPlan { load, slo: slo.clone(), ..plan(rate, requests) }, &tally, outcome)
 }
 
 #[test]
 fn the_limit_is_the_one_of_theory() {
-    use sizewell::measure::load::limit::{About, conclude};
+    use sizewell::measure::load::limit::{SearchContext, conclude};
     use sizewell::measure::load::search::{Search, search};
     // The percentile p of E2E in M/M/1 is -ln(1 - p) / (mu - lambda): the limit s is met up to mu + ln(1 - p) / s.
     let mu = 100.0;
@@ -246,7 +246,7 @@ fn the_limit_is_the_one_of_theory() {
             seed += 1;
             Some(step_on_paper(asked.rate, mu, &slo, 60_000, seed))
         });
-        let found = conclude(&searched, &About { how: &how, alone: None, few_places: false, first_step: 0 });
+        let found = conclude(&searched, &SearchContext { how: &how, alone: None, few_places: false, first_step: 0 });
         let rate = found.requests_per_s.unwrap().0;
         assert!((rate / theory - 1.0).abs() < 0.04, "{slo:?}: {rate}, by theory {theory}");
         let (lo, hi) = (found.lo.unwrap().0, found.hi.unwrap().0);

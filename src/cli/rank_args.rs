@@ -1,6 +1,6 @@
 //! What `rank` and `plan` are asked: lengths, limits, markets, filters, the service and its demand, the age of prices.
 
-use super::talk::Talk;
+use super::console::Console;
 use super::{today, usage};
 use crate::catalog::Market;
 use crate::evidence;
@@ -299,9 +299,9 @@ fn known_engine(name: &str, runs: &[Run]) -> String {
 
 impl RankArgs {
     /// The request, with the cold start that one of the folders measured.
-    pub fn request(&self, measured_cold: Option<Interval>, talk: &Talk) -> anyhow::Result<RankRequest> {
+    pub fn request(&self, measured_cold: Option<Interval>, console: &Console) -> anyhow::Result<RankRequest> {
         let (evidence, left_out) = evidence::read_any(&self.evidence)?;
-        left_out.iter().for_each(|file| talk.warn(format!("left out of the evidence: {file}")));
+        left_out.iter().for_each(|file| console.warn(format!("left out of the evidence: {file}")));
         let instance = match &self.instance {
             Some(text) => Some(MachinePrice::parse_instance(text).or_else(usage)?),
             None => None,

@@ -1,7 +1,7 @@
 //! The loop over a sweep: each case that has no row yet is run, and its row made durable before the next one begins.
 
 use super::Observer;
-use super::runner::{Bench, run_case};
+use super::runner::{CaseContext, run_case};
 use crate::device::limits;
 use crate::engine::Engine;
 use crate::record::folder::{Attempt, FolderError};
@@ -34,7 +34,7 @@ pub fn profile(
     engine: &mut dyn Engine,
     folder: &mut RunFolder,
     record: &mut RunRecord,
-    bench: &mut Bench<'_>,
+    bench: &mut CaseContext<'_>,
     observer: &mut dyn Observer,
 ) -> Result<End, FolderError> {
     let keys = case_keys(record);

@@ -32,7 +32,7 @@ const SAMPLE_PROMPT: &str = "Once upon a time";
 const SAMPLE_TOKENS: usize = 48;
 
 /// What a case is measured with.
-pub struct Bench<'a> {
+pub struct CaseContext<'a> {
     /// Time.
     pub clock: &'a dyn Clock,
     /// How long to warm up and to measure.
@@ -128,7 +128,7 @@ impl From<IterationError> for Stop {
 pub fn run_case(
     engine: &mut dyn Engine,
     key: CaseKey,
-    bench: &mut Bench<'_>,
+    bench: &mut CaseContext<'_>,
     observer: &mut dyn Observer,
 ) -> Option<CaseResult> {
     let mut running = Running { engine, key: key.clone(), bench, observer, samples: Vec::new(), origin: Seconds(0.0) };
@@ -219,7 +219,7 @@ fn check_work(case: &Case, generated: &Generated, steps: usize) -> Result<(), It
 struct Running<'a, 'b> {
     engine: &'a mut dyn Engine,
     key: CaseKey,
-    bench: &'a mut Bench<'b>,
+    bench: &'a mut CaseContext<'b>,
     observer: &'a mut dyn Observer,
     samples: Vec<SampleRow>,
     /// When the first iteration began.

@@ -5,7 +5,7 @@ use sizewell::device::activity::ActivityMonitor;
 use sizewell::engine::fake::{FakeEngine, Fault};
 use sizewell::measure::clock::FakeClock;
 use sizewell::measure::profile::{End, case_keys, profile};
-use sizewell::measure::runner::{Bench, CaseResult, run_case};
+use sizewell::measure::runner::{CaseContext, CaseResult, run_case};
 use sizewell::measure::{Observer, Phase, Silent};
 use sizewell::power::fake::FakePower;
 use sizewell::record::{CaseKey, CaseRow, FailureKind, InvalidReason, Outcome, Run, RunFolder, RunStatus, StopReason};
@@ -29,8 +29,8 @@ fn engine(clock: &FakeClock) -> FakeEngine {
     FakeEngine::new(Arc::new(move |by| clock.advance(by)), Seconds(0.5), Seconds(0.05))
 }
 
-fn bench<'a>(clock: &'a FakeClock, limits: Limits, nowhere: &Path) -> Bench<'a> {
-    Bench {
+fn bench<'a>(clock: &'a FakeClock, limits: Limits, nowhere: &Path) -> CaseContext<'a> {
+    CaseContext {
         clock,
         limits,
         seed: 1,

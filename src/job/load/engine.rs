@@ -1,7 +1,7 @@
 //! A model served in process: to our own generator, or behind a port.
 
 use super::options::ModelOptions;
-use super::target::Opened;
+use super::target::OpenedTarget;
 use crate::engine::scheduler::Scheduler;
 use crate::engine::scheduler::target::EngineTarget;
 use crate::engine::serve::{self, ServerState};
@@ -82,7 +82,7 @@ pub(super) fn in_process(
     seed: u64,
     longest: Option<usize>,
     context: Context<'_>,
-) -> Result<Opened, JobError> {
+) -> Result<OpenedTarget, JobError> {
     let engine = start(options, seed, longest, context)?;
     let vocabulary = engine.tokenizer.clone().map(|tokenizer| Arc::new(Vocabulary::new(tokenizer)));
     let wording = match &vocabulary {
@@ -91,7 +91,7 @@ pub(super) fn in_process(
     };
     let vocab = engine.model.shape.vocab_size;
     let target = EngineTarget::new(engine.scheduler, engine.tokenizer.map(|tokenizer| Texts::of(tokenizer, vocab)));
-    Ok(Opened {
+    Ok(OpenedTarget {
         target: Arc::new(target),
         place: "in process".to_string(),
         api: "engine".to_string(),

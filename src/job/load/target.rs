@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What requests are sent to, and what a record says of it.
-pub(super) struct Opened {
+/// An opened target: what requests are sent to, and what a record says of it.
+pub(super) struct OpenedTarget {
     pub(super) target: Arc<dyn Target>,
     /// How the record names it.
     pub(super) place: String,
@@ -91,7 +91,7 @@ pub(super) fn endpoint(
     allow_eos: bool,
     has_prompts: bool,
     context: Context<'_>,
-) -> Result<Opened, JobError> {
+) -> Result<OpenedTarget, JobError> {
     let location = target.location()?;
     let key = target.key(&location, context)?;
     let patch = target.body.as_ref().map(|(_, patch)| patch.clone());
@@ -119,7 +119,7 @@ pub(super) fn endpoint(
     let ServedModel { model, quant, engine, mut notes } =
         served::known(target, &about, (&shown(&served), &name), location.is_local())?;
     notes.extend(target.notes(vocabulary.is_some(), has_prompts));
-    Ok(Opened {
+    Ok(OpenedTarget {
         place,
         api: target.api().to_string(),
         engine: EngineRecord {
