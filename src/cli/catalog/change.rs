@@ -6,7 +6,7 @@ use crate::catalog::finding::Severity;
 use crate::catalog::import::{self, Mapping};
 use crate::catalog::load::{embedded_files, folder_files, prefix};
 use crate::catalog::lock::Lock;
-use crate::catalog::snapshot::{self, Place};
+use crate::catalog::snapshot::{self, CatalogFolder};
 use crate::catalog::tables::Tables;
 use crate::catalog::update::{self, List, Request, http};
 use crate::cli::console::Console;
@@ -58,7 +58,7 @@ pub struct ImportArgs {
 }
 
 /// The tables to start from: the snapshot that is there, or what the program carries.
-fn tables(place: &Place) -> anyhow::Result<Tables> {
+fn tables(place: &CatalogFolder) -> anyhow::Result<Tables> {
     let (origin, files) = match place.is_catalog {
         true => (place.folder.display().to_string(), folder_files(&place.folder)?),
         false => ("embedded".to_string(), embedded_files()),
@@ -71,7 +71,7 @@ fn tables(place: &Place) -> anyhow::Result<Tables> {
 }
 
 /// The folder to write, which is this process's alone from here on, and what is in it.
-fn folder(named: Option<PathBuf>, console: &Console) -> anyhow::Result<(Place, Lock)> {
+fn folder(named: Option<PathBuf>, console: &Console) -> anyhow::Result<(CatalogFolder, Lock)> {
     let Some(folder) = named.or_else(place::fetched) else {
         return usage("there is no home directory to keep prices in: name a folder with --catalog");
     };
