@@ -231,7 +231,7 @@ fn step_on_paper(rate: f64, mu: f64, slo: &Slo, requests: usize, seed: u64) -> S
 #[test]
 fn the_limit_is_the_one_of_theory() {
     use sizewell::measure::load::limit::{SearchContext, conclude};
-    use sizewell::measure::load::search::{Search, search};
+    use sizewell::measure::load::search::{SearchSettings, search};
     // The percentile p of E2E in M/M/1 is -ln(1 - p) / (mu - lambda): the limit s is met up to mu + ln(1 - p) / s.
     let mu = 100.0;
     for (slo, theory) in [
@@ -240,7 +240,7 @@ fn the_limit_is_the_one_of_theory() {
         ("e2e=50ms", mu + 0.5f64.ln() / 0.05),
     ] {
         let slo: Slo = slo.parse().unwrap();
-        let how = Search { start: 5.0, precision: 0.03, most_steps: 30, most_rate: 1e4, least_rate: 0.0 };
+        let how = SearchSettings { start: 5.0, precision: 0.03, most_steps: 30, most_rate: 1e4, least_rate: 0.0 };
         let mut seed = 0;
         let searched = search(&how, &mut |asked| {
             seed += 1;

@@ -10,7 +10,7 @@ use crate::record::{Basis, Outcome, Run, Slo};
 use crate::sizing::cost::spot::SpotTerms;
 use crate::sizing::demand::{Demand, Load, Usage};
 use crate::sizing::lengths::Lengths;
-use crate::sizing::points::Wanted;
+use crate::sizing::points::RequestedLengths;
 use crate::sizing::service;
 use crate::sizing::{Freshness, Interval, MachinePrice, RankRequest, Service, own};
 use crate::units::{Bytes, Seconds, Usd, parse_seconds};
@@ -329,7 +329,7 @@ impl RankArgs {
         markets.dedup();
         Ok(RankRequest {
             quants: self.quant.clone(),
-            wanted: Wanted { lengths, prompt_tokens: self.prompt, gen_tokens: self.gen_tokens },
+            wanted: RequestedLengths { lengths, prompt_tokens: self.prompt, gen_tokens: self.gen_tokens },
             slo: self.slo.clone(),
             markets,
             providers: self.provider.clone(),

@@ -11,7 +11,7 @@ use sizewell::engine::target::{CountedBy, RequestOutcome, Target};
 use sizewell::engine::tokenizing::Texts;
 use sizewell::engine::weights as source;
 use sizewell::engine::{Engine, EngineError};
-use sizewell::workload::traffic::{Planned, Prompt};
+use sizewell::workload::traffic::{PlannedRequest, Prompt};
 use sizewell::workload::{Case, Quant};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +60,8 @@ fn a_pass_beyond_a_place_is_an_error_and_not_a_crash() {
     assert!(matches!(too_long.err(), Some(EngineError::Unsupported(_))));
 }
 
-fn planned(prompt: Prompt, gen_tokens: usize) -> Planned {
-    Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens }
+fn planned(prompt: Prompt, gen_tokens: usize) -> PlannedRequest {
+    PlannedRequest { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Servers that speak the API oddly: what each means is read, and what cannot be told is not guessed.
 
-use super::support::simulated::{self, Act, Ask, Script, Server};
+use super::support::simulated::{self, Act, ReceivedRequest, Script, Server};
 use serde_json::{Value, json};
 use sizewell::engine::endpoint::{Api, Endpoint, Location, RequestFormat};
 use sizewell::engine::target::{Answer, AnswerWarning, RequestOutcome, Target};
-use sizewell::workload::traffic::{Planned, Prompt};
+use sizewell::workload::traffic::{PlannedRequest, Prompt};
 use std::io::Write;
 use std::time::Duration;
 
@@ -56,11 +56,11 @@ fn head(more: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\n{more}Transfer-Encoding: chunked\r\n\r\n").into_bytes()
 }
 
-fn planned(text: &str, prompt_tokens: Option<usize>, gen_tokens: usize) -> Planned {
-    Planned { index: 0, intended_s: 0.0, prompt: Prompt::Text(text.into()), prompt_tokens, gen_tokens }
+fn planned(text: &str, prompt_tokens: Option<usize>, gen_tokens: usize) -> PlannedRequest {
+    PlannedRequest { index: 0, intended_s: 0.0, prompt: Prompt::Text(text.into()), prompt_tokens, gen_tokens }
 }
 
-pub fn ask(url: &str, asks: RequestFormat, planned: Planned) -> Answer {
+pub fn ask(url: &str, asks: RequestFormat, planned: PlannedRequest) -> Answer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let endpoint = Endpoint::new(&Location::parse(url).unwrap(), asks).unwrap();
     let asked =
@@ -68,7 +68,7 @@ pub fn ask(url: &str, asks: RequestFormat, planned: Planned) -> Answer {
     runtime.block_on(asked).expect("an answer within 20 s")
 }
 
-fn answered(script: impl Fn(&Ask) -> Script + Send + Sync + 'static) -> Answer {
+fn answered(script: impl Fn(&ReceivedRequest) -> Script + Send + Sync + 'static) -> Answer {
     let server = Server::start(script);
     ask(&server.url, RequestFormat::new(Api::Chat, "m"), planned("some words", None, N))
 }
