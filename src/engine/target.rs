@@ -1,7 +1,7 @@
 //! What requests of a load test are sent to: a server behind an endpoint, or an engine in process.
 
 use crate::record::PhaseTimes;
-use crate::workload::traffic::Planned;
+use crate::workload::traffic::PlannedRequest;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -207,5 +207,5 @@ pub type PendingRequest = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// What requests are sent to.
 pub trait Target: Send + Sync + 'static {
     /// Sends a request; what is returned sends it when it is first polled, and ends with its answer.
-    fn ask(&self, request: Planned, first: Arc<FirstToken>) -> PendingRequest;
+    fn ask(&self, request: PlannedRequest, first: Arc<FirstToken>) -> PendingRequest;
 }

@@ -1,7 +1,7 @@
 //! The bodies of requests.
 
 use crate::names::none_of;
-use crate::workload::traffic::{Planned, Prompt};
+use crate::workload::traffic::{PlannedRequest, Prompt};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::str::FromStr;
@@ -137,7 +137,7 @@ struct StreamOptions {
 }
 
 /// The body of a request; the error says why a prompt cannot be asked in this way.
-pub(super) fn body(api: Api, planned: &Planned, options: RequestOptions<'_>) -> Result<Vec<u8>, String> {
+pub(super) fn body(api: Api, planned: &PlannedRequest, options: RequestOptions<'_>) -> Result<Vec<u8>, String> {
     let text = |prompt: &Prompt| match prompt {
         Prompt::Text(text) => Ok(Value::from(text.as_str())),
         Prompt::Tokens(tokens) => Ok(Value::from(tokens.as_slice())),
@@ -167,7 +167,7 @@ pub(super) fn body(api: Api, planned: &Planned, options: RequestOptions<'_>) -> 
     patched(&body, planned, options.patch)
 }
 
-fn patched(body: &impl Serialize, planned: &Planned, patch: Option<&Patch>) -> Result<Vec<u8>, String> {
+fn patched(body: &impl Serialize, planned: &PlannedRequest, patch: Option<&Patch>) -> Result<Vec<u8>, String> {
     let Some(patch) = patch else { return serde_json::to_vec(body).map_err(|e| e.to_string()) };
     let mut body = serde_json::to_value(body).map_err(|e| e.to_string())?;
     patch.applied(&mut body, planned.gen_tokens);
@@ -178,8 +178,8 @@ fn patched(body: &impl Serialize, planned: &Planned, patch: Option<&Patch>) -> R
 mod tests {
     use super::*;
 
-    fn planned(prompt: Prompt) -> Planned {
-        Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens: 7 }
+    fn planned(prompt: Prompt) -> PlannedRequest {
+        PlannedRequest { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens: 7 }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use secret::Key;
 pub use tls::Trust;
 
 use super::target::{Answer, FirstToken, PendingRequest, RequestOutcome, Target};
-use crate::workload::traffic::{Planned, prompts::Vocabulary};
+use crate::workload::traffic::{PlannedRequest, prompts::Vocabulary};
 use body::RequestOptions;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -121,7 +121,7 @@ impl Endpoint {
     }
 
     /// The error says why it cannot be asked.
-    fn request(&self, planned: &Planned) -> Result<Request<Full<Bytes>>, String> {
+    fn request(&self, planned: &PlannedRequest) -> Result<Request<Full<Bytes>>, String> {
         let RequestFormat { ignore_eos, ref model, ref patch, api, .. } = *self.format;
         let options = RequestOptions { ignore_eos, model, patch: patch.as_ref() };
         let body = body::body(api, planned, options)?;
@@ -133,7 +133,7 @@ impl Endpoint {
         Ok(request)
     }
 
-    async fn asked(self, planned: Planned, first: Arc<FirstToken>) -> Answer {
+    async fn asked(self, planned: PlannedRequest, first: Arc<FirstToken>) -> Answer {
         let request = match self.request(&planned) {
             Ok(request) => request,
             Err(why) => return Answer::failed(RequestOutcome::GeneratorError, why),
@@ -166,7 +166,7 @@ impl Endpoint {
 }
 
 impl Target for Endpoint {
-    fn ask(&self, request: Planned, first: Arc<FirstToken>) -> PendingRequest {
+    fn ask(&self, request: PlannedRequest, first: Arc<FirstToken>) -> PendingRequest {
         Box::pin(self.clone().asked(request, first))
     }
 }

@@ -5,7 +5,7 @@
 
 use super::body::Api;
 use crate::engine::target::{AnswerWarning, CountedBy};
-use crate::workload::traffic::{Planned, Prompt};
+use crate::workload::traffic::{PlannedRequest, Prompt};
 use serde_json::Value;
 
 /// Tokens that stand in no text (an end of the answer) or in no event.
@@ -175,7 +175,7 @@ fn alike(a: usize, b: usize) -> bool {
 
 /// The server's count of a prompt's tokens, where it can be one of tokens: some count characters, and what no template stands
 /// around cannot have several times the tokens that a tokenizer finds.
-pub fn of_prompt(api: Api, planned: &Planned, counted: Option<usize>) -> (Option<usize>, Option<AnswerWarning>) {
+pub fn of_prompt(api: Api, planned: &PlannedRequest, counted: Option<usize>) -> (Option<usize>, Option<AnswerWarning>) {
     let Some(counted) = counted.filter(|counted| *counted > 0) else { return (None, None) };
     let (Prompt::Text(text), ours) = (&planned.prompt, planned.prompt_tokens) else { return (Some(counted), None) };
     let characters = text.chars().count();
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn characters_are_no_tokens() {
-        let planned = |text: &str, prompt_tokens| Planned {
+        let planned = |text: &str, prompt_tokens| PlannedRequest {
             index: 0,
             intended_s: 0.0,
             prompt: Prompt::Text(text.to_string()),

@@ -4,7 +4,7 @@ use super::{Scheduler, SequenceEvent};
 use crate::engine::target::{Answer, CountedBy, FirstToken, PendingRequest, RequestOutcome, Target};
 use crate::engine::tokenizing::{LongTextLimiter, TextError, Texts};
 use crate::record::PhaseTimes;
-use crate::workload::traffic::{Planned, Prompt};
+use crate::workload::traffic::{PlannedRequest, Prompt};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ async fn tokens(
 }
 
 impl Target for EngineTarget {
-    fn ask(&self, request: Planned, first: Arc<FirstToken>) -> PendingRequest {
+    fn ask(&self, request: PlannedRequest, first: Arc<FirstToken>) -> PendingRequest {
         let (scheduler, texts, limiter) = (self.scheduler.clone(), self.texts.clone(), self.limiter.clone());
         Box::pin(async move {
             let began = Instant::now();

@@ -25,7 +25,7 @@ const USUAL_CONTEXT: usize = 2048;
 const AROUND: usize = 8;
 
 /// A running engine.
-struct Engine {
+struct RunningEngine {
     scheduler: Scheduler,
     record: SchedulerRecord,
     engine: EngineRecord,
@@ -36,7 +36,12 @@ struct Engine {
 }
 
 /// Starts the engine, with places for requests of up to `longest` tokens, where that is known.
-fn start(options: &ModelOptions, seed: u64, longest: Option<usize>, context: Context<'_>) -> Result<Engine, JobError> {
+fn start(
+    options: &ModelOptions,
+    seed: u64,
+    longest: Option<usize>,
+    context: Context<'_>,
+) -> Result<RunningEngine, JobError> {
     options.quant.map_or(Ok(()), |quant| quant.runnable().map(|_| ())).or_else(usage)?;
     let model = source::open_decoder(&options.model, seed, context.reporter.shows_progress())?;
     let quant = options.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
@@ -52,7 +57,7 @@ fn start(options: &ModelOptions, seed: u64, longest: Option<usize>, context: Con
     if limited_by_memory {
         context.warn(format!("memory allows {slots} places of {slot_tokens} tokens, not {max_batch}"));
     }
-    Ok(Engine {
+    Ok(RunningEngine {
         scheduler: Scheduler::start(batch, prefill_chunk)?,
         record: SchedulerRecord { slots, slot_tokens, prefill_chunk, limited_by_memory },
         engine: engine_record,

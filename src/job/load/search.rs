@@ -7,7 +7,7 @@ use crate::job::error::{JobError, failed};
 use crate::measure::load::length::Length;
 use crate::measure::load::limit::{SearchContext, conclude};
 use crate::measure::load::recovery::{self, Recovery};
-use crate::measure::load::search::{PlannedStep, Purpose, Search, SearchResult, expected_s, search};
+use crate::measure::load::search::{PlannedStep, Purpose, SearchResult, SearchSettings, expected_s, search};
 use crate::measure::load::{End, Load, LoadObserver, Sample, Slo, StepPlan, StepSnapshot};
 use crate::record::{LatencyKind, RecoveryRecord, StepRecord};
 use crate::units::{RequestsPerSecond, Seconds, digits};
@@ -46,7 +46,7 @@ impl LoadRun {
         let limit = self.plan.options.limit.clone();
         let e2e = alone.e2e_s.mean.unwrap_or(0.0).max(1e-6);
         let length = Length::new(&self.plan.options.slo, &alone, limit.precision, self.plan.options.traffic.requests);
-        let how = Search {
+        let how = SearchSettings {
             start: self.plan.options.traffic.rate.unwrap_or(0.5 / e2e),
             precision: length.resolvable(),
             most_steps: limit.max_steps,
@@ -97,7 +97,7 @@ impl LoadRun {
     }
 
     /// Says how long it will take, and gives that back for the record.
-    fn announce(&mut self, how: &Search, length: &Length, e2e: f64) -> String {
+    fn announce(&mut self, how: &SearchSettings, length: &Length, e2e: f64) -> String {
         let [least, most] = EXPECTED.map(|times| {
             let limit = (times / e2e).min(how.most_rate);
             Seconds(expected_s(how, limit, |asked| length.seconds(asked)))

@@ -12,7 +12,7 @@ use super::step::{Load, StepOutcome, StepPlan, record};
 use super::tally::Tally;
 use crate::engine::target::{Answer, FirstToken, RequestOutcome, Target};
 use crate::record::{StepRecord, StepVerdict};
-use crate::workload::traffic::{Arrivals, Planned, Prompt, PromptSource, Schedule};
+use crate::workload::traffic::{Arrivals, PlannedRequest, Prompt, PromptSource, Schedule};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -86,7 +86,7 @@ impl Shared {
 type DueTimes = Box<dyn Iterator<Item = (f64, Option<(usize, usize)>)> + Send>;
 
 /// A request with whether it warms up.
-type Due = (Planned, bool);
+type Due = (PlannedRequest, bool);
 
 impl Generator {
     /// A generator with so many threads to talk to the target.
@@ -107,7 +107,7 @@ impl Generator {
     /// Sends one request now and waits for what comes of it, or until `should_stop`.
     pub fn ask_one(&self, timeout: Duration, should_stop: impl Fn() -> bool) -> Answer {
         let (prompt, prompt_tokens, gen_tokens) = self.prompt(None);
-        let planned = Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens, gen_tokens };
+        let planned = PlannedRequest { index: 0, intended_s: 0.0, prompt, prompt_tokens, gen_tokens };
         self.runtime.block_on(async {
             let asked = self.target.ask(planned, Arc::default());
             let stopped = async {
@@ -186,7 +186,7 @@ impl Generator {
             }
             measured += !warm_up as usize;
             let (prompt, prompt_tokens, gen_tokens) = self.prompt(lengths);
-            let planned = Planned { index, intended_s, prompt, prompt_tokens, gen_tokens };
+            let planned = PlannedRequest { index, intended_s, prompt, prompt_tokens, gen_tokens };
             if make.send((planned, warm_up)).is_err() {
                 return;
             }
@@ -282,7 +282,7 @@ impl User {
                 break;
             }
             let index = self.common.index.fetch_add(1, Ordering::Relaxed) as usize;
-            let planned = Planned { index, intended_s, prompt, prompt_tokens, gen_tokens };
+            let planned = PlannedRequest { index, intended_s, prompt, prompt_tokens, gen_tokens };
             shared.last_due_us.fetch_max((intended_s * 1e6) as u64, Ordering::Relaxed);
             shared.sent.fetch_add(1, Ordering::Relaxed);
             shared.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -322,7 +322,7 @@ struct RequestSender {
 
 impl RequestSender {
     /// Sends a request that was due at `moment` and hands its sample over.
-    async fn ask(mut self, target: Arc<dyn Target>, planned: Planned, warm_up: bool, moment: Instant) {
+    async fn ask(mut self, target: Arc<dyn Target>, planned: PlannedRequest, warm_up: bool, moment: Instant) {
         let begun = Instant::now();
         let (index, intended_s) = (planned.index, planned.intended_s);
         let (prompt_tokens, asked_tokens) = (planned.prompt_tokens, planned.gen_tokens);

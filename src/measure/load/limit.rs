@@ -4,7 +4,7 @@
 //! certainly breaks: both by the 95 % interval of the share of requests beyond a limit ([`super::judge`]), and no closer to the
 //! limit than the precision of the search and the scatter of arrivals, by which one search differs from the next.
 
-use super::search::{CompletedStep, Search, SearchResult};
+use super::search::{CompletedStep, SearchResult, SearchSettings};
 use crate::engine::target::RequestOutcome;
 use crate::record::{Latency, LatencyKind, LimitKind, LimitRecord, PhaseTimes, Ranged, StepRecord, TermRecord};
 use crate::units::{RequestsPerSecond, Seconds, digits};
@@ -20,7 +20,7 @@ const WHOLE_ANSWER: &str = "queue or service";
 #[derive(Debug, Clone, Copy)]
 pub struct SearchContext<'a> {
     /// How it was made.
-    pub how: &'a Search,
+    pub how: &'a SearchSettings,
     /// The server with nothing else to do.
     pub alone: Option<&'a StepRecord>,
     /// Memory allows the engine fewer sequences at once than it was asked for.
@@ -221,7 +221,8 @@ mod tests {
     use super::*;
     use crate::record::{SloTerm, StepVerdict};
 
-    const HOW: Search = Search { start: 1.0, precision: 0.05, most_steps: 30, most_rate: 1e5, least_rate: 0.0 };
+    const HOW: SearchSettings =
+        SearchSettings { start: 1.0, precision: 0.05, most_steps: 30, most_rate: 1e5, least_rate: 0.0 };
 
     fn context(alone: Option<&StepRecord>) -> SearchContext<'_> {
         SearchContext { how: &HOW, alone, few_places: false, first_step: 1 }
@@ -365,11 +366,11 @@ mod tests {
 
     #[test]
     fn a_search_that_finds_nothing_says_so() {
-        let how = Search { most_rate: 8.0, ..HOW };
+        let how = SearchSettings { most_rate: 8.0, ..HOW };
         let context = |how| SearchContext { how, alone: None, few_places: false, first_step: 1 };
         let held = conclude(&search(&how, &mut server(40.0, false)), &context(&how));
         assert_eq!((held.requests_per_s, held.hi), (Some(RequestsPerSecond(8.0)), None));
-        let how = Search { most_steps: 4, ..HOW };
+        let how = SearchSettings { most_steps: 4, ..HOW };
         let broken = conclude(&search(&how, &mut server(1e-9, false)), &context(&how));
         assert_eq!((broken.requests_per_s, broken.lo), (None, None));
         assert!(broken.explanation.contains("no rate that was tried holds"));

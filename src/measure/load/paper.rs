@@ -5,7 +5,7 @@ use super::length::Length;
 use super::limit::{SearchContext, conclude};
 use super::sample::{RequestTiming as Request, Sample};
 use super::saturation::Backlog;
-use super::search::{Search, SearchResult, search};
+use super::search::{SearchResult, SearchSettings, search};
 use super::step::{End, Load, StepOutcome, StepPlan, record};
 use super::tally::Tally;
 use crate::engine::target::{Answer, RequestOutcome};
@@ -133,7 +133,7 @@ pub(super) fn find(server: &Server, slo: &Slo, precision: f64, seed: u64) -> (Se
     let alone = Latency { count: 12, mean: Some(server.service_s), ..Latency::default() };
     let alone = StepRecord { e2e_s: alone, ..StepRecord::default() };
     let length = Length::new(slo, &alone, precision, None);
-    let how = Search {
+    let how = SearchSettings {
         start: 0.5 / server.service_s,
         precision: length.resolvable(),
         most_steps: 20,

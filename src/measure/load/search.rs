@@ -7,9 +7,9 @@
 
 use crate::record::{StepRecord, StepVerdict, TermRecord};
 
-/// How a search is made.
+/// The settings of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Search {
+pub struct SearchSettings {
     /// The first rate.
     pub start: f64,
     /// The limit is found when the rates that hold and break are within this share.
@@ -92,7 +92,7 @@ pub struct SearchResult {
 }
 
 /// Runs steps until the limit is known as well as was asked, and then until it is certain.
-pub fn search(how: &Search, run: &mut RunStep<'_>) -> SearchResult {
+pub fn search(how: &SearchSettings, run: &mut RunStep<'_>) -> SearchResult {
     let mut searched = SearchResult::default();
     while let Some(planned) = searched.next(how) {
         match run(&planned) {
@@ -189,7 +189,7 @@ impl SearchResult {
     }
 
     /// The step to run next; `None` where all is known that can be.
-    fn next(&self, how: &Search) -> Option<PlannedStep> {
+    fn next(&self, how: &SearchSettings) -> Option<PlannedStep> {
         if self.steps.is_empty() {
             return Some(PlannedStep {
                 rate: how.start.min(how.most_rate),
@@ -225,7 +225,7 @@ impl SearchResult {
         }
     }
 
-    fn is_wide(&self, how: &Search, held: &CompletedStep, broken: &CompletedStep) -> bool {
+    fn is_wide(&self, how: &SearchSettings, held: &CompletedStep, broken: &CompletedStep) -> bool {
         broken.planned.rate / held.planned.rate > (1.0 + how.precision) * (1.0 + 1e-9)
     }
 
@@ -251,7 +251,7 @@ impl SearchResult {
     }
 
     /// What is left to be certain of, where the rates that hold and break are close.
-    fn close(&self, how: &Search, held: &CompletedStep, broken: Option<&CompletedStep>) -> Option<PlannedStep> {
+    fn close(&self, how: &SearchSettings, held: &CompletedStep, broken: Option<&CompletedStep>) -> Option<PlannedStep> {
         // The limit stands on this break.
         let is_long =
             |completed: &&CompletedStep| [Purpose::Recheck, Purpose::Repeat].contains(&completed.planned.purpose);
@@ -299,7 +299,7 @@ impl SearchResult {
 
 /// Seconds that a search takes whose limit lies at `limit`, where each step takes what `seconds` says: the same search with
 /// steps that are only counted. A step that breaks is left after about half of its time.
-pub fn expected_s(how: &Search, limit: f64, seconds: impl Fn(&PlannedStep) -> f64) -> f64 {
+pub fn expected_s(how: &SearchSettings, limit: f64, seconds: impl Fn(&PlannedStep) -> f64) -> f64 {
     let mut sum = 0.0;
     search(how, &mut |planned| {
         let holds = planned.rate <= limit;
@@ -314,7 +314,8 @@ pub fn expected_s(how: &Search, limit: f64, seconds: impl Fn(&PlannedStep) -> f6
 mod tests {
     use super::*;
 
-    const HOW: Search = Search { start: 1.0, precision: 0.05, most_steps: 30, most_rate: 1e5, least_rate: 0.0 };
+    const HOW: SearchSettings =
+        SearchSettings { start: 1.0, precision: 0.05, most_steps: 30, most_rate: 1e5, least_rate: 0.0 };
 
     fn step(verdict: StepVerdict) -> StepRecord {
         StepRecord { verdict: Some(verdict), ..StepRecord::default() }
@@ -400,7 +401,7 @@ mod tests {
 
     #[test]
     fn the_time_is_known_before() {
-        let how = Search { start: 25.0, ..HOW };
+        let how = SearchSettings { start: 25.0, ..HOW };
         let seconds = |planned: &PlannedStep| if planned.purpose == Purpose::Repeat { 60.0 } else { 20.0 };
         let expected = expected_s(&how, 50.0, seconds);
         assert!((120.0..400.0).contains(&expected), "{expected}");

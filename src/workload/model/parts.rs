@@ -50,7 +50,7 @@ pub enum Embedding {
         scale: Option<f32>,
         /// Learned positions that are added, and kinds of tokens, with a norm of the sum; none where positions turn queries
         /// and keys.
-        learned: Option<Learned>,
+        learned: Option<LearnedEmbeddings>,
     },
     /// Patches of an image through a matrix, a token that gathers them before the first, and learned positions.
     Patches(ImageShape),
@@ -58,7 +58,7 @@ pub enum Embedding {
 
 /// Tables that are added to the embedding of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Learned {
+pub struct LearnedEmbeddings {
     /// Positions that the table has.
     pub positions: usize,
     /// Kinds of tokens.
