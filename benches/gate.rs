@@ -5,7 +5,7 @@
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sizewell::gate::judge::Prices;
-use sizewell::gate::{Policy, Side, Taken, Verdict, judge};
+use sizewell::gate::{Policy, RunWithSamples, Side, Verdict, judge};
 use sizewell::record::{Outcome, Run, SampleRow};
 use sizewell::statistics::bootstrap::median;
 use sizewell::units::Seconds;
@@ -42,7 +42,7 @@ fn draw(
     count: usize,
     slower: f64,
     rng: &mut Xoshiro256PlusPlus,
-) -> Taken {
+) -> RunWithSamples {
     let mut samples = Vec::new();
     let mut drawn = run.clone();
     drawn.cases.retain(|row| row.outcome == Outcome::Ok && factors.contains_key(&row.key.id()));
@@ -68,7 +68,7 @@ fn draw(
             }
         }
     }
-    Taken::new(drawn, samples, Vec::new())
+    RunWithSamples::new(drawn, samples, Vec::new())
 }
 
 /// Shares of pass, fail, cannot tell over the simulations.

@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench load`. With `oha` on the path (or in `OHA`) its figures at the same rate stand beside ours.
 
-use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
+use sizewell::engine::endpoint::{Api, Endpoint, Location, RequestFormat};
 use sizewell::measure::load::{End, Generator, Load, LoadObserver, Slo, StepPlan};
 use sizewell::record::{Ranged, StepRecord};
 use sizewell::workload::traffic::{Arrivals, LengthDistribution, PromptSource, Wording};
@@ -76,7 +76,7 @@ impl Drop for Server {
 }
 
 fn generator(server: &Server, gen_tokens: usize) -> Generator {
-    let asks = Asks::new(Api::Completions, "m");
+    let asks = RequestFormat::new(Api::Completions, "m");
     let endpoint = Endpoint::new(&Location::parse(&server.url).unwrap(), asks).unwrap();
     let fixed = LengthDistribution::Fixed;
     let prompts = PromptSource::synthetic(Wording::Words, fixed(8), fixed(gen_tokens), 0.0, (1, 0));

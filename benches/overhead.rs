@@ -17,7 +17,7 @@ use sizewell::engine::{Engine, EngineError, Generated, Prepared, Step};
 use sizewell::engine::{backend::threads, session::candle::CandleEngine, weights as source};
 use sizewell::measure::Silent;
 use sizewell::measure::profile::profile;
-use sizewell::measure::runner::Bench;
+use sizewell::measure::runner::CaseContext;
 use sizewell::power::fake::FakePower;
 use sizewell::record::{RunFolder, RunRecord};
 use sizewell::statistics::bootstrap::{median, median_interval};
@@ -93,7 +93,7 @@ fn recorded(engine: &mut Timed, record: &RunRecord, prompts_seed: u64) -> (f64, 
     let mut folder = RunFolder::create(&place.path().join("run"), &record).expect("a run folder");
     let limits = record.workload.as_ref().map(|w| w.limits).expect("a workload");
     let shape = record.model.as_ref().map(|m| m.shape.clone());
-    let mut bench = Bench {
+    let mut bench = CaseContext {
         clock: &sizewell::measure::clock::SystemClock,
         limits,
         seed: prompts_seed,

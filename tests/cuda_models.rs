@@ -7,9 +7,9 @@ use candle_core::{DType, Device, Tensor};
 use sizewell::device::cuda::{self, Card};
 use sizewell::engine::backend::cuda::{CudaDecoder, CudaEngine};
 use sizewell::engine::backend::ops::{Compute, Kernels};
-use sizewell::engine::language::{HeldWeights, LanguageModel, Place};
+use sizewell::engine::language::{HeldWeights, LanguageModel, SequencePosition};
 use sizewell::engine::model::Decoder;
-use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment, Told};
+use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment, SequenceEvent};
 use sizewell::engine::session::encoder::EncoderEngine;
 use sizewell::engine::weights::synthetic;
 use sizewell::engine::weights::{self as source, OpenedModel};
@@ -164,8 +164,8 @@ fn sequences_that_come_and_go_get_the_tokens_that_they_get_alone() {
         let mut tokens = Vec::new();
         loop {
             match told.blocking_recv() {
-                Some(Told::Token(token)) => tokens.push(token),
-                Some(Told::Failed(why)) => panic!("{why}"),
+                Some(SequenceEvent::Token(token)) => tokens.push(token),
+                Some(SequenceEvent::Failed(why)) => panic!("{why}"),
                 _ => break,
             }
         }
@@ -225,7 +225,7 @@ fn logits_of_any_place_and_mean_states_are_those_of_the_cpu() {
         let mut engine = sizewell::engine::session::candle::CandleEngine::new(open(folder.path()), Kernels::Own);
         let mut cpu = engine.language_model(quant, None, &[]).unwrap();
         let sequences = [ids(23, 1), ids(7, 2), ids(12, 3)];
-        let place = |sequence, position| Place { sequence, position };
+        let place = |sequence, position| SequencePosition { sequence, position };
         let places = [place(1, 6), place(0, 0), place(2, 11), place(0, 22), place(0, 22), place(2, 3)];
         let logits = |model: &mut dyn LanguageModel| {
             let mut all = Vec::new();

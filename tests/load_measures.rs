@@ -6,7 +6,7 @@ mod support;
 use rand::{Rng, SeedableRng};
 use rand_distr::Exp1;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
+use sizewell::engine::endpoint::{Api, Endpoint, Location, RequestFormat};
 use sizewell::measure::load::{End, Generator, Load, LoadObserver, Slo, StepPlan};
 use sizewell::record::StepRecord;
 use sizewell::workload::traffic::{Arrivals, LengthDistribution, PromptSource, Schedule, Wording};
@@ -16,7 +16,7 @@ use support::simulated::{self, Act, Places, Server};
 
 fn generator(server: &Server, gen_tokens: usize) -> Generator {
     let location = Location::parse(&server.url).unwrap();
-    let asks = Asks::new(Api::Completions, "m");
+    let asks = RequestFormat::new(Api::Completions, "m");
     let endpoint = Endpoint::new(&location, asks).unwrap();
     let fixed = LengthDistribution::Fixed;
     let prompts = PromptSource::synthetic(Wording::Words, fixed(5), fixed(gen_tokens), 0.0, (1, 0));
@@ -198,8 +198,8 @@ fn theory_is_met_over_many_requests() {
 /// A step of an M/M/1 queue on paper, added up and judged like any other.
 fn step_on_paper(rate: f64, mu: f64, slo: &Slo, requests: usize, seed: u64) -> StepRecord {
     use sizewell::engine::target::{Answer, RequestOutcome};
-    use sizewell::measure::load::sample::{Asked, Sample};
-    use sizewell::measure::load::step::{Course, record};
+    use sizewell::measure::load::sample::{RequestTiming, Sample};
+    use sizewell::measure::load::step::{StepOutcome, record};
     use sizewell::measure::load::tally::Tally;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let arrivals: Vec<f64> = Schedule::new(Arrivals::Poisson, rate, 0.0, seed).take(requests).collect();
@@ -208,7 +208,7 @@ fn step_on_paper(rate: f64, mu: f64, slo: &Slo, requests: usize, seed: u64) -> S
     let begin = Instant::now();
     for (index, (at, e2e)) in arrivals.iter().zip(simulated::exact(&arrivals, &services, 1)).enumerate() {
         let ended_s = at + e2e;
-        let asked = Asked {
+        let asked = RequestTiming {
             index,
             warm_up: index < requests / 10,
             intended_s: *at,
@@ -223,15 +223,15 @@ fn step_on_paper(rate: f64, mu: f64, slo: &Slo, requests: usize, seed: u64) -> S
     }
     // Those that warm up are not measured.
     let seconds = arrivals.last().unwrap() - arrivals[requests / 10];
-    let course = Course { seconds, answer_seconds: seconds, ..Course::default() };
+    let outcome = StepOutcome { seconds, answer_seconds: seconds, ..StepOutcome::default() };
     let load = Load::Open { arrivals: Arrivals::Poisson, rate };
-    record(&StepPlan { load, slo: slo.clone(), ..plan(rate, requests) }, &tally, course)
+    record(&StepPlan { load, slo: slo.clone(), ..plan(rate, requests) }, &tally, outcome)
 }
 
 #[test]
 fn the_limit_is_the_one_of_theory() {
-    use sizewell::measure::load::limit::{About, conclude};
-    use sizewell::measure::load::search::{Search, search};
+    use sizewell::measure::load::limit::{SearchContext, conclude};
+    use sizewell::measure::load::search::{SearchSettings, search};
     // The percentile p of E2E in M/M/1 is -ln(1 - p) / (mu - lambda): the limit s is met up to mu + ln(1 - p) / s.
     let mu = 100.0;
     for (slo, theory) in [
@@ -240,13 +240,13 @@ fn the_limit_is_the_one_of_theory() {
         ("e2e=50ms", mu + 0.5f64.ln() / 0.05),
     ] {
         let slo: Slo = slo.parse().unwrap();
-        let how = Search { start: 5.0, precision: 0.03, most_steps: 30, most_rate: 1e4, least_rate: 0.0 };
+        let how = SearchSettings { start: 5.0, precision: 0.03, most_steps: 30, most_rate: 1e4, least_rate: 0.0 };
         let mut seed = 0;
         let searched = search(&how, &mut |asked| {
             seed += 1;
             Some(step_on_paper(asked.rate, mu, &slo, 60_000, seed))
         });
-        let found = conclude(&searched, &About { how: &how, alone: None, few_places: false, first_step: 0 });
+        let found = conclude(&searched, &SearchContext { how: &how, alone: None, few_places: false, first_step: 0 });
         let rate = found.requests_per_s.unwrap().0;
         assert!((rate / theory - 1.0).abs() < 0.04, "{slo:?}: {rate}, by theory {theory}");
         let (lo, hi) = (found.lo.unwrap().0, found.hi.unwrap().0);

@@ -13,9 +13,9 @@ const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
 /// Texts that many rows share, each held once.
 #[derive(Default)]
-struct Texts(HashSet<Arc<str>>);
+struct TextInterner(HashSet<Arc<str>>);
 
-impl Texts {
+impl TextInterner {
     fn get(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
             return known.clone();
@@ -36,8 +36,8 @@ impl Texts {
 
 /// Every price with its shape, in the order of the files; rows that refer to nothing are findings.
 pub(super) fn offers(prefix: &str, tables: &Tables, findings: &mut Vec<Finding>) -> Vec<Offer> {
-    let mut texts = Texts::default();
-    let known = Known::of(tables);
+    let mut texts = TextInterner::default();
+    let known = KnownIds::of(tables);
     let mut offers = Vec::with_capacity(tables.prices.values().map(Vec::len).sum());
     for (provider, rows) in &tables.shapes {
         if !known.providers.contains(provider.as_str()) {
@@ -76,15 +76,15 @@ pub(super) fn offers(prefix: &str, tables: &Tables, findings: &mut Vec<Finding>)
     offers
 }
 
-/// What rows may refer to.
-struct Known<'a> {
+/// The ids that rows may refer to.
+struct KnownIds<'a> {
     accelerators: HashSet<&'a str>,
     cpus: HashSet<&'a str>,
     providers: HashSet<&'a str>,
     sources: HashSet<&'a str>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> KnownIds<'a> {
     fn of(tables: &'a Tables) -> Self {
         Self {
             accelerators: tables.accelerators.iter().map(|row| row.value.id.as_str()).collect(),
@@ -118,7 +118,7 @@ impl<'a> Known<'a> {
     }
 }
 
-fn shape(provider: &str, row: &ShapeRow, texts: &mut Texts) -> Shape {
+fn shape(provider: &str, row: &ShapeRow, texts: &mut TextInterner) -> Shape {
     Shape {
         provider: texts.get(provider),
         instance_type: texts.get(&row.instance_type),
@@ -134,7 +134,7 @@ fn shape(provider: &str, row: &ShapeRow, texts: &mut Texts) -> Shape {
     }
 }
 
-fn offer(shape: Arc<Shape>, row: &PriceRow, texts: &mut Texts) -> Offer {
+fn offer(shape: Arc<Shape>, row: &PriceRow, texts: &mut TextInterner) -> Offer {
     Offer {
         shape,
         region: texts.get(&row.region),

@@ -66,7 +66,7 @@ fn put(path: &Path, text: &str) -> io::Result<()> {
 
 /// A folder that a catalog can be written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct CatalogFolder {
     /// Where it really is, whatever links lead there.
     pub folder: PathBuf,
     /// Whether there is a catalog in it.
@@ -75,7 +75,7 @@ pub struct Place {
 
 /// Looks at a folder before a catalog is written to it: it is a catalog, it is empty, or it is not there. Anything else is
 /// somebody's, and refused.
-pub fn place(folder: &Path) -> Result<Place, String> {
+pub fn place(folder: &Path) -> Result<CatalogFolder, String> {
     let name = folder.display();
     let fail = |e: io::Error| format!("{name}: {e}; name another folder");
     let is_there = fs::symlink_metadata(folder).is_ok();
@@ -83,7 +83,7 @@ pub fn place(folder: &Path) -> Result<Place, String> {
         if is_there { folder.canonicalize().map_err(fail)? } else { std::path::absolute(folder).map_err(fail)? };
     if !is_there {
         return match real.file_name() {
-            Some(_) => Ok(Place { folder: real, is_catalog: false }),
+            Some(_) => Ok(CatalogFolder { folder: real, is_catalog: false }),
             None => Err(format!("{name} is no name of a folder; name another")),
         };
     }
@@ -94,7 +94,7 @@ pub fn place(folder: &Path) -> Result<Place, String> {
         return Err(format!("{name} is replaced as a whole, and you are in it: run this from another folder"));
     }
     if fs::read_dir(&real).map_err(fail)?.next().is_none() {
-        return Ok(Place { folder: real, is_catalog: false });
+        return Ok(CatalogFolder { folder: real, is_catalog: false });
     }
     let parts = [("accelerators.csv", false), ("shapes", true), ("prices", true)];
     for (part, is_folder) in parts {
@@ -112,13 +112,13 @@ pub fn place(folder: &Path) -> Result<Place, String> {
             }
         }
     }
-    Ok(Place { folder: real, is_catalog: true })
+    Ok(CatalogFolder { folder: real, is_catalog: true })
 }
 
 /// Writes a folder in the place of `folder`: beside it first, with everything of the old one that is not the catalog's, and
 /// then in one step, so that a reader sees the old one or the new one. Whatever fails, the old one stays.
 pub fn write(folder: &Path, tables: &Tables, outcomes: &[Outcome]) -> io::Result<()> {
-    let Place { folder, is_catalog } = place(folder).map_err(io::Error::other)?;
+    let CatalogFolder { folder, is_catalog } = place(folder).map_err(io::Error::other)?;
     let files: Files = tables.write().map_err(io::Error::other)?;
     let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(named(parent))?;

@@ -8,7 +8,7 @@ mod place;
 pub use place::load_catalog;
 
 use super::Exit;
-use super::talk::Talk;
+use super::console::Console;
 
 /// What to do with the catalog.
 #[derive(Debug, clap::Subcommand)]
@@ -24,11 +24,11 @@ pub enum Verb {
 }
 
 /// Runs a verb.
-pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(verb: Verb, console: &Console) -> anyhow::Result<Exit> {
     match verb {
         Verb::List(args) => list::run(args),
-        Verb::Check(args) => check::run(args, talk),
-        Verb::Update(args) => change::update(args, talk),
-        Verb::Import(args) => change::import(args, talk),
+        Verb::Check(args) => check::run(args, console),
+        Verb::Update(args) => change::update(args, console),
+        Verb::Import(args) => change::import(args, console),
     }
 }

@@ -1,6 +1,6 @@
 //! `sizewell ceilings`.
 
-use super::talk::Talk;
+use super::console::Console;
 use super::{Exit, argv, configure_threads, output, signals};
 use crate::job::ceilings::{self, CeilingsOptions};
 use crate::job::{MachineOptions, Stop};
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 /// Measures and shows the ceilings.
-pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     let options = CeilingsOptions {
         devices: args.device,
         threads: args.threads,
@@ -39,7 +39,7 @@ pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
     options.check()?;
     configure_threads(options.threads(), None);
     signals::hear(stop);
-    let measured = ceilings::run(&options, talk)?;
+    let measured = ceilings::run(&options, console)?;
     match args.json {
         true => output::json(&measured.record.ceilings)?,
         false => output::table(&content::ceilings(&measured.record))?,

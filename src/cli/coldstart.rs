@@ -1,6 +1,6 @@
 //! `sizewell coldstart`: what passes between starting a process and its first token.
 
-use super::talk::Talk;
+use super::console::Console;
 use super::{Exit, argv, configure_threads, output, signals};
 use crate::device::DeviceId;
 use crate::job::coldstart::{self, ColdStartOptions, Start};
@@ -12,9 +12,9 @@ use std::path::PathBuf;
 
 pub use coldstart::PROBE_VERB;
 
-/// What is started.
+/// Arguments that say what is started.
 #[derive(Debug, Clone, clap::Args)]
-struct What {
+struct StartArgs {
     /// Preset, GGUF file, folder with config.json and safetensors, or hub id. Of a preset, a file with random weights is
     /// written into the run's folder for as long as it takes.
     #[arg(long, short, value_name = "MODEL")]
@@ -33,9 +33,9 @@ struct What {
     threads: Option<usize>,
 }
 
-impl From<What> for Start {
-    fn from(what: What) -> Self {
-        let What { model, device, quant, prompt, threads } = what;
+impl From<StartArgs> for Start {
+    fn from(what: StartArgs) -> Self {
+        let StartArgs { model, device, quant, prompt, threads } = what;
         Self { model, device, quant, prompt, threads }
     }
 }
@@ -44,7 +44,7 @@ impl From<What> for Start {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    what: What,
+    what: StartArgs,
     /// Starts with a cold page cache, and as many with a warm one.
     #[arg(long, default_value_t = 5, value_name = "N")]
     repeat: usize,
@@ -60,7 +60,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 pub struct ProbeArgs {
     #[command(flatten)]
-    what: What,
+    what: StartArgs,
     /// When it was started, by the machine's clock.
     #[arg(long)]
     begun: f64,
@@ -79,7 +79,7 @@ pub fn probe(args: ProbeArgs) -> anyhow::Result<Exit> {
 }
 
 /// Starts, and shows the phases.
-pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     let Args { what, repeat, output, json } = args;
     let options = ColdStartOptions {
         machine: MachineOptions { command_line: argv(), ..MachineOptions::default() },
@@ -89,7 +89,7 @@ pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
     };
     options.check()?;
     signals::hear(stop);
-    let starts = coldstart::run(options, talk, stop)?;
+    let starts = coldstart::run(options, console, stop)?;
     match json {
         true => output::json(&starts.rows)?,
         false => {

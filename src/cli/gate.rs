@@ -1,7 +1,7 @@
 //! `sizewell gate`.
 
 use super::catalog::load_catalog;
-use super::talk::Talk;
+use super::console::Console;
 use super::{Exit, output, usage};
 use crate::gate::judge::Prices;
 use crate::gate::{Judgement, Policy, Price, Side, Verdict, judge};
@@ -45,7 +45,7 @@ pub struct Args {
 }
 
 /// Judges.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     if args.policy.is_none() && args.baseline.is_empty() {
         return usage("what is the run held against? --policy gate.toml, or --baseline RUN, or both");
     }
@@ -71,7 +71,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let judgement = judge(&candidate, baseline.as_ref(), &policy, prices).or_else(usage)?;
     write(&args, &judgement)?;
     if judgement.verdict == Verdict::CannotTell {
-        talk.warn("it cannot be told: see what it would take");
+        console.warn("it cannot be told: see what it would take");
     }
     Ok(match judgement.verdict {
         Verdict::Pass => Exit::Done,

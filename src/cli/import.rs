@@ -1,6 +1,6 @@
 //! `sizewell import`.
 
-use super::talk::Talk;
+use super::console::Console;
 use super::{Exit, shape, usage};
 use crate::evidence::{self, Overrides};
 use crate::sizing::MachinePrice;
@@ -61,9 +61,9 @@ fn formats() -> String {
 }
 
 /// Reads result files into a run folder.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     let shape =
-        args.model.as_deref().map(|model| shape::read(model, talk.shows_progress())).transpose().or_else(usage)?;
+        args.model.as_deref().map(|model| shape::read(model, console.shows_progress())).transpose().or_else(usage)?;
     let instance = args.instance.as_deref().map(MachinePrice::parse_instance).transpose().or_else(usage)?;
     let overrides = Overrides {
         hardware: args.hardware,
@@ -87,18 +87,18 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     let runs = &reading.runs;
     let cases: usize = runs.iter().map(|run| run.cases.len()).sum();
     let shapeless = runs.iter().filter(|run| run.record.model.is_none()).count();
-    talk.say(format!("{cases} measurements of {} systems in {}", runs.len(), args.output.display()));
+    console.say(format!("{cases} measurements of {} systems in {}", runs.len(), args.output.display()));
     for said in evidence::contradictions(runs) {
-        talk.warn(said);
+        console.warn(said);
     }
     for skipped in &reading.skipped {
-        talk.warn(format!("left out: {} {}", skipped.records, skipped.reason));
+        console.warn(format!("left out: {} {}", skipped.records, skipped.reason));
     }
     for file in &reading.left_out {
-        talk.warn(format!("left out: {file}"));
+        console.warn(format!("left out: {file}"));
     }
     if shapeless > 0 {
-        talk.warn(format!(
+        console.warn(format!(
             "{shapeless} systems have a model whose shape is not known: they are listed, and nothing is projected from \
              them; --model gives it a shape: a preset, a config.json, or counts"
         ));

@@ -4,6 +4,7 @@ mod catalog;
 mod ceilings;
 mod coldstart;
 mod completions;
+pub mod console;
 mod devices;
 mod diff;
 mod drift;
@@ -24,7 +25,6 @@ mod report;
 mod run;
 mod shape;
 mod signals;
-pub mod talk;
 mod validate;
 
 pub use crate::job::today;
@@ -32,8 +32,8 @@ pub use crate::job::today;
 use crate::engine::backend::threads;
 use crate::job::{JobError, Status, Stop};
 use clap::{Parser, Subcommand};
+use console::Console;
 use std::process::ExitCode;
-use talk::Talk;
 
 /// What a command ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,18 +186,19 @@ impl Cli {
             Ok(cli) => return Ok(cli),
             Err(error) => error,
         };
-        let is_plain = std::env::args_os().all(|word| word.to_str().is_some_and(|word| talk::printable(word) == word));
+        let is_plain =
+            std::env::args_os().all(|word| word.to_str().is_some_and(|word| console::printable(word) == word));
         let printed = match (error.use_stderr(), is_plain) {
             // Words of the command line are repeated in it.
             (true, false) => {
-                talk::line(error.render().to_string().trim_end());
+                console::line(error.render().to_string().trim_end());
                 Ok(())
             }
             _ => error.print(),
         };
         match printed {
             Err(why) if !error.use_stderr() && why.kind() != std::io::ErrorKind::BrokenPipe => {
-                talk::line(&format!("error: stdout cannot be written: {why}"));
+                console::line(&format!("error: stdout cannot be written: {why}"));
                 Err(Exit::Failed.code())
             }
             _ => Err(ExitCode::from(error.exit_code() as u8)),
@@ -208,34 +209,34 @@ impl Cli {
     pub fn run(self) -> Exit {
         let stop = Stop::default();
         self.carry_out(&stop).unwrap_or_else(|error| {
-            talk::line(&format!("error: {error:#}"));
+            console::line(&format!("error: {error:#}"));
             Exit::of(&error, &stop)
         })
     }
 
     fn carry_out(self, stop: &Stop) -> anyhow::Result<Exit> {
-        let talk = Talk::new(self.quiet);
+        let console = Console::new(self.quiet);
         if !self.command.configures_threads() {
             signals::hear(stop);
         }
         match self.command {
-            Command::Run(args) => run::run(args, &talk, stop),
+            Command::Run(args) => run::run(args, &console, stop),
             Command::Devices(args) => devices::run(args),
-            Command::Ceilings(args) => ceilings::run(args, &talk, stop),
-            Command::Profile(args) => profile::run(args, &talk, stop),
-            Command::Load(args) => load::run(*args, &talk, stop),
-            Command::Coldstart(args) => coldstart::run(args, &talk, stop),
+            Command::Ceilings(args) => ceilings::run(args, &console, stop),
+            Command::Profile(args) => profile::run(args, &console, stop),
+            Command::Load(args) => load::run(*args, &console, stop),
+            Command::Coldstart(args) => coldstart::run(args, &console, stop),
             Command::ColdstartProbe(args) => coldstart::probe(args),
-            Command::Quality(args) => quality::run(args, &talk, stop),
-            Command::Rank(args) => rank::run(args, &talk),
-            Command::Plan(args) => plan::run(args, &talk),
-            Command::Report(args) => report::run(args, &talk),
+            Command::Quality(args) => quality::run(args, &console, stop),
+            Command::Rank(args) => rank::run(args, &console),
+            Command::Plan(args) => plan::run(args, &console),
+            Command::Report(args) => report::run(args, &console),
             Command::Diff(args) => diff::run(args),
-            Command::Gate(args) => gate::run(args, &talk),
-            Command::Import(args) => import::run(args, &talk),
-            Command::Validate(args) => validate::run(args, &talk),
-            Command::Catalog(verb) => catalog::run(verb, &talk),
-            Command::Models(verb) => models::run(verb, &talk),
+            Command::Gate(args) => gate::run(args, &console),
+            Command::Import(args) => import::run(args, &console),
+            Command::Validate(args) => validate::run(args, &console),
+            Command::Catalog(verb) => catalog::run(verb, &console),
+            Command::Models(verb) => models::run(verb, &console),
             Command::Completions(args) => completions::completions(args),
             Command::Man => completions::man(),
             Command::PowerGuard(args) => power_guard::run(args),

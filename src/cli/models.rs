@@ -1,6 +1,6 @@
 //! `sizewell models`.
 
-use super::talk::Talk;
+use super::console::Console;
 use super::{Exit, output, usage};
 use crate::engine::weights::{gguf_writer, hub, model_shape, synthetic};
 use crate::report::table::{DASH, Table};
@@ -48,10 +48,10 @@ pub enum Verb {
 const LISTED: [Quant; 3] = [Quant::F16, Quant::Int8, Quant::Int4];
 
 /// Runs a verb.
-pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(verb: Verb, console: &Console) -> anyhow::Result<Exit> {
     match verb {
         Verb::List { json } => list(json),
-        Verb::Show { name, json } => show(&name, json, talk),
+        Verb::Show { name, json } => show(&name, json, console),
         Verb::Synth { model, quant, seed, output } => {
             let preset = named(&model).or_else(usage)?;
             let task = preset.shape.architecture.task();
@@ -64,7 +64,7 @@ pub fn run(verb: Verb, talk: &Talk) -> anyhow::Result<Exit> {
             }
             let mut opened = synthetic::open(&preset, seed);
             gguf_writer::write(&output, &opened.shape, opened.weights.as_mut(), quant, &preset.name)?;
-            talk.say(format!("wrote {}", output.display()));
+            console.say(format!("wrote {}", output.display()));
             Ok(Exit::Done)
         }
     }
@@ -111,14 +111,14 @@ fn cache_of(shape: &ModelShape) -> String {
 }
 
 /// The preset called `name`, or one that says of a file, folder or hub id what a preset would.
-fn described(name: &OsStr, talk: &Talk) -> anyhow::Result<Preset> {
+fn described(name: &OsStr, console: &Console) -> anyhow::Result<Preset> {
     if let Some(name) = name.to_str().filter(|name| !Path::new(name).exists())
         && let Ok(preset) = Preset::named(name)
     {
         return Ok(preset);
     }
     let exists = Path::new(name).exists() || name.to_str().is_some_and(hub::is_hub_id);
-    match model_shape(name, talk.shows_progress()) {
+    match model_shape(name, console.shows_progress()) {
         Ok(known) => Ok(Preset {
             about: known.name.clone(),
             name: known.name,
@@ -131,8 +131,8 @@ fn described(name: &OsStr, talk: &Talk) -> anyhow::Result<Preset> {
     }
 }
 
-fn show(name: &OsStr, json: bool, talk: &Talk) -> anyhow::Result<Exit> {
-    let preset = described(name, talk)?;
+fn show(name: &OsStr, json: bool, console: &Console) -> anyhow::Result<Exit> {
+    let preset = described(name, console)?;
     if json {
         output::json(&preset)?;
         return Ok(Exit::Done);

@@ -1,6 +1,6 @@
 //! Writing results: to stdout, and into the files that a command line names.
 
-use super::talk::printable_lines;
+use super::console::printable_lines;
 use super::usage;
 use crate::record::{Run, whole};
 use crate::report::table::Table;

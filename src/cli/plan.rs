@@ -1,8 +1,8 @@
 //! `sizewell plan`.
 
 use super::catalog::load_catalog;
+use super::console::Console;
 use super::rank_args::RankArgs;
-use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::record::Run;
 use crate::report::content;
@@ -22,12 +22,12 @@ pub struct Args {
 }
 
 /// Plans for a demand.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     if !args.what.has_demand() {
         return usage("what is asked of the service? --rps R, --day FILE, or --users N --think-time TIME");
     }
     let (runs, cold) = args.what.read_runs()?;
-    let request = args.what.request(cold, talk)?;
+    let request = args.what.request(cold, console)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
     let runs: Vec<&Run> = runs.iter().collect();
     let plan = plan(&runs, &catalog, &request).or_else(usage)?;
@@ -42,7 +42,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
     }
     output::text(&format!("\n{}\n", plan.headline.join("\n")))?;
     if plan.options.is_empty() {
-        talk.warn(
+        console.warn(
             "nothing carries the demand: every offer was filtered out or excluded; `sizewell rank --explain` says why",
         );
     }

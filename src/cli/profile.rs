@@ -1,7 +1,7 @@
 //! `sizewell profile`.
 
+use super::console::Console;
 use super::measure_args::MeasureArgs;
-use super::talk::Talk;
 use super::{Exit, configure_threads, output, signals};
 use crate::job::profile::{self, ProfileOptions, Series};
 use crate::job::{Reporter, Stop};
@@ -27,8 +27,8 @@ pub(super) fn measure(options: &ProfileOptions, reporter: &dyn Reporter, stop: &
 }
 
 /// Measures and shows the cases.
-pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
-    let series = measure(&args.measure.into(), talk, stop)?;
+pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
+    let series = measure(&args.measure.into(), console, stop)?;
     let runs: Vec<&Run> = series.runs().collect();
     if args.json {
         output::one_or_all(&runs.iter().map(|run| json::run(run)).collect::<Vec<_>>())?;
@@ -39,5 +39,5 @@ pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
         }
         output::comparison(&runs)?;
     }
-    Ok(series.conclude(talk).into())
+    Ok(series.conclude(console).into())
 }

@@ -1,6 +1,6 @@
 //! A progress bar with the current case and the time left; plain lines where there is no terminal.
 
-use super::talk::{Talk, line, printable};
+use super::console::{Console, line, printable};
 use crate::job::reporter::{LoadingProgress, SweepProgress};
 use crate::measure::{Observer, Phase};
 use crate::record::{CaseKey, CaseRow, Outcome};
@@ -20,8 +20,8 @@ pub struct Progress {
 
 impl Progress {
     /// As the terminal and `--quiet` allow.
-    pub fn new(talk: &Talk) -> Self {
-        let bar = talk.shows_progress().then(|| {
+    pub fn new(console: &Console) -> Self {
+        let bar = console.shows_progress().then(|| {
             let bar = ProgressBar::new(0);
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}");
             if let Ok(style) = style {
@@ -30,7 +30,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        Self { bar, lines: talk.shows_lines(), total: 0, current: String::new(), finished: 0, began: Instant::now() }
+        Self { bar, lines: console.shows_lines(), total: 0, current: String::new(), finished: 0, began: Instant::now() }
     }
 
     /// Time that the cases which are left would take at the pace so far.

@@ -1,8 +1,8 @@
 //! `sizewell quality`: what a quantization or a pruning costs in answers.
 
 use super::catalog::load_catalog;
+use super::console::Console;
 use super::measure_args::KernelsArg;
-use super::talk::Talk;
 use super::{Cli, Command, Exit, argv, configure_threads, drift, output, signals, usage};
 use crate::device::DeviceId;
 use crate::job::quality::{self, Evaluated, QualityOptions};
@@ -145,7 +145,7 @@ impl From<&Args> for QualityOptions {
 }
 
 /// Evaluates every variant, measures how fast it is, and shows one table.
-pub fn run(mut args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
+pub fn run(mut args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     let options = match args.resume.take() {
         Some(folder) => quality::begun_with(&folder, |argv| {
             let begun = begun_by(argv)?;
@@ -158,12 +158,12 @@ pub fn run(mut args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
     options.check()?;
     configure_threads(options.machine.engine_threads()?, None);
     signals::hear(stop);
-    let evaluated = quality::run(&options, talk, stop)?;
+    let evaluated = quality::run(&options, console, stop)?;
     match evaluated.windows.is_empty() {
         true => show(&args, &evaluated)?,
         false => drift::show(&args, &evaluated.run, &evaluated.windows)?,
     }
-    Ok(evaluated.conclude(talk).into())
+    Ok(evaluated.conclude(console).into())
 }
 
 /// The arguments of a command line of `quality`.

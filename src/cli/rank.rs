@@ -1,8 +1,8 @@
 //! `sizewell rank`.
 
 use super::catalog::load_catalog;
+use super::console::Console;
 use super::rank_args::RankArgs;
-use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::record::Run;
 use crate::report::{content, rank_csv};
@@ -37,9 +37,9 @@ pub struct Args {
 }
 
 /// Ranks runs.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     let (runs, cold) = args.what.read_runs()?;
-    let request = args.what.request(cold, talk)?;
+    let request = args.what.request(cold, console)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
     let runs: Vec<&Run> = runs.iter().collect();
     let ranking = rank_runs(&runs, &catalog, &request).or_else(usage)?;
@@ -63,11 +63,11 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         }
     }
     if ranking.rows.is_empty() {
-        talk.warn("nothing is left to rank: every offer was filtered out or excluded");
+        console.warn("nothing is left to rank: every offer was filtered out or excluded");
     }
     let stale = ranking.rows.iter().filter(|row| row.stale).count();
     if stale > 0 {
-        talk.warn(format!(
+        console.warn(format!(
             "{stale} prices are older than 30 days (spot: 1) or of unknown age; see `sizewell catalog update`"
         ));
     }

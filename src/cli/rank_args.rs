@@ -1,6 +1,6 @@
 //! What `rank` and `plan` are asked: lengths, limits, markets, filters, the service and its demand, the age of prices.
 
-use super::talk::Talk;
+use super::console::Console;
 use super::{today, usage};
 use crate::catalog::Market;
 use crate::evidence;
@@ -10,7 +10,7 @@ use crate::record::{Basis, Outcome, Run, Slo};
 use crate::sizing::cost::spot::SpotTerms;
 use crate::sizing::demand::{Demand, Load, Usage};
 use crate::sizing::lengths::Lengths;
-use crate::sizing::points::Wanted;
+use crate::sizing::points::RequestedLengths;
 use crate::sizing::service;
 use crate::sizing::{Freshness, Interval, MachinePrice, RankRequest, Service, own};
 use crate::units::{Bytes, Seconds, Usd, parse_seconds};
@@ -299,9 +299,9 @@ fn known_engine(name: &str, runs: &[Run]) -> String {
 
 impl RankArgs {
     /// The request, with the cold start that one of the folders measured.
-    pub fn request(&self, measured_cold: Option<Interval>, talk: &Talk) -> anyhow::Result<RankRequest> {
+    pub fn request(&self, measured_cold: Option<Interval>, console: &Console) -> anyhow::Result<RankRequest> {
         let (evidence, left_out) = evidence::read_any(&self.evidence)?;
-        left_out.iter().for_each(|file| talk.warn(format!("left out of the evidence: {file}")));
+        left_out.iter().for_each(|file| console.warn(format!("left out of the evidence: {file}")));
         let instance = match &self.instance {
             Some(text) => Some(MachinePrice::parse_instance(text).or_else(usage)?),
             None => None,
@@ -329,7 +329,7 @@ impl RankArgs {
         markets.dedup();
         Ok(RankRequest {
             quants: self.quant.clone(),
-            wanted: Wanted { lengths, prompt_tokens: self.prompt, gen_tokens: self.gen_tokens },
+            wanted: RequestedLengths { lengths, prompt_tokens: self.prompt, gen_tokens: self.gen_tokens },
             slo: self.slo.clone(),
             markets,
             providers: self.provider.clone(),

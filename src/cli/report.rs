@@ -1,8 +1,8 @@
 //! `sizewell report`.
 
 use super::catalog::load_catalog;
+use super::console::Console;
 use super::rank_args::RankArgs;
-use super::talk::Talk;
 use super::{Exit, output, usage};
 use crate::catalog::Catalog;
 use crate::record::coldstart::{self, ColdStartRow};
@@ -31,13 +31,13 @@ enum Target {
 }
 
 /// Writes the report of runs.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     // The names first: a slip in the last should not cost the work for the others.
     let targets: Vec<Target> = args.output.iter().map(|path| target(path)).collect::<anyhow::Result<_>>()?;
     let outputs: Vec<&Path> = args.output.iter().map(PathBuf::as_path).filter(|path| !path.is_dir()).collect();
     output::check_files(&outputs, &args.what.files())?;
     // What is wrong with the settings is said before any folder is read.
-    args.what.request(None, &Talk::new(true))?;
+    args.what.request(None, &Console::new(true))?;
     let (runs, cold) = match args.what.runs.as_slice() {
         // A run of which nothing could be measured has a report too, which says why.
         [one] if coldstart::read(one)?.is_none_or(|starts| starts.is_empty()) => {
@@ -47,21 +47,21 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         }
         _ => args.what.read_runs()?,
     };
-    let request = args.what.request(cold, talk)?;
+    let request = args.what.request(cold, console)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
     let starts = starts(&args.what.runs)?;
     let runs: Vec<&Run> = runs.iter().collect();
     let parts = Parts::read(runs[0])?;
     let report = Report::new(&runs, &catalog, &request, parts.extras(&starts));
     if let Err(why) = &report.rankings {
-        talk.warn(format!("the report has no ranking: {why}"));
+        console.warn(format!("the report has no ranking: {why}"));
     }
     for target in targets {
         match target {
-            Target::File(path, exporter) => write(&report, exporter.as_ref(), &path, talk)?,
+            Target::File(path, exporter) => write(&report, exporter.as_ref(), &path, console)?,
             Target::Plots(folder) => {
                 write_plots(&report, &folder, true)?;
-                talk.say(format!("wrote the plots into {}", folder.display()));
+                console.say(format!("wrote the plots into {}", folder.display()));
             }
         }
     }
@@ -113,10 +113,10 @@ pub fn of_run<'a>(runs: &'a [&'a Run], catalog: &'a Catalog, request: &'a RankRe
 }
 
 /// Writes a report in one form.
-pub fn write(report: &Report<'_>, exporter: &dyn Exporter, path: &Path, talk: &Talk) -> anyhow::Result<()> {
+pub fn write(report: &Report<'_>, exporter: &dyn Exporter, path: &Path, console: &Console) -> anyhow::Result<()> {
     let bytes = exporter.export(report)?;
     output::file(path, &bytes)?;
-    talk.say(format!("wrote {}", path.display()));
+    console.say(format!("wrote {}", path.display()));
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! `sizewell run`: the main job.
 
 use super::catalog::load_catalog;
+use super::console::Console;
 use super::measure_args::MeasureArgs;
-use super::talk::Talk;
 use super::{Exit, output, profile, report, today, usage};
 use crate::job::Stop;
 use crate::job::profile::ProfileOptions;
@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 /// Measures, ranks and reports.
-pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     // The catalog first: an error in it should not cost minutes of measuring.
     let catalog = load_catalog(args.catalog.as_deref())?;
     let mut options = ProfileOptions::from(args.measure);
@@ -41,7 +41,7 @@ pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
     if options.resume.is_none() {
         options.model.get_or_insert_with(|| DEFAULT_MODEL.to_string());
     }
-    let series = profile::measure(&options, talk, stop)?;
+    let series = profile::measure(&options, console, stop)?;
     let runs: Vec<&Run> = series.runs().collect();
     let mut shown = Vec::new();
     for run in &runs {
@@ -51,7 +51,7 @@ pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
         // Files first: whoever reads the screen may leave early.
         for name in ["report.html", "report.md"] {
             let form = exporter(name.trim_start_matches("report.")).or_else(usage)?;
-            report::write(&report, form.as_ref(), &run.path.join(name), talk)?;
+            report::write(&report, form.as_ref(), &run.path.join(name), console)?;
         }
         report::write_plots(&report, &run.path.join("plots"), false)?;
         let rankings = &report.rankings;
@@ -59,17 +59,17 @@ pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
             true => shown.push(serde_json::json!({
                 "run": json::run(run), "rankings": rankings.as_ref().ok(), "no_ranking": rankings.as_ref().err()
             })),
-            false => show(run, rankings, talk)?,
+            false => show(run, rankings, console)?,
         }
     }
     match args.json {
         true => output::one_or_all(&shown)?,
         false => output::comparison(&runs)?,
     }
-    Ok(series.conclude(talk).into())
+    Ok(series.conclude(console).into())
 }
 
-fn show(run: &Run, rankings: &Result<Vec<Ranking>, String>, talk: &Talk) -> anyhow::Result<()> {
+fn show(run: &Run, rankings: &Result<Vec<Ranking>, String>, console: &Console) -> anyhow::Result<()> {
     if !run.record.ceilings.is_empty() {
         output::table(&content::ceilings(&run.record))?;
     }
@@ -80,7 +80,7 @@ fn show(run: &Run, rankings: &Result<Vec<Ranking>, String>, talk: &Talk) -> anyh
             output::text(&format!("\n{}\n", first.headline.join("\n")))?;
         }
         Ok(None) => {}
-        Err(why) => talk.warn(format!("no ranking: {why}")),
+        Err(why) => console.warn(format!("no ranking: {why}")),
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! a kill would leave, which every command can read and go on from. A second signal ends it at once, and so does the first
 //! as long as there is nothing to keep.
 
-use super::talk::line;
+use super::console::line;
 use crate::job::Stop;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! `sizewell validate`.
 
 use super::catalog::load_catalog;
-use super::talk::Talk;
+use super::console::Console;
 use super::{Exit, output, usage};
 use crate::evidence;
 use crate::record::Run;
@@ -30,25 +30,25 @@ pub struct Args {
     json: bool,
 }
 
-fn read(paths: &[PathBuf], talk: &Talk) -> anyhow::Result<Vec<Run>> {
+fn read(paths: &[PathBuf], console: &Console) -> anyhow::Result<Vec<Run>> {
     let (runs, left_out) = evidence::read_any(paths)?;
     for why in left_out {
-        talk.warn(format!("left out: {why}"));
+        console.warn(format!("left out: {why}"));
     }
     Ok(runs)
 }
 
 /// Says how far off projections are.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     let catalog = load_catalog(args.catalog.as_deref())?;
     let validation = if !args.train.is_empty() {
-        let (train, test) = (read(&args.train, talk)?, read(&args.test, talk)?);
+        let (train, test) = (read(&args.train, console)?, read(&args.test, console)?);
         fixed_split(&train, &test, &catalog)
     } else if args.evidence.is_empty() {
-        talk.say("no evidence was named: the measurements that the program carries");
+        console.say("no evidence was named: the measurements that the program carries");
         leave_one_out(evidence::bundled(), &catalog)
     } else {
-        leave_one_out(&read(&args.evidence, talk)?, &catalog)
+        leave_one_out(&read(&args.evidence, console)?, &catalog)
     };
     let validation = validation.or_else(usage)?;
     if args.json {

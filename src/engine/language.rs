@@ -6,7 +6,7 @@ use crate::workload::Encoding;
 
 /// A place in a batch of sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct SequencePosition {
     /// Which sequence.
     pub sequence: usize,
     /// Which of its tokens; the logits are those of the token behind it.
@@ -26,7 +26,12 @@ pub trait LanguageModel {
 
     /// Runs `sequences`, each from its beginning, and hands the logits of `places` to `take`, in order, a few at a time:
     /// those of all would not fit in memory for a large vocabulary.
-    fn logits(&mut self, sequences: &[Vec<u32>], places: &[Place], take: TakeLogits<'_>) -> Result<(), EngineError>;
+    fn logits(
+        &mut self,
+        sequences: &[Vec<u32>],
+        places: &[SequencePosition],
+        take: TakeLogits<'_>,
+    ) -> Result<(), EngineError>;
 
     /// The mean of the last block's normed output over the tokens of each sequence: a vector for each.
     fn embed(&mut self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EngineError>;

@@ -126,9 +126,9 @@ fn by_tensors(model: OpenedModel, card: Option<Arc<Card>>, kernels: Kernels) -> 
 }
 
 /// An engine that gives language models of one opened model, one after the other.
-pub struct LanguageEngine(Of);
+pub struct LanguageEngine(EngineKind);
 
-enum Of {
+enum EngineKind {
     Tensors(Box<CandleEngine>),
     Card(Box<CudaEngine>),
 }
@@ -137,8 +137,8 @@ impl LanguageEngine {
     /// For `model` on `card`, or on the CPU.
     pub fn new(model: OpenedModel, card: Option<Arc<Card>>, kernels: Kernels) -> Result<Self, EngineError> {
         Ok(Self(match (card, kernels) {
-            (Some(card), Kernels::Own) => Of::Card(Box::new(CudaEngine::new(card, model))),
-            (card, kernels) => Of::Tensors(Box::new(by_tensors(model, card, kernels)?)),
+            (Some(card), Kernels::Own) => EngineKind::Card(Box::new(CudaEngine::new(card, model))),
+            (card, kernels) => EngineKind::Tensors(Box::new(by_tensors(model, card, kernels)?)),
         }))
     }
 
@@ -151,16 +151,16 @@ impl LanguageEngine {
         calibration: &[Vec<u32>],
     ) -> Result<Box<dyn HeldWeights>, EngineError> {
         Ok(match &mut self.0 {
-            Of::Tensors(engine) => Box::new(engine.language_model(quant, pruning, calibration)?),
-            Of::Card(engine) => Box::new(engine.language_model(quant, pruning)?),
+            EngineKind::Tensors(engine) => Box::new(engine.language_model(quant, pruning, calibration)?),
+            EngineKind::Card(engine) => Box::new(engine.language_model(quant, pruning)?),
         })
     }
 
     /// Why the device is lost to this process, where it is.
     pub fn lost(&mut self) -> Option<String> {
         match &mut self.0 {
-            Of::Tensors(engine) => engine.lost(),
-            Of::Card(engine) => engine.lost(),
+            EngineKind::Tensors(engine) => engine.lost(),
+            EngineKind::Card(engine) => engine.lost(),
         }
     }
 }

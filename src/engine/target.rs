@@ -1,7 +1,7 @@
 //! What requests of a load test are sent to: a server behind an endpoint, or an engine in process.
 
 use crate::record::PhaseTimes;
-use crate::workload::traffic::Planned;
+use crate::workload::traffic::PlannedRequest;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -74,9 +74,9 @@ impl CountedBy {
     }
 }
 
-/// What is odd about an answer: none of it is an error, and each makes a figure less than it seems.
+/// A warning about an answer: none is an error, and each makes a figure less than it seems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Oddity {
+pub enum AnswerWarning {
     /// All or most of its tokens came at once.
     HandedOver,
     /// The server counts tokens that never came, such as thoughts that it keeps.
@@ -95,7 +95,7 @@ pub enum Oddity {
     PromptTooHigh,
 }
 
-impl Oddity {
+impl AnswerWarning {
     /// In a sentence, of `some` of all answers, such as `3 of 100 answers`.
     pub fn sentence(self, some: &str) -> String {
         match self {
@@ -150,7 +150,7 @@ pub struct Answer {
     /// What a tokenizer counts in the text that came.
     pub text_tokens: Option<usize>,
     /// What is odd about it.
-    pub oddities: Vec<Oddity>,
+    pub warnings: Vec<AnswerWarning>,
     /// When the answer was there, for answers without a stream.
     pub whole: Option<Instant>,
     /// Where the time went, where the server says.
@@ -178,7 +178,7 @@ impl Answer {
             after_first: None,
             server_tokens: None,
             text_tokens: None,
-            oddities: Vec::new(),
+            warnings: Vec::new(),
             whole: None,
             phases: None,
         }
@@ -201,11 +201,11 @@ impl FirstToken {
     }
 }
 
-/// A request under way. Dropping it takes the request back.
-pub type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// A request under way. Dropping it cancels the request.
+pub type PendingRequest = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// What requests are sent to.
 pub trait Target: Send + Sync + 'static {
     /// Sends a request; what is returned sends it when it is first polled, and ends with its answer.
-    fn ask(&self, request: Planned, first: Arc<FirstToken>) -> Asking;
+    fn ask(&self, request: PlannedRequest, first: Arc<FirstToken>) -> PendingRequest;
 }

@@ -116,17 +116,17 @@ fn number(word: &str, vocab: usize) -> u32 {
     (hash % vocab.max(1) as u64) as u32
 }
 
-/// Where long texts are worked on.
+/// Limits how many long texts are tokenized at once, each on a thread that nobody else waits for.
 #[derive(Clone)]
-pub struct Apart(Arc<Semaphore>);
+pub struct LongTextLimiter(Arc<Semaphore>);
 
-impl Default for Apart {
+impl Default for LongTextLimiter {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 }
 
-impl Apart {
+impl LongTextLimiter {
     /// Does `work` on a text of so many bytes: here where that is short, else on a thread that nobody else waits for, when
     /// it is its turn. The error is what the work panicked with.
     pub async fn of<T: Send + 'static>(
@@ -199,11 +199,11 @@ mod tests {
     fn long_texts_are_worked_on_apart_and_a_panic_is_an_error() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let (apart, at_once, most) =
-                (Apart::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let (limiter, at_once, most) =
+                (LongTextLimiter::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
             let one = || {
                 let (at_once, most) = (at_once.clone(), most.clone());
-                apart.of(SHORT + 1, move || {
+                limiter.of(SHORT + 1, move || {
                     most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(5));
                     at_once.fetch_sub(1, Ordering::SeqCst);
@@ -213,9 +213,9 @@ mod tests {
             let all = futures_util::future::join_all((0..8).map(|_| one()));
             assert!(all.await.into_iter().all(|done| done == Ok(())));
             assert!((1..=AT_ONCE).contains(&most.load(Ordering::SeqCst)));
-            assert_eq!(apart.of(1, || -> usize { panic!("odd text") }).await, Err("odd text".to_string()));
-            assert_eq!(apart.of(SHORT + 1, || -> usize { panic!("odd text") }).await, Err("odd text".to_string()));
-            assert_eq!(apart.of(SHORT + 1, || 3).await, Ok(3));
+            assert_eq!(limiter.of(1, || -> usize { panic!("odd text") }).await, Err("odd text".to_string()));
+            assert_eq!(limiter.of(SHORT + 1, || -> usize { panic!("odd text") }).await, Err("odd text".to_string()));
+            assert_eq!(limiter.of(SHORT + 1, || 3).await, Ok(3));
         });
     }
 }

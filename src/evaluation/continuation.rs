@@ -3,7 +3,7 @@
 use super::EvaluationError;
 use super::reference::log_sum_exp;
 use super::windows::{bos_of, encode};
-use crate::engine::language::{LanguageModel, Place};
+use crate::engine::language::{LanguageModel, SequencePosition};
 use std::collections::HashMap;
 use tokenizers::Tokenizer;
 
@@ -97,7 +97,7 @@ fn add(model: &mut dyn LanguageModel, batch: Batch, sums: &mut [f64]) -> Result<
         let longest = asked.iter().map(|(_, continuation)| continuation.len()).max().unwrap_or(0);
         let end = sequences[sequence].len();
         for back in (0..longest).rev() {
-            places.push(Place { sequence, position: end - 1 - back });
+            places.push(SequencePosition { sequence, position: end - 1 - back });
             let at = |(index, continuation): &(usize, Vec<u32>)| {
                 let token = continuation.len().checked_sub(back + 1)?;
                 Some((*index, continuation[token]))

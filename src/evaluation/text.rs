@@ -6,7 +6,7 @@ use super::inputs::{TokenFrequencies, hash_of_tokens};
 use super::reference::{DistributionReader, DistributionWriter, TokenDistribution, log_sum_exp};
 use super::repeats::RepeatDetector;
 use super::windows::{Window, Windowing, Windows};
-use crate::engine::language::{LanguageModel, Place};
+use crate::engine::language::{LanguageModel, SequencePosition};
 use crate::record::evaluation::{Aggregation, DataSetKind, Evaluation, ItemResult, ItemizedFigure, ScalarFigure};
 use hdrhistogram::Histogram;
 use rayon::prelude::*;
@@ -181,10 +181,12 @@ impl Pass {
         batch: &[Window],
         inputs: &TokenFrequencies,
     ) -> Result<(), EvaluationError> {
-        let places: Vec<Place> = batch
+        let places: Vec<SequencePosition> = batch
             .iter()
             .enumerate()
-            .flat_map(|(sequence, window)| window.positions().map(move |position| Place { sequence, position }))
+            .flat_map(|(sequence, window)| {
+                window.positions().map(move |position| SequencePosition { sequence, position })
+            })
             .collect();
         let targets: Vec<u32> = places.iter().map(|at| batch[at.sequence].tokens[at.position + 1]).collect();
         let kept: Option<Vec<TokenDistribution>> = match &mut self.reader {

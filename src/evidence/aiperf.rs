@@ -3,7 +3,7 @@
 use super::in_flight::Load;
 use super::observed::{Assumed, NO_PROMPT, Observed, estimate, finite, milliseconds, whole};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, device, level, value};
+use super::{EvidenceError, ImportedFile, Importer, device, level, value};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
 use crate::units::{JoulesPerToken, RequestsPerSecond, Seconds, TokensPerSecond};
 use serde_json::Value;
@@ -24,8 +24,8 @@ impl Importer for Aiperf {
         source.text.contains("\"inter_token_latency\"") && source.text.contains("\"input_config\"")
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |record: Value, found| {
             found.tool_version = record["aiperf_version"].as_str().map(str::to_string).or(found.tool_version.take());
             found.add(observed(&record));

@@ -3,7 +3,7 @@
 
 use super::observed::{Assumed, Observed};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, settings, value};
+use super::{EvidenceError, ImportedFile, Importer, settings, value};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
 use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use serde::Deserialize;
@@ -42,8 +42,8 @@ impl Importer for BatchedBench {
         source.has(&["\"n_kv_max\"", "\"pl\"", "\"t_pp\"", "\"speed_tg\""])
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         for record in value::parse_each::<Record>(source, &mut found)? {
             match observed(&record) {
                 Ok(observed) => found.observed.push(observed),

@@ -1,6 +1,6 @@
 //! Measurements of one system belong together: one run for each.
 
-use super::Found;
+use super::ImportedFile;
 use super::model;
 use super::observed::Observed;
 use super::source::Source;
@@ -26,7 +26,13 @@ fn same_system(a: &Observed, b: &Observed) -> bool {
 }
 
 /// The runs of a file, in the order in which their systems appear in it.
-pub(crate) fn runs(source: &Source, format: &str, tool: &str, shape: Option<&ModelShape>, found: Found) -> Vec<Run> {
+pub(crate) fn runs(
+    source: &Source,
+    format: &str,
+    tool: &str,
+    shape: Option<&ModelShape>,
+    found: ImportedFile,
+) -> Vec<Run> {
     let skipped =
         found.skipped.into_iter().map(|(reason, records)| SkippedRecord { reason, records }).collect::<Vec<_>>();
     let import = ImportRecord {

@@ -4,7 +4,7 @@
 use super::in_flight::Load;
 use super::observed::{Assumed, NO_PROMPT, Observed, estimate, finite, milliseconds, whole};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, level, value};
+use super::{EvidenceError, ImportedFile, Importer, level, value};
 use crate::record::{Distribution, HostRecord, Metrics};
 use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use serde_json::Value;
@@ -29,8 +29,8 @@ impl Importer for Guidellm {
         source.text.contains("\"benchmarks\"") && source.text.contains("\"time_per_output_token_ms\"")
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |report: Value, found| {
             let version = report["metadata"]["guidellm_version"].as_str().or(report["metadata"]["version"].as_str());
             found.tool_version = version.map(str::to_string).or(found.tool_version.take());

@@ -3,7 +3,7 @@
 use super::in_flight::Load;
 use super::served::{Served, Times, at, number, text};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::Value;
 
 /// The format.
@@ -23,8 +23,8 @@ impl Importer for InferenceBenchmarker {
         keys.iter().all(|key| source.text.contains(key))
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |report: Value, found| {
             let config = at(&report, &["config"]).cloned().unwrap_or(Value::Null);
             let names = ["model_name", "model", "tokenizer", "tokenizer_name"];

@@ -3,7 +3,7 @@
 use super::observed::{Observed, estimate, finite, whole};
 use super::settings::{self, Settings};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, device, level, value};
+use super::{EvidenceError, ImportedFile, Importer, device, level, value};
 use crate::record::{Distribution, HostRecord, Metrics};
 use crate::units::{JoulesPerToken, Seconds, TokensPerSecond, Watts};
 use crate::workload::Quant;
@@ -68,8 +68,8 @@ impl Importer for InferenceX {
             || source.has(&["hw,", "conc,", "framework,", "tput_per_gpu"])
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         for record in value::parse_each::<Record>(source, &mut found)? {
             found.add(observed(&record));
         }

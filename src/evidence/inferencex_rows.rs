@@ -3,7 +3,7 @@
 
 use super::inferencex::InferenceX;
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::{Map, Value};
 
 /// The format.
@@ -22,8 +22,8 @@ impl Importer for InferenceXRows {
         source.has(&["\"hardware\"", "\"framework\"", "\"decode_tp\"", "\"conc\""])
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         let mut rows = Vec::new();
         value::read_each(source, &mut found, |record: Map<String, Value>, _| {
             match record.get("data").or(record.get("rows")).and_then(Value::as_array) {

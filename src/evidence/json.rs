@@ -129,8 +129,8 @@ fn standard(text: &str, bare: bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Walks through a text and hands each thing in it to a receiver with its line.
-pub(crate) struct Walk<'a, F> {
+/// Scans a text and hands each record in it to a receiver with its line.
+pub(crate) struct RecordScanner<'a, F> {
     text: &'a str,
     at: usize,
     /// The line of `counted`.
@@ -139,7 +139,7 @@ pub(crate) struct Walk<'a, F> {
     receive: F,
 }
 
-impl<'a, F: FnMut(usize, Item<'a>) -> Result<(), Fault>> Walk<'a, F> {
+impl<'a, F: FnMut(usize, Item<'a>) -> Result<(), Fault>> RecordScanner<'a, F> {
     /// All that stands in `text`.
     pub(crate) fn all(text: &'a str, receive: F) -> Result<(), Fault> {
         let mut walk = Self { text, at: 0, line: 1, counted: 0, receive };
@@ -316,7 +316,7 @@ mod tests {
 
     fn walk(text: &str) -> (Vec<(usize, String)>, Result<(), Fault>) {
         let mut seen = Vec::new();
-        let end = Walk::all(text, |line, item| {
+        let end = RecordScanner::all(text, |line, item| {
             let said = match item {
                 Item::Record(text) => format!("record {text}"),
                 Item::Bad(why) => format!("bad {why}"),

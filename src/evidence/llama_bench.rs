@@ -4,11 +4,11 @@
 //! prompt and its answer, of which only the time in all is known. Sampling and tokenizing are not in its times, and
 //! `n_batch` is the length of a chunk of a prompt, not a number of requests: there is always one sequence.
 
-use super::llama_device::{Asked, Placed, place};
+use super::llama_device::{DeviceFields, RunDevice, place};
 use super::observed::{Observed, bytes, rate, time_of, whole};
 use super::settings::{self, Settings};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, level, value};
+use super::{EvidenceError, ImportedFile, Importer, level, value};
 use crate::record::{HostRecord, Metrics};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -116,9 +116,9 @@ impl Record {
     }
 
     /// Where the layers were.
-    fn placed(&self) -> Result<Placed, String> {
+    fn placed(&self) -> Result<RunDevice, String> {
         let model = super::model::record(&self.model_filename, self.model_n_params, None);
-        place(&Asked {
+        place(&DeviceFields {
             backends: self.backends().as_deref(),
             cards: self.gpu_info.as_ref().and_then(Option::as_deref).unwrap_or(""),
             cpu: self.cpu_info.as_deref().unwrap_or(""),
@@ -144,7 +144,7 @@ impl Record {
     }
 
     /// What tells this system from the next one.
-    fn settings(&self, placed: &Placed) -> Settings {
+    fn settings(&self, placed: &RunDevice) -> Settings {
         let mut all = Settings::default();
         all.put(settings::BACKEND, placed.backend.clone());
         let old_cache = (is_so(&self.f16_kv) == Some(false)).then(|| "f32".to_string());
@@ -206,8 +206,8 @@ impl Importer for LlamaBench {
             || source.has(&["build_commit", "model_n_params", "n_prompt"])
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         for record in value::parse_each::<Record>(source, &mut found)? {
             found.tool_version = record.build().or(found.tool_version);
             found.add(observed(&record));

@@ -4,9 +4,9 @@ use super::device::{self, Backend};
 use super::llama_bench::no_split;
 use crate::record::device::METAL;
 
-/// What a record says.
+/// The fields of a record that say what it ran on.
 #[derive(Debug, Default)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct DeviceFields<'a> {
     /// Names of the backends, separated by commas; `None` where the record does not speak of them.
     pub backends: Option<&'a str>,
     /// Names of the cards that were found.
@@ -35,9 +35,9 @@ pub(crate) struct Asked<'a> {
     pub offloads_products: bool,
 }
 
-/// What it ran on.
+/// The device that a record ran on.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Placed {
+pub(crate) struct RunDevice {
     /// The kind of device.
     pub device: &'static str,
     /// The card, or all of them where they are of several kinds.
@@ -51,8 +51,8 @@ pub(crate) struct Placed {
 }
 
 /// On the CPU, whatever the build could do.
-fn on_cpu(remark: Option<&str>) -> Placed {
-    Placed { device: "cpu", name: None, cards: 0, backend: None, remark: remark.map(str::to_string) }
+fn on_cpu(remark: Option<&str>) -> RunDevice {
+    RunDevice { device: "cpu", name: None, cards: 0, backend: None, remark: remark.map(str::to_string) }
 }
 
 /// Layers that are all of any model whose number is not known: none has as many.
@@ -91,7 +91,7 @@ fn chosen(devices: Option<&str>) -> Option<Vec<(String, usize)>> {
 }
 
 /// What a record ran on; the error says why that cannot be told.
-pub(crate) fn place(asked: &Asked<'_>) -> Result<Placed, String> {
+pub(crate) fn place(asked: &DeviceFields<'_>) -> Result<RunDevice, String> {
     let devices = chosen(asked.devices);
     if asked.devices.is_some_and(|devices| devices.eq_ignore_ascii_case("none")) {
         return Ok(on_cpu(None));
@@ -125,7 +125,7 @@ pub(crate) fn place(asked: &Asked<'_>) -> Result<Placed, String> {
         return Ok(on_cpu(None));
     }
     let device = if whole && !asked.partly_on_cpu { driven_by } else { "mixed" };
-    Ok(Placed { device, name, cards: used.len().max(1), backend: Some(backend), remark: None })
+    Ok(RunDevice { device, name, cards: used.len().max(1), backend: Some(backend), remark: None })
 }
 
 const REMOTE: &str = "that ran on devices of other machines (RPC), whose names are not in it";
@@ -138,7 +138,7 @@ fn is_address(name: &str) -> bool {
 
 /// The backend that computes, and its kind; `None` for the CPU.
 fn accelerator(
-    asked: &Asked<'_>,
+    asked: &DeviceFields<'_>,
     devices: Option<&[(String, usize)]>,
     found: &[&str],
 ) -> Result<Option<(String, &'static str)>, String> {
@@ -170,7 +170,7 @@ fn accelerator(
 }
 
 /// The names of the cards that were used.
-fn used<'a>(asked: &Asked<'_>, devices: Option<&[(String, usize)]>, found: &[&'a str]) -> Vec<&'a str> {
+fn used<'a>(asked: &DeviceFields<'_>, devices: Option<&[(String, usize)]>, found: &[&'a str]) -> Vec<&'a str> {
     let of_devices: Vec<&str> = match devices {
         Some(devices) => devices.iter().filter_map(|(_, place)| found.get(*place)).copied().collect(),
         None => found.to_vec(),
@@ -209,24 +209,24 @@ fn kinds(cards: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn base() -> Asked<'static> {
-        Asked {
+    fn base() -> DeviceFields<'static> {
+        DeviceFields {
             backends: Some("CUDA"),
             cards: "NVIDIA L4",
             layers_on_device: Some(99.0),
             offloads_products: true,
-            ..Asked::default()
+            ..DeviceFields::default()
         }
     }
 
     /// Device, name and number of cards.
-    fn told(asked: &Asked<'_>) -> (&'static str, Option<String>, usize) {
+    fn told(asked: &DeviceFields<'_>) -> (&'static str, Option<String>, usize) {
         let placed = place(asked).unwrap();
         (placed.device, placed.name, placed.cards)
     }
 
     fn of(backends: &'static str, cards: &'static str) -> (&'static str, Option<String>, usize) {
-        told(&Asked { backends: Some(backends), cards, ..base() })
+        told(&DeviceFields { backends: Some(backends), cards, ..base() })
     }
 
     #[test]
@@ -253,21 +253,22 @@ mod tests {
     #[test]
     fn what_found_no_card_or_was_told_to_use_none_ran_on_the_cpu() {
         assert_eq!(of("CUDA", ""), ("cpu", None, 0));
-        assert_eq!(told(&Asked { devices: Some("none"), ..base() }), ("cpu", None, 0));
-        let idle = Asked { layers_on_device: Some(0.0), ..base() };
+        assert_eq!(told(&DeviceFields { devices: Some("none"), ..base() }), ("cpu", None, 0));
+        let idle = DeviceFields { layers_on_device: Some(0.0), ..base() };
         assert_eq!(told(&idle).0, "mixed", "products of long prompts run on the card");
-        assert_eq!(told(&Asked { offloads_products: false, ..idle }).0, "cpu");
+        assert_eq!(told(&DeviceFields { offloads_products: false, ..idle }).0, "cpu");
         // Early builds of Metal and Vulkan did not list cards.
-        let old = Asked { backends: Some("Metal"), cards: "", cpu: "Apple M1 Pro", is_old: true, ..base() };
+        let old = DeviceFields { backends: Some("Metal"), cards: "", cpu: "Apple M1 Pro", is_old: true, ..base() };
         assert_eq!(told(&old), ("metal", Some("Apple M1 Pro".to_string()), 1));
-        let old = Asked { backends: Some("CUDA"), cards: "AMD Radeon RX 6800", is_old: true, ..base() };
+        let old = DeviceFields { backends: Some("CUDA"), cards: "AMD Radeon RX 6800", is_old: true, ..base() };
         assert_eq!(told(&old).0, "rocm", "built for HIP, it called itself CUDA");
     }
 
     #[test]
     fn work_that_stays_on_the_cpu_is_mixed() {
-        assert_eq!(told(&Asked { partly_on_cpu: true, ..base() }).0, "mixed");
-        let layers = |n: f64, all: Option<usize>| told(&Asked { layers_on_device: Some(n), layers: all, ..base() }).0;
+        assert_eq!(told(&DeviceFields { partly_on_cpu: true, ..base() }).0, "mixed");
+        let layers =
+            |n: f64, all: Option<usize>| told(&DeviceFields { layers_on_device: Some(n), layers: all, ..base() }).0;
         assert_eq!([layers(-1.0, Some(32)), layers(33.0, Some(32)), layers(20.0, Some(32))], ["cuda", "cuda", "mixed"]);
         assert_eq!([layers(99.0, Some(126)), layers(99.0, None), layers(33.0, None)], ["mixed", "cuda", "mixed"]);
     }
@@ -275,18 +276,18 @@ mod tests {
     #[test]
     fn only_cards_that_were_used_count() {
         let four = "NVIDIA L4, NVIDIA L4, NVIDIA L4, NVIDIA L4";
-        let cards = |asked: &Asked<'_>| told(asked).2;
-        let all = || Asked { cards: four, ..base() };
+        let cards = |asked: &DeviceFields<'_>| told(asked).2;
+        let all = || DeviceFields { cards: four, ..base() };
         assert_eq!(cards(&all()), 4);
-        assert_eq!(cards(&Asked { split_mode: Some("none"), ..all() }), 1);
-        assert_eq!(cards(&Asked { tensor_split: Some("0.00"), ..all() }), 4);
-        assert_eq!(cards(&Asked { tensor_split: Some("0.50/0.50/0.00/0.00"), ..all() }), 2);
-        assert_eq!(cards(&Asked { devices: Some("CUDA0/CUDA2"), ..all() }), 2);
-        assert_eq!(cards(&Asked { devices: Some("auto"), ..all() }), 4);
-        let two = Asked { cards: "NVIDIA RTX A6000, NVIDIA GeForce RTX 3090", ..base() };
+        assert_eq!(cards(&DeviceFields { split_mode: Some("none"), ..all() }), 1);
+        assert_eq!(cards(&DeviceFields { tensor_split: Some("0.00"), ..all() }), 4);
+        assert_eq!(cards(&DeviceFields { tensor_split: Some("0.50/0.50/0.00/0.00"), ..all() }), 2);
+        assert_eq!(cards(&DeviceFields { devices: Some("CUDA0/CUDA2"), ..all() }), 2);
+        assert_eq!(cards(&DeviceFields { devices: Some("auto"), ..all() }), 4);
+        let two = DeviceFields { cards: "NVIDIA RTX A6000, NVIDIA GeForce RTX 3090", ..base() };
         let name = "1x NVIDIA RTX A6000 + 1x NVIDIA GeForce RTX 3090".to_string();
         assert_eq!(told(&two), ("cuda", Some(name), 2));
-        let main = Asked { split_mode: Some("none"), main_gpu: 1, ..two };
+        let main = DeviceFields { split_mode: Some("none"), main_gpu: 1, ..two };
         assert_eq!(told(&main), ("cuda", Some("NVIDIA GeForce RTX 3090".to_string()), 1));
         assert_eq!(of("CUDA", "NVIDIA A100/NVIDIA A100").2, 2, "slashes of 2023");
         assert_eq!(of("Vulkan", "AMD Radeon RX 7900 XT/7900 XTX").2, 1, "a slash within a name");
@@ -295,13 +296,13 @@ mod tests {
     #[test]
     fn what_cannot_be_told_is_left_out() {
         let why = |backends: &'static str, cards: &'static str| {
-            place(&Asked { backends: Some(backends), cards, ..base() }).unwrap_err()
+            place(&DeviceFields { backends: Some(backends), cards, ..base() }).unwrap_err()
         };
         assert!(why("Quantum", "QPU").contains("`Quantum`"));
         assert!(why("CUDA,Vulkan", "NVIDIA L4").contains("several backends"));
         assert!(why("RPC", "").contains("other machines"));
         assert!(why("CUDA,RPC", "NVIDIA L4, RPC[10.0.0.2:50052]").contains("other machines"));
-        let which = Asked { backends: Some("CUDA,Vulkan"), devices: Some("Vulkan0"), ..base() };
+        let which = DeviceFields { backends: Some("CUDA,Vulkan"), devices: Some("Vulkan0"), ..base() };
         assert_eq!(told(&which).0, "vulkan");
     }
 }

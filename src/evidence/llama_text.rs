@@ -5,7 +5,7 @@
 
 use super::llama_bench::LlamaBench;
 use super::source::Source;
-use super::{EvidenceError, Found, Importer};
+use super::{EvidenceError, ImportedFile, Importer};
 use serde_json::{Map, Value, json};
 
 /// The Markdown table.
@@ -27,8 +27,8 @@ impl Importer for Markdown {
         source.text.lines().any(is_header)
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         let records = rows(source, &mut found);
         if records.is_empty() {
             return Err(source.error(None, "there is no row in its table"));
@@ -69,7 +69,7 @@ fn card(line: &str) -> Option<String> {
     (!name.is_empty() && !name.starts_with("MTL")).then(|| name.to_string())
 }
 
-fn rows(source: &Source, found: &mut Found) -> Vec<Value> {
+fn rows(source: &Source, found: &mut ImportedFile) -> Vec<Value> {
     let build = source.text.lines().filter_map(|line| line.trim().strip_prefix("build: ")).next();
     let commit = build.and_then(|build| build.split_whitespace().next());
     let none_found = source.text.lines().any(|line| line.contains("failed to initialize CUDA"));
@@ -188,8 +188,8 @@ impl Importer for Sql {
         keys.iter().all(|key| source.text.contains(key))
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         let mut records = Vec::new();
         for (index, statement) in source.text.split("INSERT INTO ").skip(1).enumerate() {
             match insert(statement) {

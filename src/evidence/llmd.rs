@@ -4,7 +4,7 @@
 use super::in_flight::Load;
 use super::served::{Served, Times, at, number, text};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::Value;
 
 /// The format.
@@ -27,8 +27,8 @@ impl Importer for LlmD {
         source.is_json() && text.contains("\"scenario\"") && (new || old)
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |report: Value, found| {
             let served = match at(&report, &["results", "request_performance", "aggregate"]) {
                 Some(aggregate) => stack(&report).and_then(|server| served(&report, &server, aggregate)),

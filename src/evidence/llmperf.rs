@@ -6,7 +6,7 @@
 use super::in_flight::Load;
 use super::served::{Served, Times, number, text};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::Value;
 
 /// The format.
@@ -26,8 +26,8 @@ impl Importer for Llmperf {
         keys.iter().all(|key| source.text.contains(key))
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |summary: Value, found| {
             match served(&summary).and_then(Served::observed) {
                 Ok(observed) => found.observed.push(observed),

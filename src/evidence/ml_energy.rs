@@ -4,7 +4,7 @@
 use super::in_flight::Load;
 use super::served::{Served, Times, number, text};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, level, value};
+use super::{EvidenceError, ImportedFile, Importer, level, value};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ impl Importer for MlEnergy {
         keys.iter().all(|key| source.text.contains(key))
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |run: Value, found| {
             match served(&run).and_then(Served::observed) {
                 Ok(observed) => found.observed.push(observed),

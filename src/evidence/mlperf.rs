@@ -3,7 +3,7 @@
 use super::in_flight::Load;
 use super::observed::{Assumed, NO_PROMPT, Observed, estimate, finite, whole};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer};
+use super::{EvidenceError, ImportedFile, Importer};
 use crate::record::{Distribution, HostRecord, Metrics};
 use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ impl Importer for Mlperf {
         source.has(&["SUT name", "Scenario", "Mode"])
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
         let lines: Lines<'_> = source
             .text
             .lines()
@@ -33,7 +33,7 @@ impl Importer for Mlperf {
             .collect();
         let needed =
             |key: &str| lines.get(key).copied().ok_or_else(|| source.error(None, format!("`{key}` is missing")));
-        let mut found = Found::default();
+        let mut found = ImportedFile::default();
         if needed("Mode")? != "PerformanceOnly" {
             found.skip("of a mode that does not measure speed");
             return Ok(found);

@@ -70,14 +70,14 @@ pub struct EvidenceError {
 
 /// What an importer found in a file.
 #[derive(Debug, Default)]
-struct Found {
+struct ImportedFile {
     tool_version: Option<String>,
     observed: Vec<Observed>,
     licence: Option<String>,
     skipped: BTreeMap<String, usize>,
 }
 
-impl Found {
+impl ImportedFile {
     fn skip(&mut self, reason: impl Into<String>) {
         self.skip_many(reason, 1);
     }
@@ -114,7 +114,7 @@ trait Importer: Sync {
     /// Whether a file looks like it.
     fn recognises(&self, source: &Source) -> bool;
     /// Reads it; the error names the record and the key.
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError>;
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError>;
 }
 
 /// All formats, the more particular ones first.
@@ -147,9 +147,9 @@ pub fn formats() -> Vec<(&'static str, &'static str)> {
     IMPORTERS.iter().map(|importer| (importer.name(), importer.tool())).collect()
 }
 
-/// What result files hold.
+/// The measurements that result files hold.
 #[derive(Debug, Default)]
-pub struct Reading {
+pub struct Evidence {
     /// Runs of basis `imported`, one for each system over all files.
     pub runs: Vec<Run>,
     /// Records that were left out, by reason.
@@ -158,7 +158,7 @@ pub struct Reading {
     pub left_out: Vec<EvidenceError>,
 }
 
-impl Reading {
+impl Evidence {
     /// What was left out, records and files: a file is one entry of its own.
     pub fn all_skipped(&self) -> Vec<SkippedRecord> {
         let files = self.left_out.iter().map(|error| SkippedRecord { reason: format!("file: {error}"), records: 1 });
@@ -169,8 +169,8 @@ impl Reading {
 /// Reads result files; without a `format` each is recognised by its keys. Systems are grouped by what they are, over all
 /// files, so that one sweep in several files is one sweep whatever their order. A file that cannot be read is left out and
 /// said, unless there is nothing else: then it is the error.
-pub fn read_files(paths: &[PathBuf], format: Option<&str>, overrides: &Overrides) -> Result<Reading, EvidenceError> {
-    let mut reading = Reading::default();
+pub fn read_files(paths: &[PathBuf], format: Option<&str>, overrides: &Overrides) -> Result<Evidence, EvidenceError> {
+    let mut reading = Evidence::default();
     let mut seen: Vec<FileRecord> = Vec::new();
     for path in paths {
         let read = Source::open(path).and_then(|source| {

@@ -3,7 +3,7 @@
 use super::observed::{Observed, estimate, finite};
 use super::settings::{self, Settings};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, device, level, value};
+use super::{EvidenceError, ImportedFile, Importer, device, level, value};
 use crate::record::{Distribution, Estimate, HostRecord, Metrics};
 use crate::units::{Bytes, Joules, Seconds, TokensPerSecond};
 use crate::workload::Quant;
@@ -27,8 +27,8 @@ impl Importer for Optimum {
             && source.text.contains("\"throughput\"")
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |record: Value, found| {
             let version = at(&record, &["config", "environment", "optimum_benchmark_version"]).and_then(Value::as_str);
             found.tool_version = version.map(str::to_string).or(found.tool_version.take());

@@ -5,7 +5,7 @@
 use super::served::{at, text};
 use super::source::Source;
 use super::vllm_serve::VllmServe;
-use super::{EvidenceError, Found, Importer, value};
+use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::{Map, Value};
 
 /// The format.
@@ -25,8 +25,8 @@ impl Importer for Sglang {
         keys.iter().all(|key| source.text.contains(key))
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         let mut records = Vec::new();
         value::read_each(source, &mut found, |mut record: Map<String, Value>, found| {
             // The lists of single requests are not needed.

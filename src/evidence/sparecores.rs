@@ -3,11 +3,11 @@
 
 use super::in_flight::Load;
 use super::llama_bench;
-use super::llama_device::{Asked, Placed, place};
+use super::llama_device::{DeviceFields, RunDevice, place};
 use super::observed::{Observed, bytes, estimate, milliseconds, rate, time_of};
 use super::settings::{BACKEND, Settings};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, device, guidellm, level};
+use super::{EvidenceError, ImportedFile, Importer, device, guidellm, level};
 use crate::record::{HostRecord, Metrics};
 use crate::units::{RequestsPerSecond, TokensPerSecond};
 use serde::Deserialize;
@@ -82,8 +82,8 @@ impl Importer for Llama {
         source.has(&["vendor,instance,", "gpu_model", "tokens_per_s", "test"])
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found { licence: Some(LICENCE.to_string()), ..Found::default() };
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile { licence: Some(LICENCE.to_string()), ..ImportedFile::default() };
         let broken = rows(source, |row: LlamaRow| match llama(&row) {
             Ok(observed) => found.observed.push(observed),
             Err(why) => found.skip(why),
@@ -94,16 +94,16 @@ impl Importer for Llama {
 }
 
 /// Where the layers were.
-fn placed(row: &LlamaRow) -> Result<Placed, String> {
+fn placed(row: &LlamaRow) -> Result<RunDevice, String> {
     let card = row.gpu_model.as_deref().map(str::trim).filter(|name| !name.is_empty());
-    place(&Asked {
+    place(&DeviceFields {
         backends: Some(&row.backend),
         // The table names one of them.
         cards: card.unwrap_or(""),
         has_cards: row.n_gpu.is_some_and(|cards| cards > 0),
         layers_on_device: row.ngl.map(|layers| layers as f64),
         offloads_products: true,
-        ..Asked::default()
+        ..DeviceFields::default()
     })
 }
 
@@ -196,8 +196,8 @@ impl Importer for Vllm {
         source.has(&["vendor,instance,", "max_num_seqs", "itl_p50", "ttft_p50"])
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found { licence: Some(LICENCE.to_string()), ..Found::default() };
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile { licence: Some(LICENCE.to_string()), ..ImportedFile::default() };
         let broken = rows(source, |row: VllmRow| match (row.prompt_tokens, row.output_tokens) {
             (Some(prompt), Some(generated)) if !(prompt >= 1.0 && generated >= 1.0) => {
                 found.skip("of a batch and lengths that cannot be");

@@ -3,7 +3,7 @@
 use super::in_flight::Load;
 use super::served::{Served, Times, at, number, text};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, level, value};
+use super::{EvidenceError, ImportedFile, Importer, level, value};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ impl Importer for Trtllm {
         keys.iter().all(|key| source.text.contains(key))
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |report: Value, found| {
             found.tool_version = text(&report, &["engine", "version"]).or(found.tool_version.take());
             if at(&report, &["streaming_metrics"]).is_none() {

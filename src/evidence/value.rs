@@ -1,10 +1,10 @@
 //! Records of JSON and CSV files as the same kind of value. A record that cannot be read never costs its file: it is left
 //! out, counted, and named by what is wrong with it and where the first such one stands.
 
-use super::json::{Item, Walk};
+use super::json::{Item, RecordScanner};
 use super::json_value;
 use super::source::Source;
-use super::{EvidenceError, Found};
+use super::{EvidenceError, ImportedFile};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -34,9 +34,9 @@ const MOST_REASONS: usize = 20;
 /// Most characters of a file that are repeated in a message.
 const MOST_SAID: usize = 160;
 
-/// What could not be read of a file, by reason.
+/// Counts of what could not be read of a file, by reason.
 #[derive(Default)]
-struct Tally {
+struct SkipCounts {
     records: usize,
     good: usize,
     /// How many, and where the first one stands.
@@ -47,7 +47,7 @@ struct Tally {
     first_prose: String,
 }
 
-impl Tally {
+impl SkipCounts {
     /// A text that is no record at all.
     fn broken(&mut self, line: usize, why: &str) {
         let place = format!("line {line}");
@@ -73,7 +73,7 @@ impl Tally {
     }
 
     /// Says what was left out, or that nothing could be read.
-    fn close(self, source: &Source, found: &mut Found) -> Result<(), EvidenceError> {
+    fn close(self, source: &Source, found: &mut ImportedFile) -> Result<(), EvidenceError> {
         match self.first {
             Some((place, why)) if self.good == 0 => return Err(source.error(Some(place), why)),
             None if self.records == 0 && self.prose > 0 => {
@@ -103,11 +103,11 @@ fn shown(text: &str) -> String {
 /// what is wrong, is left out, counted and named in `found`; an error where no record is left, or the file is broken.
 pub(crate) fn read_each<T: DeserializeOwned>(
     source: &Source,
-    found: &mut Found,
-    mut receive: impl FnMut(T, &mut Found) -> Result<(), String>,
+    found: &mut ImportedFile,
+    mut receive: impl FnMut(T, &mut ImportedFile) -> Result<(), String>,
 ) -> Result<(), EvidenceError> {
-    let mut tally = Tally::default();
-    let mut each = |tally: &mut Tally, value: Value| {
+    let mut tally = SkipCounts::default();
+    let mut each = |tally: &mut SkipCounts, value: Value| {
         let place = format!("record {}", tally.records);
         let read = serde_json::from_value(value).map_err(|e| e.to_string()).and_then(|record| receive(record, found));
         match read {
@@ -124,7 +124,10 @@ pub(crate) fn read_each<T: DeserializeOwned>(
 }
 
 /// The records of a JSON or CSV file as what they should be; those that are not are left out, counted and named in `found`.
-pub(crate) fn parse_each<T: DeserializeOwned>(source: &Source, found: &mut Found) -> Result<Vec<T>, EvidenceError> {
+pub(crate) fn parse_each<T: DeserializeOwned>(
+    source: &Source,
+    found: &mut ImportedFile,
+) -> Result<Vec<T>, EvidenceError> {
     let mut records = Vec::new();
     read_each(source, found, |record, _| {
         records.push(record);
@@ -135,11 +138,11 @@ pub(crate) fn parse_each<T: DeserializeOwned>(source: &Source, found: &mut Found
 
 fn json_records(
     source: &Source,
-    tally: &mut Tally,
-    each: &mut dyn FnMut(&mut Tally, Value),
+    tally: &mut SkipCounts,
+    each: &mut dyn FnMut(&mut SkipCounts, Value),
 ) -> Result<(), EvidenceError> {
     let mut taken = 0;
-    let walked = Walk::all(&source.text, |line, item| {
+    let walked = RecordScanner::all(&source.text, |line, item| {
         match item {
             Item::Prose(text) => tally.prose(text),
             Item::Bad(why) => {
@@ -173,7 +176,11 @@ fn delimiter(header: &str) -> u8 {
 }
 
 /// The rows of a CSV text as objects.
-fn csv_rows(source: &Source, tally: &mut Tally, each: &mut dyn FnMut(&mut Tally, Value)) -> Result<(), EvidenceError> {
+fn csv_rows(
+    source: &Source,
+    tally: &mut SkipCounts,
+    each: &mut dyn FnMut(&mut SkipCounts, Value),
+) -> Result<(), EvidenceError> {
     let text = source.records_text();
     source.text[..source.text.len() - text.len()].lines().filter(|l| !l.trim().is_empty()).for_each(|l| tally.prose(l));
     let delimiter = delimiter(text.lines().next().unwrap_or(""));

@@ -4,7 +4,7 @@ use super::in_flight::Load;
 use super::observed::{Assumed, Observed, estimate, finite, milliseconds, whole};
 use super::settings::{self, Settings};
 use super::source::Source;
-use super::{EvidenceError, Found, Importer, level, value};
+use super::{EvidenceError, ImportedFile, Importer, level, value};
 use crate::record::{HostRecord, Metrics};
 use crate::units::{RequestsPerSecond, TokensPerSecond};
 use crate::workload::Quant;
@@ -64,8 +64,8 @@ impl Importer for VllmServe {
         keys.iter().all(|key| source.text.contains(key)) && source.text.contains("_ttft_ms\"")
     }
 
-    fn read(&self, source: &Source) -> Result<Found, EvidenceError> {
-        let mut found = Found::default();
+    fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
+        let mut found = ImportedFile::default();
         for record in value::parse_each::<Record>(source, &mut found)? {
             found.add(observed(&record));
         }

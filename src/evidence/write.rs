@@ -1,12 +1,12 @@
 //! Imported runs as a run folder: one folder for a file, its systems listed in run.json.
 
-use super::Reading;
+use super::Evidence;
 use crate::record::folder::FolderError;
 use crate::record::{CaseRow, HostRecord, ImportRecord, Run, RunFolder, RunRecord, SystemRecord};
 use std::path::Path;
 
 /// Writes runs that were read from result files into a new folder.
-pub fn write(folder: &Path, reading: &Reading, argv: Vec<String>, now: jiff::Timestamp) -> Result<(), FolderError> {
+pub fn write(folder: &Path, reading: &Evidence, argv: Vec<String>, now: jiff::Timestamp) -> Result<(), FolderError> {
     let runs = &reading.runs;
     let Some(first) = runs.first() else { return Ok(()) };
     let mut import = ImportRecord {

@@ -1,7 +1,7 @@
 //! Two runs beside each other: what differs in their environments, and for each case how much each metric changed.
 
 use super::environment::{Difference, differences};
-use super::gauge::{Gauge, Reading};
+use super::metric::{GateMetric, MetricValue};
 use super::noise::{NoiseFloor, SAME_MACHINE, noise_floor};
 use super::side::Side;
 use crate::record::Outcome;
@@ -39,7 +39,7 @@ pub struct CaseChange {
     /// Before and after, as people read them.
     pub values: [Option<String>; 2],
     /// Before and after.
-    pub readings: [Option<Reading>; 2],
+    pub readings: [Option<MetricValue>; 2],
     /// `after / before - 1`.
     pub change: Option<f64>,
     /// Lower end of its interval.
@@ -94,15 +94,16 @@ pub fn compare(
         [] => USUAL.iter().map(|tag| tag.to_string()).collect(),
         named => named.to_vec(),
     };
-    let gauges: Vec<Gauge> = named.iter().map(|tag| Gauge::named(tag, &[before, after])).collect::<Result<_, _>>()?;
+    let gauges: Vec<GateMetric> =
+        named.iter().map(|tag| GateMetric::named(tag, &[before, after])).collect::<Result<_, _>>()?;
     let floor =
         floor.map_or_else(|| noise_floor(before, after), |share| NoiseFloor { share, why: "as asked for".to_string() });
     let (cases, others) = (before.cases(), after.cases());
     let both = cases.iter().filter(|case| others.contains(case));
     let mut changes = Vec::new();
     for case in both {
-        for gauge in &gauges {
-            let change = of_case(gauge, before, after, *case, floor.share, confidence);
+        for metric in &gauges {
+            let change = of_case(metric, before, after, *case, floor.share, confidence);
             // What neither side has was not asked for by name and is not worth a row.
             if !metrics.is_empty() || change.readings.iter().any(Option::is_some) {
                 changes.push(change);
@@ -124,15 +125,15 @@ pub fn compare(
     })
 }
 
-fn of_case(gauge: &Gauge, before: &Side, after: &Side, case: Case, floor: f64, confidence: f64) -> CaseChange {
-    let readings = [before, after].map(|side| gauge.read(side, case, None));
-    let change = gauge.change(before, after, case, (None, None), confidence);
+fn of_case(metric: &GateMetric, before: &Side, after: &Side, case: Case, floor: f64, confidence: f64) -> CaseChange {
+    let readings = [before, after].map(|side| metric.read(side, case, None));
+    let change = metric.change(before, after, case, (None, None), confidence);
     let doubts = doubts(before, after, case);
     let (direction, why) = match (&change, doubts) {
         (Err(why), _) => (Direction::CannotTell, Some(why.clone())),
         (Ok(_), Some(doubts)) => (Direction::CannotTell, Some(doubts)),
         (Ok(change), None) => {
-            let direction = direction(*change, floor, gauge.better);
+            let direction = direction(*change, floor, metric.better);
             // Certain, and yet no more than what two machines of a kind differ by.
             if direction == Direction::Same && floor > SAME_MACHINE && (change.lo > 1.0 || change.hi < 1.0) {
                 (Direction::CannotTell, Some("within what such machines differ by".to_string()))
@@ -144,15 +145,15 @@ fn of_case(gauge: &Gauge, before: &Side, after: &Side, case: Case, floor: f64, c
     let part = |of: fn(Change) -> f64| change.as_ref().ok().map(|change| of(*change) - 1.0);
     CaseChange {
         case: case.to_string(),
-        metric: gauge.tag.clone(),
-        label: gauge.label.clone(),
-        values: [&readings[0], &readings[1]].map(|reading| reading.as_ref().ok().map(|r| gauge.human(r.value))),
+        metric: metric.tag.clone(),
+        label: metric.label.clone(),
+        values: [&readings[0], &readings[1]].map(|reading| reading.as_ref().ok().map(|r| metric.human(r.value))),
         readings: readings.map(Result::ok),
         change: part(|change| change.value),
         lo: part(|change| change.lo),
         hi: part(|change| change.hi),
         direction,
-        verdict: word(direction, gauge, change.ok()),
+        verdict: word(direction, metric, change.ok()),
         why,
     }
 }
@@ -187,9 +188,9 @@ pub fn direction(change: Change, floor: f64, better: Better) -> Direction {
     }
 }
 
-fn word(direction: Direction, gauge: &Gauge, change: Option<Change>) -> &'static str {
+fn word(direction: Direction, metric: &GateMetric, change: Option<Change>) -> &'static str {
     let more = change.is_some_and(|change| change.value > 1.0);
-    match (direction, gauge.is_speed()) {
+    match (direction, metric.is_speed()) {
         (Direction::Same, _) => "same",
         (Direction::CannotTell, _) => "cannot tell",
         (Direction::Better, true) => "faster",

@@ -2,10 +2,10 @@
 
 use super::comparison::{Direction, direction};
 use super::environment::{Difference, differences};
-use super::gauge::{Gauge, Price, Reading};
+use super::metric::{GateMetric, MetricValue, Price};
 use super::noise::{NoiseFloor, noise_floor};
 use super::policy::{Policy, Rule};
-use super::rerun::{Rerun, suggest};
+use super::rerun::{RerunAdvice, suggest};
 use super::side::Side;
 use super::verdict::Verdict;
 use crate::record::comparable::obstacle;
@@ -15,9 +15,9 @@ use crate::statistics::change::Change;
 use crate::workload::Case;
 use serde::Serialize;
 
-/// What a rule says of a case.
+/// The result of a rule on a case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Judged {
+pub struct RuleResult {
     /// The rule's name.
     pub rule: String,
     /// The metric's tag.
@@ -29,18 +29,18 @@ pub struct Judged {
     /// In a sentence.
     pub message: String,
     /// The value.
-    pub value: Option<Reading>,
+    pub value: Option<MetricValue>,
     /// That of the baseline.
-    pub baseline: Option<Reading>,
+    pub baseline: Option<MetricValue>,
     /// `value / baseline - 1` and the ends of its interval.
     pub change: Option<[f64; 3]>,
     /// The limit: SI units or USD; a share where it is relative.
     pub limit: f64,
     /// What would tell, where it cannot be told.
-    pub rerun: Option<Rerun>,
+    pub rerun: Option<RerunAdvice>,
 }
 
-impl Judged {
+impl RuleResult {
     /// Where there is nothing to judge.
     fn blank(rule: &str, metric: &str, case: &str, message: String) -> Self {
         Self {
@@ -74,7 +74,7 @@ pub struct Judgement {
     /// Confidence of the intervals of changes.
     pub confidence: f64,
     /// Rule by rule, case by case.
-    pub judged: Vec<Judged>,
+    pub judged: Vec<RuleResult>,
 }
 
 /// What an hour of the machines costs.
@@ -101,22 +101,22 @@ pub fn judge(candidate: &Side, baseline: Option<&Side>, policy: &Policy, prices:
     let mut judged = Vec::new();
     let comparisons = comparisons(candidate, baseline, policy, &sides)?;
     for rule in &policy.rules {
-        let gauge = Gauge::named(&rule.metric, &sides)?;
-        rule.check_unit(&gauge)?;
+        let metric = GateMetric::named(&rule.metric, &sides)?;
+        rule.check_unit(&metric)?;
         if rule.max_regression.is_some() && baseline.is_none() {
             return Err(format!("the rule about {} is relative to a baseline: give --baseline RUN", rule.metric));
         }
-        if rule.max_regression.is_some() && gauge.better == Better::Neutral {
+        if rule.max_regression.is_some() && metric.better == Better::Neutral {
             return Err(format!("{} is neither good nor bad: it cannot regress; give max or min", rule.metric));
         }
         let floor = floor.as_ref().map_or(0.0, |floor| floor.share);
-        let court = Court { candidate, baseline, policy, prices, floor, comparisons };
-        judged.extend(court.rule(rule, &gauge));
+        let evaluation = GateEvaluation { candidate, baseline, policy, prices, floor, comparisons };
+        judged.extend(evaluation.rule(rule, &metric));
     }
     judged.extend(unjudged(candidate, policy, &judged));
     if judged.is_empty() {
         let message = "no rule had anything to judge: every one is optional, and no case has its metric".to_string();
-        judged.push(Judged::blank("all rules", "-", "no case", message));
+        judged.push(RuleResult::blank("all rules", "-", "no case", message));
     }
     let records = baseline.map(|baseline| (&baseline.first().run.record, &candidate.first().run.record));
     let folders = |side: &Side| side.runs.iter().map(|taken| taken.run.path.display().to_string()).collect();
@@ -135,24 +135,24 @@ pub fn judge(candidate: &Side, baseline: Option<&Side>, policy: &Policy, prices:
 fn comparisons(candidate: &Side, baseline: Option<&Side>, policy: &Policy, sides: &[&Side]) -> Result<usize, String> {
     let mut count = 0;
     for rule in policy.rules.iter().filter(|rule| rule.max_regression.is_some()) {
-        let gauge = Gauge::named(&rule.metric, sides)?;
-        let is_about = |case: &Case| rule.holds_for(*case) && is_of_kind(rule, &gauge, candidate, baseline, *case);
+        let metric = GateMetric::named(&rule.metric, sides)?;
+        let is_about = |case: &Case| rule.holds_for(*case) && is_of_kind(rule, &metric, candidate, baseline, *case);
         count += candidate.cases().iter().filter(|case| is_about(case)).count();
     }
     Ok(count)
 }
 
 /// Whether a rule has anything to say of a case of this kind.
-fn is_of_kind(rule: &Rule, gauge: &Gauge, candidate: &Side, baseline: Option<&Side>, case: Case) -> bool {
+fn is_of_kind(rule: &Rule, metric: &GateMetric, candidate: &Side, baseline: Option<&Side>, case: Case) -> bool {
     if !rule.by_kind {
         return true;
     }
     let sides: Vec<&Side> = std::iter::once(candidate).chain(baseline).collect();
     let ran = |side: &&Side| side.rows(case).next().is_some() && side.rows(case).all(|row| row.outcome == Outcome::Ok);
-    let has = |gauge: &Gauge| sides.iter().any(|side| gauge.read(side, case, None).is_ok());
-    let others = || rule.in_place_of.iter().filter_map(|tag| Gauge::named(tag, &sides).ok());
+    let has = |metric: &GateMetric| sides.iter().any(|side| metric.read(side, case, None).is_ok());
+    let others = || rule.in_place_of.iter().filter_map(|tag| GateMetric::named(tag, &sides).ok());
     if sides.iter().all(ran) {
-        has(gauge) && !others().any(|other| has(&other))
+        has(metric) && !others().any(|other| has(&other))
     } else {
         // What broke or was lost is not passed over by the rules that are of every kind.
         rule.in_place_of.is_empty()
@@ -160,7 +160,7 @@ fn is_of_kind(rule: &Rule, gauge: &Gauge, candidate: &Side, baseline: Option<&Si
 }
 
 /// Cases that ran and of which no rule by kind had anything to judge: nothing of them is known to be as good as before.
-fn unjudged(candidate: &Side, policy: &Policy, judged: &[Judged]) -> Vec<Judged> {
+fn unjudged(candidate: &Side, policy: &Policy, judged: &[RuleResult]) -> Vec<RuleResult> {
     if !policy.rules.iter().any(|rule| rule.by_kind) {
         return Vec::new();
     }
@@ -168,12 +168,13 @@ fn unjudged(candidate: &Side, policy: &Policy, judged: &[Judged]) -> Vec<Judged>
     let missed = missed.filter(|case| !judged.iter().any(|judged| judged.case == *case));
     let blank = |case: String| {
         let message = "neither side has a time, a rate, memory or energy of this case: there is nothing to compare";
-        Judged::blank("all rules", "-", &case, message.to_string())
+        RuleResult::blank("all rules", "-", &case, message.to_string())
     };
     missed.map(blank).collect()
 }
 
-struct Court<'a> {
+/// A gate being evaluated: what all of its rules are judged with.
+struct GateEvaluation<'a> {
     candidate: &'a Side,
     baseline: Option<&'a Side>,
     policy: &'a Policy,
@@ -183,8 +184,8 @@ struct Court<'a> {
     comparisons: usize,
 }
 
-impl Court<'_> {
-    fn rule(&self, rule: &Rule, gauge: &Gauge) -> Vec<Judged> {
+impl GateEvaluation<'_> {
+    fn rule(&self, rule: &Rule, metric: &GateMetric) -> Vec<RuleResult> {
         // A case that the baseline has and the run lost is a case too.
         let mut cases = self.candidate.cases();
         let lost = self.baseline.filter(|_| rule.max_regression.is_some()).map_or(Vec::new(), Side::cases);
@@ -192,36 +193,36 @@ impl Court<'_> {
         cases.retain(|case| rule.holds_for(*case));
         if cases.is_empty() {
             let message = "no case of the run is one that the rule is about".to_string();
-            return vec![self.blank(rule, gauge, "no case".to_string(), Verdict::Invalid, message)];
+            return vec![self.blank(rule, metric, "no case".to_string(), Verdict::Invalid, message)];
         }
-        cases.into_iter().filter_map(|case| self.case(rule, gauge, case)).collect()
+        cases.into_iter().filter_map(|case| self.case(rule, metric, case)).collect()
     }
 
-    fn blank(&self, rule: &Rule, gauge: &Gauge, case: String, verdict: Verdict, message: String) -> Judged {
+    fn blank(&self, rule: &Rule, metric: &GateMetric, case: String, verdict: Verdict, message: String) -> RuleResult {
         let (max, min) = (rule.max.map(|max| max.value), rule.min.map(|min| min.value));
         let (limit, words) = match (max, min, rule.max_regression) {
-            (Some(max), ..) => (max, format!("at most {}", gauge.human(max))),
-            (_, Some(min), _) => (min, format!("at least {}", gauge.human(min))),
+            (Some(max), ..) => (max, format!("at most {}", metric.human(max))),
+            (_, Some(min), _) => (min, format!("at least {}", metric.human(min))),
             (.., share) => {
                 let share = share.unwrap_or(0.0);
                 (share, format!("no more than {} worse than the baseline", percent(share)))
             }
         };
-        let name = rule.name.clone().unwrap_or_else(|| format!("{}: {words}", gauge.label));
-        Judged { verdict, limit, ..Judged::blank(&name, &gauge.tag, &case, message) }
+        let name = rule.name.clone().unwrap_or_else(|| format!("{}: {words}", metric.label));
+        RuleResult { verdict, limit, ..RuleResult::blank(&name, &metric.tag, &case, message) }
     }
 
     /// `None` where an optional rule has nothing to judge.
-    fn case(&self, rule: &Rule, gauge: &Gauge, case: Case) -> Option<Judged> {
-        if !is_of_kind(rule, gauge, self.candidate, self.baseline, case) {
+    fn case(&self, rule: &Rule, metric: &GateMetric, case: Case) -> Option<RuleResult> {
+        if !is_of_kind(rule, metric, self.candidate, self.baseline, case) {
             return None;
         }
-        let mut judged = self.blank(rule, gauge, case.to_string(), Verdict::Invalid, String::new());
+        let mut judged = self.blank(rule, metric, case.to_string(), Verdict::Invalid, String::new());
         if let Some(message) = self.failure(case) {
             (judged.verdict, judged.message) = (Verdict::Fail, message);
             return Some(judged);
         }
-        let value = match gauge.read(self.candidate, case, self.prices.candidate) {
+        let value = match metric.read(self.candidate, case, self.prices.candidate) {
             Ok(value) => value,
             Err(_) if rule.optional => return None,
             Err(why) => {
@@ -232,13 +233,13 @@ impl Court<'_> {
         judged.value = Some(value);
         match rule.max_regression.zip(self.baseline) {
             Some((share, baseline)) => {
-                judged.baseline = gauge.read(baseline, case, self.prices.baseline).ok();
+                judged.baseline = metric.read(baseline, case, self.prices.baseline).ok();
                 if judged.baseline.is_none() && rule.optional {
                     return None;
                 }
-                self.relative(&mut judged, gauge, case, baseline, share);
+                self.relative(&mut judged, metric, case, baseline, share);
             }
-            None => self.absolute(&mut judged, rule, gauge, case, value),
+            None => self.absolute(&mut judged, rule, metric, case, value),
         }
         if let Some(doubts) = self.doubts(case, judged.baseline.is_some()) {
             judged.verdict = Verdict::Invalid;
@@ -278,7 +279,7 @@ impl Court<'_> {
         Some(format!("doubtful: {}; {}", names.join(", "), first.advice()))
     }
 
-    fn absolute(&self, judged: &mut Judged, rule: &Rule, gauge: &Gauge, case: Case, value: Reading) {
+    fn absolute(&self, judged: &mut RuleResult, rule: &Rule, metric: &GateMetric, case: Case, value: MetricValue) {
         let (limit, least) = (judged.limit, rule.min.is_some());
         let words = if least { "at least" } else { "at most" };
         let (Some(lo), Some(hi)) = (value.lo, value.hi) else {
@@ -286,9 +287,9 @@ impl Court<'_> {
             judged.verdict = Verdict::CannotTell;
             judged.message = format!(
                 "{} {} the limit of {words} {}, but was observed once: nothing says how much it varies",
-                gauge.human(value.value),
+                metric.human(value.value),
                 if beyond { "is beyond" } else { "is within" },
-                gauge.human(limit)
+                metric.human(limit)
             );
             return;
         };
@@ -300,10 +301,10 @@ impl Court<'_> {
         };
         judged.message = format!(
             "{} ({} to {}), {words} {}",
-            gauge.human(value.value),
-            gauge.human(lo),
-            gauge.human(hi),
-            gauge.human(limit)
+            metric.human(value.value),
+            metric.human(lo),
+            metric.human(hi),
+            metric.human(limit)
         );
         if judged.verdict == Verdict::CannotTell && value.value > 0.0 && limit > 0.0 {
             let distance = (value.value / limit).ln().abs();
@@ -311,9 +312,9 @@ impl Court<'_> {
         }
     }
 
-    fn relative(&self, judged: &mut Judged, gauge: &Gauge, case: Case, baseline: &Side, share: f64) {
+    fn relative(&self, judged: &mut RuleResult, metric: &GateMetric, case: Case, baseline: &Side, share: f64) {
         let prices = (self.prices.baseline, self.prices.candidate);
-        let change = match gauge.change(baseline, self.candidate, case, prices, self.policy.confidence) {
+        let change = match metric.change(baseline, self.candidate, case, prices, self.policy.confidence) {
             Ok(change) => change,
             Err(why) => {
                 // A baseline without the case says nothing of it; a figure without a spread cannot be told.
@@ -326,13 +327,13 @@ impl Court<'_> {
         // What is allowed beyond the noise is its own limit; below it, a pass says that `resolution` can be excluded.
         let limits =
             if share >= self.floor { [share, share] } else { [self.floor, self.floor.max(self.policy.resolution)] };
-        judged.verdict = verdict(change, limits, gauge.better);
+        judged.verdict = verdict(change, limits, metric.better);
         // Of many comparisons some look bad by chance: a fail holds for all of them together (Bonferroni). A pass of all is
         // one of each, and needs nothing of the kind.
         let chance = 1.0 - (1.0 - self.policy.confidence) / self.comparisons.max(1) as f64;
         if judged.verdict == Verdict::Fail
-            && let Ok(strict) = gauge.change(baseline, self.candidate, case, prices, chance)
-            && verdict(strict, limits, gauge.better) != Verdict::Fail
+            && let Ok(strict) = metric.change(baseline, self.candidate, case, prices, chance)
+            && verdict(strict, limits, metric.better) != Verdict::Fail
         {
             judged.verdict = Verdict::CannotTell;
             judged.message = format!("bad, but not certain among {} comparisons; ", self.comparisons);
@@ -348,8 +349,8 @@ impl Court<'_> {
         let chance = std::mem::take(&mut judged.message);
         judged.message = format!(
             "{chance}{} after {}: {} ({} to {}), no more than {} worse{floor}",
-            judged.value.map_or("-".to_string(), |value| gauge.human(value.value)),
-            judged.baseline.map_or("-".to_string(), |value| gauge.human(value.value)),
+            judged.value.map_or("-".to_string(), |value| metric.human(value.value)),
+            judged.baseline.map_or("-".to_string(), |value| metric.human(value.value)),
             signed(change.value - 1.0),
             signed(change.lo - 1.0),
             signed(change.hi - 1.0),
@@ -357,7 +358,7 @@ impl Court<'_> {
         );
         if judged.verdict == Verdict::CannotTell {
             // A narrower interval tells as soon as it leaves either limit.
-            let worse = if gauge.better == Better::Higher { change.under(1.0) } else { change };
+            let worse = if metric.better == Better::Higher { change.under(1.0) } else { change };
             let [fail, pass] = limits.map(|limit| (1.0 + limit).ln());
             let distance = (worse.value.ln() - fail).max(pass - worse.value.ln());
             judged.rerun = Some(suggest(self.candidate, case, distance, change.half_width(), true));

@@ -4,8 +4,8 @@
 pub mod board;
 pub mod comparison;
 pub mod environment;
-pub mod gauge;
 pub mod judge;
+pub mod metric;
 pub mod noise;
 pub mod policy;
 pub mod rerun;
@@ -13,8 +13,8 @@ pub mod side;
 pub mod verdict;
 
 pub use comparison::{CaseChange, Comparison, Direction, compare};
-pub use gauge::{Gauge, Price, Reading};
-pub use judge::{Judged, Judgement, judge};
+pub use judge::{Judgement, RuleResult, judge};
+pub use metric::{GateMetric, MetricValue, Price};
 pub use policy::{Policy, Rule};
-pub use side::{Side, Taken};
+pub use side::{RunWithSamples, Side};
 pub use verdict::Verdict;

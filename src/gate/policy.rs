@@ -1,7 +1,7 @@
 //! A policy as a TOML file: rules over metrics, each an absolute limit or one relative to a baseline, for all cases or
 //! some.
 
-use super::gauge::Gauge;
+use super::metric::GateMetric;
 use crate::data_file::{bounded, parse_toml};
 use crate::record::InvalidReason;
 use crate::workload::{Case, Quant};
@@ -51,10 +51,10 @@ fn all() -> f64 {
 
 /// A limit: its SI value, and what its unit is of; empty for a bare number.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Amount {
+pub struct LimitValue {
     /// In SI units or USD.
     pub value: f64,
-    /// As [`Gauge::unit`] names it.
+    /// As [`GateMetric::unit`] names it.
     pub unit: &'static str,
 }
 
@@ -68,10 +68,10 @@ pub struct Rule {
     pub metric: String,
     /// Greatest value, in SI units or with one: `"50ms"`, `"4GiB"`.
     #[serde(default, deserialize_with = "amount")]
-    pub max: Option<Amount>,
+    pub max: Option<LimitValue>,
     /// Least value.
     #[serde(default, deserialize_with = "amount")]
-    pub min: Option<Amount>,
+    pub min: Option<LimitValue>,
     /// How much worse than the baseline it may be: `"2%"`; `"0%"` is what no noise excuses.
     #[serde(default, deserialize_with = "share")]
     pub max_regression: Option<f64>,
@@ -110,15 +110,15 @@ impl Rule {
     }
 
     /// The error says that a limit is in another unit than the metric.
-    pub fn check_unit(&self, gauge: &Gauge) -> Result<(), String> {
+    pub fn check_unit(&self, metric: &GateMetric) -> Result<(), String> {
         let limits = [self.max, self.min].into_iter().flatten();
-        for Amount { value, unit } in limits {
-            if !unit.is_empty() && unit != gauge.unit() {
-                let of = if gauge.unit().is_empty() { "a plain number" } else { gauge.unit() };
-                return Err(format!("the limit of the rule about {} is in {unit}, the metric in {of}", gauge.tag));
+        for LimitValue { value, unit } in limits {
+            if !unit.is_empty() && unit != metric.unit() {
+                let of = if metric.unit().is_empty() { "a plain number" } else { metric.unit() };
+                return Err(format!("the limit of the rule about {} is in {unit}, the metric in {of}", metric.tag));
             }
-            if value < 0.0 && !gauge.unit().is_empty() {
-                return Err(format!("the limit of the rule about {} is {value}, which it can never be", gauge.tag));
+            if value < 0.0 && !metric.unit().is_empty() {
+                return Err(format!("the limit of the rule about {} is {value}, which it can never be", metric.tag));
             }
         }
         Ok(())
@@ -241,7 +241,7 @@ const UNITS: [(&str, f64, &str); 22] = [
     ("B", 1.0, "bytes"),
 ];
 
-fn parsed(text: &str) -> Option<Amount> {
+fn parsed(text: &str) -> Option<LimitValue> {
     let text = text.trim();
     let (number, factor, unit) = match text.strip_prefix('$') {
         Some(number) => (number, 1.0, "usd"),
@@ -251,12 +251,12 @@ fn parsed(text: &str) -> Option<Amount> {
             .unwrap_or((text, 1.0, "")),
     };
     let value = number.trim().parse::<f64>().ok().map(|number| number * factor)?;
-    value.is_finite().then_some(Amount { value, unit })
+    value.is_finite().then_some(LimitValue { value, unit })
 }
 
-fn amount<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Amount>, D::Error> {
+fn amount<'de, D: Deserializer<'de>>(from: D) -> Result<Option<LimitValue>, D::Error> {
     match NumberOrText::deserialize(from)? {
-        NumberOrText::Number(value) if value.is_finite() => Ok(Some(Amount { value, unit: "" })),
+        NumberOrText::Number(value) if value.is_finite() => Ok(Some(LimitValue { value, unit: "" })),
         NumberOrText::Number(number) => Err(serde::de::Error::custom(format!("{number} is not a limit"))),
         NumberOrText::Text(text) => parsed(&text).map(Some).ok_or_else(|| {
             serde::de::Error::custom(format!("`{text}` is not an amount such as 0.05, \"50ms\", \"4GiB\" or \"$0.2\""))
@@ -294,8 +294,8 @@ mod tests {
                     [[rule]]\nmetric = \"ttft_s\"\nmax_regression = 0.05\n";
         let policy = Policy::parse("gate.toml", text).unwrap();
         assert_eq!((policy.noise_floor, policy.confidence), (Some(0.03), 0.95));
-        assert_eq!(policy.rules[0].max, Some(Amount { value: 0.05, unit: "s" }));
-        assert_eq!(policy.rules[1].max, Some(Amount { value: 4.0 * 1024f64.powi(3), unit: "bytes" }));
+        assert_eq!(policy.rules[0].max, Some(LimitValue { value: 0.05, unit: "s" }));
+        assert_eq!(policy.rules[1].max, Some(LimitValue { value: 4.0 * 1024f64.powi(3), unit: "bytes" }));
         let case = Case::new(Quant::Int4, 1, 8, 8);
         assert!(policy.rules[0].holds_for(case) && !policy.rules[0].holds_for(Case { batch: 2, ..case }));
     }

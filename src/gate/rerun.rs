@@ -10,9 +10,9 @@ const POWER: f64 = 1.43;
 /// More samples than this are not worth suggesting.
 const MOST: f64 = 50_000.0;
 
-/// A suggestion.
+/// How many iterations or runs would tell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Rerun {
+pub struct RerunAdvice {
     /// Samples that each run would need; `None` where no practical number would do.
     pub samples: Option<usize>,
     /// Runs a side, where what differs is the runs.
@@ -25,26 +25,26 @@ pub struct Rerun {
 
 /// To tell a value from a limit that is `distance` away (on a logarithmic scale: as a share), where an interval of
 /// `half_width` did not.
-pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative: bool) -> Rerun {
+pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative: bool) -> RerunAdvice {
     let row = side.rows(case).next();
     let samples = row.map_or(0, |row| row.samples).max(1) as f64;
     let runs = side.runs.len();
     if distance <= 0.0 {
         let words =
             "it lies within what such machines differ by: compare on one machine, or set noise_floor in the policy";
-        return Rerun { samples: None, runs: None, command: None, words: words.to_string() };
+        return RerunAdvice { samples: None, runs: None, command: None, words: words.to_string() };
     }
     let factor = (POWER * half_width / distance).powi(2);
     let needed = (samples * factor).ceil();
     if !needed.is_finite() || needed > MOST {
         let words = "the value lies on the limit: no practical number of samples would tell; move the limit, or decide \
                      that it is good enough";
-        return Rerun { samples: None, runs: None, command: None, words: words.to_string() };
+        return RerunAdvice { samples: None, runs: None, command: None, words: words.to_string() };
     }
     if runs > 1 {
         let wanted = (runs as f64 * factor).ceil().max(runs as f64 + 1.0) as usize;
         let words = format!("about {wanted} runs a side would tell, as runs differ by more than their samples");
-        return Rerun { samples: None, runs: Some(wanted), command: None, words };
+        return RerunAdvice { samples: None, runs: Some(wanted), command: None, words };
     }
     let needed = needed.max(samples + 1.0);
     // Of two sides each gives a half of the squared width.
@@ -66,7 +66,7 @@ pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative
     let both = if relative { " on both sides" } else { "" };
     let what = if is_traffic { "requests" } else { "iterations" };
     let words = format!("about {needed} {what}{both} would tell, of {samples} here");
-    Rerun { samples: Some(needed as usize), runs: None, command, words }
+    RerunAdvice { samples: Some(needed as usize), runs: None, command, words }
 }
 
 /// The axes of a case beside its level and batch, as arguments.

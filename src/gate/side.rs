@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A run with its raw samples.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Taken {
+pub struct RunWithSamples {
     /// Record and cases.
     pub run: Run,
     /// Measured iterations by case, in the order of time; warm-up left out.
@@ -16,7 +16,7 @@ pub struct Taken {
     pub quality: Vec<QualityRow>,
 }
 
-impl Taken {
+impl RunWithSamples {
     /// Reads a folder; the error says what it lacks.
     pub fn read(folder: &Path) -> Result<Self, String> {
         let run = Run::read(folder).map_err(|e| e.to_string())?;
@@ -57,13 +57,13 @@ impl Taken {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Side {
     /// At least one.
-    pub runs: Vec<Taken>,
+    pub runs: Vec<RunWithSamples>,
 }
 
 impl Side {
     /// Reads folders.
     pub fn read(folders: &[PathBuf]) -> Result<Self, String> {
-        let runs = folders.iter().map(|folder| Taken::read(folder)).collect::<Result<Vec<_>, _>>()?;
+        let runs = folders.iter().map(|folder| RunWithSamples::read(folder)).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = runs.first() else { return Err("there is no run".to_string()) };
         for (index, other) in runs.iter().enumerate().skip(1) {
             let (one, two) = (&first.run.record, &other.run.record);
@@ -82,7 +82,7 @@ impl Side {
                     "{a} and {b} are not runs of one model on one device: they cannot stand on one side"
                 ));
             }
-            let same = |taken: &&Taken| {
+            let same = |taken: &&RunWithSamples| {
                 let (a, b) = (&taken.run.record, &other.run.record);
                 a.started_at == b.started_at && a.environment.hostname == b.environment.hostname
             };
@@ -97,7 +97,7 @@ impl Side {
     }
 
     /// The first run, which speaks for the others where they are alike.
-    pub fn first(&self) -> &Taken {
+    pub fn first(&self) -> &RunWithSamples {
         &self.runs[0]
     }
 

@@ -10,7 +10,7 @@ use crate::device::{DeviceId, cpu, page_cache};
 use crate::engine::EngineError;
 use crate::engine::backend::ops::Kernels;
 use crate::engine::open::describe;
-use crate::engine::weights::About;
+use crate::engine::weights::ModelDescription;
 use crate::engine::weights::{self as source, OpenedModel, Origin, gguf_writer};
 use crate::measure::clock::{Clock, SystemClock};
 use crate::measure::coldstart::{Phases, phases, read_through};
@@ -126,7 +126,7 @@ pub fn run(options: ColdStartOptions, reporter: &dyn Reporter, stop: &Stop) -> R
     if let Some(card) = open_card(start.device)? {
         record.engine = describe(Some(&card), Kernels::Own);
     }
-    record.model = Some(model_record(About::of(&model))?);
+    record.model = Some(model_record(ModelDescription::of(&model))?);
     let folder =
         output.unwrap_or_else(|| default_folder(&record.environment.hostname, &format!("{}-coldstart", model.name)));
     let run = RunFolder::create(&folder, &record)?;

@@ -7,14 +7,14 @@ use crate::engine::backend::cpu::simd::Level;
 use crate::engine::backend::ops::Kernels;
 use crate::engine::open::{LanguageEngine, batch_model, describe};
 use crate::engine::scheduler::BatchModel;
-use crate::engine::weights::About;
+use crate::engine::weights::ModelDescription;
 use crate::engine::weights::OpenedModel;
 use crate::record::run::{BY_CANDLE, EngineRecord, ModelRecord};
 use crate::workload::Quant;
 use std::sync::Arc;
 
 /// What a record says of a model.
-pub(super) fn model_record(about: About<'_>) -> anyhow::Result<ModelRecord> {
+pub(super) fn model_record(about: ModelDescription<'_>) -> anyhow::Result<ModelRecord> {
     Ok(ModelRecord {
         name: about.name.to_string(),
         kind: about.kind.to_string(),

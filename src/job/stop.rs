@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Something to be done, with the number of its guard.
-type Last = (u64, Box<dyn Fn() + Send>);
+/// What is done when the process ends, with the number of its guard.
+type ExitAction = (u64, Box<dyn Fn() + Send>);
 
 #[derive(Default)]
 struct State {
@@ -20,7 +20,7 @@ struct State {
     /// A process that is of no use without this one; 0 for none.
     child: AtomicU32,
     /// What is done last where the process ends before the job does.
-    at_end: Mutex<Vec<Last>>,
+    at_end: Mutex<Vec<ExitAction>>,
     guards: AtomicU64,
     /// What goes on with what is kept, where something does.
     goes_on_by: Mutex<Option<String>>,

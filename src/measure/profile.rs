@@ -1,10 +1,10 @@
 //! The loop over a sweep: each case that has no row yet is run, and its row made durable before the next one begins.
 
 use super::Observer;
-use super::runner::{Bench, run_case};
+use super::runner::{CaseContext, run_case};
 use crate::device::limits;
 use crate::engine::Engine;
-use crate::record::folder::{Attempt, FolderError};
+use crate::record::folder::{CaseInFlight, FolderError};
 use crate::record::{CaseKey, CaseRow, FailureKind, InvalidReason, Outcome, RunFolder, RunRecord, RunStatus};
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub fn profile(
     engine: &mut dyn Engine,
     folder: &mut RunFolder,
     record: &mut RunRecord,
-    bench: &mut Bench<'_>,
+    bench: &mut CaseContext<'_>,
     observer: &mut dyn Observer,
 ) -> Result<End, FolderError> {
     let keys = case_keys(record);
@@ -48,7 +48,7 @@ pub fn profile(
             return Ok(End::Stopped);
         }
         observer.case_started(index, total, &key);
-        let earlier = folder.died_in.take_if(|attempt| attempt.case_id == key.id());
+        let earlier = folder.died_in.take_if(|case| case.case_id == key.id());
         let out_of_memory = limits::out_of_memory(Path::new("/"));
         if let Some(why) = earlier.as_ref().and_then(|earlier| deadly(earlier, out_of_memory)) {
             let row = CaseRow::unmeasured(key, FailureKind::Killed, why);
@@ -58,7 +58,7 @@ pub fn profile(
             continue;
         }
         let times = earlier.map_or(0, |earlier| earlier.times) + 1;
-        folder.begin(&Attempt { case_id: key.id(), times, out_of_memory })?;
+        folder.begin(&CaseInFlight { case_id: key.id(), times, out_of_memory })?;
         let Some(mut result) = run_case(engine, key, bench, observer) else {
             folder.nothing_begun();
             finish(folder, record, RunStatus::Interrupted)?;
@@ -90,7 +90,7 @@ fn lost(folder: &RunFolder, record: &mut RunRecord, row: &CaseRow) -> Result<End
 }
 
 /// Why a case in whose midst an earlier process died is not begun again; `None` where it may have been chance.
-fn deadly(earlier: &Attempt, out_of_memory: Option<u64>) -> Option<String> {
+fn deadly(earlier: &CaseInFlight, out_of_memory: Option<u64>) -> Option<String> {
     let counts = earlier.out_of_memory.zip(out_of_memory);
     let killed = counts.is_some_and(|(then, now)| now > then);
     // Nothing was killed for want of memory: somebody ended the process, as they may do again.
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_case_that_was_killed_for_memory_is_not_begun_again_and_chance_has_three_goes() {
-        let earlier = |times, out_of_memory| Attempt { case_id: "c".into(), times, out_of_memory };
+        let earlier = |times, out_of_memory| CaseInFlight { case_id: "c".into(), times, out_of_memory };
         assert!(deadly(&earlier(1, Some(4)), Some(5)).unwrap().contains("out of memory"));
         assert_eq!(deadly(&earlier(9, Some(4)), Some(4)), None, "somebody else ended it");
         assert_eq!(deadly(&earlier(2, None), Some(4)), None);

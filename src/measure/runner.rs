@@ -32,7 +32,7 @@ const SAMPLE_PROMPT: &str = "Once upon a time";
 const SAMPLE_TOKENS: usize = 48;
 
 /// What a case is measured with.
-pub struct Bench<'a> {
+pub struct CaseContext<'a> {
     /// Time.
     pub clock: &'a dyn Clock,
     /// How long to warm up and to measure.
@@ -72,14 +72,14 @@ pub struct CaseResult {
 
 /// Why an iteration gave no sample.
 #[derive(Debug)]
-enum Stop {
+enum IterationStop {
     /// The user asked.
     Interrupted,
     /// It becomes a row.
     Failed(FailureKind, String),
 }
 
-impl From<EngineError> for Stop {
+impl From<EngineError> for IterationStop {
     fn from(error: EngineError) -> Self {
         let kind = match &error {
             EngineError::DoesNotFit { .. } => FailureKind::DoesNotFit,
@@ -89,7 +89,7 @@ impl From<EngineError> for Stop {
             EngineError::DeviceLost(_) => FailureKind::DeviceLost,
             EngineError::Failed(_) => FailureKind::EngineError,
         };
-        Stop::Failed(kind, error.to_string())
+        IterationStop::Failed(kind, error.to_string())
     }
 }
 
@@ -114,7 +114,7 @@ pub enum IterationError {
     NotFinite,
 }
 
-impl From<IterationError> for Stop {
+impl From<IterationError> for IterationStop {
     fn from(error: IterationError) -> Self {
         match error {
             IterationError::Engine(error) => error.into(),
@@ -128,14 +128,14 @@ impl From<IterationError> for Stop {
 pub fn run_case(
     engine: &mut dyn Engine,
     key: CaseKey,
-    bench: &mut Bench<'_>,
+    bench: &mut CaseContext<'_>,
     observer: &mut dyn Observer,
 ) -> Option<CaseResult> {
     let mut running = Running { engine, key: key.clone(), bench, observer, samples: Vec::new(), origin: Seconds(0.0) };
     match running.run() {
         Ok(result) => Some(result),
-        Err(Stop::Interrupted) => None,
-        Err(Stop::Failed(kind, message)) => {
+        Err(IterationStop::Interrupted) => None,
+        Err(IterationStop::Failed(kind, message)) => {
             let (kind, message) = or_lost(running.engine, kind, message);
             Some(CaseResult {
                 row: CaseRow::unmeasured(key.clone(), kind, with_limit(&key, kind, message)),
@@ -173,12 +173,12 @@ fn prompts(case: &Case, vocab: usize, seed: u64) -> Vec<Vec<u32>> {
 }
 
 /// Calls the engine; a panic becomes an error.
-fn guarded<T, E: Into<Stop>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, Stop> {
+fn guarded<T, E: Into<IterationStop>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, IterationStop> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(E::into),
         Err(panic) => {
             let message = format!("the engine panicked: {}", panic_message(panic.as_ref()));
-            Err(Stop::Failed(FailureKind::Crashed, message))
+            Err(IterationStop::Failed(FailureKind::Crashed, message))
         }
     }
 }
@@ -219,7 +219,7 @@ fn check_work(case: &Case, generated: &Generated, steps: usize) -> Result<(), It
 struct Running<'a, 'b> {
     engine: &'a mut dyn Engine,
     key: CaseKey,
-    bench: &'a mut Bench<'b>,
+    bench: &'a mut CaseContext<'b>,
     observer: &'a mut dyn Observer,
     samples: Vec<SampleRow>,
     /// When the first iteration began.
@@ -227,7 +227,7 @@ struct Running<'a, 'b> {
 }
 
 impl Running<'_, '_> {
-    fn run(&mut self) -> Result<CaseResult, Stop> {
+    fn run(&mut self) -> Result<CaseResult, IterationStop> {
         let case = self.key.case;
         self.observer.phase(Phase::Loading);
         let (prepared, load) = self.prepare()?;
@@ -282,7 +282,7 @@ impl Running<'_, '_> {
     }
 
     /// Loads what the case needs; where weights were loaded, times that and lets them write a few words.
-    fn prepare(&mut self) -> Result<(Prepared, Option<LoadRecord>), Stop> {
+    fn prepare(&mut self) -> Result<(Prepared, Option<LoadRecord>), IterationStop> {
         let case = self.key.case;
         let engine = &mut *self.engine;
         // No engine runs an input that its model does not take.
@@ -308,7 +308,7 @@ impl Running<'_, '_> {
         Ok((prepared, Some(load)))
     }
 
-    fn iteration(&mut self, prompts: &[Vec<u32>], warmup: bool) -> Result<Seconds, Stop> {
+    fn iteration(&mut self, prompts: &[Vec<u32>], warmup: bool) -> Result<Seconds, IterationStop> {
         let (clock, case) = (self.bench.clock, self.key.case);
         let timeout = Seconds(self.bench.limits.timeout_s);
         let interrupted = std::sync::atomic::AtomicBool::new(false);
@@ -325,11 +325,11 @@ impl Running<'_, '_> {
         let timed = guarded(|| time_iteration(engine, clock, &case, prompts, &go_on));
         // The observer is asked in any case: it is to know that the stop was seen.
         if self.observer.should_stop() || interrupted.into_inner() {
-            return Err(Stop::Interrupted);
+            return Err(IterationStop::Interrupted);
         }
         let token_times = timed.map_err(|stop| match stop {
-            Stop::Failed(FailureKind::TimedOut, _) => {
-                Stop::Failed(FailureKind::TimedOut, format!("an iteration took longer than {timeout}"))
+            IterationStop::Failed(FailureKind::TimedOut, _) => {
+                IterationStop::Failed(FailureKind::TimedOut, format!("an iteration took longer than {timeout}"))
             }
             other => other,
         })?;
@@ -341,7 +341,7 @@ impl Running<'_, '_> {
 
     /// Iterates until steady; `false` if the time ran out first. The first iteration never counts; fresh weights get a
     /// second one and a minimum time.
-    fn warm_up(&mut self, prompts: &[Vec<u32>], fresh: bool) -> Result<bool, Stop> {
+    fn warm_up(&mut self, prompts: &[Vec<u32>], fresh: bool) -> Result<bool, IterationStop> {
         self.observer.phase(Phase::WarmingUp);
         let limits = self.bench.limits;
         let (least, iterations) = if fresh { (limits.warmup_min_s, 2) } else { (0.0, 1) };
@@ -364,7 +364,7 @@ impl Running<'_, '_> {
     fn measure_with_energy(
         &mut self,
         prompts: &[Vec<u32>],
-    ) -> Result<(StopReason, Vec<CaseWindow>, Vec<PowerRow>), Stop> {
+    ) -> Result<(StopReason, Vec<CaseWindow>, Vec<PowerRow>), IterationStop> {
         let sensor = self.bench.power.as_ref().map(|source| source.sensor());
         // The least time grows to an energy window only where the limits leave room for one.
         let room = |sensor: &Sensor| self.bench.limits.max_time_s >= sensor.least_window().0;
@@ -393,7 +393,7 @@ impl Running<'_, '_> {
         repeat: usize,
         windows: &mut Vec<CaseWindow>,
         rows: &mut Vec<PowerRow>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), IterationStop> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.bench.seed ^ repeat as u64);
         std::thread::sleep(Duration::from_millis(rng.random_range(0..100)));
         let kept = self.samples.len();
@@ -409,7 +409,7 @@ impl Running<'_, '_> {
         done
     }
 
-    fn measure(&mut self, prompts: &[Vec<u32>], min_time: Seconds) -> Result<StopReason, Stop> {
+    fn measure(&mut self, prompts: &[Vec<u32>], min_time: Seconds) -> Result<StopReason, IterationStop> {
         let limits = self.bench.limits;
         let begin = self.bench.clock.now();
         let (mut ttft, mut tpot) = (Vec::new(), Vec::new());

@@ -68,10 +68,10 @@ impl Sampler {
     }
 }
 
-type Attempt = (Seconds, Result<Vec<Reading>, PowerError>);
+type ReadAttempt = (Seconds, Result<Vec<Reading>, PowerError>);
 
 /// The readings up to the first that failed, and its error.
-fn split(attempts: Vec<Attempt>) -> (Vec<(Seconds, Vec<Reading>)>, Option<PowerError>) {
+fn split(attempts: Vec<ReadAttempt>) -> (Vec<(Seconds, Vec<Reading>)>, Option<PowerError>) {
     let mut read = Vec::new();
     for (time, attempt) in attempts {
         match attempt {

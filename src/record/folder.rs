@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-mod attempt;
+mod case_in_flight;
 mod staged;
 
-pub use attempt::Attempt;
+pub use case_in_flight::CaseInFlight;
 
 /// How long to wait for a lock that is about to be let go.
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
@@ -78,7 +78,7 @@ pub struct RunFolder {
     /// Cases that have a row already.
     pub done: HashSet<String>,
     /// The case in whose midst an earlier process ended without a word.
-    pub died_in: Option<Attempt>,
+    pub died_in: Option<CaseInFlight>,
     /// What had to be repaired when the folder was opened again.
     pub warnings: Vec<String>,
 }
@@ -133,7 +133,7 @@ impl RunFolder {
             cases: open("cases.csv")?,
             samples: open("samples.csv")?,
             power: open("power.csv")?,
-            died_in: Attempt::left(path).filter(|attempt| !done.contains(&attempt.case_id)),
+            died_in: CaseInFlight::left(path).filter(|case| !done.contains(&case.case_id)),
             path: path.to_path_buf(),
             _lock: lock,
             done,

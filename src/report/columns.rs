@@ -94,7 +94,7 @@ impl Format {
 
 /// Of which rankings a column is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum Visibility {
     /// Of every one.
     Always,
     /// Where a demand is given.
@@ -115,7 +115,7 @@ struct Shown {
     /// That for others, where it is another.
     otherwise: Option<&'static str>,
     format: Format,
-    when: When,
+    when: Visibility,
     /// A narrow terminal does without, the lowest number first.
     spare: Option<u8>,
     /// The page's script has its value too.
@@ -140,7 +140,7 @@ pub struct Column {
 impl Column {
     fn shown(mut self, place: u8, heading: &'static str, format: Format) -> Self {
         self.shown =
-            Some(Shown { place, heading, otherwise: None, format, when: When::Always, spare: None, page: true });
+            Some(Shown { place, heading, otherwise: None, format, when: Visibility::Always, spare: None, page: true });
         self
     }
 
@@ -152,7 +152,7 @@ impl Column {
         self
     }
 
-    fn when(self, when: When) -> Self {
+    fn when(self, when: Visibility) -> Self {
         self.change(|shown| shown.when = when)
     }
 
@@ -208,10 +208,10 @@ impl Column {
     fn heading(&self, ranking: &Ranking) -> Option<(String, Option<u8>)> {
         let shown = self.shown?;
         let is_shown = match shown.when {
-            When::Always => true,
-            When::Demand => ranking.rows.iter().any(|row| row.fleet.is_some()),
-            When::Generates => ranking.task.generates(),
-            When::Roofed => ranking.rows.iter().any(|row| row.ground.is_some()),
+            Visibility::Always => true,
+            Visibility::Demand => ranking.rows.iter().any(|row| row.fleet.is_some()),
+            Visibility::Generates => ranking.task.generates(),
+            Visibility::Roofed => ranking.rows.iter().any(|row| row.ground.is_some()),
         };
         let usual = ranking.task.generates();
         let words = shown.otherwise.filter(|_| !usual).unwrap_or(shown.heading);
@@ -321,19 +321,21 @@ fn costs() -> Vec<Column> {
             .spare(5),
         column("usd_per_million_tokens", |r| cost(r.row.usd_per_million_tokens))
             .shown(110, "$/M tokens", Format::Usd)
-            .when(When::Generates),
+            .when(Visibility::Generates),
         column("usd_per_million_tokens_lo", |r| money(r.row.usd_per_million_tokens.map(|cost| cost.lo))),
         column("usd_per_million_tokens_hi", |r| money(r.row.usd_per_million_tokens.map(|cost| cost.hi))),
         column("usd_per_million_input_tokens", |r| cost(r.row.usd_per_million_input_tokens)),
         column("usd_per_million_output_tokens", |r| cost(r.row.usd_per_million_output_tokens)),
         column("instances", |r| number(r.row.fleet.map(|fleet| fleet.instances)))
             .shown(70, "instances", Format::Count)
-            .when(When::Demand),
+            .when(Visibility::Demand),
         column("utilisation", |r| number(r.row.fleet.map(|fleet| fleet.utilisation)))
             .shown(80, "used", Format::Share)
-            .when(When::Demand)
+            .when(Visibility::Demand)
             .spare(8),
-        column("usd_per_month", |r| cost(r.row.usd_per_month)).shown(90, "$/month", Format::Usd).when(When::Demand),
+        column("usd_per_month", |r| cost(r.row.usd_per_month))
+            .shown(90, "$/month", Format::Usd)
+            .when(Visibility::Demand),
         column("usd_per_user_month", |r| cost(r.row.usd_per_user_month)),
     ]
 }
@@ -347,11 +349,11 @@ fn figures() -> Vec<Column> {
             .spare(4),
         column("tpot_s", |r| Value::Number(r.row.tpot_s.value))
             .shown(140, "TPOT", Format::Seconds)
-            .when(When::Generates)
+            .when(Visibility::Generates)
             .spare(3),
         column("e2e_s", |r| Value::Number(r.row.e2e_s.value))
             .shown(160, "E2E", Format::Seconds)
-            .when(When::Generates)
+            .when(Visibility::Generates)
             .spare(2),
         column("requests_per_s", |r| Value::Number(r.row.requests_per_s.value))
             .shown(170, "requests", Format::PerSecond)
@@ -387,7 +389,7 @@ fn later() -> Vec<Column> {
         column("roofline_ttft_s", |r| number(r.row.ground.as_ref().map(|ground| ground.roofline_ttft_s))),
         column("roofline_tpot_s", |r| number(r.row.ground.as_ref().map(|ground| ground.roofline_tpot_s)))
             .shown(150, "TPOT of the roof", Format::Seconds)
-            .when(When::Roofed)
+            .when(Visibility::Roofed)
             .spare(0)
             .not_on_the_page(),
     ]
@@ -437,7 +439,7 @@ pub fn of_page() -> Json {
     let column = |(shown, column): &(Shown, Column)| {
         json!({
             "name": column.name, "title": shown.heading.replace("{}", Task::Generate.results()),
-            "right": shown.format.is_right(), "format": shown.format.name(), "demand": shown.when == When::Demand,
+            "right": shown.format.is_right(), "format": shown.format.name(), "demand": shown.when == Visibility::Demand,
         })
     };
     columns.iter().map(column).collect()

@@ -62,7 +62,7 @@ impl Exporter for Json {
     }
 
     fn export(&self, report: &Report<'_>) -> anyhow::Result<Vec<u8>> {
-        let plan = report.outlook.as_ref().and_then(|outlook| outlook.plan.as_ref());
+        let plan = report.sensitivity.as_ref().and_then(|sensitivity| sensitivity.plan.as_ref());
         let value = json!({
             "answer": answer(report),
             "report_of": report.today().to_string(),

@@ -23,7 +23,7 @@ use crate::catalog::Catalog;
 use crate::record::coldstart::ColdStartRow;
 use crate::record::{DriftWindow, Outcome, PowerRow, QualityRow, Run};
 use crate::sizing::choices::{Choices, choices};
-use crate::sizing::outlook::{Outlook, outlook};
+use crate::sizing::sensitivity::{CostSensitivity, sensitivity};
 use crate::sizing::{RankRequest, Ranking, rank_runs};
 use crate::workload::Quant;
 use jiff::civil::Date;
@@ -41,7 +41,7 @@ pub struct Report<'a> {
     /// One ranking for each level of quantization, the baseline first; or why there is none.
     pub rankings: Result<Vec<Ranking>, String>,
     /// How the costs of the first ranking move; `None` without one.
-    pub outlook: Option<Outlook>,
+    pub sensitivity: Option<CostSensitivity>,
     /// What a reader of the page can choose from; `None` without a ranking.
     pub choices: Option<Choices>,
     /// The readings of power and memory while the first run's cases were measured.
@@ -72,10 +72,10 @@ impl<'a> Report<'a> {
     pub fn new(runs: &'a [&'a Run], catalog: &'a Catalog, request: &'a RankRequest, extras: Extras<'a>) -> Self {
         let rankings = rankings(runs, catalog, request);
         let first = rankings.as_ref().ok().and_then(|rankings| rankings.first());
-        let outlook = first.map(|first| outlook(runs, catalog, request, first));
+        let sensitivity = first.map(|first| sensitivity(runs, catalog, request, first));
         let choices = first.and_then(|_| choices(runs, catalog, request).ok());
         let Extras { power, quality, drift, cold_starts } = extras;
-        Self { runs, request, catalog, rankings, outlook, choices, power, quality, drift, cold_starts }
+        Self { runs, request, catalog, rankings, sensitivity, choices, power, quality, drift, cold_starts }
     }
 
     /// The run that the report is about.

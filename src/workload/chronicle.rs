@@ -44,7 +44,7 @@ const NUMBERS: std::ops::RangeInclusive<usize> = 2..=6;
 
 /// What is chosen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum Slot {
     Day,
     Temper,
     Trade,
@@ -65,7 +65,7 @@ enum Place {
 /// which go on alike share their states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct State {
-    place: Place,
+    place: Slot,
     day: usize,
     temper: usize,
     trade: usize,
@@ -87,7 +87,7 @@ struct Choice {
 }
 
 const START: State =
-    State { place: Place::Day, day: 0, temper: 0, trade: 0, town: 0, good: 0, buyer: 0, count: 0, price: 0, told: 0 };
+    State { place: Slot::Day, day: 0, temper: 0, trade: 0, town: 0, good: 0, buyer: 0, count: 0, price: 0, told: 0 };
 
 /// Zipf weights over `options`, whose order depends on `context`: nothing is impossible, and each context has its own
 /// favourites.
@@ -99,7 +99,7 @@ fn weights(options: usize, context: usize) -> impl Iterator<Item = f64> {
 }
 
 impl State {
-    fn at(self, place: Place) -> Self {
+    fn at(self, place: Slot) -> Self {
         Self { place, ..self }
     }
 
@@ -114,20 +114,20 @@ impl State {
 
     fn choices(self) -> Vec<Choice> {
         match self.place {
-            Place::Turn => self.turns(),
-            Place::Sky | Place::Errand | Place::Left => self.later(),
-            Place::Count | Place::Finish | Place::Good | Place::Buyer | Place::Price | Place::Payer => self.sale(),
-            Place::Day => Self::each(DAYS.len(), 1, |day| {
-                (format!("On {} the", DAYS[day]), Self { day, ..self.at(Place::Temper) })
+            Slot::Turn => self.turns(),
+            Slot::Sky | Slot::Errand | Slot::Left => self.later(),
+            Slot::Count | Slot::Finish | Slot::Good | Slot::Buyer | Slot::Price | Slot::Payer => self.sale(),
+            Slot::Day => Self::each(DAYS.len(), 1, |day| {
+                (format!("On {} the", DAYS[day]), Self { day, ..self.at(Slot::Temper) })
             }),
-            Place::Temper => Self::each(TEMPERS.len(), self.day, |temper| {
-                (format!(" {}", TEMPERS[temper]), Self { temper, ..self.at(Place::Trade) })
+            Slot::Temper => Self::each(TEMPERS.len(), self.day, |temper| {
+                (format!(" {}", TEMPERS[temper]), Self { temper, ..self.at(Slot::Trade) })
             }),
-            Place::Trade => Self::each(TRADES.len(), self.temper, |trade| {
-                (format!(" {} of", TRADES[trade].0), Self { trade, temper: 0, ..self.at(Place::Town) })
+            Slot::Trade => Self::each(TRADES.len(), self.temper, |trade| {
+                (format!(" {} of", TRADES[trade].0), Self { trade, temper: 0, ..self.at(Slot::Town) })
             }),
-            Place::Town => Self::each(TOWNS.len(), self.trade, |town| {
-                (format!(" {} sold", TOWNS[town]), Self { town, ..self.at(Place::Count) })
+            Slot::Town => Self::each(TOWNS.len(), self.trade, |town| {
+                (format!(" {} sold", TOWNS[town]), Self { town, ..self.at(Slot::Count) })
             }),
         }
     }
@@ -136,28 +136,28 @@ impl State {
     fn sale(self) -> Vec<Choice> {
         let numbers = NUMBERS.count();
         match self.place {
-            Place::Count => Self::each(numbers, 0, |i| {
+            Slot::Count => Self::each(numbers, 0, |i| {
                 let count = i + NUMBERS.start();
-                (format!(" {count}"), Self { count, ..self.at(Place::Finish) })
+                (format!(" {count}"), Self { count, ..self.at(Slot::Finish) })
             }),
-            Place::Finish => Self::each(FINISHES.len(), self.trade, |finish| {
+            Slot::Finish => Self::each(FINISHES.len(), self.trade, |finish| {
                 // What is made so sets which of the goods is likely.
-                (format!(" {}", FINISHES[finish]), Self { good: finish, ..self.at(Place::Good) })
+                (format!(" {}", FINISHES[finish]), Self { good: finish, ..self.at(Slot::Good) })
             }),
-            Place::Good => Self::each(4, self.good, |good| {
-                (format!(" {} to", TRADES[self.trade].1[good]), Self { good, ..self.at(Place::Buyer) })
+            Slot::Good => Self::each(4, self.good, |good| {
+                (format!(" {} to", TRADES[self.trade].1[good]), Self { good, ..self.at(Slot::Buyer) })
             }),
-            Place::Buyer => Self::each(NAMES.len(), self.town, |buyer| {
-                (format!(" {} at", NAMES[buyer]), Self { buyer, ..self.at(Place::Price) })
+            Slot::Buyer => Self::each(NAMES.len(), self.town, |buyer| {
+                (format!(" {} at", NAMES[buyer]), Self { buyer, ..self.at(Slot::Price) })
             }),
-            Place::Price => Self::each(numbers, self.good, |i| {
+            Slot::Price => Self::each(numbers, self.good, |i| {
                 let price = i + NUMBERS.start();
-                (format!(" {price} coins each."), Self { price, ..self.at(Place::Payer) })
+                (format!(" {price} coins each."), Self { price, ..self.at(Slot::Payer) })
             }),
             _ => {
                 let name = NAMES[self.buyer];
                 let paid = format!(" paid {} coins.", self.count * self.price);
-                let next = Self { count: 0, price: 0, ..self.at(Place::Turn) };
+                let next = Self { count: 0, price: 0, ..self.at(Slot::Turn) };
                 let by_name = Choice { probability: 0.4, text: format!(" {name}{paid}"), next: Some(next) };
                 let pronoun = if self.buyer < NAMES.len() / 2 { "She" } else { "He" };
                 vec![by_name, Choice { probability: 0.6, text: format!(" {pronoun}{paid}"), next: Some(next) }]
@@ -172,12 +172,12 @@ impl State {
         if told & 1 == 0 {
             let landmark = town % LANDMARKS.len();
             let text = format!(" The road to {} runs along the {} under a", TOWNS[town], LANDMARKS[landmark]);
-            turns.push((0.35, text, Some(Self { told: told | 1, ..self.at(Place::Sky) })));
+            turns.push((0.35, text, Some(Self { told: told | 1, ..self.at(Slot::Sky) })));
         }
         if told & 2 == 0 {
             let text = format!(" On {} {} came back for", DAYS[(day + 1) % DAYS.len()], NAMES[buyer]);
             // After this only the trade, its goods and the town can be named again.
-            let next = Self { told: told | 2, day: 0, ..self.at(Place::Errand) };
+            let next = Self { told: told | 2, day: 0, ..self.at(Slot::Errand) };
             turns.push((0.35, text, Some(Self { trade, good, ..next })));
         }
         turns.push((0.3, "\n".to_string(), None));
@@ -188,16 +188,16 @@ impl State {
     /// The sky over the road, and how the second errand went.
     fn later(self) -> Vec<Choice> {
         match self.place {
-            Place::Sky => Self::each(SKIES.len(), self.town % LANDMARKS.len(), |sky| {
-                (format!(" {} sky.", SKIES[sky]), self.at(Place::Turn))
+            Slot::Sky => Self::each(SKIES.len(), self.town % LANDMARKS.len(), |sky| {
+                (format!(" {} sky.", SKIES[sky]), self.at(Slot::Turn))
             }),
-            Place::Errand => Self::each(FINISHES.len(), self.good, |finish| {
+            Slot::Errand => Self::each(FINISHES.len(), self.good, |finish| {
                 let text = format!(" {} {}, and", FINISHES[finish], TRADES[self.trade].1[self.good]);
-                (text, self.at(Place::Left))
+                (text, self.at(Slot::Left))
             }),
             _ => {
                 let trade = TRADES[self.trade].0;
-                let next = self.at(Place::Turn);
+                let next = self.at(Slot::Turn);
                 let some = Choice { probability: 0.7, text: format!(" the {trade} had plenty."), next: Some(next) };
                 vec![some, Choice { probability: 0.3, text: format!(" the {trade} had none."), next: Some(next) }]
             }

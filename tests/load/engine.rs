@@ -2,16 +2,16 @@
 //! our own client reads, and traffic agrees with a batch sweep.
 
 use sizewell::engine::backend::ops::Kernels;
-use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
+use sizewell::engine::endpoint::{Api, Endpoint, Location, RequestFormat};
 use sizewell::engine::language::LanguageModel;
-use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment, Told};
-use sizewell::engine::serve::{Served, serve};
+use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment, SequenceEvent};
+use sizewell::engine::serve::{ServerState, serve};
 use sizewell::engine::session::candle::CandleEngine;
 use sizewell::engine::target::{CountedBy, RequestOutcome, Target};
 use sizewell::engine::tokenizing::Texts;
 use sizewell::engine::weights as source;
 use sizewell::engine::{Engine, EngineError};
-use sizewell::workload::traffic::{Planned, Prompt};
+use sizewell::workload::traffic::{PlannedRequest, Prompt};
 use sizewell::workload::{Case, Quant};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn sequences_in_a_batch_get_the_tokens_that_they_get_alone() {
         let told: Vec<_> = prompts().into_iter().map(|prompt| scheduler.submit(prompt, 12)).collect();
         for (mut told, expected) in told.into_iter().zip(expected) {
             let mut tokens = Vec::new();
-            while let Some(Told::Token(token)) = told.blocking_recv() {
+            while let Some(SequenceEvent::Token(token)) = told.blocking_recv() {
                 tokens.push(token);
             }
             assert_eq!(tokens, expected, "{kernels:?}");
@@ -60,8 +60,8 @@ fn a_pass_beyond_a_place_is_an_error_and_not_a_crash() {
     assert!(matches!(too_long.err(), Some(EngineError::Unsupported(_))));
 }
 
-fn planned(prompt: Prompt, gen_tokens: usize) -> Planned {
-    Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens }
+fn planned(prompt: Prompt, gen_tokens: usize) -> PlannedRequest {
+    PlannedRequest { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens }
 }
 
 #[test]
@@ -70,14 +70,14 @@ fn our_client_meets_our_port() {
     let model = source::open("reference", 1, false).unwrap();
     let texts = Texts::of(model.tokenizer.unwrap(), model.shape.vocab_size);
     let scheduler = Scheduler::start(Box::new(batch), 32).unwrap();
-    let served = Arc::new(Served::new(scheduler, texts, "reference".into()));
+    let served = Arc::new(ServerState::new(scheduler, texts, "reference".into()));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let location = Location::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         tokio::spawn(serve(listener, served, std::future::pending()));
         for api in [Api::Completions, Api::Chat] {
-            let asks = Asks::new(api, "");
+            let asks = RequestFormat::new(api, "");
             let endpoint = Endpoint::new(&location, asks).unwrap();
             assert_eq!(endpoint.models(&location).await.unwrap(), ["reference"]);
             let answer = endpoint.ask(planned(Prompt::Text("the river ".into()), 20), Default::default()).await;
@@ -139,7 +139,7 @@ fn traffic_agrees_with_a_batch_sweep() {
             let began = std::time::Instant::now();
             let told: Vec<_> = prompts.iter().map(|prompt| scheduler.submit(prompt.clone(), 64)).collect();
             for mut told in told {
-                while let Some(Told::Token(_)) = told.blocking_recv() {}
+                while let Some(SequenceEvent::Token(_)) = told.blocking_recv() {}
             }
             began.elapsed()
         };

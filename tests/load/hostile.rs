@@ -1,11 +1,11 @@
 //! Servers that misbehave: each kind is an outcome of its own, counts against every limit, and ends no run.
 
-use crate::support::simulated::{self, Act, Ask, Script, Server};
-use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
+use crate::support::simulated::{self, Act, ReceivedRequest, Script, Server};
+use sizewell::engine::endpoint::{Api, Endpoint, Location, RequestFormat};
 use sizewell::engine::target::{RequestOutcome, Target};
 use sizewell::measure::load::{End, Generator, Load, LoadObserver, Slo, StepPlan};
 use sizewell::record::StepVerdict;
-use sizewell::workload::traffic::{Arrivals, LengthDistribution, Planned, Prompt, PromptSource, Wording};
+use sizewell::workload::traffic::{Arrivals, LengthDistribution, PlannedRequest, Prompt, PromptSource, Wording};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,15 +14,20 @@ struct Silent;
 impl LoadObserver for Silent {}
 
 fn endpoint(url: &str, api: Api) -> Endpoint {
-    let asks = Asks::new(api, "m");
+    let asks = RequestFormat::new(api, "m");
     Endpoint::new(&Location::parse(url).unwrap(), asks).unwrap()
 }
 
 fn ask_with_timeout(url: &str, api: Api, seconds: f64) -> Option<(RequestOutcome, String)> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let endpoint = endpoint(url, api);
-    let planned =
-        Planned { index: 0, intended_s: 0.0, prompt: Prompt::Text("a b".into()), prompt_tokens: None, gen_tokens: 3 };
+    let planned = PlannedRequest {
+        index: 0,
+        intended_s: 0.0,
+        prompt: Prompt::Text("a b".into()),
+        prompt_tokens: None,
+        gen_tokens: 3,
+    };
     let asked = async {
         tokio::time::timeout(Duration::from_secs_f64(seconds), endpoint.ask(planned, Default::default())).await
     };
@@ -30,7 +35,7 @@ fn ask_with_timeout(url: &str, api: Api, seconds: f64) -> Option<(RequestOutcome
     Some((answer.outcome, answer.message))
 }
 
-fn outcome(api: Api, script: impl Fn(&Ask) -> Script + Send + Sync + 'static) -> (RequestOutcome, String) {
+fn outcome(api: Api, script: impl Fn(&ReceivedRequest) -> Script + Send + Sync + 'static) -> (RequestOutcome, String) {
     let server = Server::start(script);
     ask_with_timeout(&server.url, api, 20.0).unwrap()
 }
@@ -97,8 +102,13 @@ fn an_answer_is_whole_when_it_says_so() {
     let bytes: Vec<u8> = [simulated::head(), nothing.clone(), thinks, nothing, simulated::ending(3, 1)].concat();
     let server = Server::start(move |_| vec![Act::Send(bytes.clone())]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let planned =
-        Planned { index: 0, intended_s: 0.0, prompt: Prompt::Text("a".into()), prompt_tokens: None, gen_tokens: 1 };
+    let planned = PlannedRequest {
+        index: 0,
+        intended_s: 0.0,
+        prompt: Prompt::Text("a".into()),
+        prompt_tokens: None,
+        gen_tokens: 1,
+    };
     let answer = runtime.block_on(endpoint(&server.url, Api::Chat).ask(planned, Default::default()));
     assert_eq!((answer.outcome, answer.events.len()), (RequestOutcome::Ok, 1), "{}", answer.message);
 }
@@ -150,8 +160,13 @@ fn good_answers_are_read_in_every_dialect() {
     let bytes = std::sync::Mutex::new(Some(bytes));
     let server = Server::start(move |_| bytes.lock().unwrap().take().unwrap_or_default());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let planned =
-        Planned { index: 0, intended_s: 0.0, prompt: Prompt::Text("a".into()), prompt_tokens: None, gen_tokens: 3 };
+    let planned = PlannedRequest {
+        index: 0,
+        intended_s: 0.0,
+        prompt: Prompt::Text("a".into()),
+        prompt_tokens: None,
+        gen_tokens: 3,
+    };
     let answer = runtime.block_on(endpoint(&server.url, Api::Chat).ask(planned, Default::default()));
     assert_eq!((answer.outcome, answer.events.len(), answer.prompt_tokens), (RequestOutcome::Ok, 2, Some(7)));
     assert_eq!(answer.output_tokens.map(|(count, _)| count), Some(2));

@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sizewell::engine::EngineError;
 use sizewell::engine::backend::ops::Kernels;
-use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
+use sizewell::engine::language::{LanguageModel, SequencePosition, TakeLogits};
 use sizewell::engine::session::candle::CandleEngine;
 use sizewell::engine::weights as source;
 use sizewell::evaluation::data::DataSet;
@@ -50,7 +50,7 @@ impl LanguageModel for Uniform {
         256
     }
 
-    fn logits(&mut self, _: &[Vec<u32>], places: &[Place], take: TakeLogits<'_>) -> Result<(), EngineError> {
+    fn logits(&mut self, _: &[Vec<u32>], places: &[SequencePosition], take: TakeLogits<'_>) -> Result<(), EngineError> {
         take(0, &vec![0.5; places.len() * self.0]);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::support::recorded;
 use sizewell::gate::judge::Prices;
-use sizewell::gate::{Direction, Judgement, Policy, Price, Side, Taken, Verdict, compare, judge};
+use sizewell::gate::{Direction, Judgement, Policy, Price, RunWithSamples, Side, Verdict, compare, judge};
 use sizewell::record::{CaseRow, FailureKind, InvalidReason, Outcome, QualityRow, Run, RunFolder, SampleRow};
 use sizewell::report::{annotations, junit};
 use sizewell::units::Seconds;
@@ -10,7 +10,7 @@ use sizewell::workload::Quant;
 
 /// Iterations of every case of the recorded run: `count` of them with a spread of 1 % (the same in each run but for the
 /// phase), every time `factor` times as long.
-fn taken(count: usize, factor: f64, phase: usize) -> Taken {
+fn taken(count: usize, factor: f64, phase: usize) -> RunWithSamples {
     let run = recorded::run();
     let mut samples = Vec::new();
     for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok) {
@@ -27,7 +27,7 @@ fn taken(count: usize, factor: f64, phase: usize) -> Taken {
             });
         }
     }
-    Taken::new(scaled(run, factor), samples, Vec::new())
+    RunWithSamples::new(scaled(run, factor), samples, Vec::new())
 }
 
 /// The summaries that such samples have.
@@ -265,20 +265,20 @@ fn junit_and_annotations_carry_every_verdict_and_no_hostile_text() {
 }
 
 /// A run, as the program wrote it when it called its own kernels `candle` and gave candle's version.
-fn of_last_month(mut taken: Taken) -> Taken {
+fn of_last_month(mut taken: RunWithSamples) -> RunWithSamples {
     let engine = &mut taken.run.record.engine;
     (engine.name, engine.version) = ("candle".into(), "0.9.2".into());
     called(taken, "candle")
 }
 
-fn of_today(mut taken: Taken) -> Taken {
+fn of_today(mut taken: RunWithSamples) -> RunWithSamples {
     let record = &mut taken.run.record;
     (record.engine.name, record.engine.version) = ("sizewell".into(), record.environment.sizewell_version.clone());
     called(taken, "sizewell")
 }
 
 /// Rows and samples with another name of the engine.
-fn called(mut taken: Taken, engine: &str) -> Taken {
+fn called(mut taken: RunWithSamples, engine: &str) -> RunWithSamples {
     for row in &mut taken.run.cases {
         let samples = taken.samples.remove(&row.key.id());
         row.key.engine = engine.into();
@@ -289,7 +289,7 @@ fn called(mut taken: Taken, engine: &str) -> Taken {
 
 #[test]
 fn a_baseline_that_calls_the_engine_otherwise_is_of_the_same_engine() {
-    let renamed = |mut side: Side, rename: fn(Taken) -> Taken| {
+    let renamed = |mut side: Side, rename: fn(RunWithSamples) -> RunWithSamples| {
         side.runs = side.runs.into_iter().map(rename).collect();
         side
     };
@@ -306,7 +306,7 @@ fn a_baseline_that_calls_the_engine_otherwise_is_of_the_same_engine() {
 #[test]
 fn runs_of_one_side_may_call_the_engine_otherwise() {
     let folder = tempfile::tempdir().unwrap();
-    let written = |name: &str, taken: Taken, started: &str| {
+    let written = |name: &str, taken: RunWithSamples, started: &str| {
         let mut record = taken.run.record;
         record.started_at = started.parse().unwrap();
         let path = folder.path().join(name);

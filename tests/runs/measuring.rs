@@ -5,7 +5,7 @@ use sizewell::device::activity::ActivityMonitor;
 use sizewell::engine::fake::{FakeEngine, Fault};
 use sizewell::measure::clock::FakeClock;
 use sizewell::measure::profile::{End, case_keys, profile};
-use sizewell::measure::runner::{Bench, CaseResult, run_case};
+use sizewell::measure::runner::{CaseContext, CaseResult, run_case};
 use sizewell::measure::{Observer, Phase, Silent};
 use sizewell::power::fake::FakePower;
 use sizewell::record::{CaseKey, CaseRow, FailureKind, InvalidReason, Outcome, Run, RunFolder, RunStatus, StopReason};
@@ -30,8 +30,8 @@ fn engine(clock: &FakeClock) -> FakeEngine {
     FakeEngine::new(Arc::new(move |by| clock.advance(by)), Seconds(0.5), Seconds(0.05))
 }
 
-fn bench<'a>(clock: &'a FakeClock, limits: Limits, nowhere: &Path) -> Bench<'a> {
-    Bench {
+fn bench<'a>(clock: &'a FakeClock, limits: Limits, nowhere: &Path) -> CaseContext<'a> {
+    CaseContext {
         clock,
         limits,
         seed: 1,
@@ -81,7 +81,7 @@ fn a_recording_is_skipped_by_an_engine_that_transcribes_none() {
     let (clock, nowhere) = (FakeClock::default(), tempfile::tempdir().unwrap());
     let shape = Preset::named("smollm2-135m").unwrap().shape;
     let input = Input::Audio { seconds: 30, gen_tokens: NonZeroUsize::MIN };
-    let mut bench = Bench { shape: Some(&shape), ..bench(&clock, limits(), nowhere.path()) };
+    let mut bench = CaseContext { shape: Some(&shape), ..bench(&clock, limits(), nowhere.path()) };
     let mut engine = engine(&clock);
     let row = run_case(&mut engine, key(Case { input, ..CASE }), &mut bench, &mut Silent).unwrap().row;
     assert_eq!((row.outcome, row.reason), (Outcome::Skipped, Some(FailureKind::Unsupported)));

@@ -1,4 +1,4 @@
-//! Live prices from servers on this machine that answer as the public lists do, and misbehave as they do.
+//! StepSnapshot prices from servers on this machine that answer as the public lists do, and misbehave as they do.
 
 use crate::support::http::{Answer, Server};
 use jiff::civil::{Date, date};

@@ -11,7 +11,7 @@ use sizewell::sizing::demand::{Demand, Load, Usage};
 use sizewell::sizing::interval::Interval;
 use sizewell::sizing::lengths::Lengths;
 use sizewell::sizing::plan::plan;
-use sizewell::sizing::points::Wanted;
+use sizewell::sizing::points::RequestedLengths;
 use sizewell::sizing::{Freshness, MachinePrice, RankRequest, RankRow, Ranking, Service, own, rank, rank_runs};
 use sizewell::units::{Bytes, Joules, JoulesPerToken, Usd};
 use std::path::Path;
@@ -250,7 +250,11 @@ fn lengths_between_measured_ones_are_interpolated_and_others_refused() {
     longer.key.case.input = sizewell::workload::Input::text(384, 33);
     run.cases.push(longer);
     let at = |prompt: usize, gen_tokens: usize| {
-        let wanted = Wanted { prompt_tokens: Some(prompt), gen_tokens: Some(gen_tokens), ..Wanted::default() };
+        let wanted = RequestedLengths {
+            prompt_tokens: Some(prompt),
+            gen_tokens: Some(gen_tokens),
+            ..RequestedLengths::default()
+        };
         rank(&run, catalog(), &RankRequest { wanted, ..request() })
     };
     let middle = at(256, 33).unwrap();
@@ -260,7 +264,7 @@ fn lengths_between_measured_ones_are_interpolated_and_others_refused() {
     assert!((row.tpot_s.value - 0.015).abs() < 1e-9);
     assert!(at(512, 33).unwrap_err().contains("do not lie between"));
     let lengths = Lengths { bins: vec![(128, 33, 0.5), (384, 33, 0.5)] };
-    let wanted = Wanted { lengths: Some(lengths), ..Wanted::default() };
+    let wanted = RequestedLengths { lengths: Some(lengths), ..RequestedLengths::default() };
     let mixed = rank(&run, catalog(), &RankRequest { wanted, ..request() }).unwrap();
     let e2e = |ttft: f64, tpot: f64| ttft + 32.0 * tpot;
     let expected = 0.5 * e2e(0.25, 0.01) + 0.5 * e2e(1.0, 0.02);

@@ -1,6 +1,6 @@
 //! Result files of other tools: what comes out of each, in the project's units and words, and what is said of broken ones.
 
-use sizewell::evidence::{self, Overrides, Reading};
+use sizewell::evidence::{self, Evidence, Overrides};
 use sizewell::record::{Basis, Run, SkippedRecord};
 use sizewell::workload::Quant;
 use std::path::{Path, PathBuf};
@@ -252,7 +252,7 @@ fn what_was_imported_is_an_ordinary_run_folder() {
     let other = llama(0, 128, 95.0).replace("NVIDIA L4", "NVIDIA A10G");
     let runs = read("bench.json", &format!("[{},{},{other}]", llama(512, 0, 2660.0), llama(0, 128, 54.0)));
     assert_eq!(runs.len(), 2);
-    let reading = Reading { runs, ..Reading::default() };
+    let reading = Evidence { runs, ..Evidence::default() };
     evidence::write(&place, &reading, vec!["sizewell".into(), "import".into()], jiff::Timestamp::now()).unwrap();
     let whole = Run::read(&place).unwrap();
     assert_eq!((whole.cases.len(), whole.record.basis), (3, Basis::Imported));
@@ -381,7 +381,7 @@ fn files_of_several_tools_keep_theirs_in_one_folder() {
     );
     let runs = evidence::read(&[llama, other], None, &Overrides::default()).unwrap();
     let place = folder.path().join("imported");
-    let reading = Reading { runs, ..Reading::default() };
+    let reading = Evidence { runs, ..Evidence::default() };
     evidence::write(&place, &reading, Vec::new(), jiff::Timestamp::now()).unwrap();
     let tools: Vec<String> = Run::read_systems(&place)
         .unwrap()

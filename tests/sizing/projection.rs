@@ -4,8 +4,8 @@ use crate::support::recorded;
 use sizewell::catalog::Catalog;
 use sizewell::evidence::{self, bundled};
 use sizewell::record::{Basis, Run};
-use sizewell::sizing::projection::law::{Law, Question};
-use sizewell::sizing::projection::laws::Memory;
+use sizewell::sizing::projection::law::{Law, LawInput};
+use sizewell::sizing::projection::laws::RelativesCache;
 use sizewell::sizing::projection::observation::Observation;
 use sizewell::sizing::projection::terms::{KernelClass, Kind, Phase};
 use sizewell::sizing::projection::{Card, Laws, Target, Tier, Work, carried, observations};
@@ -118,7 +118,9 @@ fn no_projection_beats_the_roof() {
                         (Phase::Prefill, Work::prefill(shape, bytes, batch, 512.0)),
                     ];
                     for (phase, work) in works {
-                        let Some(p) = laws.project(phase, &target, &work, &mut Memory::default()) else { continue };
+                        let Some(p) = laws.project(phase, &target, &work, &mut RelativesCache::default()) else {
+                            continue;
+                        };
                         let time = p.time;
                         assert!(p.roofline_s <= time.lo && time.lo <= time.value && time.value <= time.hi, "{p:?}");
                         assert!(p.roofline_s > 0.0 && time.hi.is_finite(), "{} {}: {p:?}", card.name, preset.name);
@@ -140,7 +142,8 @@ fn more_work_takes_more_time() {
     let card = card("nvidia/l40s-48");
     let target = Target { card: &card, engine: &engine, host: None, model: &model, quant: Quant::Int4 };
     let bytes = shape.step_weight_bytes(Quant::Int4, 1).0;
-    let time = |phase, work: Work| laws.project(phase, &target, &work, &mut Memory::default()).unwrap().time.value;
+    let time =
+        |phase, work: Work| laws.project(phase, &target, &work, &mut RelativesCache::default()).unwrap().time.value;
     let decode = |batch, context| time(Phase::Decode, Work::decode(&shape, bytes, batch, context, CacheType::F16));
     assert!(decode(1, 64.0) < decode(1, 4096.0) && decode(1, 64.0) < decode(8, 64.0));
     // Eight sequences share the weights: they take less than eight times as long.
@@ -181,7 +184,7 @@ fn passes_have_laws_too() {
         all.iter().partition(|o| &*o.card.id == "nvidia/l40s-48");
     let law = Law::fit(kind, &engine, &train, 0.0).unwrap();
     for observation in test {
-        let estimate = law.estimate(&Question::of(observation)).unwrap();
+        let estimate = law.estimate(&LawInput::of(observation)).unwrap();
         assert!((estimate.seconds / observation.seconds - 1.0).abs() < 0.02, "{estimate:?} {observation:?}");
     }
 }

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use sizewell::catalog::{Catalog, Market};
 use sizewell::record::{Basis, InvalidReason, Run};
 use sizewell::report::rank_csv;
-use sizewell::sizing::points::Wanted;
+use sizewell::sizing::points::RequestedLengths;
 use sizewell::sizing::projection::Tier;
 use sizewell::sizing::{MachinePrice, RankRequest, RankRow, Ranking, rank};
 use sizewell::units::Usd;
@@ -269,7 +269,10 @@ fn filters_and_lengths_are_obeyed_or_refused() {
     let error = rank(
         &run,
         &catalog,
-        &RankRequest { wanted: Wanted { prompt_tokens: Some(999), ..Wanted::default() }, ..request() },
+        &RankRequest {
+            wanted: RequestedLengths { prompt_tokens: Some(999), ..RequestedLengths::default() },
+            ..request()
+        },
     )
     .unwrap_err();
     assert!(error.contains("--prompt 128 --gen-tokens 33"), "{error}");

@@ -2,7 +2,7 @@
 //! their names say.
 
 use serde_json::{Value, json};
-use sizewell::evidence::{self, Overrides, Reading};
+use sizewell::evidence::{self, Evidence, Overrides};
 use sizewell::record::CaseRow;
 use sizewell::workload::Quant;
 use std::path::{Path, PathBuf};
@@ -21,18 +21,18 @@ fn asked() -> Overrides {
     }
 }
 
-fn read_bytes(name: &str, bytes: &[u8], overrides: &Overrides) -> Result<Reading, String> {
+fn read_bytes(name: &str, bytes: &[u8], overrides: &Overrides) -> Result<Evidence, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
     evidence::read_files(&[path], None, overrides).map_err(|e| e.to_string())
 }
 
-fn read(name: &str, text: &str) -> Result<Reading, String> {
+fn read(name: &str, text: &str) -> Result<Evidence, String> {
     read_bytes(name, text.as_bytes(), &asked())
 }
 
-fn rows(reading: &Reading) -> Vec<&CaseRow> {
+fn rows(reading: &Evidence) -> Vec<&CaseRow> {
     reading.runs.iter().flat_map(|run| &run.cases).collect()
 }
 
@@ -47,11 +47,11 @@ fn times(row: &CaseRow) -> [Option<f64>; 3] {
     [metrics.ttft, metrics.tpot, metrics.e2e].map(|time| time.map(|time| (time.median.0 * 1e6).round() / 1e3))
 }
 
-fn said(reading: &Reading) -> String {
+fn said(reading: &Evidence) -> String {
     reading.all_skipped().iter().map(|skip| format!("{} {}\n", skip.records, skip.reason)).collect()
 }
 
-fn file(name: &str) -> Result<Reading, String> {
+fn file(name: &str) -> Result<Evidence, String> {
     evidence::read_files(&[case(name)], None, &asked()).map_err(|e| e.to_string())
 }
 

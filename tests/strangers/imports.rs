@@ -3,9 +3,9 @@
 mod levels;
 
 use sizewell::catalog::Catalog;
-use sizewell::evidence::{self, Overrides, Reading};
+use sizewell::evidence::{self, Evidence, Overrides};
 use sizewell::record::{Basis, CaseRow, InvalidReason, Run};
-use sizewell::sizing::points::Wanted;
+use sizewell::sizing::points::RequestedLengths;
 use sizewell::sizing::{RankRequest, Ranking, rank_runs};
 use sizewell::workload::{Preset, Quant};
 use std::path::{Path, PathBuf};
@@ -20,12 +20,12 @@ fn text_of(name: &str) -> String {
 }
 
 /// Reads one of the files as it stands.
-fn file(name: &str, overrides: &Overrides) -> Reading {
+fn file(name: &str, overrides: &Overrides) -> Evidence {
     evidence::read_files(&[case(name)], None, overrides).unwrap()
 }
 
 /// Reads a text as if it stood in a file.
-fn text(text: &str, overrides: &Overrides) -> Result<Reading, String> {
+fn text(text: &str, overrides: &Overrides) -> Result<Evidence, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("result.json");
     std::fs::write(&path, text).unwrap();
@@ -45,19 +45,19 @@ fn level(name: &str) -> Quant {
 }
 
 /// The only system of a reading.
-fn one(reading: &Reading) -> &Run {
+fn one(reading: &Evidence) -> &Run {
     let [run] = reading.runs.as_slice() else { panic!("{} systems", reading.runs.len()) };
     run
 }
 
 /// Its only row.
-fn row(reading: &Reading) -> &CaseRow {
+fn row(reading: &Evidence) -> &CaseRow {
     let [row] = one(reading).cases.as_slice() else { panic!("not one row") };
     row
 }
 
 /// Device, hardware and number of cards of every system.
-fn placed(reading: &Reading) -> Vec<(String, Option<String>, usize)> {
+fn placed(reading: &Evidence) -> Vec<(String, Option<String>, usize)> {
     let of =
         |run: &Run| (run.record.engine.device.clone(), run.record.engine.hardware.clone(), run.record.accelerators);
     reading.runs.iter().map(of).collect()
@@ -218,7 +218,8 @@ fn copies_of_a_model_stand_on_the_cards_that_it_needs() {
         let instance = Some(("aws".to_string(), "g6.12xlarge".to_string()));
         let reading = file(name, &Overrides { instance, ..plain() });
         let mut request = RankRequest::on(jiff::civil::date(2026, 11, 27));
-        request.wanted = Wanted { prompt_tokens: Some(512), gen_tokens: Some(128), ..Wanted::default() };
+        request.wanted =
+            RequestedLengths { prompt_tokens: Some(512), gen_tokens: Some(128), ..RequestedLengths::default() };
         request.only = Some(Basis::Imported);
         rank_runs(&reading.runs.iter().collect::<Vec<_>>(), &Catalog::embedded().unwrap(), &request).unwrap()
     };

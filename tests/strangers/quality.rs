@@ -3,7 +3,7 @@
 
 use crate::support::tiny;
 use sizewell::engine::EngineError;
-use sizewell::engine::language::{LanguageModel, Place, TakeLogits};
+use sizewell::engine::language::{LanguageModel, SequencePosition, TakeLogits};
 use sizewell::engine::weights as source;
 use sizewell::evaluation::data::DataSet;
 use sizewell::evaluation::inputs::TokenFrequencies;
@@ -49,8 +49,13 @@ impl LanguageModel for Quick {
         256
     }
 
-    fn logits(&mut self, sequences: &[Vec<u32>], places: &[Place], take: TakeLogits<'_>) -> Result<(), EngineError> {
-        let row = |place: &Place| {
+    fn logits(
+        &mut self,
+        sequences: &[Vec<u32>],
+        places: &[SequencePosition],
+        take: TakeLogits<'_>,
+    ) -> Result<(), EngineError> {
+        let row = |place: &SequencePosition| {
             let before = sequences[place.sequence][place.position];
             (0..self.0).map(move |token| Self::logit(before, token))
         };

@@ -2,10 +2,10 @@
 
 use crate::support::recorded;
 use sizewell::catalog::Catalog;
-use sizewell::evidence::{self, Overrides, Reading};
+use sizewell::evidence::{self, Evidence, Overrides};
 use sizewell::record::systems::gathered;
 use sizewell::record::{Basis, Distribution, InvalidReason, Run};
-use sizewell::sizing::points::Wanted;
+use sizewell::sizing::points::RequestedLengths;
 use sizewell::sizing::{MachinePrice, RankRequest, RankRow, Ranking, rank_runs};
 use sizewell::units::{Seconds, Usd};
 use sizewell::workload::{CacheType, Case, Quant};
@@ -29,7 +29,7 @@ fn on(hardware: Option<&str>) -> Overrides {
     Overrides { quant: Some(Quant::Bf16), hardware: hardware.map(str::to_string), ..Overrides::default() }
 }
 
-fn files(names: &[&str], overrides: &Overrides) -> Reading {
+fn files(names: &[&str], overrides: &Overrides) -> Evidence {
     let paths: Vec<PathBuf> = names.iter().map(|name| case(name)).collect();
     evidence::read_files(&paths, None, overrides).unwrap()
 }
@@ -123,7 +123,7 @@ fn what_was_measured_twice_is_pooled_whatever_the_order() {
 fn a_request_to_a_server_does_not_wait_for_all_prefills_of_those_in_flight() {
     // 142 requests in flight on an H100, TTFT 487 ms: a batch of 142 prefilled at once would take seven seconds.
     let reading = files(&["open-rate-142.json"], &on(Some(H100)));
-    let wanted = Wanted { prompt_tokens: Some(1024), gen_tokens: Some(120), ..Wanted::default() };
+    let wanted = RequestedLengths { prompt_tokens: Some(1024), gen_tokens: Some(120), ..RequestedLengths::default() };
     let ranking = ranked(&reading.runs, &RankRequest { wanted, ..request() }).unwrap();
     let same_card = row(&ranking, "p5.4xlarge");
     assert_eq!(same_card.basis, Basis::Projected);
@@ -139,7 +139,8 @@ fn threads_of_another_tool_are_not_vcpus() {
     let smt = |instance: Option<&str>| {
         let instance = instance.map(|name| ("aws".to_string(), name.to_string()));
         let reading = files(&["llama-bench-smt.json"], &Overrides { instance, ..Overrides::default() });
-        let wanted = Wanted { prompt_tokens: Some(128), gen_tokens: Some(128), ..Wanted::default() };
+        let wanted =
+            RequestedLengths { prompt_tokens: Some(128), gen_tokens: Some(128), ..RequestedLengths::default() };
         let providers = vec!["aws".to_string()];
         ranked(&reading.runs, &RankRequest { wanted, providers, ..request() }).unwrap()
     };

@@ -1,10 +1,10 @@
 //! Servers that speak the API oddly: what each means is read, and what cannot be told is not guessed.
 
-use super::support::simulated::{self, Act, Ask, Script, Server};
+use super::support::simulated::{self, Act, ReceivedRequest, Script, Server};
 use serde_json::{Value, json};
-use sizewell::engine::endpoint::{Api, Asks, Endpoint, Location};
-use sizewell::engine::target::{Answer, Oddity, RequestOutcome, Target};
-use sizewell::workload::traffic::{Planned, Prompt};
+use sizewell::engine::endpoint::{Api, Endpoint, Location, RequestFormat};
+use sizewell::engine::target::{Answer, AnswerWarning, RequestOutcome, Target};
+use sizewell::workload::traffic::{PlannedRequest, Prompt};
 use std::io::Write;
 use std::time::Duration;
 
@@ -56,11 +56,11 @@ fn head(more: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\n{more}Transfer-Encoding: chunked\r\n\r\n").into_bytes()
 }
 
-fn planned(text: &str, prompt_tokens: Option<usize>, gen_tokens: usize) -> Planned {
-    Planned { index: 0, intended_s: 0.0, prompt: Prompt::Text(text.into()), prompt_tokens, gen_tokens }
+fn planned(text: &str, prompt_tokens: Option<usize>, gen_tokens: usize) -> PlannedRequest {
+    PlannedRequest { index: 0, intended_s: 0.0, prompt: Prompt::Text(text.into()), prompt_tokens, gen_tokens }
 }
 
-pub fn ask(url: &str, asks: Asks, planned: Planned) -> Answer {
+pub fn ask(url: &str, asks: RequestFormat, planned: PlannedRequest) -> Answer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let endpoint = Endpoint::new(&Location::parse(url).unwrap(), asks).unwrap();
     let asked =
@@ -68,9 +68,9 @@ pub fn ask(url: &str, asks: Asks, planned: Planned) -> Answer {
     runtime.block_on(asked).expect("an answer within 20 s")
 }
 
-fn answered(script: impl Fn(&Ask) -> Script + Send + Sync + 'static) -> Answer {
+fn answered(script: impl Fn(&ReceivedRequest) -> Script + Send + Sync + 'static) -> Answer {
     let server = Server::start(script);
-    ask(&server.url, Asks::new(Api::Chat, "m"), planned("some words", None, N))
+    ask(&server.url, RequestFormat::new(Api::Chat, "m"), planned("some words", None, N))
 }
 
 fn of(events: Vec<Vec<u8>>) -> Answer {
@@ -78,8 +78,8 @@ fn of(events: Vec<Vec<u8>>) -> Answer {
 }
 
 /// What is odd about counts; everything here comes at once, which is looked at elsewhere.
-fn odd(answer: &Answer) -> Vec<Oddity> {
-    answer.oddities.iter().copied().filter(|odd| *odd != Oddity::HandedOver).collect()
+fn odd(answer: &Answer) -> Vec<AnswerWarning> {
+    answer.warnings.iter().copied().filter(|odd| *odd != AnswerWarning::HandedOver).collect()
 }
 
 fn is_whole(name: &str, answer: &Answer) {
@@ -251,10 +251,10 @@ fn tokens_are_those_that_came() {
     let hidden = with(
         json!({"prompt_tokens": 16, "completion_tokens": 108, "completion_tokens_details": {"reasoning_tokens": 100}}),
     );
-    assert_eq!((seen(&hidden), odd(&hidden)), (Some(8), vec![Oddity::UnseenTokens]));
+    assert_eq!((seen(&hidden), odd(&hidden)), (Some(8), vec![AnswerWarning::UnseenTokens]));
     assert_eq!(hidden.server_tokens, Some(108));
     let inflated = with(json!({"prompt_tokens": 16, "completion_tokens": 108}));
-    assert_eq!((seen(&inflated), odd(&inflated)), (None, vec![Oddity::CountTooHigh]));
+    assert_eq!((seen(&inflated), odd(&inflated)), (None, vec![AnswerWarning::CountTooHigh]));
     let within = with(
         json!({"prompt_tokens": 16, "completion_tokens": 8, "completion_tokens_details": {"reasoning_tokens": 4}}),
     );
@@ -272,7 +272,7 @@ fn what_is_handed_over_at_once_shows_no_pace() {
         let bytes = [simulated::head(), simulated::chunk(&all), b"0\r\n\r\n".to_vec()].concat();
         vec![Act::Until(ask.at + wait), Act::Send(bytes)]
     });
-    assert_eq!((at_once.after_first, at_once.oddities), (None, vec![Oddity::HandedOver]));
+    assert_eq!((at_once.after_first, at_once.warnings), (None, vec![AnswerWarning::HandedOver]));
     // The first by itself, and all others together behind it.
     let rest: Vec<u8> = [tokens(N - 1), ending()].concat().concat();
     let held = answered(move |ask| {
@@ -282,9 +282,9 @@ fn what_is_handed_over_at_once_shows_no_pace() {
             Act::Send([simulated::chunk(&rest), b"0\r\n\r\n".to_vec()].concat()),
         ]
     });
-    assert_eq!((held.after_first, held.oddities), (None, vec![Oddity::HandedOver]));
+    assert_eq!((held.after_first, held.warnings), (None, vec![AnswerWarning::HandedOver]));
     let one = of(vec![delta(json!({"content": " w w w w w w w w"}), json!("length")), usage(counts(N))]);
-    assert_eq!((one.after_first, one.oddities), (None, vec![Oddity::HandedOver]));
+    assert_eq!((one.after_first, one.warnings), (None, vec![AnswerWarning::HandedOver]));
 }
 
 #[test]
@@ -293,20 +293,20 @@ fn characters_of_prompts_are_no_tokens() {
     let counting = |count: usize, ours: Option<usize>| {
         let body = json!({"data": [{"embedding": [0.5]}], "usage": {"prompt_tokens": count}}).to_string();
         let server = Server::start(move |_| vec![Act::Send(simulated::json(200, &body))]);
-        let answer = ask(&server.url, Asks::new(Api::Embeddings, "m"), planned(text, ours, 1));
+        let answer = ask(&server.url, RequestFormat::new(Api::Embeddings, "m"), planned(text, ours, 1));
         assert_eq!(answer.outcome, RequestOutcome::Ok, "{}", answer.message);
-        (answer.prompt_tokens, answer.oddities)
+        (answer.prompt_tokens, answer.warnings)
     };
-    assert_eq!(counting(text.len(), None), (None, vec![Oddity::CountsCharacters]));
-    assert_eq!(counting(text.len(), Some(8)), (None, vec![Oddity::CountsCharacters]));
-    assert_eq!(counting(400, Some(8)), (None, vec![Oddity::PromptTooHigh]));
+    assert_eq!(counting(text.len(), None), (None, vec![AnswerWarning::CountsCharacters]));
+    assert_eq!(counting(text.len(), Some(8)), (None, vec![AnswerWarning::CountsCharacters]));
+    assert_eq!(counting(400, Some(8)), (None, vec![AnswerWarning::PromptTooHigh]));
     assert_eq!(counting(10, Some(8)), (Some(10), vec![]));
     for (body, outcome) in [
         (r#"{"object":"error","message":"no","code":400}"#, RequestOutcome::ServerError),
         (r#"{"data":[{"embedding":[NaN,0.5]}]}"#, RequestOutcome::Malformed),
     ] {
         let server = Server::start(move |_| vec![Act::Send(simulated::json(200, body))]);
-        let answer = ask(&server.url, Asks::new(Api::Embeddings, "m"), planned(text, None, 1));
+        let answer = ask(&server.url, RequestFormat::new(Api::Embeddings, "m"), planned(text, None, 1));
         assert_eq!(answer.outcome, outcome, "{body}: {}", answer.message);
     }
 }

@@ -3,9 +3,9 @@
 use super::servers::{ask, counts, delta, stream, token, usage};
 use super::support::simulated::{self, Act, Script, Server};
 use serde_json::{Value, json};
-use sizewell::engine::endpoint::{Api, Asks, Trust};
+use sizewell::engine::endpoint::{Api, RequestFormat, Trust};
 use sizewell::engine::target::{Answer, RequestOutcome};
-use sizewell::workload::traffic::{Planned, Prompt};
+use sizewell::workload::traffic::{PlannedRequest, Prompt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -276,8 +276,8 @@ fn certificates_are_believed_as_far_as_asked() {
     let address = runtime.block_on(secured());
     let asked = |scheme: &str, trust: Trust| -> Answer {
         let prompt = Prompt::Text("a b".into());
-        let planned = Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens: 8 };
-        ask(&format!("{scheme}://{address}"), Asks { trust, ..Asks::new(Api::Chat, "m") }, planned)
+        let planned = PlannedRequest { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens: 8 };
+        ask(&format!("{scheme}://{address}"), RequestFormat { trust, ..RequestFormat::new(Api::Chat, "m") }, planned)
     };
     let refused = asked("https", Trust::System);
     assert_eq!(refused.outcome, RequestOutcome::Unreachable);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sizewell::engine::EngineError;
 use sizewell::engine::backend::ops::Kernels;
 use sizewell::engine::scheduler::{BatchModel, Scheduler, Segment};
-use sizewell::engine::serve::{Served, serve};
+use sizewell::engine::serve::{ServerState, serve};
 use sizewell::engine::session::candle::CandleEngine;
 use sizewell::engine::tokenizing::Texts;
 use sizewell::engine::weights as source;
@@ -20,7 +20,7 @@ struct Port {
 
 impl Port {
     fn of(model: Box<dyn BatchModel>, texts: Texts) -> Self {
-        let served = Arc::new(Served::new(Scheduler::start(model, 64).unwrap(), texts, "tiny".into()));
+        let served = Arc::new(ServerState::new(Scheduler::start(model, 64).unwrap(), texts, "tiny".into()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A request as it came.
-pub struct Ask {
+pub struct ReceivedRequest {
     pub path: String,
     pub body: Value,
     pub at: Instant,
@@ -46,12 +46,12 @@ impl Drop for Server {
 
 impl Server {
     /// Serves with `script` on a free port of the loopback.
-    pub fn start(script: impl Fn(&Ask) -> Script + Send + Sync + 'static) -> Self {
+    pub fn start(script: impl Fn(&ReceivedRequest) -> Script + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let asks = Arc::new(AtomicUsize::new(0));
-        let script: Arc<dyn Fn(&Ask) -> Script + Send + Sync> = Arc::new(script);
+        let script: Arc<dyn Fn(&ReceivedRequest) -> Script + Send + Sync> = Arc::new(script);
         let (stopping, counted) = (stop.clone(), asks.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -70,7 +70,7 @@ impl Server {
 
 fn converse(
     stream: TcpStream,
-    script: &(dyn Fn(&Ask) -> Script + Send + Sync),
+    script: &(dyn Fn(&ReceivedRequest) -> Script + Send + Sync),
     counted: &AtomicUsize,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -116,7 +116,7 @@ fn converse(
         }
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let order = counted.fetch_add(1, Ordering::SeqCst);
-        for act in script(&Ask { path, body, at, order, authorization }) {
+        for act in script(&ReceivedRequest { path, body, at, order, authorization }) {
             match act {
                 Act::Until(moment) => std::thread::sleep(moment.saturating_duration_since(Instant::now())),
                 Act::Send(bytes) => writer.write_all(&bytes)?,

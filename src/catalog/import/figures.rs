@@ -3,8 +3,8 @@
 
 use super::amount::{Mark, Number};
 use super::mapping::{Columns, Mapping};
-use super::quoted::{self, Quoted};
-use super::text::{Line, Sheet};
+use super::quoted::{self, PriceCell};
+use super::text::{Line, PriceList};
 use crate::catalog::text::shown;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -30,7 +30,7 @@ fn sizes(columns: &Columns) -> [Option<&String>; 4] {
 }
 
 /// The price of a row; `None` where it is not known. The error names the line.
-pub(crate) fn price(line: &Line<'_>, columns: &Columns) -> Result<Option<Quoted>, String> {
+pub(crate) fn price(line: &Line<'_>, columns: &Columns) -> Result<Option<PriceCell>, String> {
     let text = line.text(Some(&columns.price));
     if quoted::is_unknown(text) {
         return Ok(None);
@@ -47,7 +47,7 @@ pub(crate) fn price(line: &Line<'_>, columns: &Columns) -> Result<Option<Quoted>
 
 impl Figures {
     /// Finds out how the numbers of a list are written. The error names a line and the key of the mapping to set.
-    pub(crate) fn of(sheet: &Sheet, mapping: &Mapping) -> Result<Self, String> {
+    pub(crate) fn of(sheet: &PriceList, mapping: &Mapping) -> Result<Self, String> {
         let mut proven: Option<(Mark, usize, String)> = None;
         let mut open: Option<String> = None;
         for line in sheet.lines() {
@@ -123,7 +123,7 @@ impl Figures {
 
 /// What prices are of, and USD for one unit of their currency; what the list says must agree with the mapping. The error
 /// names a line and the key to set.
-pub(crate) fn terms(sheet: &Sheet, mapping: &Mapping) -> Result<(String, Decimal), String> {
+pub(crate) fn terms(sheet: &PriceList, mapping: &Mapping) -> Result<(String, Decimal), String> {
     let column = &mapping.columns.price;
     let (header_money, header_time) = quoted::header(column);
     let mut money = header_money.map(|code| (code, 1));

@@ -20,21 +20,22 @@ use super::shape::ShapeRow;
 use super::tables::Tables;
 use figures::Figures;
 use jiff::civil::Date;
-use row::Common;
+use row::ListDefaults;
 use std::collections::BTreeMap;
-use text::Sheet;
+use text::PriceList;
 
 /// Reads a list. The error names the line.
 pub fn read(mapping: &Mapping, list: &str, tables: &Tables, today: Date) -> Result<Fetched, String> {
     if let Some(fault) = mapping.fault() {
         return Err(fault);
     }
-    let sheet = Sheet::read(list.trim_start_matches('\u{feff}'), mapping)?;
+    let sheet = PriceList::read(list.trim_start_matches('\u{feff}'), mapping)?;
     let figures = Figures::of(&sheet, mapping)?;
     let (per, rate) = figures::terms(&sheet, mapping)?;
     let aliases = Aliases::of(tables.accelerators.iter().map(|row| &row.value));
     let source = format!("import-{}", mapping.provider);
-    let common = Common { mapping, figures: &figures, per: &per, rate, aliases: &aliases, source: &source, today };
+    let common =
+        ListDefaults { mapping, figures: &figures, per: &per, rate, aliases: &aliases, source: &source, today };
     let mut rows = Rows::default();
     for line in sheet.lines() {
         let (price, is_zero) = common.price(&line)?;

@@ -113,9 +113,9 @@ const TIMES: [(&str, &str); 37] = [
 /// Texts that stand for a price that is not known.
 const UNKNOWN: [&str; 9] = ["", "-", "--", "\u{2013}", "\u{2014}", "n/a", "na", "null", "none"];
 
-/// What a cell of the price column says.
+/// A cell of the price column, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Quoted {
+pub(crate) struct PriceCell {
     /// The number, without its sign.
     pub number: Number,
     /// Whether it is below 0: `-1`, `(1)` or `1-`.
@@ -161,7 +161,7 @@ pub(crate) fn header(name: &str) -> (Option<&'static str>, Option<&'static str>)
 }
 
 /// Reads a cell; `None` where it is not a price.
-pub(crate) fn read(text: &str) -> Option<Quoted> {
+pub(crate) fn read(text: &str) -> Option<PriceCell> {
     let text = text.trim();
     let is_mark = |c: char| c == '.' || c == ',';
     let first = text.find(|c: char| c.is_ascii_digit())?;
@@ -188,7 +188,7 @@ pub(crate) fn read(text: &str) -> Option<Quoted> {
         (one, other) => one.or(other),
     };
     let number = Number::read(&text[first..last])?;
-    before_per.is_none().then_some(Quoted { number, negative, currency, per })
+    before_per.is_none().then_some(PriceCell { number, negative, currency, per })
 }
 
 /// What stands on one side of the number: a currency, a time, both or nothing; `None` for anything else.

@@ -15,8 +15,8 @@ use rust_decimal::Decimal;
 /// Before this day nobody rented machines by the hour: an older one stands for none.
 const FIRST_DAY: Date = date(2000, 1, 1);
 
-/// What all rows of a list have in common.
-pub(crate) struct Common<'a> {
+/// What holds for all rows of a list.
+pub(crate) struct ListDefaults<'a> {
     pub mapping: &'a Mapping,
     pub figures: &'a Figures,
     /// What prices are of.
@@ -37,7 +37,7 @@ pub fn day_fault(seen: Date, today: Date) -> Option<String> {
     (seen < FIRST_DAY).then(|| "is no day of a price; leave it empty where it is not known".to_string())
 }
 
-impl Common<'_> {
+impl ListDefaults<'_> {
     /// The price of a row, and whether the list has 0 for it, which is how lists say that they do not know.
     pub(crate) fn price(&self, line: &Line<'_>) -> Result<(PriceRow, bool), String> {
         let columns = &self.mapping.columns;

@@ -36,7 +36,7 @@ pub fn decode(bytes: Vec<u8>, encoding: Option<Encoding>) -> Result<String, Stri
 }
 
 /// The rows of a list.
-pub(crate) struct Sheet {
+pub(crate) struct PriceList {
     /// Where the columns are, by name.
     at: BTreeMap<String, usize>,
     rows: Vec<(usize, csv::StringRecord)>,
@@ -63,7 +63,7 @@ impl<'a> Line<'a> {
     }
 }
 
-impl Sheet {
+impl PriceList {
     /// Reads all rows. The error names the line.
     pub(crate) fn read(text: &str, mapping: &Mapping) -> Result<Self, String> {
         let (said, text, above) = said_delimiter(text);

@@ -6,10 +6,10 @@ use crate::catalog::finding::Severity;
 use crate::catalog::import::{self, Mapping};
 use crate::catalog::load::{embedded_files, folder_files, prefix};
 use crate::catalog::lock::Lock;
-use crate::catalog::snapshot::{self, Place};
+use crate::catalog::snapshot::{self, CatalogFolder};
 use crate::catalog::tables::Tables;
 use crate::catalog::update::{self, List, Request, http};
-use crate::cli::talk::Talk;
+use crate::cli::console::Console;
 use crate::cli::{Exit, output, today, usage};
 use crate::data_file::{bounded, parse_toml};
 use anyhow::Context;
@@ -58,7 +58,7 @@ pub struct ImportArgs {
 }
 
 /// The tables to start from: the snapshot that is there, or what the program carries.
-fn tables(place: &Place) -> anyhow::Result<Tables> {
+fn tables(place: &CatalogFolder) -> anyhow::Result<Tables> {
     let (origin, files) = match place.is_catalog {
         true => (place.folder.display().to_string(), folder_files(&place.folder)?),
         false => ("embedded".to_string(), embedded_files()),
@@ -71,21 +71,21 @@ fn tables(place: &Place) -> anyhow::Result<Tables> {
 }
 
 /// The folder to write, which is this process's alone from here on, and what is in it.
-fn folder(named: Option<PathBuf>, talk: &Talk) -> anyhow::Result<(Place, Lock)> {
+fn folder(named: Option<PathBuf>, console: &Console) -> anyhow::Result<(CatalogFolder, Lock)> {
     let Some(folder) = named.or_else(place::fetched) else {
         return usage("there is no home directory to keep prices in: name a folder with --catalog");
     };
     let look = || snapshot::place(&folder).or_else(usage);
     let real = look()?.folder;
     let waiting =
-        |folder: &Path| talk.say(format!("waiting for another sizewell that is changing {}", folder.display()));
+        |folder: &Path| console.say(format!("waiting for another sizewell that is changing {}", folder.display()));
     let lock = Lock::of(&real, waiting).context("the catalog cannot be locked")?;
     // Whoever had the lock before may have put a catalog there.
     Ok((look()?, lock))
 }
 
 /// Fetches prices. Exit status 1 where no provider could be updated.
-pub fn update(args: UpdateArgs, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn update(args: UpdateArgs, console: &Console) -> anyhow::Result<Exit> {
     let named = |name: &str| List::ALL.into_iter().find(|list| list.name() == name);
     let mut endpoints = BTreeMap::new();
     for text in &args.endpoint {
@@ -106,7 +106,7 @@ pub fn update(args: UpdateArgs, talk: &Talk) -> anyhow::Result<Exit> {
         known.dedup();
         return usage(format!("none of the lists has prices of `{unknown}`; there are {}", known.join(", ")));
     }
-    let (place, _lock) = folder(args.catalog, talk)?;
+    let (place, _lock) = folder(args.catalog, console)?;
     let mut tables = tables(&place)?;
     let request = Request {
         lists,
@@ -116,9 +116,9 @@ pub fn update(args: UpdateArgs, talk: &Talk) -> anyhow::Result<Exit> {
         timeout: Duration::from_secs(args.timeout.max(1)),
         today: today(),
     };
-    let outcomes = update::update(&mut tables, &request, |line| talk.say(line));
+    let outcomes = update::update(&mut tables, &request, |line| console.say(line));
     let taken = outcomes.iter().filter(|outcome| outcome.error.is_none()).count();
-    write(&place.folder, &tables, &outcomes, talk)?;
+    write(&place.folder, &tables, &outcomes, console)?;
     if args.json {
         output::json(&outcomes)?;
     }
@@ -129,7 +129,7 @@ pub fn update(args: UpdateArgs, talk: &Talk) -> anyhow::Result<Exit> {
 }
 
 /// Takes a list of the user.
-pub fn import(args: ImportArgs, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn import(args: ImportArgs, console: &Console) -> anyhow::Result<Exit> {
     let name = args.mapping.display().to_string();
     let read = |path: &Path| {
         bounded::file(path, bounded::MOST_TEXT)
@@ -139,27 +139,27 @@ pub fn import(args: ImportArgs, talk: &Talk) -> anyhow::Result<Exit> {
     let text = import::decode(read(&args.mapping)?, None).map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
     let mapping: Mapping = parse_toml(&name, &text)?;
     let list = import::decode(read(&args.file)?, mapping.encoding).map_err(of_list)?;
-    let (place, _lock) = folder(args.catalog, talk)?;
+    let (place, _lock) = folder(args.catalog, console)?;
     let mut tables = tables(&place)?;
     let fetched = import::read(&mapping, &list, &tables, today()).map_err(of_list)?;
     let outcome = adopt::adopt(&mut tables, &mapping.provider, fetched, today());
     if let Some(why) = &outcome.error {
         anyhow::bail!("{}: {why}", args.file.display());
     }
-    talk.say(outcome.to_string());
-    write(&place.folder, &tables, &[outcome], talk)?;
+    console.say(outcome.to_string());
+    write(&place.folder, &tables, &[outcome], console)?;
     Ok(Exit::Done)
 }
 
-fn write(folder: &Path, tables: &Tables, outcomes: &[Outcome], talk: &Talk) -> anyhow::Result<()> {
+fn write(folder: &Path, tables: &Tables, outcomes: &[Outcome], console: &Console) -> anyhow::Result<()> {
     if outcomes.iter().all(|outcome| outcome.error.is_some()) {
         return Ok(());
     }
     snapshot::write(folder, tables, outcomes).context("the snapshot cannot be written; the old one is as it was")?;
     let name = folder.display();
     match place::fetched().and_then(|used| used.canonicalize().ok()).is_some_and(|used| used == folder) {
-        true => talk.say(format!("wrote {name}\nrankings use it from now on")),
-        false => talk.say(format!("wrote {name}\n`--catalog {name}` ranks with it; other rankings do not use it")),
+        true => console.say(format!("wrote {name}\nrankings use it from now on")),
+        false => console.say(format!("wrote {name}\n`--catalog {name}` ranks with it; other rankings do not use it")),
     }
     Ok(())
 }

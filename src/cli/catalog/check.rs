@@ -4,7 +4,7 @@ use super::place;
 use crate::catalog::check;
 use crate::catalog::finding::{Finding, Severity};
 use crate::catalog::load::{embedded_files, folder_files};
-use crate::cli::talk::Talk;
+use crate::cli::console::Console;
 use crate::cli::{Exit, output, today};
 use crate::report::table::Table;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// Checks a catalog: exit status 1 where it has an error.
-pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     let (origin, files) = match place::folder(args.catalog.as_deref()) {
         Some(folder) => (folder.display().to_string(), folder_files(&folder)?),
         None => ("embedded".to_string(), embedded_files()),
@@ -34,7 +34,7 @@ pub fn run(args: Args, talk: &Talk) -> anyhow::Result<Exit> {
         output::table(&table(&origin, &findings))?;
     }
     let warnings = findings.len() - errors;
-    talk.say(format!("{errors} errors, {warnings} warnings"));
+    console.say(format!("{errors} errors, {warnings} warnings"));
     Ok(if errors == 0 { Exit::Done } else { Exit::Failed })
 }
 

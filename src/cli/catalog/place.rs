@@ -1,7 +1,7 @@
 //! Which catalog is used: the one that is named, the one that was fetched last, or the one that the program carries.
 
 use crate::catalog::{Catalog, Offer};
-use crate::cli::{talk, today};
+use crate::cli::{console, today};
 use jiff::civil::Date;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub fn load_catalog(named: Option<&Path>) -> anyhow::Result<Catalog> {
         None => Catalog::embedded()?,
     };
     if let Some(warning) = clock_warning(&catalog, today()) {
-        talk::line(&warning);
+        console::line(&warning);
     }
     Ok(catalog)
 }

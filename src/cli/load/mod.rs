@@ -1,12 +1,12 @@
 //! `sizewell load`: traffic against a server or an engine in process, and the highest rate under an SLO.
 
 mod args;
-mod view;
+mod display;
 
 pub use args::Args;
-pub use view::View;
+pub use display::LoadDisplay;
 
-use super::talk::Talk;
+use super::console::Console;
 use super::{Exit, configure_threads, output, signals};
 use crate::job::Stop;
 use crate::job::load::{self, LoadOptions, Plan};
@@ -14,18 +14,18 @@ use crate::record::Run;
 use crate::report::content::traffic as tables;
 
 /// Runs the load test, and shows it.
-pub fn run(args: Args, talk: &Talk, stop: &Stop) -> anyhow::Result<Exit> {
+pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     let (json, only_serves) = (args.json, args.only_serves());
     let plan = Plan::new(LoadOptions::try_from(args)?)?;
     configure_threads(plan.threads(), None);
     signals::hear(stop);
     if only_serves {
-        load::serve(&plan, talk, stop)?;
+        load::serve(&plan, console, stop)?;
         return Ok(Exit::Done);
     }
-    let test = load::run(plan, talk, stop)?;
+    let test = load::run(plan, console, stop)?;
     show(&test.run, json)?;
-    let exit = test.conclude(talk).into();
+    let exit = test.conclude(console).into();
     // What it says holds for what there is of it.
     Ok(if stop.is_asked() { Exit::Interrupted } else { exit })
 }

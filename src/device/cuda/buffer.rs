@@ -1,7 +1,7 @@
 //! Memory of a card.
 
 use super::pool::{self, Allocated};
-use super::{Card, CudaError, During};
+use super::{Card, CudaError, WithOperation};
 use cudarc::driver::{CudaStream, DeviceRepr, result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

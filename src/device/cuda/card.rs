@@ -3,7 +3,7 @@
 use super::driver::{count, driver};
 use super::kernels::Loaded;
 use super::pool::{Allocated, Pool};
-use super::{CudaError, During, blas};
+use super::{CudaError, WithOperation, blas};
 use crate::units::{Bytes, Seconds};
 use cudarc::driver::result::device;
 use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags};

@@ -69,7 +69,7 @@ fn load() -> Result<Library, String> {
 
 /// How many cards the driver shows to this process, `CUDA_VISIBLE_DEVICES` applied.
 pub fn count() -> Result<usize, CudaError> {
-    use super::During;
+    use super::WithOperation;
     driver()?;
     match cudarc::driver::result::init() {
         Ok(()) => {}
@@ -85,7 +85,7 @@ pub fn count() -> Result<usize, CudaError> {
 /// The generation of CUDA that the driver is for, such as 13: it takes libraries of this one and older ones.
 #[cfg(not(feature = "cuda"))]
 pub(super) fn cuda_generation() -> Result<u32, CudaError> {
-    use super::During;
+    use super::WithOperation;
     driver()?;
     let mut version = 0;
     // SAFETY: the driver is there, and writes one number.

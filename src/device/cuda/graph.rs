@@ -1,6 +1,6 @@
 //! Work that is recorded once and replayed with one call, and marks in a stream that the host can wait for.
 
-use super::{Card, CudaError, During};
+use super::{Card, CudaError, WithOperation};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaEvent, CudaGraph};
 

@@ -2,7 +2,7 @@
 //! launched by name.
 
 use super::images::{Form, Image, candidates};
-use super::{Card, CudaError, During};
+use super::{Card, CudaError, WithOperation};
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::{CUfunction_attribute, CUresult};
 use cudarc::driver::{CudaFunction, CudaModule, LaunchConfig, PushKernelArg};

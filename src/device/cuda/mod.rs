@@ -118,12 +118,12 @@ impl CudaError {
 }
 
 /// Wraps the result of a driver call with what it was for.
-pub(crate) trait During<T> {
+pub(crate) trait WithOperation<T> {
     /// The value, or the error with `what` in front.
     fn during(self, what: &str) -> Result<T, CudaError>;
 }
 
-impl<T> During<T> for Result<T, DriverError> {
+impl<T> WithOperation<T> for Result<T, DriverError> {
     fn during(self, what: &str) -> Result<T, CudaError> {
         self.map_err(|error| CudaError::driver(what, error))
     }

@@ -1,6 +1,6 @@
 //! Page-locked host memory, which the card copies from and to by itself.
 
-use super::{Buffer, Card, CudaError, During};
+use super::{Buffer, Card, CudaError, WithOperation};
 use cudarc::driver::sys;
 use cudarc::driver::{CudaContext, CudaStream, result};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Memory of a card: from the driver's pool, in the order of the stream, or piece by piece where there is no pool or where
 //! it refuses. Some virtual machines and sandboxes say that they have pools and then refuse to allocate from them.
 
-use super::{Buffer, Card, CudaError, During};
+use super::{Buffer, Card, CudaError, WithOperation};
 use crate::units::Bytes;
 use cudarc::driver::sys::{self, CUresult};
 use cudarc::driver::{CudaStream, DriverError, result};

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 
 /// The tokens that a batch of logits gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picked {
+pub struct GreedyTokens {
     /// One token for each sequence.
     pub tokens: Vec<u32>,
     /// No logit was infinite or not a number.
@@ -13,7 +13,7 @@ pub struct Picked {
 }
 
 /// The largest of each row of `logits: (batch, vocab)`; the first where several are equal.
-pub fn greedy(logits: &Tensor) -> Result<Picked> {
+pub fn greedy(logits: &Tensor) -> Result<GreedyTokens> {
     let (batch, vocab) = logits.dims2()?;
     with_f32_values(logits, |values| {
         let mut finite = true;
@@ -24,7 +24,7 @@ pub fn greedy(logits: &Tensor) -> Result<Picked> {
                 token
             })
             .collect();
-        Picked { tokens, finite }
+        GreedyTokens { tokens, finite }
     })
 }
 
@@ -72,6 +72,6 @@ mod tests {
     #[test]
     fn each_row_is_its_own() {
         let logits = Tensor::new(&[[0f32, 2.0, 1.0], [5.0, 2.0, 1.0]], &Device::Cpu).unwrap();
-        assert_eq!(greedy(&logits).unwrap(), Picked { tokens: vec![1, 0], finite: true });
+        assert_eq!(greedy(&logits).unwrap(), GreedyTokens { tokens: vec![1, 0], finite: true });
     }
 }

@@ -110,8 +110,8 @@ impl CandleMatrix {
     }
 }
 
-/// What queries see of a cache.
-pub struct Seen<'a> {
+/// Which positions of a cache queries attend to.
+pub struct CacheView<'a> {
     /// Positions before those of the queries.
     pub past: usize,
     /// How far back each sees.
@@ -127,7 +127,7 @@ pub fn attention(
     q: &Tensor,
     (keys, values): (&Tensor, &Tensor),
     scale: Option<f64>,
-    &Seen { past, window, mask }: &Seen<'_>,
+    &CacheView { past, window, mask }: &CacheView<'_>,
 ) -> Result<Tensor> {
     let (batch, seq, heads, dim) = q.dims4()?;
     let (_, kv_heads, _, _) = keys.dims4()?;
@@ -158,11 +158,11 @@ pub fn mask(seq: usize, past: usize, window: Option<usize>, device: &Device) -> 
     if seq == 1 {
         return Ok(None);
     }
-    let sees = |query: usize, key: usize| {
+    let mask = |query: usize, key: usize| {
         let end = past + query + 1;
         (end.saturating_sub(window.unwrap_or(end))..end).contains(&key)
     };
-    let value = |query, key| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY };
+    let value = |query, key| if mask(query, key) { 0.0 } else { f32::NEG_INFINITY };
     let values: Vec<f32> = (0..seq).flat_map(|query| (0..past + seq).map(move |key| value(query, key))).collect();
     Tensor::from_vec(values, (seq, past + seq), device).map(Some)
 }

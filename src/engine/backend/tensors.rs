@@ -1,14 +1,14 @@
 //! The operations of a model on candle's tensors: by the project's kernels of the CPU, or by candle's own ones, on the CPU or
 //! on a card.
 
-use super::cpu::attention::{self, CachedAttention, KvCache, Places};
+use super::cpu::attention::{self, CachePositions, CachedAttention, KvCache};
 use super::cpu::{rope::rope, rows};
 use super::linear::{Layout, Linear};
 use super::ops::{self, Compute, Kernels};
 use super::{Backend, Norm, Projection};
-use crate::engine::model::ragged::Ragged;
+use crate::engine::model::ragged::RaggedBatch;
 use crate::workload::CacheType;
-use crate::workload::model::parts::{Activation, Attention, NormKind, Rotary, Sees};
+use crate::workload::model::parts::{Activation, Attention, AttentionMask, NormKind, Rotary};
 use candle_core::{Result, Tensor, bail};
 use candle_nn::ops::{rms_norm, silu};
 use candle_nn::rotary_emb::rope_thd;
@@ -22,7 +22,7 @@ pub enum Cache {
 }
 
 /// Cosines and sines for positions, `(positions, head_dim / 2)` each.
-pub type Turns = (Tensor, Tensor);
+pub type RotaryTables = (Tensor, Tensor);
 
 /// What all blocks of one pass share.
 #[derive(Default)]
@@ -30,17 +30,17 @@ pub struct Pass {
     /// Positions in the cache before these.
     pub past: usize,
     /// How these turn, by each way that blocks have.
-    pub turns: Vec<(Rotary, Turns)>,
+    pub rotary_tables: Vec<(Rotary, RotaryTables)>,
     /// What each of them sees, by each window that blocks have, for candle's kernels.
     pub masks: Vec<(Option<usize>, Option<Tensor>)>,
     /// Sequences of different lengths, one behind the other in a batch of one.
-    pub ragged: Option<Ragged>,
+    pub ragged: Option<RaggedBatch>,
 }
 
 impl Pass {
-    fn turns(&self, rotary: &Rotary) -> Result<&Turns> {
-        match self.turns.iter().find(|(known, _)| known == rotary) {
-            Some((_, turns)) => Ok(turns),
+    fn rotary_tables(&self, rotary: &Rotary) -> Result<&RotaryTables> {
+        match self.rotary_tables.iter().find(|(known, _)| known == rotary) {
+            Some((_, rotary_tables)) => Ok(rotary_tables),
             None => bail!("positions were not turned by {rotary:?}"),
         }
     }
@@ -74,7 +74,7 @@ impl Compute {
             None => x,
         };
         let Some(rotary) = &attention.rotary else { return Ok(x) };
-        let (cos, sin) = pass.turns(rotary)?;
+        let (cos, sin) = pass.rotary_tables(rotary)?;
         match self.kernels {
             Kernels::Own => rope(&x, cos, sin),
             Kernels::Candle => rope_thd(&x, cos, sin),
@@ -160,7 +160,7 @@ impl Backend for Compute {
         let q = self.heads((&q, attention.heads), attention, query_norm, pass)?;
         let k = self.heads((&k, attention.kv_heads), attention, key_norm, pass)?;
         let v = v.reshape((batch, seq, attention.kv_heads, attention.head_dim))?;
-        let Sees::Before { window } = attention.sees else {
+        let AttentionMask::Before { window } = attention.mask else {
             return attention::bidirectional(&q, &k, &v, scale_of(attention));
         };
         let Some(cache) = cache else {
@@ -171,7 +171,7 @@ impl Backend for Compute {
         }
         match cache {
             Cache::Own(cache) => {
-                let places = Places::All(pass.past);
+                let places = CachePositions::All(pass.past);
                 cache.write(&k, &v, &places)?;
                 let scale = scale_of(attention);
                 q.apply_op1_no_bwd(&CachedAttention { cache, places, scale, window, both_ways: false })
@@ -179,7 +179,7 @@ impl Backend for Compute {
             Cache::Candle(keys, values) => {
                 keys.slice_set(&k.transpose(1, 2)?.contiguous()?, 2, pass.past)?;
                 values.slice_set(&v.transpose(1, 2)?.contiguous()?, 2, pass.past)?;
-                let seen = ops::Seen { past: pass.past, window, mask: pass.mask(window) };
+                let seen = ops::CacheView { past: pass.past, window, mask: pass.mask(window) };
                 ops::attention(&q, (keys, values), attention.scale, &seen)
             }
         }

@@ -3,7 +3,7 @@
 use super::fault::told;
 use super::mend::mended;
 use super::tokens::Usage;
-use super::unpack::{Unread, whole};
+use super::unpack::{BodyError, whole};
 use crate::engine::target::{Answer, RequestOutcome};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -27,9 +27,9 @@ struct Embedding {
 pub(super) async fn read_embeddings(response: hyper::Response<Incoming>) -> Answer {
     let body = match whole(response, MOST_OF_A_BODY).await {
         Ok(body) => body,
-        Err(why @ Unread::TooLong) => return Answer::failed(RequestOutcome::TooLong, why.words()),
-        Err(why @ Unread::Broken(_)) => return Answer::failed(RequestOutcome::Truncated, why.words()),
-        Err(why @ Unread::Packed(_)) => return Answer::failed(RequestOutcome::Malformed, why.words()),
+        Err(why @ BodyError::TooLong) => return Answer::failed(RequestOutcome::TooLong, why.words()),
+        Err(why @ BodyError::Broken(_)) => return Answer::failed(RequestOutcome::Truncated, why.words()),
+        Err(why @ BodyError::Packed(_)) => return Answer::failed(RequestOutcome::Malformed, why.words()),
     };
     let now = Instant::now();
     let text = String::from_utf8_lossy(&body);

@@ -1,7 +1,7 @@
 //! The bodies of requests.
 
 use crate::names::none_of;
-use crate::workload::traffic::{Planned, Prompt};
+use crate::workload::traffic::{PlannedRequest, Prompt};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::str::FromStr;
@@ -105,9 +105,9 @@ fn merge(target: &mut Value, patch: &Value, tokens: usize) {
     }
 }
 
-/// What is asked for beside the prompt.
+/// What a request asks for beside its prompt.
 #[derive(Clone, Copy)]
-pub(super) struct Wishes<'a> {
+pub(super) struct RequestOptions<'a> {
     pub(super) ignore_eos: bool,
     pub(super) model: &'a str,
     pub(super) patch: Option<&'a Patch>,
@@ -137,7 +137,7 @@ struct StreamOptions {
 }
 
 /// The body of a request; the error says why a prompt cannot be asked in this way.
-pub(super) fn body(api: Api, planned: &Planned, wishes: Wishes<'_>) -> Result<Vec<u8>, String> {
+pub(super) fn body(api: Api, planned: &PlannedRequest, options: RequestOptions<'_>) -> Result<Vec<u8>, String> {
     let text = |prompt: &Prompt| match prompt {
         Prompt::Text(text) => Ok(Value::from(text.as_str())),
         Prompt::Tokens(tokens) => Ok(Value::from(tokens.as_slice())),
@@ -145,8 +145,8 @@ pub(super) fn body(api: Api, planned: &Planned, wishes: Wishes<'_>) -> Result<Ve
     };
     let (prompt, messages) = match (api, &planned.prompt) {
         (Api::Embeddings, prompt) => {
-            let body = json!({ "model": wishes.model, "input": [text(prompt)?] });
-            return patched(&body, planned, wishes.patch);
+            let body = json!({ "model": options.model, "input": [text(prompt)?] });
+            return patched(&body, planned, options.patch);
         }
         (Api::Completions, prompt) => (Some(text(prompt)?), None),
         (Api::Chat, Prompt::Messages(messages)) => (None, Some(messages.clone())),
@@ -154,20 +154,20 @@ pub(super) fn body(api: Api, planned: &Planned, wishes: Wishes<'_>) -> Result<Ve
         (Api::Chat, Prompt::Tokens(_)) => return Err("tokens cannot be asked of a chat: --api completions".to_string()),
     };
     let body = Body {
-        model: wishes.model,
+        model: options.model,
         prompt,
         messages,
         max_tokens: planned.gen_tokens,
         temperature: 0.0,
         stream: true,
         stream_options: StreamOptions { include_usage: true },
-        ignore_eos: wishes.ignore_eos.then_some(true),
-        min_tokens: wishes.ignore_eos.then_some(planned.gen_tokens),
+        ignore_eos: options.ignore_eos.then_some(true),
+        min_tokens: options.ignore_eos.then_some(planned.gen_tokens),
     };
-    patched(&body, planned, wishes.patch)
+    patched(&body, planned, options.patch)
 }
 
-fn patched(body: &impl Serialize, planned: &Planned, patch: Option<&Patch>) -> Result<Vec<u8>, String> {
+fn patched(body: &impl Serialize, planned: &PlannedRequest, patch: Option<&Patch>) -> Result<Vec<u8>, String> {
     let Some(patch) = patch else { return serde_json::to_vec(body).map_err(|e| e.to_string()) };
     let mut body = serde_json::to_value(body).map_err(|e| e.to_string())?;
     patch.applied(&mut body, planned.gen_tokens);
@@ -178,15 +178,15 @@ fn patched(body: &impl Serialize, planned: &Planned, patch: Option<&Patch>) -> R
 mod tests {
     use super::*;
 
-    fn planned(prompt: Prompt) -> Planned {
-        Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens: 7 }
+    fn planned(prompt: Prompt) -> PlannedRequest {
+        PlannedRequest { index: 0, intended_s: 0.0, prompt, prompt_tokens: None, gen_tokens: 7 }
     }
 
     #[test]
     fn bodies_are_what_the_apis_take() {
-        let wishes = Wishes { ignore_eos: true, model: "m", patch: None };
+        let options = RequestOptions { ignore_eos: true, model: "m", patch: None };
         let of =
-            |api, prompt| -> Value { serde_json::from_slice(&body(api, &planned(prompt), wishes).unwrap()).unwrap() };
+            |api, prompt| -> Value { serde_json::from_slice(&body(api, &planned(prompt), options).unwrap()).unwrap() };
         let chat = of(Api::Chat, Prompt::Text("hi".into()));
         assert_eq!(chat["messages"], json!([{ "role": "user", "content": "hi" }]));
         assert_eq!(
@@ -196,8 +196,8 @@ mod tests {
         assert_eq!(chat["stream_options"], json!({ "include_usage": true }));
         assert_eq!(of(Api::Completions, Prompt::Tokens(vec![1, 2]))["prompt"], json!([1, 2]));
         assert_eq!(of(Api::Embeddings, Prompt::Text("hi".into())), json!({ "model": "m", "input": ["hi"] }));
-        assert!(body(Api::Chat, &planned(Prompt::Tokens(vec![1])), wishes).is_err());
-        let plain = Wishes { ignore_eos: false, ..wishes };
+        assert!(body(Api::Chat, &planned(Prompt::Tokens(vec![1])), options).is_err());
+        let plain = RequestOptions { ignore_eos: false, ..options };
         let plain = body(Api::Chat, &planned(Prompt::Text("x".into())), plain).unwrap();
         assert!(!String::from_utf8(plain).unwrap().contains("ignore_eos"));
     }
@@ -206,8 +206,8 @@ mod tests {
     fn a_patch_changes_adds_and_takes_out() {
         let text = r#"{"max_completion_tokens":"{tokens}","max_tokens":null,"stream_options":null,"temperature":1,"a":{"b":null,"c":2}}"#;
         let patch: Patch = text.parse().unwrap();
-        let wishes = Wishes { ignore_eos: false, model: "m", patch: Some(&patch) };
-        let body = body(Api::Chat, &planned(Prompt::Text("hi".into())), wishes).unwrap();
+        let options = RequestOptions { ignore_eos: false, model: "m", patch: Some(&patch) };
+        let body = body(Api::Chat, &planned(Prompt::Text("hi".into())), options).unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap();
         let expected = json!({
             "model": "m", "messages": [{ "role": "user", "content": "hi" }], "stream": true,

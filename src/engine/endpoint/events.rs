@@ -5,10 +5,10 @@ use super::finish::Finish;
 use super::handed::{self, after_first};
 use super::mend::mended;
 use super::sse::{Event, Events, Fault};
-use super::tokens::{Came, Usage};
+use super::tokens::{TokenCounts, Usage};
 use super::unpack::{PART, Unpack};
 use super::words::Words;
-use crate::engine::target::{Answer, CountedBy, FirstToken, Oddity, RequestOutcome, shortened};
+use crate::engine::target::{Answer, AnswerWarning, CountedBy, FirstToken, RequestOutcome, shortened};
 use crate::record::PhaseTimes;
 use crate::workload::traffic::prompts::Vocabulary;
 use http_body_util::BodyExt;
@@ -69,9 +69,9 @@ struct Delta<'a> {
     error: Option<Value>,
 }
 
-/// What an answer is read with.
+/// How an answer is read.
 #[derive(Clone, Copy)]
-pub(super) struct With<'a> {
+pub(super) struct ReadOptions<'a> {
     pub(super) vocabulary: Option<&'a Vocabulary>,
     pub(super) first: &'a FirstToken,
     /// Tokens that were asked for.
@@ -97,9 +97,9 @@ struct Ending {
 }
 
 /// An answer as far as it has come.
-struct Reading<'a> {
+struct AnswerReader<'a> {
     answer: Answer,
-    with: With<'a>,
+    options: ReadOptions<'a>,
     events: Vec<handed::Event>,
     text: String,
     /// The beginning of the text.
@@ -114,23 +114,23 @@ struct Reading<'a> {
 }
 
 /// What a body turns out to be by its first character.
-enum Kind {
+enum BodyKind {
     Unknown,
     Stream,
     /// Something else: it is kept to be looked at.
     Whole(Vec<u8>),
 }
 
-type Wrong = (RequestOutcome, String);
+type AnswerFault = (RequestOutcome, String);
 
 /// Reads the answer to its end.
-pub(super) async fn read(response: hyper::Response<Incoming>, with: With<'_>) -> Answer {
+pub(super) async fn read(response: hyper::Response<Incoming>, options: ReadOptions<'_>) -> Answer {
     let mut unpack = match Unpack::of(response.headers()) {
         Ok(unpack) => unpack,
         Err(why) => return Answer::failed(RequestOutcome::Malformed, why),
     };
-    let mut reading = Reading::new(with);
-    let (mut events, mut kind) = (Events::default(), Kind::Unknown);
+    let mut reading = AnswerReader::new(options);
+    let (mut events, mut kind) = (Events::default(), BodyKind::Unknown);
     let mut body = response.into_body();
     loop {
         // Behind the end of the answer only the end of the stream is waited for, so that the connection can be used again;
@@ -157,7 +157,7 @@ pub(super) async fn read(response: hyper::Response<Incoming>, with: With<'_>) ->
             return reading.broken(outcome, why);
         }
     }
-    if let Kind::Whole(body) = kind {
+    if let BodyKind::Whole(body) = kind {
         let (outcome, why) = not_a_stream(&body);
         return reading.broken(outcome, why);
     }
@@ -174,7 +174,7 @@ pub(super) async fn read(response: hyper::Response<Incoming>, with: With<'_>) ->
 }
 
 /// What a body is that came instead of a stream.
-fn not_a_stream(body: &[u8]) -> Wrong {
+fn not_a_stream(body: &[u8]) -> AnswerFault {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
     let Ok(value) = serde_json::from_str::<Value>(mended(text).as_deref().unwrap_or(text)) else {
@@ -193,11 +193,11 @@ fn not_a_stream(body: &[u8]) -> Wrong {
     }
 }
 
-impl<'a> Reading<'a> {
-    fn new(with: With<'a>) -> Self {
+impl<'a> AnswerReader<'a> {
+    fn new(options: ReadOptions<'a>) -> Self {
         Self {
             answer: Answer::failed(RequestOutcome::Ok, ""),
-            with,
+            options,
             events: Vec::new(),
             text: String::new(),
             begins: String::new(),
@@ -211,17 +211,17 @@ impl<'a> Reading<'a> {
     }
 
     /// Takes the next bytes; the error is what is wrong with them.
-    fn take(&mut self, data: &[u8], kind: &mut Kind, events: &mut Events, now: Instant) -> Result<(), Wrong> {
-        if let Kind::Unknown = kind {
+    fn take(&mut self, data: &[u8], kind: &mut BodyKind, events: &mut Events, now: Instant) -> Result<(), AnswerFault> {
+        if let BodyKind::Unknown = kind {
             let marked = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
             match marked.iter().find(|byte| !byte.is_ascii_whitespace()) {
                 None => {}
                 // Servers send streams under any content type, and anything else as a stream.
-                Some(b'{' | b'[' | b'<') => *kind = Kind::Whole(Vec::new()),
-                Some(_) => *kind = Kind::Stream,
+                Some(b'{' | b'[' | b'<') => *kind = BodyKind::Whole(Vec::new()),
+                Some(_) => *kind = BodyKind::Stream,
             }
         }
-        if let Kind::Whole(body) = kind {
+        if let BodyKind::Whole(body) = kind {
             let room = MOST_OF_A_BODY.saturating_sub(body.len());
             body.extend_from_slice(&data[..data.len().min(room)]);
             return Ok(());
@@ -236,7 +236,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Takes an event; gives what is wrong with it.
-    fn event(&mut self, event: Event<'_>, now: Instant) -> Option<Wrong> {
+    fn event(&mut self, event: Event<'_>, now: Instant) -> Option<AnswerFault> {
         let data = event.data.trim();
         if data == "[DONE]" {
             self.ending.done = true;
@@ -258,7 +258,7 @@ impl<'a> Reading<'a> {
     }
 
     /// An event that is not written as the API says: what can be read of it is.
-    fn odd_event(&mut self, data: &str, error: &serde_json::Error, now: Instant) -> Option<Wrong> {
+    fn odd_event(&mut self, data: &str, error: &serde_json::Error, now: Instant) -> Option<AnswerFault> {
         let put_right = mended(data);
         let value: Option<Value> = serde_json::from_str(put_right.as_deref().unwrap_or(data)).ok();
         if let Some(value) = &value {
@@ -284,7 +284,7 @@ impl<'a> Reading<'a> {
         Some((RequestOutcome::Malformed, format!("an event that is not JSON of the API: {error}{said}")))
     }
 
-    fn chunk(&mut self, chunk: Chunk<'_>, data: &str, now: Instant) -> Option<Wrong> {
+    fn chunk(&mut self, chunk: Chunk<'_>, data: &str, now: Instant) -> Option<AnswerFault> {
         let choices = chunk.choices.unwrap_or_default();
         let within = |choice: &Choice<'_>| {
             choice.error.is_some() || choice.delta.as_ref().is_some_and(|delta| delta.error.is_some())
@@ -299,7 +299,7 @@ impl<'a> Reading<'a> {
         let before = self.bytes;
         choices.into_iter().for_each(|choice| self.choice(choice));
         if self.bytes > before {
-            self.with.first.came(now);
+            self.options.first.came(now);
             self.events.push((now, self.bytes - before));
             self.ending.used = false;
         }
@@ -347,7 +347,7 @@ impl<'a> Reading<'a> {
             let left = BEGINNING - self.begins.len();
             self.begins.extend(text.chars().take(left));
         }
-        if self.with.vocabulary.is_some() {
+        if self.options.vocabulary.is_some() {
             self.text.push_str(text);
         }
     }
@@ -395,10 +395,10 @@ impl<'a> Reading<'a> {
 
     /// Holds the counts against each other, and the tokens against when they came.
     fn count(&mut self) {
-        let tokenizer = self.with.vocabulary.and_then(|vocabulary| vocabulary.count(&self.text));
+        let tokenizer = self.options.vocabulary.and_then(|vocabulary| vocabulary.count(&self.text));
         let begins = self.begins.trim_start().to_lowercase();
-        let came = Came {
-            asked: self.with.asked,
+        let came = TokenCounts {
+            asked: self.options.asked,
             events: self.events.len(),
             bytes: self.bytes,
             thought: self.thought || THOUGHTS.iter().any(|thought| begins.starts_with(thought)),
@@ -407,11 +407,11 @@ impl<'a> Reading<'a> {
         };
         let (counted, mut odd) = came.tokens();
         if let Some((tokens, _)) = counted.filter(|(tokens, _)| *tokens > 1) {
-            let last = self.events.last().map_or(self.with.at, |(at, _)| *at);
-            let waited = last.saturating_duration_since(self.with.at);
+            let last = self.events.last().map_or(self.options.at, |(at, _)| *at);
+            let waited = last.saturating_duration_since(self.options.at);
             self.answer.after_first = after_first(&self.events, tokens, waited);
             if self.answer.after_first.is_none() {
-                odd.push(Oddity::HandedOver);
+                odd.push(AnswerWarning::HandedOver);
             }
         }
         let theirs = self.usage.completion;
@@ -420,7 +420,7 @@ impl<'a> Reading<'a> {
         self.answer.text_tokens = tokenizer;
         self.answer.output_tokens = counted;
         self.answer.prompt_tokens = self.usage.prompt;
-        self.answer.oddities = odd;
+        self.answer.warnings = odd;
     }
 
     /// What llama.cpp's server says of where the time went, and ours with two more.

@@ -1,8 +1,8 @@
 //! A server that speaks the API of OpenAI: chat and plain completions as a stream, and embeddings.
 
-mod about;
 mod answer;
 mod body;
+mod description;
 mod events;
 mod fault;
 mod finish;
@@ -16,15 +16,15 @@ mod tokens;
 mod unpack;
 mod words;
 
-pub use about::About;
 pub use body::{Api, Patch, TOKENS};
+pub use description::ServerDescription;
 pub use location::Location;
 pub use secret::Key;
 pub use tls::Trust;
 
-use super::target::{Answer, Asking, FirstToken, RequestOutcome, Target};
-use crate::workload::traffic::{Planned, prompts::Vocabulary};
-use body::Wishes;
+use super::target::{Answer, FirstToken, PendingRequest, RequestOutcome, Target};
+use crate::workload::traffic::{PlannedRequest, prompts::Vocabulary};
+use body::RequestOptions;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
@@ -39,9 +39,9 @@ use std::time::{Duration, Instant};
 /// The most of a body that says what went wrong which is read.
 const MOST_OF_AN_ERROR: usize = 64 << 10;
 
-/// How a server is asked.
+/// The form of requests to a server: API, streaming, key.
 #[derive(Clone)]
-pub struct Asks {
+pub struct RequestFormat {
     /// Which API.
     pub api: Api,
     /// The model as the server calls it.
@@ -60,7 +60,7 @@ pub struct Asks {
     pub secrets: Vec<Key>,
 }
 
-impl Asks {
+impl RequestFormat {
     /// As most servers are asked: an API, a model, whole lengths.
     pub fn new(api: Api, model: impl Into<String>) -> Self {
         Self {
@@ -89,26 +89,26 @@ type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 pub struct Endpoint {
     http: Http,
     uri: Uri,
-    asks: Arc<Asks>,
+    format: Arc<RequestFormat>,
     authorization: Option<HeaderValue>,
 }
 
 impl Endpoint {
     /// A client for the server at `location`. Nothing is sent yet.
-    pub fn new(location: &Location, asks: Asks) -> Result<Self, String> {
+    pub fn new(location: &Location, format: RequestFormat) -> Result<Self, String> {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(Duration::from_secs(10)));
-        let connector = asks.trust.connector(tcp)?;
+        let connector = format.trust.connector(tcp)?;
         let http = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(usize::MAX)
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_timer(TokioTimer::new())
             .build(connector);
-        let uri = location.of(asks.api)?;
-        let authorization = asks.key.as_ref().map(Key::header).transpose()?;
-        Ok(Self { http, uri, asks: Arc::new(asks), authorization })
+        let uri = location.of(format.api)?;
+        let authorization = format.key.as_ref().map(Key::header).transpose()?;
+        Ok(Self { http, uri, format: Arc::new(format), authorization })
     }
 
     /// A request without a body.
@@ -121,10 +121,10 @@ impl Endpoint {
     }
 
     /// The error says why it cannot be asked.
-    fn request(&self, planned: &Planned) -> Result<Request<Full<Bytes>>, String> {
-        let Asks { ignore_eos, ref model, ref patch, api, .. } = *self.asks;
-        let wishes = Wishes { ignore_eos, model, patch: patch.as_ref() };
-        let body = body::body(api, planned, wishes)?;
+    fn request(&self, planned: &PlannedRequest) -> Result<Request<Full<Bytes>>, String> {
+        let RequestFormat { ignore_eos, ref model, ref patch, api, .. } = *self.format;
+        let options = RequestOptions { ignore_eos, model, patch: patch.as_ref() };
+        let body = body::body(api, planned, options)?;
         let accepted = if api.streams() { "text/event-stream" } else { "application/json" };
         let mut request = self.bare(Method::POST, self.uri.clone())?;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -133,7 +133,7 @@ impl Endpoint {
         Ok(request)
     }
 
-    async fn asked(self, planned: Planned, first: Arc<FirstToken>) -> Answer {
+    async fn asked(self, planned: PlannedRequest, first: Arc<FirstToken>) -> Answer {
         let request = match self.request(&planned) {
             Ok(request) => request,
             Err(why) => return Answer::failed(RequestOutcome::GeneratorError, why),
@@ -142,30 +142,31 @@ impl Endpoint {
         let mut answer = match self.http.request(request).await {
             Err(error) => unsent(&error),
             Ok(response) if response.status() != StatusCode::OK => refused(response).await,
-            Ok(response) if self.asks.api.streams() => {
-                let with = events::With { vocabulary: self.asks.vocabulary.as_deref(), first: &first, asked, at };
+            Ok(response) if self.format.api.streams() => {
+                let with =
+                    events::ReadOptions { vocabulary: self.format.vocabulary.as_deref(), first: &first, asked, at };
                 events::read(response, with).await
             }
             Ok(response) => answer::read_embeddings(response).await,
         };
-        let (prompt_tokens, odd) = tokens::of_prompt(self.asks.api, &planned, answer.prompt_tokens);
+        let (prompt_tokens, odd) = tokens::of_prompt(self.format.api, &planned, answer.prompt_tokens);
         answer.prompt_tokens = prompt_tokens;
-        answer.oddities.extend(odd);
+        answer.warnings.extend(odd);
         if !answer.message.is_empty() {
-            answer.message = self.asks.hidden(&answer.message);
+            answer.message = self.format.hidden(&answer.message);
         }
         answer
     }
 
     /// The same for another model.
     pub fn with_model(self, model: String) -> Self {
-        let asks = Asks { model, ..(*self.asks).clone() };
-        Self { asks: Arc::new(asks), ..self }
+        let format = RequestFormat { model, ..(*self.format).clone() };
+        Self { format: Arc::new(format), ..self }
     }
 }
 
 impl Target for Endpoint {
-    fn ask(&self, request: Planned, first: Arc<FirstToken>) -> Asking {
+    fn ask(&self, request: PlannedRequest, first: Arc<FirstToken>) -> PendingRequest {
         Box::pin(self.clone().asked(request, first))
     }
 }

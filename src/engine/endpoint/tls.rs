@@ -62,7 +62,7 @@ fn config(certificates: &[CertificateDer<'static>], anything: bool) -> Result<Cl
     roots.add_parsable_certificates(certificates.iter().cloned());
     // Without any root the file's certificates are believed themselves, and nothing else.
     let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().ok();
-    let believes = Believes { signed, shown: certificates.to_vec(), anything, provider: provider.clone() };
+    let believes = CertificateVerifier { signed, shown: certificates.to_vec(), anything, provider: provider.clone() };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
@@ -70,14 +70,14 @@ fn config(certificates: &[CertificateDer<'static>], anything: bool) -> Result<Cl
 }
 
 #[derive(Debug)]
-struct Believes {
+struct CertificateVerifier {
     signed: Option<Arc<WebPkiServerVerifier>>,
     shown: Vec<CertificateDer<'static>>,
     anything: bool,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Believes {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -4,8 +4,8 @@
 //! not tell, there is none.
 
 use super::body::Api;
-use crate::engine::target::{CountedBy, Oddity};
-use crate::workload::traffic::{Planned, Prompt};
+use crate::engine::target::{AnswerWarning, CountedBy};
+use crate::workload::traffic::{PlannedRequest, Prompt};
 use serde_json::Value;
 
 /// Tokens that stand in no text (an end of the answer) or in no event.
@@ -51,9 +51,9 @@ fn count(value: &Value) -> Option<usize> {
     ((0.0..=1e12).contains(&number) && number.fract() == 0.0).then_some(number as usize)
 }
 
-/// What came of an answer.
+/// What the tokens of an answer are counted from: its events, its characters and the usage that the server reports.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Came {
+pub struct TokenCounts {
     /// Tokens that were asked for.
     pub asked: usize,
     /// Events with text.
@@ -68,14 +68,14 @@ pub struct Came {
     pub tokenizer: Option<usize>,
 }
 
-impl Came {
+impl TokenCounts {
     /// The tokens that came, and what is odd about the counts.
-    pub fn tokens(&self) -> (Option<(usize, CountedBy)>, Vec<Oddity>) {
+    pub fn tokens(&self) -> (Option<(usize, CountedBy)>, Vec<AnswerWarning>) {
         let mut odd = Vec::new();
         let server = self.server(&mut odd);
         let counted = match (server, self.tokenizer) {
             (Some(server), Some(ours)) if self.is_part_unseen(server, ours) => {
-                odd.push(Oddity::UnseenTokens);
+                odd.push(AnswerWarning::UnseenTokens);
                 Some((ours, CountedBy::Tokenizer))
             }
             (Some(server), _) => Some((server, CountedBy::Server)),
@@ -83,30 +83,30 @@ impl Came {
             (None, None) => None,
         };
         if counted.is_some_and(|(count, _)| count > self.asked + SLACK_OF_ASKED) {
-            odd.push(Oddity::BeyondAsked);
+            odd.push(AnswerWarning::BeyondAsked);
         }
         odd.dedup();
         (counted.filter(|(count, _)| *count > 0), odd)
     }
 
     /// The server's count of tokens that came, where the rest bears it out.
-    fn server(&self, odd: &mut Vec<Oddity>) -> Option<usize> {
+    fn server(&self, odd: &mut Vec<AnswerWarning>) -> Option<usize> {
         let counted = self.usage.completion?;
         let counted = self.without_hidden(counted, odd)?;
         if counted > self.bytes + SLACK || self.is_inflated(counted) {
-            odd.push(Oddity::CountTooHigh);
+            odd.push(AnswerWarning::CountTooHigh);
             return None;
         }
         let too_low = self.events > counted + 2 && self.events as f64 > 1.1 * counted as f64;
         if too_low && !self.tokenizer.is_some_and(|ours| counted > 0 && alike(ours, counted)) {
-            odd.push(Oddity::CountTooLow);
+            odd.push(AnswerWarning::CountTooLow);
             return None;
         }
         Some(counted)
     }
 
     /// A count without the thoughts that the server keeps to itself; `None` where it cannot be told how many those are.
-    fn without_hidden(&self, counted: usize, odd: &mut Vec<Oddity>) -> Option<usize> {
+    fn without_hidden(&self, counted: usize, odd: &mut Vec<AnswerWarning>) -> Option<usize> {
         let Some(thoughts) = self.usage.reasoning.filter(|thoughts| *thoughts > 0) else { return Some(counted) };
         let apart =
             self.usage.prompt.zip(self.usage.total).is_some_and(|(prompt, all)| all == prompt + counted + thoughts);
@@ -121,14 +121,14 @@ impl Came {
         let visible = counted - thoughts;
         match self.thought || self.events > visible + 2 || visible == 0 {
             false => {
-                odd.push(Oddity::UnseenTokens);
+                odd.push(AnswerWarning::UnseenTokens);
                 Some(visible)
             }
             true if self.fits(counted) => Some(counted),
             // A summary of what was thought, or parts of tokens.
             true => {
-                odd.push(Oddity::UnseenTokens);
-                odd.push(Oddity::CountTooHigh);
+                odd.push(AnswerWarning::UnseenTokens);
+                odd.push(AnswerWarning::CountTooHigh);
                 None
             }
         }
@@ -159,11 +159,11 @@ impl Came {
 
     /// What a tokenizer counts, where the server's count is none. A text of random tokens is cut into more than it was made
     /// of: a count beyond what was asked for is not believed of a server that sent no more events than that.
-    fn ours(&self, ours: usize, odd: &mut Vec<Oddity>) -> Option<(usize, CountedBy)> {
+    fn ours(&self, ours: usize, odd: &mut Vec<AnswerWarning>) -> Option<(usize, CountedBy)> {
         if ours <= self.asked + SLACK_OF_ASKED || self.events > self.asked {
             return Some((ours, CountedBy::Tokenizer));
         }
-        odd.push(Oddity::CutLonger);
+        odd.push(AnswerWarning::CutLonger);
         // As many events as tokens were asked for: each was one.
         (self.events == self.asked).then_some((self.asked, CountedBy::Tokenizer))
     }
@@ -175,7 +175,7 @@ fn alike(a: usize, b: usize) -> bool {
 
 /// The server's count of a prompt's tokens, where it can be one of tokens: some count characters, and what no template stands
 /// around cannot have several times the tokens that a tokenizer finds.
-pub fn of_prompt(api: Api, planned: &Planned, counted: Option<usize>) -> (Option<usize>, Option<Oddity>) {
+pub fn of_prompt(api: Api, planned: &PlannedRequest, counted: Option<usize>) -> (Option<usize>, Option<AnswerWarning>) {
     let Some(counted) = counted.filter(|counted| *counted > 0) else { return (None, None) };
     let (Prompt::Text(text), ours) = (&planned.prompt, planned.prompt_tokens) else { return (Some(counted), None) };
     let characters = text.chars().count();
@@ -184,11 +184,11 @@ pub fn of_prompt(api: Api, planned: &Planned, counted: Option<usize>) -> (Option
     let as_characters = counted == characters || counted == text.len();
     let told_apart = ours.map_or(of_words, |ours| !alike(ours, counted));
     if text.len() >= SHORT && as_characters && told_apart {
-        return (None, Some(Oddity::CountsCharacters));
+        return (None, Some(AnswerWarning::CountsCharacters));
     }
     let too_many = ours.map_or(counted > text.len() + SLACK, |ours| counted > 2 * ours + 4 * SLACK);
     match api != Api::Chat && too_many {
-        true => (None, Some(Oddity::PromptTooHigh)),
+        true => (None, Some(AnswerWarning::PromptTooHigh)),
         false => (Some(counted), None),
     }
 }
@@ -198,11 +198,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn came(asked: usize, events: usize, bytes: usize, usage: Value, tokenizer: Option<usize>) -> Came {
-        Came { asked, events, bytes, thought: false, usage: Usage::of(&usage), tokenizer }
+    fn came(asked: usize, events: usize, bytes: usize, usage: Value, tokenizer: Option<usize>) -> TokenCounts {
+        TokenCounts { asked, events, bytes, thought: false, usage: Usage::of(&usage), tokenizer }
     }
 
-    fn told(came: Came) -> (Option<usize>, Vec<Oddity>) {
+    fn told(came: TokenCounts) -> (Option<usize>, Vec<AnswerWarning>) {
         let (counted, odd) = came.tokens();
         (counted.map(|(count, _)| count), odd)
     }
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn tokens_that_never_came_are_not_counted() {
-        use Oddity::*;
+        use AnswerWarning::*;
         let thinks = |all: usize, thoughts: usize| json!({"prompt_tokens": 16, "completion_tokens": all, "completion_tokens_details": {"reasoning_tokens": thoughts}});
         // 100 tokens thought out of sight, and 8 that came.
         assert_eq!(told(came(8, 8, 16, thinks(108, 100), None)), (Some(8), vec![UnseenTokens]));
@@ -230,11 +230,11 @@ mod tests {
         assert_eq!(told(came(128, 8, 16, json!({"completion_tokens": 108}), Some(8))), (Some(8), vec![CountTooHigh]));
         assert_eq!(told(came(128, 10, 90, json!({"completion_tokens": 64}), Some(10))), (Some(10), vec![UnseenTokens]));
         // Thoughts that came are tokens that came, under their own name or within the text.
-        let open = Came { thought: true, ..came(8, 8, 16, thinks(8, 4), None) };
+        let open = TokenCounts { thought: true, ..came(8, 8, 16, thinks(8, 4), None) };
         assert_eq!(told(open), (Some(8), vec![]));
         assert_eq!(told(came(8, 8, 16, thinks(8, 4), None)), (Some(8), vec![]));
         // A summary of thoughts is not the thoughts.
-        let summary = Came { thought: true, ..came(300, 12, 90, thinks(300, 280), None) };
+        let summary = TokenCounts { thought: true, ..came(300, 12, 90, thinks(300, 280), None) };
         assert_eq!(told(summary), (None, vec![UnseenTokens, CountTooHigh]));
         // Counted beside the answer.
         let apart = json!({"prompt_tokens": 16, "completion_tokens": 8, "total_tokens": 124, "reasoning_tokens": 100});
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_text_that_is_cut_longer_than_it_was_made_has_the_tokens_asked_for() {
-        use Oddity::*;
+        use AnswerWarning::*;
         let says = |count: usize| json!({"completion_tokens": count});
         assert_eq!(told(came(32, 32, 200, says(32), Some(45))), (Some(32), vec![]));
         assert_eq!(told(came(32, 8, 200, says(32), Some(45))), (Some(32), vec![]));
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn counts_that_are_too_low_are_not_used() {
-        use Oddity::*;
+        use AnswerWarning::*;
         assert_eq!(told(came(8, 8, 16, json!({"completion_tokens": 0}), None)), (None, vec![CountTooLow]));
         assert_eq!(told(came(8, 8, 16, json!({"completion_tokens": 3}), None)), (None, vec![CountTooLow]));
         assert_eq!(told(came(8, 8, 16, json!({"completion_tokens": 3}), Some(8))), (Some(8), vec![CountTooLow]));
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn characters_are_no_tokens() {
-        let planned = |text: &str, prompt_tokens| Planned {
+        let planned = |text: &str, prompt_tokens| PlannedRequest {
             index: 0,
             intended_s: 0.0,
             prompt: Prompt::Text(text.to_string()),
@@ -281,15 +281,15 @@ mod tests {
         };
         let english = "the quick brown fox jumps";
         let of = |text: &str, ours, counted| of_prompt(Api::Embeddings, &planned(text, ours), Some(counted));
-        assert_eq!(of(english, None, english.len()), (None, Some(Oddity::CountsCharacters)));
-        assert_eq!(of(english, Some(5), english.len()), (None, Some(Oddity::CountsCharacters)));
+        assert_eq!(of(english, None, english.len()), (None, Some(AnswerWarning::CountsCharacters)));
+        assert_eq!(of(english, Some(5), english.len()), (None, Some(AnswerWarning::CountsCharacters)));
         assert_eq!(of(english, None, 7), (Some(7), None));
-        assert_eq!(of(english, Some(5), 90), (None, Some(Oddity::PromptTooHigh)));
-        assert_eq!(of(english, None, 90), (None, Some(Oddity::PromptTooHigh)));
+        assert_eq!(of(english, Some(5), 90), (None, Some(AnswerWarning::PromptTooHigh)));
+        assert_eq!(of(english, None, 90), (None, Some(AnswerWarning::PromptTooHigh)));
         // One character a token is usual where words are.
         let chinese = "敏捷的棕色狐狸跳过了懒狗";
         assert_eq!(of(chinese, Some(12), 12), (Some(12), None));
-        assert_eq!(of(chinese, Some(7), chinese.len()), (None, Some(Oddity::CountsCharacters)));
+        assert_eq!(of(chinese, Some(7), chinese.len()), (None, Some(AnswerWarning::CountsCharacters)));
         // A template stands around the messages of a chat.
         assert_eq!(of_prompt(Api::Chat, &planned(english, Some(5)), Some(300)), (Some(300), None));
         assert_eq!(of_prompt(Api::Chat, &planned(english, Some(5)), Some(0)), (None, None));

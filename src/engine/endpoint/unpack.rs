@@ -70,7 +70,7 @@ impl Unpack {
 
 /// Why a body could not be read.
 #[derive(Debug)]
-pub enum Unread {
+pub enum BodyError {
     /// It has more bytes than it may.
     TooLong,
     /// It ended before its end.
@@ -79,7 +79,7 @@ pub enum Unread {
     Packed(String),
 }
 
-impl Unread {
+impl BodyError {
     /// In words.
     pub fn words(self) -> String {
         match self {
@@ -90,21 +90,21 @@ impl Unread {
 }
 
 /// All of a body, unpacked, unless it has more than `most` bytes.
-pub async fn whole(response: hyper::Response<Incoming>, most: usize) -> Result<Vec<u8>, Unread> {
-    let mut unpack = Unpack::of(response.headers()).map_err(Unread::Packed)?;
+pub async fn whole(response: hyper::Response<Incoming>, most: usize) -> Result<Vec<u8>, BodyError> {
+    let mut unpack = Unpack::of(response.headers()).map_err(BodyError::Packed)?;
     let body: Bytes = match Limited::new(response.into_body(), most).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(Unread::TooLong),
-        Err(error) => return Err(Unread::Broken(format!("the body broke off: {error}"))),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(BodyError::TooLong),
+        Err(error) => return Err(BodyError::Broken(format!("the body broke off: {error}"))),
     };
     if let Unpack::Plain = unpack {
         return Ok(body.to_vec());
     }
     let mut all = Vec::new();
     for part in body.chunks(PART) {
-        all.extend(unpack.push(part).map_err(Unread::Packed)?);
+        all.extend(unpack.push(part).map_err(BodyError::Packed)?);
         if all.len() > most {
-            return Err(Unread::TooLong);
+            return Err(BodyError::TooLong);
         }
     }
     Ok(all)

@@ -11,11 +11,11 @@ pub mod reference;
 pub mod reference;
 pub(super) mod rope;
 
-pub use pass::{Logits, Look, Reads};
+pub use pass::{ActivationHook, Logits, ProductInput};
 
 use super::backend::linear::Linear;
 use super::backend::ops::Compute;
-use super::backend::tensors::Turns;
+use super::backend::tensors::RotaryTables;
 use super::backend::{Backend, Norm, Projection, ProjectionOf};
 use super::weights::{ModelError, WeightSource};
 use crate::units::Bytes;
@@ -47,7 +47,7 @@ impl<B: Backend> Block<B> {
 }
 
 /// What inputs become before the first block.
-enum Begin<B: Backend> {
+enum InputEmbedding<B: Backend> {
     Tokens { table: B::Matrix, scale: Option<f32>, learned: Option<(Tensor, Norm<B::Vector>)> },
     Patches(Box<images::Patches<B>>),
 }
@@ -56,7 +56,7 @@ enum Begin<B: Backend> {
 pub struct Model<B: Backend> {
     pub(in crate::engine) shape: ModelShape,
     pub(in crate::engine) backend: B,
-    begin: Begin<B>,
+    begin: InputEmbedding<B>,
     pub(in crate::engine) blocks: Vec<Block<B>>,
     final_norm: Option<Norm<B::Vector>>,
     /// Absent where it is the embedding, or where hidden states are pooled.
@@ -64,7 +64,7 @@ pub struct Model<B: Backend> {
     /// Divisors of the rotary frequencies that came with the weights.
     rope_divisors: Option<Vec<f32>>,
     /// How the positions of the cache turn, by each way that blocks have.
-    turns: Vec<(Rotary, Turns)>,
+    rotary_tables: Vec<(Rotary, RotaryTables)>,
     /// Positions that the cache holds.
     filled: usize,
     capacity: usize,
@@ -176,7 +176,7 @@ impl<B: Backend> Loader<'_, B> {
         Ok(Block { parts, matrices, norms, cache: None })
     }
 
-    fn begin(&mut self) -> Loaded<Begin<B>> {
+    fn begin(&mut self) -> Loaded<InputEmbedding<B>> {
         match self.parts.embedding {
             Embedding::Tokens { scale, learned, .. } => {
                 let table = self.matrix(TensorName::TokenEmbedding)?;
@@ -184,9 +184,9 @@ impl<B: Backend> Loader<'_, B> {
                     Some(_) => Some(self.learned()?),
                     None => None,
                 };
-                Ok(Begin::Tokens { table, scale, learned })
+                Ok(InputEmbedding::Tokens { table, scale, learned })
             }
-            Embedding::Patches(image) => Ok(Begin::Patches(Box::new(self.patches(image)?))),
+            Embedding::Patches(image) => Ok(InputEmbedding::Patches(Box::new(self.patches(image)?))),
         }
     }
 
@@ -250,7 +250,7 @@ impl<B: Backend> Model<B> {
             final_norm,
             output,
             rope_divisors,
-            turns: Vec::new(),
+            rotary_tables: Vec::new(),
             filled: 0,
             capacity: 0,
             encodings,
@@ -260,8 +260,8 @@ impl<B: Backend> Model<B> {
     /// The table that tokens are looked up in, of models that take tokens.
     fn table(&self) -> Option<&B::Matrix> {
         match &self.begin {
-            Begin::Tokens { table, .. } => Some(table),
-            Begin::Patches(_) => None,
+            InputEmbedding::Tokens { table, .. } => Some(table),
+            InputEmbedding::Patches(_) => None,
         }
     }
 }
@@ -277,8 +277,8 @@ impl Model<Compute> {
     /// All matrices.
     fn linears(&self) -> impl Iterator<Item = &Linear> {
         let patches = match &self.begin {
-            Begin::Patches(patches) => Some(&patches.matrix.weight),
-            Begin::Tokens { .. } => None,
+            InputEmbedding::Patches(patches) => Some(&patches.matrix.weight),
+            InputEmbedding::Tokens { .. } => None,
         };
         let output = self.output.iter().map(|output| &output.weight);
         self.blocks.iter().flat_map(Block::linears).chain(output).chain(patches).chain(self.table())

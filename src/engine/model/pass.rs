@@ -1,7 +1,7 @@
 //! The forward pass: the parts of a model one after the other, on whatever computes. There is one for all families.
 
-use super::ragged::{Ragged, Segment};
-use super::{Begin, Block, Model, rope};
+use super::ragged::{RaggedBatch, Segment};
+use super::{Block, InputEmbedding, Model, rope};
 use crate::engine::backend::ops::{self, Compute, Kernels};
 use crate::engine::backend::tensors::Pass;
 use crate::engine::backend::{Backend, Norm};
@@ -19,9 +19,9 @@ pub enum Logits {
     All,
 }
 
-/// What products of a block read.
+/// An input of the matrix products of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reads {
+pub enum ProductInput {
     /// Query, key and value.
     AttentionNorm,
     /// The output of attention.
@@ -32,8 +32,8 @@ pub enum Reads {
     Gated,
 }
 
-/// Is shown activations on their way.
-pub type Look<'a, X> = &'a mut dyn FnMut(Reads, &X) -> Result<()>;
+/// Is shown the inputs of products as they are computed.
+pub type ActivationHook<'a, X> = &'a mut dyn FnMut(ProductInput, &X) -> Result<()>;
 
 impl<B: Backend> Block<B> {
     /// A norm that a block of its parts has.
@@ -54,26 +54,26 @@ impl<B: Backend> Block<B> {
 }
 
 impl Block<Compute> {
-    /// `(batch, seq, hidden)` to the same; `look` is shown what each of the products reads.
+    /// `(batch, seq, hidden)` to the same; `hook` is shown what each of the products reads.
     pub(super) fn forward(
         &mut self,
         backend: &Compute,
         x: &Tensor,
         pass: &Pass,
-        look: Look<'_, Tensor>,
+        hook: ActivationHook<'_, Tensor>,
     ) -> Result<Tensor> {
         use BlockTensor::*;
         use NormPlace::{Around, Before, Behind};
         let normed = self.normed(backend, x.clone(), AttentionNorm, &[Before, Around])?;
-        look(Reads::AttentionNorm, &normed)?;
+        hook(ProductInput::AttentionNorm, &normed)?;
         let attended = self.attend(backend, &normed, pass)?;
-        look(Reads::Attention, &attended)?;
+        hook(ProductInput::Attention, &attended)?;
         let added = backend.products(&[self.matrix(AttentionOutput)?], &attended)?.remove(0);
         let added = self.normed(backend, added, AttentionPostNorm, &[Around])?;
         let x = self.normed(backend, backend.add(x, &added)?, AttentionNorm, &[Behind])?;
         let normed = self.normed(backend, x.clone(), FeedForwardNorm, &[Before, Around])?;
-        look(Reads::FeedForwardNorm, &normed)?;
-        let added = self.feed_forward(backend, &normed, look)?;
+        hook(ProductInput::FeedForwardNorm, &normed)?;
+        let added = self.feed_forward(backend, &normed, hook)?;
         let added = self.normed(backend, added, FeedForwardPostNorm, &[Around])?;
         self.normed(backend, backend.add(&x, &added)?, FeedForwardNorm, &[Behind])
     }
@@ -90,7 +90,7 @@ impl Block<Compute> {
 
     /// What each position becomes by itself, a few hundred rows at a time where those kernels want it: many rows of what is
     /// between the products would leave the caches and, in the end, the allocator.
-    fn feed_forward(&self, backend: &Compute, x: &Tensor, look: Look<'_, Tensor>) -> Result<Tensor> {
+    fn feed_forward(&self, backend: &Compute, x: &Tensor, hook: ActivationHook<'_, Tensor>) -> Result<Tensor> {
         use BlockTensor::{Down, Gate, Up};
         let (batch, seq, hidden) = x.dims3()?;
         let rows = batch * seq;
@@ -99,7 +99,7 @@ impl Block<Compute> {
             let flat = x.reshape((1, rows, hidden))?;
             let pieces = (0..rows).step_by(most).map(|first| {
                 let piece = flat.narrow(1, first, most.min(rows - first))?;
-                self.feed_forward(backend, &piece, &mut *look)
+                self.feed_forward(backend, &piece, &mut *hook)
             });
             return Tensor::cat(&pieces.collect::<Result<Vec<_>>>()?, 1)?.reshape((batch, seq, hidden));
         }
@@ -111,7 +111,7 @@ impl Block<Compute> {
         let up = made.pop();
         let (gate, Some(up)) = (made.pop(), up) else { bail!("a product is missing") };
         let activated = backend.activate(feed_forward.activation, gate.as_ref(), &up)?;
-        look(Reads::Gated, &activated)?;
+        hook(ProductInput::Gated, &activated)?;
         Ok(backend.products(&[self.matrix(Down)?], &activated)?.remove(0))
     }
 }
@@ -122,14 +122,15 @@ impl Model<Compute> {
         for block in &mut self.blocks {
             block.cache = None;
         }
-        self.turns.clear();
+        self.rotary_tables.clear();
         for block in &mut self.blocks {
             let attention = &block.parts.attention;
             block.cache = Some(self.backend.cache(attention, batch, capacity, kind)?);
-            if let Some(rotary) = attention.rotary.filter(|rotary| self.turns.iter().all(|(known, _)| known != rotary))
+            if let Some(rotary) =
+                attention.rotary.filter(|rotary| self.rotary_tables.iter().all(|(known, _)| known != rotary))
             {
                 let (cos, sin) = rope::tables(&rotary, attention.head_dim, self.rope_divisors.as_deref(), capacity)?;
-                self.turns.push((rotary, (self.backend.tensor(&cos)?, self.backend.tensor(&sin)?)));
+                self.rotary_tables.push((rotary, (self.backend.tensor(&cos)?, self.backend.tensor(&sin)?)));
             }
         }
         self.capacity = capacity;
@@ -174,8 +175,8 @@ impl Model<Compute> {
     /// Logits `(batch, classes)` of `pixels: (batch, channels, height, width)`, by the first position.
     pub fn classify(&mut self, pixels: &Tensor) -> Result<Tensor> {
         let x = match &mut self.begin {
-            Begin::Patches(patches) => patches.embed(&self.backend, pixels)?,
-            Begin::Tokens { .. } => bail!("the model takes texts, not images"),
+            InputEmbedding::Patches(patches) => patches.embed(&self.backend, pixels)?,
+            InputEmbedding::Tokens { .. } => bail!("the model takes texts, not images"),
         };
         let x = self.through_blocks(x, &Pass::default())?;
         let class = self.final_normed(x.narrow(1, 0, 1)?.contiguous()?)?;
@@ -191,7 +192,7 @@ impl Model<Compute> {
 
     /// What tokens become before the first block.
     pub(super) fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
-        let Begin::Tokens { table, scale, learned } = &self.begin else {
+        let InputEmbedding::Tokens { table, scale, learned } = &self.begin else {
             bail!("the model takes images, not texts");
         };
         let mut x = self.backend.embed(table, tokens)?;
@@ -235,11 +236,11 @@ impl Model<Compute> {
         let count = flat.len();
         let device = &self.backend.device;
         let input = Tensor::from_vec(flat, (1, count), device)?;
-        let ragged = Ragged::new(segments, self.capacity)?;
+        let ragged = RaggedBatch::new(segments, self.capacity)?;
         let positions = Tensor::from_vec(ragged.positions(), ragged.tokens(), device)?;
         let ends = Tensor::from_vec(ragged.sampled_ends(), ragged.sampled(), device)?;
-        let turns = self.turned(|table| table.index_select(&positions, 0))?;
-        let pass = Pass { turns, ragged: Some(ragged), ..Pass::default() };
+        let rotary_tables = self.turned(|table| table.index_select(&positions, 0))?;
+        let pass = Pass { rotary_tables, ragged: Some(ragged), ..Pass::default() };
         let x = self.embed(&input)?;
         let x = self.through_blocks(x, &pass)?;
         let x = x.squeeze(0)?.index_select(&ends, 0)?.unsqueeze(0)?;
@@ -248,7 +249,7 @@ impl Model<Compute> {
 
     /// The tables of all turns, cut to the positions of a pass.
     fn turned(&self, cut: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<(Rotary, (Tensor, Tensor))>> {
-        self.turns.iter().map(|(rotary, (cos, sin))| Ok((*rotary, (cut(cos)?, cut(sin)?)))).collect()
+        self.rotary_tables.iter().map(|(rotary, (cos, sin))| Ok((*rotary, (cut(cos)?, cut(sin)?)))).collect()
     }
 
     /// What the next `seq` positions share.
@@ -259,13 +260,13 @@ impl Model<Compute> {
         }
         let mut masks: Vec<(Option<usize>, Option<Tensor>)> = Vec::new();
         if self.backend.kernels == Kernels::Candle {
-            for window in self.blocks.iter().map(|block| block.parts.attention.sees.window()) {
+            for window in self.blocks.iter().map(|block| block.parts.attention.mask.window()) {
                 if masks.iter().all(|(known, _)| *known != window) {
                     masks.push((window, ops::mask(seq, past, window, &self.backend.device)?));
                 }
             }
         }
-        let turns = self.turned(|table| table.narrow(0, past, seq))?;
-        Ok(Pass { past, turns, masks, ragged: None })
+        let rotary_tables = self.turned(|table| table.narrow(0, past, seq))?;
+        Ok(Pass { past, rotary_tables, masks, ragged: None })
     }
 }

@@ -1,7 +1,7 @@
 //! Setting weights of a decoder to zero: by magnitude, or by Wanda, block after block, each on the activations that the
 //! blocks before it, already pruned, give (as the authors of Wanda do). Embedding and output matrix are left whole.
 
-use super::{Begin, Block, Decoder, Reads};
+use super::{Block, Decoder, InputEmbedding, ProductInput};
 use crate::engine::backend::Backend;
 use crate::engine::backend::linear::Linear;
 use crate::engine::backend::ops::Compute;
@@ -21,7 +21,7 @@ const BATCH: usize = 8;
 struct Norms([Vec<f64>; 4]);
 
 impl Norms {
-    fn add(&mut self, reads: Reads, x: &Tensor) -> Result<()> {
+    fn add(&mut self, reads: ProductInput, x: &Tensor) -> Result<()> {
         let width = x.dim(candle_core::D::Minus1)?;
         let squares = x.to_dtype(DType::F32)?.reshape(((), width))?.sqr()?.sum(0)?.to_vec1::<f32>()?;
         let sums = &mut self.0[reads as usize];
@@ -30,7 +30,7 @@ impl Norms {
         Ok(())
     }
 
-    fn of(&self, reads: Reads) -> Vec<f32> {
+    fn of(&self, reads: ProductInput) -> Vec<f32> {
         self.0[reads as usize].iter().map(|sum| sum.sqrt() as f32).collect()
     }
 }
@@ -59,8 +59,8 @@ pub(in crate::engine) fn prune(
         }
     }
     let table = match &mut decoder.begin {
-        Begin::Tokens { table, .. } => Some(table),
-        Begin::Patches(_) => None,
+        InputEmbedding::Tokens { table, .. } => Some(table),
+        InputEmbedding::Patches(_) => None,
     };
     let output = decoder.output.as_mut().map(|output| &mut output.weight);
     for matrix in table.into_iter().chain(output) {
@@ -88,11 +88,11 @@ fn pass(
     decoder: &mut Decoder,
     index: usize,
     x: &Tensor,
-    look: &mut dyn FnMut(Reads, &Tensor) -> Result<()>,
+    hook: &mut dyn FnMut(ProductInput, &Tensor) -> Result<()>,
 ) -> Result<Tensor> {
     decoder.reset();
     let pass = decoder.pass(x.dim(1)?)?;
-    decoder.blocks[index].forward(&decoder.backend, x, &pass, look)
+    decoder.blocks[index].forward(&decoder.backend, x, &pass, hook)
 }
 
 fn prune_block(
@@ -104,13 +104,13 @@ fn prune_block(
 ) -> Result<usize> {
     let mut zeros = 0;
     let matrices = [
-        (BlockTensor::Query, Reads::AttentionNorm),
-        (BlockTensor::Key, Reads::AttentionNorm),
-        (BlockTensor::Value, Reads::AttentionNorm),
-        (BlockTensor::AttentionOutput, Reads::Attention),
-        (BlockTensor::Gate, Reads::FeedForwardNorm),
-        (BlockTensor::Up, Reads::FeedForwardNorm),
-        (BlockTensor::Down, Reads::Gated),
+        (BlockTensor::Query, ProductInput::AttentionNorm),
+        (BlockTensor::Key, ProductInput::AttentionNorm),
+        (BlockTensor::Value, ProductInput::AttentionNorm),
+        (BlockTensor::AttentionOutput, ProductInput::Attention),
+        (BlockTensor::Gate, ProductInput::FeedForwardNorm),
+        (BlockTensor::Up, ProductInput::FeedForwardNorm),
+        (BlockTensor::Down, ProductInput::Gated),
     ];
     for (tensor, reads) in matrices {
         let Some(matrix) = block.matrices.get_mut(&tensor).map(|projection| &mut projection.weight) else { continue };

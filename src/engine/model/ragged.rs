@@ -1,7 +1,7 @@
 //! Pieces of sequences of different lengths in one pass: those that decode with one token each, and chunks of prompts.
 //! Products see one long batch; attention sees each piece with its own row of the cache.
 
-use crate::engine::backend::cpu::attention::{CachedAttention, KvCache, Places};
+use crate::engine::backend::cpu::attention::{CachePositions, CachedAttention, KvCache};
 use crate::engine::backend::ops;
 use crate::engine::backend::tensors::{Cache, scale_of};
 use crate::workload::model::parts::Attention;
@@ -21,7 +21,7 @@ pub struct Segment<'a> {
 }
 
 /// Where the pieces of a pass are.
-pub struct Ragged {
+pub struct RaggedBatch {
     /// `(row, past, tokens)`: pieces of one token first.
     pieces: Vec<(usize, usize, usize)>,
     sampled_ends: Vec<u32>,
@@ -29,7 +29,7 @@ pub struct Ragged {
     singles: usize,
 }
 
-impl Ragged {
+impl RaggedBatch {
     /// Checks that all pieces have a place. Those of one token must come first, as one call attends to all of them.
     pub(in crate::engine) fn new(segments: &[Segment<'_>], capacity: usize) -> Result<Self> {
         let mut end = 0;
@@ -89,7 +89,7 @@ impl Ragged {
         match cache {
             Cache::Own(cache) => {
                 self.each_piece(|place, at, count| {
-                    cache.write(&k.narrow(1, at, count)?, &v.narrow(1, at, count)?, &Places::Each(vec![place]))
+                    cache.write(&k.narrow(1, at, count)?, &v.narrow(1, at, count)?, &CachePositions::Each(vec![place]))
                 })?;
                 self.own(q, cache, attention)
             }
@@ -120,9 +120,9 @@ impl Ragged {
         let (_, _, heads, dim) = q.dims4()?;
         let attention = |places| CachedAttention {
             cache,
-            places: Places::Each(places),
+            places: CachePositions::Each(places),
             scale: scale_of(parts),
-            window: parts.sees.window(),
+            window: parts.mask.window(),
             both_ways: false,
         };
         let mut parts = Vec::new();
@@ -148,11 +148,11 @@ impl Ragged {
         let mut parts = Vec::with_capacity(self.pieces.len());
         let mut at = 0;
         for (row, past, count) in &self.pieces {
-            let window = attention.sees.window();
+            let window = attention.mask.window();
             let mask = ops::mask(*count, *past, window, q.device())?;
             let cache = (&keys.narrow(0, *row, 1)?, &values.narrow(0, *row, 1)?);
             let q = q.narrow(1, at, *count)?;
-            let seen = ops::Seen { past: *past, window, mask: mask.as_ref() };
+            let seen = ops::CacheView { past: *past, window, mask: mask.as_ref() };
             parts.push(ops::attention(&q, cache, attention.scale, &seen)?);
             at += count;
         }

@@ -35,9 +35,9 @@ pub trait BatchModel: Send {
     }
 }
 
-/// What a sequence is told.
+/// What happens to a sequence: its tokens, then its end.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
+pub enum SequenceEvent {
     /// The next token.
     Token(u32),
     /// All tokens are there; where the time went, as the engine sees it (tokenizing and transfer are not its own).
@@ -50,7 +50,7 @@ pub enum Told {
 struct Job {
     prompt: Vec<u32>,
     gen_tokens: usize,
-    tell: UnboundedSender<Told>,
+    tell: UnboundedSender<SequenceEvent>,
     came: Instant,
 }
 
@@ -121,11 +121,11 @@ impl Scheduler {
 
     /// Asks for `gen_tokens` tokens behind `prompt`. What comes of it comes through the receiver; dropping that takes the
     /// sequence out of the batch.
-    pub fn submit(&self, prompt: Vec<u32>, gen_tokens: usize) -> UnboundedReceiver<Told> {
-        let (tell, told) = unbounded_channel();
+    pub fn submit(&self, prompt: Vec<u32>, gen_tokens: usize) -> UnboundedReceiver<SequenceEvent> {
+        let (tell, events) = unbounded_channel();
         if let Some(why) = self.load.gone() {
-            let _ = tell.send(Told::Failed(stopped(why)));
-            return told;
+            let _ = tell.send(SequenceEvent::Failed(stopped(why)));
+            return events;
         }
         let context = prompt.len().saturating_add(gen_tokens);
         if prompt.is_empty() || gen_tokens == 0 || context > self.slot_tokens {
@@ -133,15 +133,15 @@ impl Scheduler {
                 true => format!("{context} tokens do not fit a place of {} in the cache", self.slot_tokens),
                 false => "a prompt and an answer have at least one token".to_string(),
             };
-            let _ = tell.send(Told::Failed(why));
-            return told;
+            let _ = tell.send(SequenceEvent::Failed(why));
+            return events;
         }
         self.load.waiting.fetch_add(1, Ordering::Relaxed);
         let job = Job { prompt, gen_tokens, tell, came: Instant::now() };
         if let Err(back) = self.jobs.send(job) {
-            let _ = back.0.tell.send(Told::Failed(stopped(self.load.gone().unwrap_or("nobody runs it"))));
+            let _ = back.0.tell.send(SequenceEvent::Failed(stopped(self.load.gone().unwrap_or("nobody runs it"))));
         }
-        told
+        events
     }
 }
 
@@ -183,7 +183,7 @@ impl Loop {
         self.load.end(why);
         let jobs = self.active.drain(..).map(|active| active.job).chain(self.waiting.drain(..)).chain(queue.try_iter());
         for job in jobs {
-            let _ = job.tell.send(Told::Failed(stopped(why)));
+            let _ = job.tell.send(SequenceEvent::Failed(stopped(why)));
         }
         self.load.end(why);
     }
@@ -300,7 +300,7 @@ impl Loop {
             let is_in = taken.iter().any(|(taken, _)| *taken == index);
             index += 1;
             if is_in {
-                let _ = active.job.tell.send(Told::Failed(why.to_string()));
+                let _ = active.job.tell.send(SequenceEvent::Failed(why.to_string()));
                 free.push(active.slot);
             }
             !is_in
@@ -328,11 +328,11 @@ impl Active {
         self.first.get_or_insert(now);
         self.last = Some(token);
         self.made += 1;
-        let _ = self.job.tell.send(Told::Token(token));
+        let _ = self.job.tell.send(SequenceEvent::Token(token));
         if self.made == self.job.gen_tokens {
             let first = self.first.unwrap_or(now);
             let seconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64();
-            let _ = self.job.tell.send(Told::Done(PhaseTimes {
+            let _ = self.job.tell.send(SequenceEvent::Done(PhaseTimes {
                 queue_s: seconds(self.job.came, self.admitted),
                 prefill_s: seconds(self.admitted, first),
                 decode_s: seconds(first, now),

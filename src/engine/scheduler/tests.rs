@@ -73,11 +73,11 @@ fn panicking(comes_back: bool) -> Counting {
     Counting { slots: 2, passes: Passes::default(), fail_at: usize::MAX, loses_card: false, panic_at: 3, comes_back }
 }
 
-fn all(mut told: UnboundedReceiver<Told>) -> (Vec<u32>, Option<Told>) {
+fn all(mut events: UnboundedReceiver<SequenceEvent>) -> (Vec<u32>, Option<SequenceEvent>) {
     let mut tokens = Vec::new();
-    while let Some(what) = told.blocking_recv() {
+    while let Some(what) = events.blocking_recv() {
         match what {
-            Told::Token(token) => tokens.push(token),
+            SequenceEvent::Token(token) => tokens.push(token),
             other => return (tokens, Some(other)),
         }
     }
@@ -87,12 +87,12 @@ fn all(mut told: UnboundedReceiver<Told>) -> (Vec<u32>, Option<Told>) {
 #[test]
 fn sequences_share_passes_and_places_are_given_again() {
     let (scheduler, passes) = start(2, usize::MAX);
-    let told: Vec<_> = (0..6).map(|i| scheduler.submit(vec![1; 10 + i], 4)).collect();
-    for (index, told) in told.into_iter().enumerate() {
-        let (tokens, end) = all(told);
+    let events: Vec<_> = (0..6).map(|i| scheduler.submit(vec![1; 10 + i], 4)).collect();
+    for (index, events) in events.into_iter().enumerate() {
+        let (tokens, end) = all(events);
         let prompt = 10 + index as u32;
         assert_eq!(tokens, [prompt, prompt + 1, prompt + 2, prompt + 3]);
-        assert!(matches!(end, Some(Told::Done(phases)) if phases.decode_s > 0.0));
+        assert!(matches!(end, Some(SequenceEvent::Done(phases)) if phases.decode_s > 0.0));
     }
     let passes = passes.lock().unwrap();
     assert!(
@@ -113,9 +113,13 @@ fn who_goes_away_gives_the_place_free() {
 #[test]
 fn what_cannot_be_is_told_and_a_failure_does_not_end_the_engine() {
     let (scheduler, _) = start(2, 0);
-    assert!(matches!(all(scheduler.submit(vec![1; 60], 10)).1, Some(Told::Failed(why)) if why.contains("place of 64")));
-    assert!(matches!(all(scheduler.submit(vec![], 10)).1, Some(Told::Failed(_))));
-    assert!(matches!(all(scheduler.submit(vec![1; 3], 3)).1, Some(Told::Failed(why)) if why.contains("out of luck")));
+    assert!(
+        matches!(all(scheduler.submit(vec![1; 60], 10)).1, Some(SequenceEvent::Failed(why)) if why.contains("place of 64"))
+    );
+    assert!(matches!(all(scheduler.submit(vec![], 10)).1, Some(SequenceEvent::Failed(_))));
+    assert!(
+        matches!(all(scheduler.submit(vec![1; 3], 3)).1, Some(SequenceEvent::Failed(why)) if why.contains("out of luck"))
+    );
     assert_eq!(all(scheduler.submit(vec![1; 3], 3)).0, [3, 4, 5]);
 }
 
@@ -130,9 +134,11 @@ fn nobody_is_served_by_a_card_that_is_lost() {
         comes_back: true,
     };
     let (scheduler, passes) = started(counting);
-    assert!(matches!(all(scheduler.submit(vec![1; 3], 3)).1, Some(Told::Failed(why)) if why.contains("not aligned")));
+    assert!(
+        matches!(all(scheduler.submit(vec![1; 3], 3)).1, Some(SequenceEvent::Failed(why)) if why.contains("not aligned"))
+    );
     let later = all(scheduler.submit(vec![1; 3], 3)).1;
-    assert!(matches!(&later, Some(Told::Failed(why)) if why.contains("the engine has stopped")), "{later:?}");
+    assert!(matches!(&later, Some(SequenceEvent::Failed(why)) if why.contains("the engine has stopped")), "{later:?}");
     assert_eq!(passes.lock().unwrap().len(), 1, "no pass after that one");
 }
 
@@ -142,17 +148,17 @@ fn a_panic_is_the_end_of_its_pass_alone() {
     // Both are prompts of three passes together: the second waits with a part of its prompt in the cache, or with none.
     let (first, second) = (scheduler.submit(vec![1; 20], 3), scheduler.submit(vec![1; 10], 3));
     let third = scheduler.submit(vec![1; 5], 3);
-    let failed = |end: &Option<Told>| matches!(end, Some(Told::Failed(why)) if why.contains("a pass of the engine crashed: chunk size must be non-zero"));
+    let failed = |end: &Option<SequenceEvent>| matches!(end, Some(SequenceEvent::Failed(why)) if why.contains("a pass of the engine crashed: chunk size must be non-zero"));
     let (tokens, end) = all(first);
     assert!(tokens.is_empty() && failed(&end), "{end:?}");
     // The others were in that pass, or are answered as if nothing had been.
-    for (told, prompt) in [(second, 10), (third, 5)] {
-        let (tokens, end) = all(told);
+    for (events, prompt) in [(second, 10), (third, 5)] {
+        let (tokens, end) = all(events);
         assert!(failed(&end) || tokens == [prompt, prompt + 1, prompt + 2], "{tokens:?} {end:?}");
     }
     let (tokens, end) = all(scheduler.submit(vec![1; 7], 2));
     assert_eq!(tokens, [7, 8]);
-    assert!(matches!(end, Some(Told::Done(_))));
+    assert!(matches!(end, Some(SequenceEvent::Done(_))));
     let load = &scheduler.load;
     let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
     assert_eq!((load.gone(), count(&load.crashes), count(&load.waiting)), (None, 1, 0));
@@ -166,16 +172,16 @@ fn a_panic_is_the_end_of_its_pass_alone() {
 #[test]
 fn an_engine_that_does_not_come_back_says_so_to_everybody() {
     let (scheduler, _) = started(panicking(false));
-    let told: Vec<_> = (0..5).map(|_| scheduler.submit(vec![1; 20], 30)).collect();
-    for told in told {
-        let end = all(told).1;
+    let events: Vec<_> = (0..5).map(|_| scheduler.submit(vec![1; 20], 30)).collect();
+    for events in events {
+        let end = all(events).1;
         assert!(
-            matches!(&end, Some(Told::Failed(why)) if why.contains("crashed") || why.contains("the engine has stopped")),
+            matches!(&end, Some(SequenceEvent::Failed(why)) if why.contains("crashed") || why.contains("the engine has stopped")),
             "{end:?}"
         );
     }
     let why = scheduler.load.gone().unwrap();
     assert!(why.contains("chunk size") && why.contains("did not come back: a lock is poisoned"), "{why}");
     let end = all(scheduler.submit(vec![1; 3], 3)).1;
-    assert!(matches!(&end, Some(Told::Failed(why)) if why.contains("start it again")), "{end:?}");
+    assert!(matches!(&end, Some(SequenceEvent::Failed(why)) if why.contains("start it again")), "{end:?}");
 }

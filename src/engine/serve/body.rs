@@ -1,7 +1,7 @@
 //! Bodies of requests, held to what can be a request to this model.
 
-use super::Served;
-use super::ask::Refusal;
+use super::ServerState;
+use super::request::Refusal;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::StreamExt;
@@ -22,14 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long one that is too large may take.
 const PATIENCE_FORGOTTEN: Duration = Duration::from_secs(20);
 
-/// A whole body; large ones hold a place among those that may be in memory at once.
-pub(super) struct Whole<'a> {
+/// The whole body of a request; large ones hold a permit of those that may be in memory at once.
+pub(super) struct FullBody<'a> {
     pub(super) bytes: Vec<u8>,
     _place: Option<SemaphorePermit<'a>>,
 }
 
 /// The largest body that can be a request.
-pub(super) fn most(served: &Served) -> usize {
+pub(super) fn most(served: &ServerState) -> usize {
     let text = served.texts.most_bytes(served.scheduler.slot_tokens);
     text.saturating_mul(ESCAPED).saturating_add(LEAST / 2).clamp(LEAST, MOST)
 }
@@ -42,7 +42,11 @@ fn too_large(most: usize, tokens: usize) -> Refusal {
 }
 
 /// Reads a body.
-pub(super) async fn read<'a>(served: &'a Served, headers: &HeaderMap, body: Body) -> Result<Whole<'a>, Refusal> {
+pub(super) async fn read<'a>(
+    served: &'a ServerState,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<FullBody<'a>, Refusal> {
     let most = most(served);
     let refusal = || too_large(most, served.scheduler.slot_tokens);
     let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -66,9 +70,13 @@ pub(super) async fn read<'a>(served: &'a Served, headers: &HeaderMap, body: Body
 }
 
 /// The body; what is left of one that is too large, and nothing of one that is cut off.
-async fn kept(served: &Served, body: Body, most: usize) -> Result<Whole<'_>, Option<axum::body::BodyDataStream>> {
+async fn kept(
+    served: &ServerState,
+    body: Body,
+    most: usize,
+) -> Result<FullBody<'_>, Option<axum::body::BodyDataStream>> {
     let mut stream = body.into_data_stream();
-    let mut whole = Whole { bytes: Vec::new(), _place: None };
+    let mut whole = FullBody { bytes: Vec::new(), _place: None };
     while let Some(chunk) = stream.next().await {
         let Ok(chunk) = chunk else { return Err(None) };
         let bytes = whole.bytes.len() + chunk.len();

@@ -1,20 +1,20 @@
 //! The engine behind a port that speaks the API of OpenAI, so that other load generators can meet it, and ours by the same
 //! way as any server. Answers have the length that is asked for: a model's own end does not cut a measurement short.
 
-mod ask;
 mod body;
+mod detokenizer;
+mod request;
 mod stream;
-mod text;
 
 use super::scheduler::Scheduler;
-use super::tokenizing::{Apart, Texts};
-use ask::{Ask, Limits, Refusal};
+use super::tokenizing::{LongTextLimiter, Texts};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use request::{Limits, ParsedRequest, Refusal};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::sync::Arc;
@@ -26,22 +26,22 @@ use tokio::sync::Semaphore;
 /// Large bodies that are in memory at once.
 const LARGE_AT_ONCE: usize = 4;
 
-/// What is served.
-pub struct Served {
+/// What every handler of the server needs.
+pub struct ServerState {
     /// Runs it.
     scheduler: Scheduler,
     /// Between texts and tokens.
     texts: Texts,
     /// What it is called.
     model: String,
-    apart: Apart,
+    limiter: LongTextLimiter,
     large: Semaphore,
 }
 
-impl Served {
+impl ServerState {
     /// The model `model`, run by `scheduler`.
     pub fn new(scheduler: Scheduler, texts: Texts, model: String) -> Self {
-        Self { scheduler, texts, model, apart: Apart::default(), large: Semaphore::new(LARGE_AT_ONCE) }
+        Self { scheduler, texts, model, limiter: LongTextLimiter::default(), large: Semaphore::new(LARGE_AT_ONCE) }
     }
 }
 
@@ -55,7 +55,7 @@ enum Api {
 /// Serves on `listener` until `stop` is there; requests under way are then dropped.
 pub async fn serve(
     listener: TcpListener,
-    served: Arc<Served>,
+    served: Arc<ServerState>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let app = Router::new()
@@ -94,7 +94,7 @@ impl axum::serve::Listener for NoDelay {
     }
 }
 
-async fn health(State(served): State<Arc<Served>>) -> Response {
+async fn health(State(served): State<Arc<ServerState>>) -> Response {
     let load = &served.scheduler.load;
     let gone = load.gone();
     let mut health = json!({
@@ -116,18 +116,18 @@ async fn version() -> Json<Value> {
     Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
 }
 
-fn about(served: &Served) -> Value {
+fn about(served: &ServerState) -> Value {
     json!({
         "id": served.model, "object": "model", "created": 0, "owned_by": "sizewell",
         "max_model_len": served.scheduler.slot_tokens,
     })
 }
 
-async fn models(State(served): State<Arc<Served>>) -> Json<Value> {
+async fn models(State(served): State<Arc<ServerState>>) -> Json<Value> {
     Json(json!({ "object": "list", "data": [about(&served)] }))
 }
 
-async fn model(State(served): State<Arc<Served>>, Path(name): Path<String>) -> Response {
+async fn model(State(served): State<Arc<ServerState>>, Path(name): Path<String>) -> Response {
     match name == served.model {
         true => Json(about(&served)).into_response(),
         false => refused(Refusal(StatusCode::NOT_FOUND, format!("the one model here is `{}`", served.model))),
@@ -146,30 +146,30 @@ async fn other_method() -> Response {
     refused(Refusal(StatusCode::METHOD_NOT_ALLOWED, message.to_string()))
 }
 
-async fn completions(State(served): State<Arc<Served>>, headers: HeaderMap, body: Body) -> Response {
+async fn completions(State(served): State<Arc<ServerState>>, headers: HeaderMap, body: Body) -> Response {
     answer(Api::Completions, served, headers, body).await.unwrap_or_else(refused)
 }
 
-async fn chat(State(served): State<Arc<Served>>, headers: HeaderMap, body: Body) -> Response {
+async fn chat(State(served): State<Arc<ServerState>>, headers: HeaderMap, body: Body) -> Response {
     answer(Api::Chat, served, headers, body).await.unwrap_or_else(refused)
 }
 
-async fn answer(api: Api, served: Arc<Served>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn answer(api: Api, served: Arc<ServerState>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let mut whole = body::read(&served, &headers, body).await?;
     let began = Instant::now();
     let (bytes, reading) = (std::mem::take(&mut whole.bytes), served.clone());
-    let asked = served.apart.of(bytes.len(), move || {
+    let asked = served.limiter.of(bytes.len(), move || {
         let (texts, context) = (&reading.texts, reading.scheduler.slot_tokens);
-        Ask::read(api, &bytes, &Limits { texts, context, model: &reading.model })
+        ParsedRequest::read(api, &bytes, &Limits { texts, context, model: &reading.model })
     });
     let asked =
         asked.await.unwrap_or_else(|why| Err(Refusal(StatusCode::BAD_REQUEST, format!("it cannot be read: {why}"))));
     drop(whole);
-    let Ask { prompt, gen_tokens, streams, usage_event } = asked?;
+    let ParsedRequest { prompt, gen_tokens, streams, usage_event } = asked?;
     let tokenize_s = began.elapsed().as_secs_f64();
     let prompt_tokens = prompt.len();
-    let told = served.scheduler.submit(prompt, gen_tokens);
-    let answering = stream::Answering::new(api, served, told, (prompt_tokens, tokenize_s));
+    let events = served.scheduler.submit(prompt, gen_tokens);
+    let answering = stream::ResponseStream::new(api, served, events, (prompt_tokens, tokenize_s));
     match streams {
         true => answering.streamed(usage_event).await,
         false => answering.whole().await.map(|whole| Json(whole).into_response()),

@@ -1,9 +1,9 @@
 //! Answers, token by token or whole.
 
-use super::ask::Refusal;
-use super::text::Unfolding;
-use super::{Api, Served};
-use crate::engine::scheduler::Told;
+use super::detokenizer::StreamingDetokenizer;
+use super::request::Refusal;
+use super::{Api, ServerState};
+use crate::engine::scheduler::SequenceEvent;
 use crate::record::PhaseTimes;
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
@@ -17,14 +17,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 /// Numbers of answers.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// An answer that is being made.
-pub(super) struct Answering {
+/// An answer that is being written, event by event or whole.
+pub(super) struct ResponseStream {
     api: Api,
     model: String,
     id: String,
     created: i64,
-    told: UnboundedReceiver<Told>,
-    unfolding: Unfolding,
+    events: UnboundedReceiver<SequenceEvent>,
+    detokenizer: StreamingDetokenizer,
     prompt_tokens: usize,
     tokenize_s: f64,
     made: usize,
@@ -32,22 +32,22 @@ pub(super) struct Answering {
     /// Some text was passed on.
     spoke: bool,
     /// What was told already, and is to be passed on first.
-    first: Option<Told>,
+    first: Option<SequenceEvent>,
     /// The counts come in an event of their own.
     usage_event: bool,
     /// Whether the engine has ended, where nothing comes any more.
-    served: Arc<Served>,
+    served: Arc<ServerState>,
 }
 
 fn event(data: &Value) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }
 
-impl Answering {
+impl ResponseStream {
     pub(super) fn new(
         api: Api,
-        served: Arc<Served>,
-        told: UnboundedReceiver<Told>,
+        served: Arc<ServerState>,
+        events: UnboundedReceiver<SequenceEvent>,
         (prompt_tokens, tokenize_s): (usize, f64),
     ) -> Self {
         let kind = if api == Api::Chat { "chatcmpl" } else { "cmpl" };
@@ -56,8 +56,8 @@ impl Answering {
             model: served.model.clone(),
             id: format!("{kind}-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
             created: crate::record::clock::now().as_second(),
-            told,
-            unfolding: Unfolding::new(served.texts.clone()),
+            events,
+            detokenizer: StreamingDetokenizer::new(served.texts.clone()),
             prompt_tokens,
             tokenize_s,
             made: 0,
@@ -70,10 +70,10 @@ impl Answering {
     }
 
     /// What the engine tells next; that it has stopped, where it tells nothing more.
-    async fn next_told(&mut self) -> Told {
+    async fn next_event(&mut self) -> SequenceEvent {
         match self.first.take() {
-            Some(told) => told,
-            None => self.told.recv().await.unwrap_or(Told::Failed("the engine has stopped".to_string())),
+            Some(events) => events,
+            None => self.events.recv().await.unwrap_or(SequenceEvent::Failed("the engine has stopped".to_string())),
         }
     }
 
@@ -130,10 +130,10 @@ impl Answering {
     /// The next events; `None` behind the last.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         while !self.ended {
-            let bytes = match self.next_told().await {
-                Told::Token(token) => {
+            let bytes = match self.next_event().await {
+                SequenceEvent::Token(token) => {
                     self.made += 1;
-                    match self.unfolding.add(token) {
+                    match self.detokenizer.add(token) {
                         text if text.is_empty() => continue,
                         text => {
                             let choice = self.choice(&text, None);
@@ -142,11 +142,11 @@ impl Answering {
                         }
                     }
                 }
-                Told::Done(phases) => {
+                SequenceEvent::Done(phases) => {
                     self.ended = true;
                     self.last_events(&phases)
                 }
-                Told::Failed(why) => {
+                SequenceEvent::Failed(why) => {
                     self.ended = true;
                     event(&json!({ "error": { "message": why, "type": "server_error", "code": 500 } }))
                 }
@@ -171,9 +171,9 @@ impl Answering {
     /// As a stream of events. One that fails before its first token is no stream but an error.
     pub(super) async fn streamed(mut self, usage_event: bool) -> Result<Response, Refusal> {
         self.usage_event = usage_event;
-        match self.next_told().await {
-            Told::Failed(why) => return Err(self.failure(why)),
-            told => self.first = Some(told),
+        match self.next_event().await {
+            SequenceEvent::Failed(why) => return Err(self.failure(why)),
+            events => self.first = Some(events),
         }
         let body = Body::from_stream(futures_util::stream::unfold(self, Self::next));
         let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
@@ -184,12 +184,12 @@ impl Answering {
     pub(super) async fn whole(mut self) -> Result<Value, Refusal> {
         let mut text = String::new();
         loop {
-            match self.next_told().await {
-                Told::Token(token) => {
+            match self.next_event().await {
+                SequenceEvent::Token(token) => {
                     self.made += 1;
-                    text.push_str(&self.unfolding.add(token));
+                    text.push_str(&self.detokenizer.add(token));
                 }
-                Told::Done(phases) => {
+                SequenceEvent::Done(phases) => {
                     let choices = match self.api {
                         Api::Chat => json!([{
                             "index": 0, "message": { "role": "assistant", "content": text }, "finish_reason": "length",
@@ -201,7 +201,7 @@ impl Answering {
                     whole["timings"] = self.timings(&phases);
                     return Ok(whole);
                 }
-                Told::Failed(why) => return Err(self.failure(why)),
+                SequenceEvent::Failed(why) => return Err(self.failure(why)),
             }
         }
     }

@@ -4,7 +4,7 @@ use super::candle::failed;
 use super::generate;
 use crate::engine::EngineError;
 use crate::engine::backend::cpu::values::with_f32_values;
-use crate::engine::language::{HeldWeights, LanguageModel, Place, TakeLogits};
+use crate::engine::language::{HeldWeights, LanguageModel, SequencePosition, TakeLogits};
 use crate::engine::model::Decoder;
 use crate::units::Bytes;
 use crate::workload::{CacheType, Encoding};
@@ -58,7 +58,7 @@ impl CandleLanguageModel {
         Ok((hidden.reshape((sequences.len() * longest, width))?, longest))
     }
 
-    fn take_logits(&mut self, sequences: &[Vec<u32>], places: &[Place], take: TakeLogits<'_>) -> Result<()> {
+    fn take_logits(&mut self, sequences: &[Vec<u32>], places: &[SequencePosition], take: TakeLogits<'_>) -> Result<()> {
         let (hidden, longest) = self.hidden(sequences)?;
         let vocab = self.vocab_size();
         let at_once = (MOST_LOGITS / vocab).clamp(1, 4096);
@@ -93,7 +93,7 @@ impl LanguageModel for CandleLanguageModel {
     fn logits(
         &mut self,
         sequences: &[Vec<u32>],
-        places: &[Place],
+        places: &[SequencePosition],
         take: TakeLogits<'_>,
     ) -> std::result::Result<(), EngineError> {
         if places.is_empty() {

@@ -1,7 +1,7 @@
 //! Models in a folder of config.json and safetensors files, or carried by the program: decoders, and encoders with what
 //! sentence-transformers writes beside them.
 
-use super::inventory::{self, Needed};
+use super::inventory::{self, RequiredTensor};
 use super::safetensors::Tensors;
 use super::{ModelError, OpenedModel, Origin, WeightSource, location, read_tokenizer, tokenizer};
 use crate::engine::backend::linear::{Layout, Linear};
@@ -20,7 +20,7 @@ pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError
     let text = std::fs::read_to_string(&file)
         .map_err(|e| ModelError::new(&file, format!("{e}; a model folder holds config.json and *.safetensors")))?;
     let name = folder.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
-    let files = Files { folder, config: file, text };
+    let files = ModelFolder { folder, config: file, text };
     let opened = match encoder::encoder(&files.text) {
         Some(_) => files.encoder()?,
         None => files.decoder()?,
@@ -39,14 +39,14 @@ pub fn open(folder: &Path, kind: &'static str) -> Result<OpenedModel, ModelError
 }
 
 /// A folder and its config.json.
-struct Files<'a> {
+struct ModelFolder<'a> {
     folder: &'a Path,
     config: PathBuf,
     text: String,
 }
 
-/// What a folder holds.
-struct Found {
+/// What a model folder holds.
+struct FolderContents {
     shape: ModelShape,
     /// The files that the model follows from, in the order that they are hashed in.
     hashed: Vec<PathBuf>,
@@ -55,8 +55,8 @@ struct Found {
     weights: FolderWeights,
 }
 
-impl Files<'_> {
-    fn decoder(self) -> Result<Found, ModelError> {
+impl ModelFolder<'_> {
+    fn decoder(self) -> Result<FolderContents, ModelError> {
         let fail = |message: String| ModelError::new(&self.config, message);
         let config = config::read(&self.text).map_err(fail)?;
         let (tensors, files) = Tensors::open(self.folder)?;
@@ -65,7 +65,7 @@ impl Files<'_> {
         tensors.check_decoder(&shape)?;
         let mut hashed = vec![self.config.clone()];
         hashed.extend(files);
-        Ok(Found {
+        Ok(FolderContents {
             weights: FolderWeights { architecture: shape.architecture, tensors, native: Some(native) },
             tokenizer: self.tokenizer()?,
             pooling: Pooling::default(),
@@ -74,7 +74,7 @@ impl Files<'_> {
         })
     }
 
-    fn encoder(self) -> Result<Found, ModelError> {
+    fn encoder(self) -> Result<FolderContents, ModelError> {
         let shape = encoder::parse(&self.text).map_err(|message| ModelError::new(&self.config, message))?;
         let mut hashed = vec![self.config.clone()];
         read_optional(&self.folder.join("modules.json"), encoder::check_modules, &mut hashed)?;
@@ -86,7 +86,7 @@ impl Files<'_> {
         weights.check_encoder(&shape)?;
         let unpadded = |tokenizer| unpadded(tokenizer).map_err(|e| ModelError::new(self.tokenizer_file(), e));
         let tokenizer = self.tokenizer()?.map(unpadded).transpose()?;
-        Ok(Found { shape, hashed, tokenizer, pooling, weights })
+        Ok(FolderContents { shape, hashed, tokenizer, pooling, weights })
     }
 
     fn tokenizer_file(&self) -> PathBuf {
@@ -179,7 +179,7 @@ impl FolderWeights {
     /// Holds the tensors of the files against those that an encoder of `shape` needs; sizes are checked on loading.
     fn check_encoder(&self, shape: &ModelShape) -> Result<(), ModelError> {
         let specs = shape.tensors();
-        let needed: Vec<Needed> = specs.iter().map(|spec| (self.name(spec.name), None)).collect();
+        let needed: Vec<RequiredTensor> = specs.iter().map(|spec| (self.name(spec.name), None)).collect();
         self.tensors.check(&needed, inventory::BESIDE_ENCODERS, &mut |_| false)
     }
 }

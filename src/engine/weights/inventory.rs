@@ -7,10 +7,10 @@ use crate::workload::model::tensors::TensorName;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A tensor that a model needs, by its name in the files, and its dimensions where they are to be checked here.
-pub(in crate::engine) type Needed = (String, Option<Vec<usize>>);
+pub(in crate::engine) type RequiredTensor = (String, Option<Vec<usize>>);
 
 /// What a model needs, with the names that `name` gives.
-pub(super) fn needed(shape: &ModelShape, name: &dyn Fn(TensorName) -> String) -> Vec<Needed> {
+pub(super) fn needed(shape: &ModelShape, name: &dyn Fn(TensorName) -> String) -> Vec<RequiredTensor> {
     shape.tensors().into_iter().map(|spec| (name(spec.name), Some(spec.dims))).collect()
 }
 
@@ -47,7 +47,7 @@ const QUANTIZED: [&str; 9] = [
 /// Holds `found`, the names and dimensions of the tensors of the files, against `needed` and what may stand `beside` it. `changes_nothing` is asked of a
 /// tensor that no part of the model would use, whether its values make no difference. The error names the tensor.
 pub(in crate::engine) fn check(
-    needed: &[Needed],
+    needed: &[RequiredTensor],
     found: &BTreeMap<&str, &[usize]>,
     beside: &[&str],
     changes_nothing: &mut dyn FnMut(&str) -> bool,
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn held(needed: &[&str], found: &[&str]) -> Result<(), String> {
-        let needed: Vec<Needed> = needed.iter().map(|name| (name.to_string(), Some(vec![4]))).collect();
+        let needed: Vec<RequiredTensor> = needed.iter().map(|name| (name.to_string(), Some(vec![4]))).collect();
         let found = found.iter().map(|name| (*name, [4].as_slice())).collect();
         check(&needed, &found, BESIDE_ENCODERS, &mut |name| name == "zero.bias")
     }

@@ -102,8 +102,8 @@ pub struct OpenedModel {
     pub weights: Box<dyn WeightSource>,
 }
 
-/// What a record says of a model.
-pub struct About<'a> {
+/// What a record says of a model (name, files, sizes).
+pub struct ModelDescription<'a> {
     /// What the user called it.
     pub name: &'a str,
     /// `preset`, `gguf`, `safetensors` or `hub`.
@@ -118,7 +118,7 @@ pub struct About<'a> {
     pub origin: &'a Origin,
 }
 
-impl<'a> About<'a> {
+impl<'a> ModelDescription<'a> {
     /// What a record says of a decoder.
     pub fn of(model: &'a OpenedModel) -> Self {
         Self {
@@ -145,8 +145,8 @@ pub enum Origin {
 
 impl OpenedModel {
     /// What a record says of it.
-    pub fn about(&self) -> About<'_> {
-        About::of(self)
+    pub fn about(&self) -> ModelDescription<'_> {
+        ModelDescription::of(self)
     }
 
     /// The quantization that its file has.

@@ -2,7 +2,7 @@
 
 use super::build::Target;
 use super::folder::hugging_face;
-use super::inventory::{self, Needed};
+use super::inventory::{self, RequiredTensor};
 use super::shards::{Bytes, Shard};
 use super::shards::{open_shard, shard_files};
 use super::{ModelError, build};
@@ -154,7 +154,7 @@ impl Tensors {
     /// is a bias of zeros. The error names the tensor.
     pub fn check(
         &self,
-        needed: &[Needed],
+        needed: &[RequiredTensor],
         beside: &[&str],
         changes_nothing: &mut dyn FnMut(&str) -> bool,
     ) -> Result<(), ModelError> {

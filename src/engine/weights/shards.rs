@@ -54,7 +54,7 @@ struct Index {
 }
 
 /// The files that make up a model.
-pub(super) struct Found {
+pub(super) struct ShardFiles {
     pub files: Vec<PathBuf>,
     /// The index, and the file that it gives each tensor.
     index: Option<(PathBuf, BTreeMap<String, String>)>,
@@ -64,7 +64,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const WHOLE: &str = "model.safetensors";
 
 /// The files that the index names, or every safetensors file of the folder.
-pub(super) fn shard_files(folder: &Path) -> Result<Found, ModelError> {
+pub(super) fn shard_files(folder: &Path) -> Result<ShardFiles, ModelError> {
     let index = folder.join(INDEX);
     if index.is_file() {
         let text = std::fs::read_to_string(&index).map_err(|e| ModelError::new(&index, e))?;
@@ -75,7 +75,7 @@ pub(super) fn shard_files(folder: &Path) -> Result<Found, ModelError> {
             _ => Err(ModelError::new(&index, format!("`{name}` is not the name of a file in the folder"))),
         };
         let files = names.into_iter().map(file).collect::<Result<_, _>>()?;
-        return Ok(Found { files, index: Some((index, parsed.weight_map)) });
+        return Ok(ShardFiles { files, index: Some((index, parsed.weight_map)) });
     }
     let entries = std::fs::read_dir(folder).map_err(|e| ModelError::new(folder, e))?;
     let all = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -89,11 +89,11 @@ pub(super) fn shard_files(folder: &Path) -> Result<Found, ModelError> {
     }
     match files.is_empty() {
         true => Err(ModelError::new(folder, "holds no *.safetensors file")),
-        false => Ok(Found { files, index: None }),
+        false => Ok(ShardFiles { files, index: None }),
     }
 }
 
-impl Found {
+impl ShardFiles {
     /// Holds the tensors that the files have against the index, where there is one. `file_of` gives the file of a tensor.
     pub fn check_index<'a>(
         &self,

@@ -1,13 +1,13 @@
 //! A model served in process: to our own generator, or behind a port.
 
 use super::options::ModelOptions;
-use super::target::Opened;
+use super::target::OpenedTarget;
 use crate::engine::scheduler::Scheduler;
 use crate::engine::scheduler::target::EngineTarget;
-use crate::engine::serve::{self, Served};
+use crate::engine::serve::{self, ServerState};
 use crate::engine::tokenizing::Texts;
 use crate::engine::weights as source;
-use crate::engine::weights::About;
+use crate::engine::weights::ModelDescription;
 use crate::job::Context;
 use crate::job::engine::{model_record, serving};
 use crate::job::error::{JobError, failed, usage};
@@ -25,7 +25,7 @@ const USUAL_CONTEXT: usize = 2048;
 const AROUND: usize = 8;
 
 /// A running engine.
-struct Engine {
+struct RunningEngine {
     scheduler: Scheduler,
     record: SchedulerRecord,
     engine: EngineRecord,
@@ -36,13 +36,19 @@ struct Engine {
 }
 
 /// Starts the engine, with places for requests of up to `longest` tokens, where that is known.
-fn start(options: &ModelOptions, seed: u64, longest: Option<usize>, context: Context<'_>) -> Result<Engine, JobError> {
+fn start(
+    options: &ModelOptions,
+    seed: u64,
+    longest: Option<usize>,
+    context: Context<'_>,
+) -> Result<RunningEngine, JobError> {
     options.quant.map_or(Ok(()), |quant| quant.runnable().map(|_| ())).or_else(usage)?;
     let model = source::open_decoder(&options.model, seed, context.reporter.shows_progress())?;
     let quant = options.quant.or(model.weights.native_quant()).unwrap_or(Quant::F16);
     model.weights.check_quant(quant).or_else(usage)?;
     let slot_tokens = slot_tokens(options.context, longest, model.shape.max_context)?;
-    let (record, tokenizer, name) = (model_record(About::of(&model))?, model.tokenizer.clone(), model.name.clone());
+    let (record, tokenizer, name) =
+        (model_record(ModelDescription::of(&model))?, model.tokenizer.clone(), model.name.clone());
     context.note(format!("loading {name} at {quant}"));
     let (max_batch, prefill_chunk) = (options.max_batch, options.prefill_chunk);
     let by = (options.device, options.kernels);
@@ -51,7 +57,7 @@ fn start(options: &ModelOptions, seed: u64, longest: Option<usize>, context: Con
     if limited_by_memory {
         context.warn(format!("memory allows {slots} places of {slot_tokens} tokens, not {max_batch}"));
     }
-    Ok(Engine {
+    Ok(RunningEngine {
         scheduler: Scheduler::start(batch, prefill_chunk)?,
         record: SchedulerRecord { slots, slot_tokens, prefill_chunk, limited_by_memory },
         engine: engine_record,
@@ -81,7 +87,7 @@ pub(super) fn in_process(
     seed: u64,
     longest: Option<usize>,
     context: Context<'_>,
-) -> Result<Opened, JobError> {
+) -> Result<OpenedTarget, JobError> {
     let engine = start(options, seed, longest, context)?;
     let vocabulary = engine.tokenizer.clone().map(|tokenizer| Arc::new(Vocabulary::new(tokenizer)));
     let wording = match &vocabulary {
@@ -90,7 +96,7 @@ pub(super) fn in_process(
     };
     let vocab = engine.model.shape.vocab_size;
     let target = EngineTarget::new(engine.scheduler, engine.tokenizer.map(|tokenizer| Texts::of(tokenizer, vocab)));
-    Ok(Opened {
+    Ok(OpenedTarget {
         target: Arc::new(target),
         place: "in process".to_string(),
         api: "engine".to_string(),
@@ -130,7 +136,7 @@ pub(super) fn behind_a_port(options: &ModelOptions, seed: u64, context: Context<
     if matches!(texts, Texts::Words(_)) {
         context.note("random weights: every word of a prompt is a token");
     }
-    let served = Arc::new(Served::new(engine.scheduler, texts, engine.name.clone()));
+    let served = Arc::new(ServerState::new(engine.scheduler, texts, engine.name.clone()));
     let SchedulerRecord { slots, slot_tokens, .. } = engine.record;
     context.note(format!(
         "serving {} at http://{here}: {slots} places of {slot_tokens} tokens; Ctrl-C ends it",

@@ -1,14 +1,14 @@
 //! Traffic against a server or an engine in process, and the highest rate under an SLO.
 
 mod engine;
-mod find;
 mod hints;
 mod options;
 mod outcome;
 mod plan;
+mod recorder;
+mod search;
 mod served;
 mod target;
-mod watch;
 
 pub use options::{EndpointOptions, LimitOptions, LoadOptions, ModelOptions, TargetOptions, TrafficOptions};
 pub use outcome::LoadTest;
@@ -19,15 +19,15 @@ use super::machine::{default_folder, warn_of_threads};
 use super::{Context, Reporter, Stop};
 use crate::device::cpu;
 use crate::engine::target::{Answer, RequestOutcome};
-use crate::measure::load::{End, Generator, Load, Neighbours, StepPlan};
+use crate::measure::load::{End, Generator, Load, LocalServer, StepPlan};
 use crate::record::{
     CaseRow, PhaseTimes, RequestLog, Run, RunFolder, RunRecord, RunStatus, StepRecord, TrafficRecord, clock,
 };
 use crate::units::Seconds;
 use crate::workload::Quant;
+use recorder::LoadRecorder;
 use std::time::Instant;
-use target::Opened;
-use watch::Watch;
+use target::OpenedTarget;
 
 /// Runs the load test that was planned.
 pub fn run(plan: Plan, reporter: &dyn Reporter, stop: &Stop) -> Result<LoadTest, JobError> {
@@ -39,7 +39,7 @@ pub fn run(plan: Plan, reporter: &dyn Reporter, stop: &Stop) -> Result<LoadTest,
             target::endpoint(endpoint, options.allow_eos, options.traffic.prompts.is_some(), context)?
         }
     };
-    let mut test = Test::begin(plan, opened, context)?;
+    let mut test = LoadRun::begin(plan, opened, context)?;
     let outcome = test.carry_out();
     Ok(LoadTest { run: test.end(outcome)?, is_search })
 }
@@ -70,13 +70,13 @@ fn raise_file_limit() {
 }
 
 /// A load test under way.
-struct Test {
+struct LoadRun {
     plan: Plan,
     folder: RunFolder,
     record: RunRecord,
     traffic: TrafficRecord,
     generator: Generator,
-    watch: Watch,
+    recorder: LoadRecorder,
     stop: Stop,
     model_name: String,
     quant: Quant,
@@ -85,7 +85,7 @@ struct Test {
 
 impl Plan {
     /// What a record says of the traffic before any of it was sent.
-    fn traffic_record(&self, opened: &Opened, repeats_after: Option<usize>) -> TrafficRecord {
+    fn traffic_record(&self, opened: &OpenedTarget, repeats_after: Option<usize>) -> TrafficRecord {
         let mut notes = opened.notes.clone();
         notes.extend(self.trace.clone());
         if let Some(count) = repeats_after {
@@ -110,7 +110,7 @@ impl Plan {
     }
 
     /// A record of what was opened.
-    fn run_record(&self, opened: &Opened, context: Context<'_>) -> RunRecord {
+    fn run_record(&self, opened: &OpenedTarget, context: Context<'_>) -> RunRecord {
         let options = &self.options;
         let mut record = options.machine.new_record(options.seed, self.threads());
         warn_of_threads(&record.environment, context);
@@ -130,23 +130,23 @@ impl Plan {
     }
 }
 
-impl Test {
-    fn begin(plan: Plan, opened: Opened, context: Context<'_>) -> Result<Self, JobError> {
-        let neighbours = neighbours(&opened);
+impl LoadRun {
+    fn begin(plan: Plan, opened: OpenedTarget, context: Context<'_>) -> Result<Self, JobError> {
+        let local_server = local_server(&opened);
         let prompts = plan.prompts(opened.wording.clone(), opened.vocabulary.clone())?;
         let record = plan.run_record(&opened, context);
         let name = format!("{}-load", opened.model_name);
         let path = plan.options.output.clone().unwrap_or_else(|| default_folder(&record.environment.hostname, &name));
         let traffic = plan.traffic_record(&opened, prompts.repeats_after());
         let generator = Generator::new(opened.target, prompts, cpu::default_threads().clamp(1, 4))?;
-        let generator = generator.beside(neighbours);
+        let generator = generator.beside(local_server);
         let folder = RunFolder::create(&path, &record)?;
         let log = RequestLog::create(&path).or_else(|e| failed(format!("{}: {e}", path.display())))?;
         let (model_name, quant) = (opened.model_name, opened.quant);
         context.note(format!("{model_name} at {} ({}), into {}", traffic.target, traffic.api, path.display()));
         let stop = context.stop.clone();
-        let watch = Watch::new(context.reporter.load(), log, stop.clone());
-        Ok(Self { plan, folder, record, traffic, generator, watch, stop, model_name, quant, steps: 0 })
+        let recorder = LoadRecorder::new(context.reporter.load(), log, stop.clone());
+        Ok(Self { plan, folder, record, traffic, generator, recorder, stop, model_name, quant, steps: 0 })
     }
 
     /// One request by itself.
@@ -195,7 +195,7 @@ impl Test {
     }
 
     fn step(&mut self, plan: &StepPlan) -> StepRecord {
-        let mut record = self.generator.run(plan, &mut self.watch);
+        let mut record = self.generator.run(plan, &mut self.recorder);
         if record.phases.is_none() {
             record.phases = from_outside(&record);
             record.phases_from = record.phases.map(|_| "outside".to_string());
@@ -210,7 +210,7 @@ impl Test {
 
     /// Writes down what was found, whether or not all of it came to an end.
     fn end(mut self, outcome: Result<(), JobError>) -> Result<Run, JobError> {
-        self.watch.finish()?;
+        self.recorder.finish()?;
         self.record.traffic = Some(self.traffic.clone());
         self.record.finished_at = Some(clock::now());
         self.record.status = match self.stop.is_asked() || outcome.is_err() {
@@ -227,13 +227,13 @@ impl Test {
 }
 
 /// What else goes on where the server is, if that is here.
-fn neighbours(opened: &Opened) -> Option<Neighbours> {
+fn local_server(opened: &OpenedTarget) -> Option<LocalServer> {
     if opened.scheduler.is_some() {
-        return Some(Neighbours::in_process());
+        return Some(LocalServer::in_process());
     }
     let address: hyper::Uri = opened.place.parse().ok().filter(|_| opened.is_here)?;
     let usual = if address.scheme_str() == Some("https") { 443 } else { 80 };
-    Some(Neighbours::of_port(address.port_u16().unwrap_or(usual)))
+    Some(LocalServer::of_port(address.port_u16().unwrap_or(usual)))
 }
 
 /// Where the time went as far as it shows from outside: to the first token, and from there to the last.

@@ -2,7 +2,7 @@
 //! nobody says is unknown, and never assumed.
 
 use super::options::EndpointOptions;
-use crate::engine::endpoint::About;
+use crate::engine::endpoint::ServerDescription;
 use crate::engine::weights::{KnownShape, model_shape};
 use crate::evidence::{level_within, model_named};
 use crate::job::error::{JobError, usage};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// What is known of a served model.
-pub(super) struct Served {
+pub(super) struct ServedModel {
     pub(super) model: Option<ModelRecord>,
     pub(super) quant: Quant,
     pub(super) engine: EngineRecord,
@@ -27,10 +27,10 @@ fn unknown() -> Quant {
 /// Puts together what is said of the model `served`, which the record calls `name`.
 pub(super) fn known(
     target: &EndpointOptions,
-    about: &About,
+    about: &ServerDescription,
     (served, name): (&str, &str),
     is_local: bool,
-) -> Result<Served, JobError> {
+) -> Result<ServedModel, JobError> {
     let mut notes = Vec::new();
     let model = model(target, about, (served, name), is_local, &mut notes)?;
     let place = about.place.as_deref().filter(|_| is_local);
@@ -47,13 +47,13 @@ pub(super) fn known(
         ("max_context", about.max_context.map(|most| most.to_string())),
     ];
     engine.settings.extend(settings.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))));
-    Ok(Served { model, quant, engine, notes })
+    Ok(ServedModel { model, quant, engine, notes })
 }
 
 /// The shape: of `--model`, of the folder that a server on this machine names, or of a preset of that name or size.
 fn model(
     target: &EndpointOptions,
-    about: &About,
+    about: &ServerDescription,
     (served, name): (&str, &str),
     is_local: bool,
     notes: &mut Vec<String>,
@@ -93,7 +93,7 @@ fn model(
 /// The precision: of `--quant`, in the server's words, in the name of the model, or of its config.json.
 fn quant(
     target: &EndpointOptions,
-    about: &About,
+    about: &ServerDescription,
     (served, place): (&str, Option<&str>),
     notes: &mut Vec<String>,
 ) -> Quant {

@@ -1,8 +1,8 @@
 //! Opening what requests are sent to.
 
 use super::options::EndpointOptions;
-use super::served::{self, Served};
-use crate::engine::endpoint::{About, Asks, Endpoint, Key, Location, Patch, Trust};
+use super::served::{self, ServedModel};
+use crate::engine::endpoint::{Endpoint, Key, Location, Patch, RequestFormat, ServerDescription, Trust};
 use crate::engine::target::Target;
 use crate::engine::weights as source;
 use crate::job::Context;
@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What requests are sent to, and what a record says of it.
-pub(super) struct Opened {
+/// An opened target: what requests are sent to, and what a record says of it.
+pub(super) struct OpenedTarget {
     pub(super) target: Arc<dyn Target>,
     /// How the record names it.
     pub(super) place: String,
@@ -91,7 +91,7 @@ pub(super) fn endpoint(
     allow_eos: bool,
     has_prompts: bool,
     context: Context<'_>,
-) -> Result<Opened, JobError> {
+) -> Result<OpenedTarget, JobError> {
     let location = target.location()?;
     let key = target.key(&location, context)?;
     let patch = target.body.as_ref().map(|(_, patch)| patch.clone());
@@ -102,24 +102,24 @@ pub(super) fn endpoint(
     let shown = |text: &str| keys.iter().fold(text.to_string(), |text, key| key.hidden_in_name(&text));
     let place = shown(&location.to_string());
     let vocabulary = vocabulary(target.tokenizer.as_deref())?;
-    let asks = Asks {
+    let format = RequestFormat {
         ignore_eos: !allow_eos,
         vocabulary: vocabulary.clone(),
         key,
         patch,
         trust: target.trust()?,
         secrets,
-        ..Asks::new(target.api(), target.served_model.clone().unwrap_or_default())
+        ..RequestFormat::new(target.api(), target.served_model.clone().unwrap_or_default())
     };
-    let endpoint = Endpoint::new(&location, asks).or_else(|why| failed(format!("--endpoint: {why}")))?;
+    let endpoint = Endpoint::new(&location, format).or_else(|why| failed(format!("--endpoint: {why}")))?;
     let (served, about) = introduce(&endpoint, &location, &place, target.served_model.clone())?;
     let endpoint = endpoint.with_model(served.clone());
     let wording = vocabulary.clone().map_or(Wording::Words, Wording::Vocabulary);
     let name = shown(&served).rsplit('/').next().unwrap_or_default().to_string();
-    let Served { model, quant, engine, mut notes } =
+    let ServedModel { model, quant, engine, mut notes } =
         served::known(target, &about, (&shown(&served), &name), location.is_local())?;
     notes.extend(target.notes(vocabulary.is_some(), has_prompts));
-    Ok(Opened {
+    Ok(OpenedTarget {
         place,
         api: target.api().to_string(),
         engine: EngineRecord {
@@ -149,7 +149,7 @@ fn introduce(
     location: &Location,
     place: &str,
     named: Option<String>,
-) -> Result<(String, About), JobError> {
+) -> Result<(String, ServerDescription), JobError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = match named {
         Some(name) => name,

@@ -2,7 +2,7 @@
 
 use super::options::ProfileOptions;
 use super::resume;
-use super::setup::{self, Part, Place, Setup};
+use super::setup::{self, Part, SeriesOutput, Setup};
 use crate::device::DeviceId;
 use crate::device::activity::ActivityMonitor;
 use crate::device::cuda;
@@ -13,7 +13,7 @@ use crate::job::reporter::Stoppable;
 use crate::job::{Context, Reporter, Status, Stop, ceilings};
 use crate::measure::clock::SystemClock;
 use crate::measure::profile::{End, profile};
-use crate::measure::runner::Bench;
+use crate::measure::runner::CaseContext;
 use crate::power;
 use crate::power::limit::PowerLimit;
 use crate::record::{Ceiling, Outcome, Run, RunFolder, RunRecord};
@@ -142,7 +142,7 @@ pub(in crate::job) fn measure(
         devices.into_iter().map(|device| target(options, device, context.stop)).collect::<Result<Vec<_>, _>>()?;
     let runs: usize = targets.iter().map(|target| target.limits.len().max(1)).sum();
     let begun = EvaluationSettings { options, model, engine_threads, is_alone: runs == 1, context };
-    let mut place = Place { base: options.output.clone(), several: runs > 1 };
+    let mut place = SeriesOutput { base: options.output.clone(), several: runs > 1 };
     let mut series = Series::default();
     for target in targets {
         begun.measure_target(target, &mut place, &mut series)?;
@@ -162,7 +162,12 @@ struct EvaluationSettings<'a> {
 
 impl EvaluationSettings<'_> {
     /// One run for each limit of the target.
-    fn measure_target(&self, mut target: Target, place: &mut Place, series: &mut Series) -> Result<(), JobError> {
+    fn measure_target(
+        &self,
+        mut target: Target,
+        place: &mut SeriesOutput,
+        series: &mut Series,
+    ) -> Result<(), JobError> {
         let limits: Vec<_> = match target.limits.as_slice() {
             [] => vec![None],
             limits => limits.iter().copied().map(Some).collect(),
@@ -201,7 +206,12 @@ impl EvaluationSettings<'_> {
         Ok(())
     }
 
-    fn measure_part(&self, part: Part, guard: &mut Option<HeldLimit>, place: &mut Place) -> Result<Measured, JobError> {
+    fn measure_part(
+        &self,
+        part: Part,
+        guard: &mut Option<HeldLimit>,
+        place: &mut SeriesOutput,
+    ) -> Result<Measured, JobError> {
         if let (Some(guard), Some((_, watts))) = (guard, part.limit) {
             guard.set(watts)?;
         }
@@ -271,7 +281,7 @@ fn measure_one(
     };
     let shape = record.model.as_ref().map(|m| m.shape.clone());
     let measured_ceilings: Vec<Ceiling> = record.ceilings.clone();
-    let mut bench = Bench {
+    let mut bench = CaseContext {
         clock: &SystemClock,
         limits,
         seed: record.seed,

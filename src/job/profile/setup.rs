@@ -60,15 +60,15 @@ impl Part {
     }
 }
 
-/// Where the runs of a series go.
-pub(super) struct Place {
+/// The folders that the runs of a series go to.
+pub(super) struct SeriesOutput {
     /// The folder of the one run, or of all of them; found when the first begins, unless the user named it.
     pub(super) base: Option<PathBuf>,
     /// There are several runs, each in a folder within.
     pub(super) several: bool,
 }
 
-impl Place {
+impl SeriesOutput {
     fn of(&mut self, part: &Part, hostname: &str, model: &str) -> PathBuf {
         let base = self.base.get_or_insert_with(|| default_folder(hostname, model));
         match self.several {
@@ -83,7 +83,7 @@ pub(super) fn start(
     options: &ProfileOptions,
     model: &str,
     part: Part,
-    place: &mut Place,
+    place: &mut SeriesOutput,
     engine_threads: usize,
     context: Context<'_>,
 ) -> Result<Setup, JobError> {

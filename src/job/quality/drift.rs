@@ -1,6 +1,6 @@
 //! What has changed since a recorded run, and the history that a daily job keeps.
 
-use super::evaluate::Rows;
+use super::evaluate::EvaluationOutput;
 use super::options::QualityOptions;
 use super::request::Request;
 use crate::engine::weights::OpenedModel;
@@ -106,7 +106,7 @@ impl Baseline {
         mut self,
         options: &QualityOptions,
         request: &Request,
-        rows: &Rows,
+        rows: &EvaluationOutput,
         run: &RunRecord,
         folder: &RunFolder,
     ) -> Result<Vec<DriftWindow>, JobError> {

@@ -1,6 +1,6 @@
 //! Carrying an evaluation out: every variant on every data set, the reference first.
 
-use super::kept::Keeping;
+use super::checkpoints::VariantCheckpoints;
 use super::options::QualityOptions;
 use super::request::Request;
 use crate::engine::language::HeldWeights;
@@ -30,9 +30,9 @@ use tokenizers::Tokenizer;
 /// Fewer tokens than this are too few to rely on.
 const TOKENS_ADVISED: usize = 100_000;
 
-/// What the evaluation leaves behind.
+/// The rows that an evaluation gives.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct EvaluationOutput {
     /// What tells the data of each set from other data.
     pub(super) sketches: Vec<Vec<u64>>,
     pub(super) data: Vec<DataRecord>,
@@ -41,7 +41,7 @@ pub(super) struct Rows {
     pub(super) items: Vec<ItemRow>,
 }
 
-impl Rows {
+impl EvaluationOutput {
     fn add(&mut self, finished: FinishedVariant) -> Vec<Evaluation> {
         self.data.extend(finished.data);
         self.figures.extend(finished.figures);
@@ -52,13 +52,13 @@ impl Rows {
 }
 
 /// Written after each variant.
-pub(super) type Publish<'a> = &'a mut dyn FnMut(&Rows) -> Result<Vec<QualityRow>, JobError>;
+pub(super) type Publish<'a> = &'a mut dyn FnMut(&EvaluationOutput) -> Result<Vec<QualityRow>, JobError>;
 
 /// An evaluation under way.
 pub(super) struct Evaluating<'a> {
     pub(super) options: &'a QualityOptions,
     pub(super) request: &'a Request,
-    pub(super) keeping: &'a Keeping<'a>,
+    pub(super) checkpoints: &'a VariantCheckpoints<'a>,
     pub(super) context: Context<'a>,
 }
 
@@ -68,19 +68,20 @@ impl Evaluating<'_> {
         &self,
         model: OpenedModel,
         other: Option<OpenedModel>,
-        rows: &mut Rows,
+        rows: &mut EvaluationOutput,
         publish: Publish<'_>,
     ) -> Result<(), JobError> {
-        let Self { options, request, keeping, context } = *self;
+        let Self { options, request, checkpoints, context } = *self;
         let Some(tokenizer) = model.tokenizer.clone() else { return usage("no tokenizer") };
         let vocab = model.shape.vocab_size;
         let engine = |model| answering(model, options.device, options.kernels);
         let (mut own, mut reference_engine) = (engine(model)?, other.map(engine).transpose()?);
-        let inputs = inputs(request, &tokenizer, vocab, keeping.folder())?;
-        let asking = Asking { options, request, tokenizer: &tokenizer, inputs: &inputs, keeping, context };
+        let inputs = inputs(request, &tokenizer, vocab, checkpoints.folder())?;
+        let evaluation =
+            EvaluationContext { options, request, tokenizer: &tokenizer, inputs: &inputs, checkpoints, context };
         let mut reference: Vec<Evaluation> = Vec::new();
         for (index, variant) in request.variants.iter().enumerate() {
-            let kept = keeping.finished(index)?;
+            let kept = checkpoints.finished(index)?;
             let (is_kept, mut lost) = (kept.is_some(), None);
             let finished = match kept {
                 Some(finished) => finished,
@@ -90,8 +91,8 @@ impl Evaluating<'_> {
                         (Some(other), 0) => other,
                         _ => &mut own,
                     };
-                    let mut finished = asking.variant(index, engine, &reference)?;
-                    keeping.keep(index, &mut finished)?;
+                    let mut finished = evaluation.variant(index, engine, &reference)?;
+                    checkpoints.keep(index, &mut finished)?;
                     lost = engine.lost();
                     finished
                 }
@@ -117,22 +118,22 @@ impl Evaluating<'_> {
             "{} was lost in {variant} ({why}): nothing works on it in this process; another one goes on behind it: \
              sizewell quality --resume {}",
             self.options.device,
-            self.keeping.folder().path().display()
+            self.checkpoints.folder().path().display()
         ))
     }
 }
 
 /// Everything that a variant is evaluated with.
-struct Asking<'a> {
+struct EvaluationContext<'a> {
     options: &'a QualityOptions,
     request: &'a Request,
     tokenizer: &'a Tokenizer,
     inputs: &'a [TokenFrequencies],
-    keeping: &'a Keeping<'a>,
+    checkpoints: &'a VariantCheckpoints<'a>,
     context: Context<'a>,
 }
 
-impl Asking<'_> {
+impl EvaluationContext<'_> {
     /// The variant at a place against `reference`, which is empty for the reference itself. What a variant cannot do is said
     /// in its row; what is wrong with data or disk concerns all of them.
     fn variant(
@@ -180,7 +181,7 @@ impl Asking<'_> {
 
     /// What a variant makes of each data set.
     fn answers(&self, language: &mut dyn HeldWeights, is_reference: bool) -> Result<Vec<Evaluation>, EvaluationError> {
-        let (request, folder) = (self.request, self.keeping.folder().path());
+        let (request, folder) = (self.request, self.checkpoints.folder().path());
         let mut goes_on = |_| !self.context.stop.is_asked();
         let of = |(set, inputs): (&DataSet, &TokenFrequencies)| match set.kind {
             DataSetKind::Text => {

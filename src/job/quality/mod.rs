@@ -1,13 +1,13 @@
 //! What a quantization or a pruning costs in answers: every variant is evaluated and kept when it is finished, and its speed
 //! measured.
 
+mod checkpoints;
 mod drift;
 mod evaluate;
-mod kept;
 mod options;
 mod request;
 
-pub use kept::begun_with;
+pub use checkpoints::begun_with;
 pub use options::QualityOptions;
 
 use super::engine::model_record;
@@ -16,7 +16,7 @@ use super::machine::default_folder;
 use super::profile::{self, ProfileOptions, SweepOptions};
 use super::{Context, Reporter, Status, Stop};
 use crate::device::inventory;
-use crate::engine::weights::About;
+use crate::engine::weights::ModelDescription;
 use crate::engine::weights::OpenedModel;
 use crate::measure::profile::End;
 use crate::quality::compare;
@@ -25,8 +25,8 @@ use crate::record::{
     clock,
 };
 use crate::workload::Quant;
-use evaluate::{Evaluating, Rows};
-use kept::Keeping;
+use checkpoints::VariantCheckpoints;
+use evaluate::{Evaluating, EvaluationOutput};
 use request::{Request, open, same_vocabulary};
 use std::path::PathBuf;
 
@@ -82,13 +82,13 @@ pub fn run(options: &QualityOptions, reporter: &dyn Reporter, stop: &Stop) -> Re
     let folder = begun_or_continued(options, &request, &model, engine_threads, context)?;
     stop.goes_on_by(format!("sizewell quality --resume {}", folder.display()));
     let (folder, mut record) = RunFolder::resume(&folder)?;
-    let reference = other.as_ref().map(About::of).map(model_record).transpose()?;
-    let keeping = Keeping::new(&folder, &request, &record, reference.as_ref())?;
+    let reference = other.as_ref().map(ModelDescription::of).map(model_record).transpose()?;
+    let checkpoints = VariantCheckpoints::new(&folder, &request, &record, reference.as_ref())?;
     // The speed of the levels may be known by now, and their quality is not.
     (record.status, record.finished_at) = (RunStatus::Running, None);
     folder.write_record(&record)?;
-    let mut rows = Rows::default();
-    let evaluating = Evaluating { options, request: &request, keeping: &keeping, context };
+    let mut rows = EvaluationOutput::default();
+    let evaluating = Evaluating { options, request: &request, checkpoints: &checkpoints, context };
     let publishing = Publishing { folder: &folder, request: &request, reference: reference.as_ref(), options };
     if let Err(error) = evaluating.run(model, other, &mut rows, &mut |rows| publishing.publish(&mut record, rows)) {
         return Err(stopped(error, &folder, &mut record, request.variants.len()));
@@ -104,7 +104,7 @@ pub fn run(options: &QualityOptions, reporter: &dyn Reporter, stop: &Stop) -> Re
     }
     (record.status, record.finished_at) = (RunStatus::Complete, Some(clock::now()));
     folder.write_record(&record)?;
-    keeping.forget();
+    checkpoints.forget();
     let path = folder.path().to_path_buf();
     drop(folder);
     Ok(Evaluated { run: Run::read(&path)?, figures, windows })
@@ -119,10 +119,10 @@ fn begun_or_continued(
     context: Context<'_>,
 ) -> Result<PathBuf, JobError> {
     if let Some(path) = &options.resume {
-        if let Some(left) = kept::speed_left(path, options)? {
+        if let Some(left) = checkpoints::speed_left(path, options)? {
             speed(&left, engine_threads, context)?;
         }
-        let finished = kept::finished(path);
+        let finished = checkpoints::finished(path);
         context.note(format!("continuing {}: {finished} variants are finished", path.display()));
         return Ok(path.clone());
     }
@@ -134,7 +134,7 @@ fn begun_or_continued(
         return speed(&speed_options(options, request, model, folder), engine_threads, context);
     }
     let mut record = options.machine.new_record(options.seed, engine_threads);
-    record.model = Some(model_record(About::of(model))?);
+    record.model = Some(model_record(ModelDescription::of(model))?);
     RunFolder::create(&folder, &record)?;
     Ok(folder)
 }
@@ -195,7 +195,7 @@ struct Publishing<'a> {
 
 impl Publishing<'_> {
     /// Writes what is known so far, judged: the files of a run that is killed hold the variants that are finished.
-    fn publish(&self, record: &mut RunRecord, rows: &Rows) -> Result<Vec<QualityRow>, JobError> {
+    fn publish(&self, record: &mut RunRecord, rows: &EvaluationOutput) -> Result<Vec<QualityRow>, JobError> {
         let mut figures = rows.figures.clone();
         compare::assign_verdicts(&mut figures);
         record.quality = Some(QualityRecord {
@@ -224,7 +224,7 @@ fn stopped(error: JobError, folder: &RunFolder, record: &mut RunRecord, variants
         return error.into();
     }
     let path = folder.path();
-    let kept = kept::finished(path);
+    let kept = checkpoints::finished(path);
     JobError::Interrupted(format!(
         "stopped: {kept} of {variants} variants are finished and kept; go on with: sizewell quality --resume {}",
         path.display()

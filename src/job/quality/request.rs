@@ -2,7 +2,7 @@
 
 use super::drift::Baseline;
 use super::options::QualityOptions;
-use crate::engine::weights::About;
+use crate::engine::weights::ModelDescription;
 use crate::engine::weights::{self as source, OpenedModel, REFERENCE};
 use crate::evaluation::EvaluationError;
 use crate::evaluation::data::DataSet;
@@ -103,7 +103,7 @@ impl Request {
             true => calibration(options, model, &sets, context, bos)?,
             false => (Vec::new(), None, None),
         };
-        let model_hash = About::of(model).origin.hash().ok();
+        let model_hash = ModelDescription::of(model).origin.hash().ok();
         Ok(Self {
             variants,
             sets,

@@ -4,15 +4,15 @@
 //! the runtime talks to the server, and the caller adds up. What is late in the second is the send lag; nothing that a
 //! server does can put a request off.
 
-use super::neighbours::{Neighbours, Seen, Watch};
+use super::interference::{Interference, InterferenceMonitor, LocalServer};
 use super::pace::{wait_until, wake_in_time};
-use super::sample::{Asked, Sample};
+use super::sample::{RequestTiming, Sample};
 use super::saturation::Backlog;
-use super::step::{Course, Load, StepPlan, record};
+use super::step::{Load, StepOutcome, StepPlan, record};
 use super::tally::Tally;
 use crate::engine::target::{Answer, FirstToken, RequestOutcome, Target};
 use crate::record::{StepRecord, StepVerdict};
-use crate::workload::traffic::{Arrivals, Planned, Prompt, PromptSource, Schedule};
+use crate::workload::traffic::{Arrivals, PlannedRequest, Prompt, PromptSource, Schedule};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ const AHEAD: usize = 512;
 
 /// A step as it stands, for a screen.
 #[derive(Debug, Clone)]
-pub struct Live<'a> {
+pub struct StepSnapshot<'a> {
     /// The step.
     pub plan: &'a StepPlan,
     /// Seconds since it began.
@@ -45,7 +45,7 @@ pub struct Live<'a> {
 /// Is told how a load test goes, and asked whether to go on.
 pub trait LoadObserver {
     /// A step as it stands.
-    fn live(&mut self, _live: &Live<'_>) {}
+    fn live(&mut self, _live: &StepSnapshot<'_>) {}
     /// A step is over.
     fn step_ended(&mut self, _record: &StepRecord) {}
     /// Why the step should end now, where it should.
@@ -61,7 +61,7 @@ pub struct Generator {
     runtime: Runtime,
     target: Arc<dyn Target>,
     prompts: Arc<Mutex<PromptSource>>,
-    neighbours: Option<Neighbours>,
+    local_server: Option<LocalServer>,
 }
 
 /// What the threads of a step share.
@@ -86,7 +86,7 @@ impl Shared {
 type DueTimes = Box<dyn Iterator<Item = (f64, Option<(usize, usize)>)> + Send>;
 
 /// A request with whether it warms up.
-type Due = (Planned, bool);
+type Due = (PlannedRequest, bool);
 
 impl Generator {
     /// A generator with so many threads to talk to the target.
@@ -96,18 +96,18 @@ impl Generator {
             .thread_name("sizewell-load")
             .enable_all()
             .build()?;
-        Ok(Self { runtime, target, prompts: Arc::new(Mutex::new(prompts)), neighbours: None })
+        Ok(Self { runtime, target, prompts: Arc::new(Mutex::new(prompts)), local_server: None })
     }
 
     /// Watches what else goes on on this machine, where the server is here.
-    pub fn beside(self, neighbours: Option<Neighbours>) -> Self {
-        Self { neighbours, ..self }
+    pub fn beside(self, local_server: Option<LocalServer>) -> Self {
+        Self { local_server, ..self }
     }
 
     /// Sends one request now and waits for what comes of it, or until `should_stop`.
     pub fn ask_one(&self, timeout: Duration, should_stop: impl Fn() -> bool) -> Answer {
         let (prompt, prompt_tokens, gen_tokens) = self.prompt(None);
-        let planned = Planned { index: 0, intended_s: 0.0, prompt, prompt_tokens, gen_tokens };
+        let planned = PlannedRequest { index: 0, intended_s: 0.0, prompt, prompt_tokens, gen_tokens };
         self.runtime.block_on(async {
             let asked = self.target.ask(planned, Arc::default());
             let stopped = async {
@@ -150,26 +150,26 @@ impl Generator {
             in_flight: AtomicU64::new(0),
             last_due_us: AtomicU64::new(0),
         });
-        let line = Line { shared: shared.clone(), done, is_cut, timeout: plan.timeout };
-        let (tally, course) = std::thread::scope(|scope| {
+        let sender = RequestSender { shared: shared.clone(), done, is_cut, timeout: plan.timeout };
+        let (tally, outcome) = std::thread::scope(|scope| {
             match plan.load {
                 Load::Closed { users, think } => {
                     let (make, prompts) = tokio::sync::mpsc::channel(AHEAD);
                     scope.spawn(|| self.make_for_users(make));
-                    self.start_users(plan, users, think, prompts, line);
+                    self.start_users(plan, users, think, prompts, sender);
                 }
                 _ => {
                     let (make, due) = sync_channel(AHEAD);
                     scope.spawn(|| self.make(plan, &shared, times, make));
-                    scope.spawn(|| self.send(due, line));
+                    scope.spawn(|| self.send(due, sender));
                 }
             }
-            let watch = self.neighbours.as_ref().map(Neighbours::watch);
+            let watch = self.local_server.as_ref().map(LocalServer::watch);
             let collected = collect(plan, &shared, (&finished, &cut), watch, observer);
             shared.stop.store(true, Ordering::Relaxed);
             collected
         });
-        let record = record(plan, &tally, course);
+        let record = record(plan, &tally, outcome);
         observer.step_ended(&record);
         record
     }
@@ -186,7 +186,7 @@ impl Generator {
             }
             measured += !warm_up as usize;
             let (prompt, prompt_tokens, gen_tokens) = self.prompt(lengths);
-            let planned = Planned { index, intended_s, prompt, prompt_tokens, gen_tokens };
+            let planned = PlannedRequest { index, intended_s, prompt, prompt_tokens, gen_tokens };
             if make.send((planned, warm_up)).is_err() {
                 return;
             }
@@ -194,9 +194,9 @@ impl Generator {
     }
 
     /// Hands each request over at its time.
-    fn send(&self, due: Receiver<Due>, line: Line) {
+    fn send(&self, due: Receiver<Due>, sender: RequestSender) {
         wake_in_time();
-        let shared = line.shared.clone();
+        let shared = sender.shared.clone();
         for (planned, warm_up) in due {
             let moment = shared.begin + Duration::from_secs_f64(planned.intended_s);
             if !wait_until(moment, &shared.stop) {
@@ -205,7 +205,7 @@ impl Generator {
             shared.last_due_us.store((planned.intended_s * 1e6) as u64, Ordering::Relaxed);
             shared.sent.fetch_add(1, Ordering::Relaxed);
             shared.in_flight.fetch_add(1, Ordering::Relaxed);
-            self.runtime.spawn(line.clone().ask(self.target.clone(), planned, warm_up, moment));
+            self.runtime.spawn(sender.clone().ask(self.target.clone(), planned, warm_up, moment));
         }
         shared.all_sent.store(true, Ordering::Release);
     }
@@ -217,8 +217,15 @@ impl Generator {
 
     /// Users who ask one after the other until the step is over. Their prompts are made elsewhere and ahead, so that making
     /// them is not charged to the server.
-    fn start_users(&self, plan: &StepPlan, users: usize, think: Duration, prompts: Prompts, line: Line) {
-        let common = Arc::new(Common {
+    fn start_users(
+        &self,
+        plan: &StepPlan,
+        users: usize,
+        think: Duration,
+        prompts: PromptReceiver,
+        sender: RequestSender,
+    ) {
+        let common = Arc::new(UserContext {
             measured: AtomicU64::new(0),
             index: AtomicU64::new(0),
             going: AtomicU64::new(users as u64),
@@ -228,7 +235,7 @@ impl Generator {
             let user = User {
                 plan: plan.clone(),
                 think,
-                line: line.clone(),
+                sender: sender.clone(),
                 target: self.target.clone(),
                 common: common.clone(),
             };
@@ -237,29 +244,29 @@ impl Generator {
     }
 }
 
-/// Where users take their prompts from.
-type Prompts = tokio::sync::mpsc::Receiver<(Prompt, Option<usize>, usize)>;
+/// The channel that users take their prompts from.
+type PromptReceiver = tokio::sync::mpsc::Receiver<(Prompt, Option<usize>, usize)>;
 
 /// What all users share.
-struct Common {
+struct UserContext {
     measured: AtomicU64,
     index: AtomicU64,
     going: AtomicU64,
-    prompts: tokio::sync::Mutex<Prompts>,
+    prompts: tokio::sync::Mutex<PromptReceiver>,
 }
 
 /// A user of a closed loop.
 struct User {
     plan: StepPlan,
     think: Duration,
-    line: Line,
+    sender: RequestSender,
     target: Arc<dyn Target>,
-    common: Arc<Common>,
+    common: Arc<UserContext>,
 }
 
 impl User {
     async fn ask_on(mut self) {
-        let shared = self.line.shared.clone();
+        let shared = self.sender.shared.clone();
         tokio::time::sleep_until(tokio::time::Instant::from_std(shared.begin)).await;
         let end = self.plan.end.seconds.map(|most| self.plan.warm_up_s + most);
         while !shared.stop.load(Ordering::Relaxed) {
@@ -275,11 +282,11 @@ impl User {
                 break;
             }
             let index = self.common.index.fetch_add(1, Ordering::Relaxed) as usize;
-            let planned = Planned { index, intended_s, prompt, prompt_tokens, gen_tokens };
+            let planned = PlannedRequest { index, intended_s, prompt, prompt_tokens, gen_tokens };
             shared.last_due_us.fetch_max((intended_s * 1e6) as u64, Ordering::Relaxed);
             shared.sent.fetch_add(1, Ordering::Relaxed);
             shared.in_flight.fetch_add(1, Ordering::Relaxed);
-            self.line.clone().ask(self.target.clone(), planned, warm_up, now).await;
+            self.sender.clone().ask(self.target.clone(), planned, warm_up, now).await;
             if !self.thinks(end).await {
                 break;
             }
@@ -294,28 +301,28 @@ impl User {
         if self.think.is_zero() {
             return true;
         }
-        let shared = self.line.shared.clone();
+        let shared = self.sender.shared.clone();
         let left =
             end.map_or(Duration::MAX, |end| Duration::from_secs_f64((end - shared.seconds(Instant::now())).max(0.0)));
         tokio::select! {
             () = tokio::time::sleep(self.think.min(left)) => left > self.think,
-            _ = self.line.is_cut.wait_for(|cut| *cut) => false,
+            _ = self.sender.is_cut.wait_for(|cut| *cut) => false,
         }
     }
 }
 
-/// Where answers go.
+/// Sends requests, and hands their samples to the thread that counts them.
 #[derive(Clone)]
-struct Line {
+struct RequestSender {
     shared: Arc<Shared>,
     done: Sender<Sample>,
     is_cut: watch::Receiver<bool>,
     timeout: Duration,
 }
 
-impl Line {
+impl RequestSender {
     /// Sends a request that was due at `moment` and hands its sample over.
-    async fn ask(mut self, target: Arc<dyn Target>, planned: Planned, warm_up: bool, moment: Instant) {
+    async fn ask(mut self, target: Arc<dyn Target>, planned: PlannedRequest, warm_up: bool, moment: Instant) {
         let begun = Instant::now();
         let (index, intended_s) = (planned.index, planned.intended_s);
         let (prompt_tokens, asked_tokens) = (planned.prompt_tokens, planned.gen_tokens);
@@ -330,7 +337,7 @@ impl Line {
         if answer.events.is_empty() {
             answer.events.extend(first.at());
         }
-        let asked = Asked {
+        let asked = RequestTiming {
             index,
             warm_up,
             intended_s,
@@ -373,11 +380,11 @@ fn collect(
     plan: &StepPlan,
     shared: &Shared,
     (finished, cut): (&Receiver<Sample>, &watch::Sender<bool>),
-    mut neighbours: Option<Watch<'_>>,
+    mut local_server: Option<InterferenceMonitor<'_>>,
     observer: &mut dyn LoadObserver,
-) -> (Tally, Course) {
+) -> (Tally, StepOutcome) {
     let mut tally = Tally::default();
-    let mut course = Course { warm_up_s: plan.warm_up_s, ..Course::default() };
+    let mut outcome = StepOutcome { warm_up_s: plan.warm_up_s, ..StepOutcome::default() };
     let mut backlog = Backlog::default();
     let (mut taken, mut shown) = (0u64, Instant::now());
     loop {
@@ -385,7 +392,7 @@ fn collect(
             Ok(sample) => {
                 taken += 1;
                 let end = plan.end.seconds.map_or(f64::INFINITY, |seconds| plan.warm_up_s + seconds);
-                course.count(&sample, end);
+                outcome.count(&sample, end);
                 tally.add(&sample, &plan.slo);
                 observer.request_ended(&sample, plan.step);
             }
@@ -395,12 +402,12 @@ fn collect(
         let now = Instant::now();
         let elapsed = shared.seconds(now);
         let in_flight = shared.in_flight.load(Ordering::Relaxed);
-        course.most_in_flight = course.most_in_flight.max(in_flight);
+        outcome.most_in_flight = outcome.most_in_flight.max(in_flight);
         let all_sent = shared.all_sent.load(Ordering::Acquire);
         if elapsed >= plan.warm_up_s && !all_sent {
-            tally.moments.in_flight(elapsed, in_flight);
+            tally.time_slices.in_flight(elapsed, in_flight);
             backlog.look(elapsed, in_flight, shared.sent.load(Ordering::Relaxed));
-            neighbours.iter_mut().for_each(|watch| watch.look(elapsed));
+            local_server.iter_mut().for_each(|watch| watch.look(elapsed));
         }
         if all_sent && taken >= shared.sent.load(Ordering::Relaxed) {
             break;
@@ -408,42 +415,42 @@ fn collect(
         if now.duration_since(shown) >= TICK {
             shown = now;
             let sent = shared.sent.load(Ordering::Relaxed);
-            observer.live(&Live { plan, elapsed_s: elapsed, tally: &tally, in_flight, sent });
+            observer.live(&StepSnapshot { plan, elapsed_s: elapsed, tally: &tally, in_flight, sent });
             let reason = observer.reason_to_stop().or_else(|| reason_to_end(plan, &tally, &backlog, all_sent));
-            if let (Some(reason), None) = (reason, &course.cut_short) {
-                course.cut_short = Some(reason);
+            if let (Some(reason), None) = (reason, &outcome.cut_short) {
+                outcome.cut_short = Some(reason);
                 shared.stop.store(true, Ordering::Relaxed);
                 let _ = cut.send(true);
             }
         }
     }
-    course.backlog_growth = growth(plan, &tally, &backlog);
-    course.seen = neighbours.map_or_else(Seen::default, Watch::end);
+    outcome.backlog_growth = growth(plan, &tally, &backlog);
+    outcome.interference = local_server.map_or_else(Interference::default, InterferenceMonitor::end);
     let last_due = shared.last_due_us.load(Ordering::Relaxed) as f64 / 1e6;
-    set_times(&mut course, plan, &tally, last_due);
-    (tally, course)
+    set_times(&mut outcome, plan, &tally, last_due);
+    (tally, outcome)
 }
 
 /// The times that what was counted is over.
-fn set_times(course: &mut Course, plan: &StepPlan, tally: &Tally, last_due: f64) {
+fn set_times(outcome: &mut StepOutcome, plan: &StepPlan, tally: &Tally, last_due: f64) {
     let by_count = plan.end.requests.is_some_and(|most| tally.requests >= most as u64);
-    let planned = plan.end.seconds.filter(|_| course.cut_short.is_none() && !by_count);
+    let planned = plan.end.seconds.filter(|_| outcome.cut_short.is_none() && !by_count);
     let since_warm = |end: f64| (end - plan.warm_up_s).max(1e-3);
     // Of a single request, the time that it took.
     let least = if tally.requests < 2 { tally.last_answer_s } else { 0.0 };
-    course.seconds = planned.unwrap_or(since_warm(last_due.max(least)));
+    outcome.seconds = planned.unwrap_or(since_warm(last_due.max(least)));
     // Within a time of arrivals as many are answered as come, once the first have been; before that, and where a number of
     // requests is measured, all answers count until the last.
     let settled = tally.e2e.so_far(0.5).is_some_and(|e2e| plan.warm_up_s >= e2e);
-    course.answer_seconds = match planned.filter(|_| settled) {
+    outcome.answer_seconds = match planned.filter(|_| settled) {
         Some(seconds) => seconds,
         None => {
-            course.within = (tally.answered(), tally.output_tokens.0);
+            outcome.within = (tally.answered(), tally.output_tokens.0);
             since_warm(last_due.max(tally.last_answer_s))
         }
     };
     if !plan.load.is_open() {
-        course.seconds = course.answer_seconds;
+        outcome.seconds = outcome.answer_seconds;
     }
 }
 

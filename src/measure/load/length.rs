@@ -5,7 +5,7 @@
 //! apart within 5 % under a limit of a second take steps of twenty seconds. The first steps double the rate and tell so little
 //! apart that they can be short.
 
-use super::search::{Asked, Purpose};
+use super::search::{PlannedStep, Purpose};
 use crate::record::Slo;
 use crate::record::{LatencyKind, StepRecord};
 use crate::statistics::percentile::samples_needed;
@@ -55,14 +55,14 @@ pub struct Length {
 }
 
 /// What is certain is judged by long steps, on both sides of the limit.
-fn is_long(asked: &Asked) -> bool {
-    [Purpose::Repeat, Purpose::Recheck].contains(&asked.purpose)
+fn is_long(planned: &PlannedStep) -> bool {
+    [Purpose::Repeat, Purpose::Recheck].contains(&planned.purpose)
 }
 
 impl Length {
     /// Its length as a multiple of that of a step which looks for the limit.
-    pub fn times(asked: &Asked) -> f64 {
-        if is_long(asked) { REPEAT } else { 1.0 }
+    pub fn times(planned: &PlannedStep) -> f64 {
+        if is_long(planned) { REPEAT } else { 1.0 }
     }
 
     /// For an SLO, of a server whose requests alone take what `alone` says.
@@ -94,36 +94,36 @@ impl Length {
     }
 
     /// Measured requests of a step.
-    pub fn requests(&self, asked: &Asked) -> usize {
-        let times = Self::times(asked);
+    pub fn requests(&self, planned: &PlannedStep) -> usize {
+        let times = Self::times(planned);
         if let Some(requests) = self.requests {
             // What is called certain has had the time to break.
-            let tells = if is_long(asked) { asked.rate * self.tells(asked) } else { 0.0 };
+            let tells = if is_long(planned) { planned.rate * self.tells(planned) } else { 0.0 };
             return (requests as f64 * times).max(tells).ceil() as usize;
         }
         // Coarse steps tell coarse differences, for which fewer requests do.
-        let share = (self.resolvable() / asked.resolution).clamp(0.0, 1.0);
+        let share = (self.resolvable() / planned.resolution).clamp(0.0, 1.0);
         let in_all = (BEYOND_AT_LIMIT / self.allowed).max(self.needed as f64);
         let for_tail = (in_all * share).max(1.0 / self.allowed).max(LEAST_REQUESTS as f64);
-        let for_time = asked.rate * self.least_seconds(asked);
+        let for_time = planned.rate * self.least_seconds(planned);
         (for_tail * times).max(for_time).ceil() as usize
     }
 
     /// Seconds within which an overload of the share that is to be told shows.
-    fn tells(&self, asked: &Asked) -> f64 {
-        (self.room_s / asked.resolution).min(MOST_SECONDS)
+    fn tells(&self, planned: &PlannedStep) -> f64 {
+        (self.room_s / planned.resolution).min(MOST_SECONDS)
     }
 
     /// Seconds below which a step does not tell what it is for.
-    fn least_seconds(&self, asked: &Asked) -> f64 {
+    fn least_seconds(&self, planned: &PlannedStep) -> f64 {
         let fills = (FILLS * self.e2e_s).clamp(LEAST_SECONDS, MOST_FILL);
-        let tells = self.tells(asked);
-        if is_long(asked) { (REPEAT * fills.max(tells)).max(LEAST_REPEAT) } else { fills.max(tells) }
+        let tells = self.tells(planned);
+        if is_long(planned) { (REPEAT * fills.max(tells)).max(LEAST_REPEAT) } else { fills.max(tells) }
     }
 
     /// Seconds that a step takes with its warm-up, as long as nothing ends it early.
-    pub fn seconds(&self, asked: &Asked) -> f64 {
-        self.warm_up_s() + self.requests(asked) as f64 / asked.rate
+    pub fn seconds(&self, planned: &PlannedStep) -> f64 {
+        self.warm_up_s() + self.requests(planned) as f64 / planned.rate
     }
 
     /// Seconds at the same load before what is measured.
@@ -143,15 +143,15 @@ mod tests {
         Length::new(&slo.parse().unwrap(), &alone, precision, None)
     }
 
-    fn at(rate: f64, resolution: f64, purpose: Purpose) -> Asked {
-        Asked { rate, resolution, purpose }
+    fn at(rate: f64, resolution: f64, purpose: Purpose) -> PlannedStep {
+        PlannedStep { rate, resolution, purpose }
     }
 
     #[test]
     fn an_overload_has_the_time_to_show() {
         // A second at 5 %: 20 s, and a little more for a percentile.
         let length = length("e2e_p90=1s", 0.02, 0.05);
-        let seconds = |asked: &Asked| length.requests(asked) as f64 / asked.rate;
+        let seconds = |planned: &PlannedStep| length.requests(planned) as f64 / planned.rate;
         let narrow = seconds(&at(50.0, 0.05, Purpose::Narrow));
         assert!((20.0..24.0).contains(&narrow), "{narrow}");
         assert!(seconds(&at(50.0, 0.5, Purpose::Seek)) < 3.0);
@@ -164,8 +164,8 @@ mod tests {
     fn a_long_limit_coarsens_what_can_be_told_apart() {
         let length = length("ttft=120s", 1.0, 0.01);
         assert!((length.resolvable() - 119.0 / 0.5 / 600.0).abs() < 1e-9, "{}", length.resolvable());
-        let asked = at(1.0, length.resolvable(), Purpose::Narrow);
-        assert!(length.requests(&asked) as f64 <= 601.0);
+        let planned = at(1.0, length.resolvable(), Purpose::Narrow);
+        assert!(length.requests(&planned) as f64 <= 601.0);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! certainly breaks: both by the 95 % interval of the share of requests beyond a limit ([`super::judge`]), and no closer to the
 //! limit than the precision of the search and the scatter of arrivals, by which one search differs from the next.
 
-use super::search::{Ran, Search, Searched};
+use super::search::{CompletedStep, SearchResult, SearchSettings};
 use crate::engine::target::RequestOutcome;
 use crate::record::{Latency, LatencyKind, LimitKind, LimitRecord, PhaseTimes, Ranged, StepRecord, TermRecord};
 use crate::units::{RequestsPerSecond, Seconds, digits};
@@ -16,11 +16,11 @@ const CLIFF: f64 = 3.0;
 /// So do waiting and computing where answers come at once.
 const WHOLE_ANSWER: &str = "queue or service";
 
-/// What is known beside the steps of a search.
+/// What a conclusion needs beside the steps of a search.
 #[derive(Debug, Clone, Copy)]
-pub struct About<'a> {
+pub struct SearchContext<'a> {
     /// How it was made.
-    pub how: &'a Search,
+    pub how: &'a SearchSettings,
     /// The server with nothing else to do.
     pub alone: Option<&'a StepRecord>,
     /// Memory allows the engine fewer sequences at once than it was asked for.
@@ -34,24 +34,26 @@ fn rate(step: &StepRecord) -> f64 {
 }
 
 /// What the steps of a search say.
-pub fn conclude(searched: &Searched, about: &About<'_>) -> LimitRecord {
+pub fn conclude(searched: &SearchResult, context: &SearchContext<'_>) -> LimitRecord {
     let (held, broken) = searched.bracket();
-    let (held, broken) = (held.map(|ran| &ran.step), broken.map(|ran| &ran.step));
+    let (held, broken) = (held.map(|completed| &completed.step), broken.map(|completed| &completed.step));
     let confirmed = searched.confirmed();
-    let (gave_way, why) = match broken.map(|step| gave_way(step, held, about.alone)) {
+    let (gave_way, why) = match broken.map(|step| gave_way(step, held, context.alone)) {
         None => ("unknown", "nothing gave way up to the highest rate tried".to_string()),
-        Some((PhaseTimes::BEFORE_FIRST_TOKEN | "queue", why)) if about.few_places => {
+        Some((PhaseTimes::BEFORE_FIRST_TOKEN | "queue", why)) if context.few_places => {
             ("memory", format!("{why}, as memory allows no more places in the batch"))
         }
         Some(known) => known,
     };
     let is_ours = gave_way == "generator";
     let value = confirmed.map(carried);
-    let apart = 1.0 + about.how.precision + confirmed.map_or(0.0, scatter);
+    let apart = 1.0 + context.how.precision + confirmed.map_or(0.0, scatter);
     let lo = value.zip(searched.surely_holds()).map(|(value, lo)| lo.min(value / apart));
     let hi = searched.surely_breaks().filter(|_| !is_ours).map(|hi| value.map_or(hi, |value| hi.max(value * apart)));
     let per_second = |rate: Option<f64>| rate.map(RequestsPerSecond);
-    let place = |ran: &Ran| searched.steps.iter().rposition(|other| other.asked.rate == ran.asked.rate);
+    let place = |completed: &CompletedStep| {
+        searched.steps.iter().rposition(|other| other.planned.rate == completed.planned.rate)
+    };
     LimitRecord {
         requests_per_s: per_second(value),
         lo: per_second(lo),
@@ -59,35 +61,39 @@ pub fn conclude(searched: &Searched, about: &About<'_>) -> LimitRecord {
         kind: if is_ours { LimitKind::Unknown } else { kind(held, broken) },
         gave_way: gave_way.to_string(),
         explanation: format!("{}; {why}", found(searched, confirmed)),
-        step: confirmed.and_then(place).map(|at| about.first_step + at),
-        repeated_s: confirmed.map(|ran| ran.step.seconds),
+        step: confirmed.and_then(place).map(|at| context.first_step + at),
+        repeated_s: confirmed.map(|completed| completed.step.seconds),
         found_first: per_second(searched.found_first()),
     }
 }
 
 /// What a rate that held carried: where the draw of arrivals brought fewer requests than the rate says, no more than that.
-fn carried(ran: &Ran) -> f64 {
-    let came = ran.step.came_requests_per_s.map_or(f64::INFINITY, |came| came.0);
-    ran.asked.rate.min(came)
+fn carried(completed: &CompletedStep) -> f64 {
+    let came = completed.step.came_requests_per_s.map_or(f64::INFINITY, |came| came.0);
+    completed.planned.rate.min(came)
 }
 
 /// Share by which the requests of a step may be more or fewer than its rate says, in 19 of 20 draws.
-fn scatter(ran: &Ran) -> f64 {
-    if ran.step.arrival == "open_constant" { 0.0 } else { 1.96 / (ran.step.requests.max(1) as f64).sqrt() }
+fn scatter(completed: &CompletedStep) -> f64 {
+    if completed.step.arrival == "open_constant" { 0.0 } else { 1.96 / (completed.step.requests.max(1) as f64).sqrt() }
 }
 
-fn found(searched: &Searched, confirmed: Option<&Ran>) -> String {
+fn found(searched: &SearchResult, confirmed: Option<&CompletedStep>) -> String {
     let broke = match searched.broke_again() {
         0 => String::new(),
         1 => " (a higher rate held at first, and broke when it was run again for longer)".to_string(),
         many => format!(" ({many} rates held at first, and broke when they were run again for longer)"),
     };
     match (confirmed, searched.bracket().0) {
-        (Some(ran), _) => {
-            format!("{} req/s hold, for {} when run again{broke}", digits(ran.asked.rate), ran.step.seconds)
+        (Some(completed), _) => {
+            format!(
+                "{} req/s hold, for {} when run again{broke}",
+                digits(completed.planned.rate),
+                completed.step.seconds
+            )
         }
         (None, Some(held)) => {
-            format!("{} req/s held once and no rate held when it was run again{broke}", digits(held.asked.rate))
+            format!("{} req/s held once and no rate held when it was run again{broke}", digits(held.planned.rate))
         }
         (None, None) => format!("no rate that was tried holds{broke}"),
     }
@@ -211,14 +217,15 @@ fn grown(kind: LatencyKind, now: PhaseTimes, then: PhaseTimes, first: String) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::search::{Asked, Purpose, search};
+    use super::super::search::{PlannedStep, Purpose, search};
     use super::*;
     use crate::record::{SloTerm, StepVerdict};
 
-    const HOW: Search = Search { start: 1.0, precision: 0.05, most_steps: 30, most_rate: 1e5, least_rate: 0.0 };
+    const HOW: SearchSettings =
+        SearchSettings { start: 1.0, precision: 0.05, most_steps: 30, most_rate: 1e5, least_rate: 0.0 };
 
-    fn about(alone: Option<&StepRecord>) -> About<'_> {
-        About { how: &HOW, alone, few_places: false, first_step: 1 }
+    fn context(alone: Option<&StepRecord>) -> SearchContext<'_> {
+        SearchContext { how: &HOW, alone, few_places: false, first_step: 1 }
     }
 
     fn term(of: LatencyKind, beyond: u64) -> TermRecord {
@@ -227,16 +234,16 @@ mod tests {
     }
 
     /// A server that keeps an SLO up to `limit`, and whose E2E is 1 / (1 - load) beyond.
-    fn server(limit: f64, cliff: bool) -> impl FnMut(&Asked) -> Option<StepRecord> {
-        move |asked| {
-            let rate = asked.rate;
+    fn server(limit: f64, cliff: bool) -> impl FnMut(&PlannedStep) -> Option<StepRecord> {
+        move |planned| {
+            let rate = planned.rate;
             let broken = rate > limit;
             let failed = if broken && cliff { 500 } else { 0 };
             let value = 0.1 * (1.0 + rate / limit);
             Some(StepRecord {
                 offered_requests_per_s: RequestsPerSecond(rate),
                 requests: 1000,
-                seconds: Seconds(if asked.purpose == Purpose::Repeat { 60.0 } else { 20.0 }),
+                seconds: Seconds(if planned.purpose == Purpose::Repeat { 60.0 } else { 20.0 }),
                 outcomes: [("ok".to_string(), 1000 - failed), ("bad_status".to_string(), failed)].into(),
                 messages: if failed > 0 { vec!["bad_status: status 429".to_string()] } else { Vec::new() },
                 verdict: Some(if broken { StepVerdict::Breaks } else { StepVerdict::Holds }),
@@ -251,7 +258,7 @@ mod tests {
     fn the_limit_is_bracketed_from_below_and_from_above() {
         for limit in [0.013, 3.0, 97.0, 1234.5] {
             let searched = search(&HOW, &mut server(limit, false));
-            let found = conclude(&searched, &about(None));
+            let found = conclude(&searched, &context(None));
             let rate = found.requests_per_s.unwrap().0;
             assert!(rate <= limit && rate > limit / 1.051, "{limit}: {found:?}");
             assert!(found.hi.unwrap().0 > limit && found.lo.unwrap().0 <= rate / 1.05);
@@ -259,13 +266,13 @@ mod tests {
             assert_eq!(found.found_first, found.requests_per_s);
             // The step that stands for it is the one that was run again.
             let step = &searched.steps[found.step.unwrap() - 1];
-            assert_eq!((step.asked.rate, step.asked.purpose), (rate, Purpose::Repeat));
+            assert_eq!((step.planned.rate, step.planned.purpose), (rate, Purpose::Repeat));
         }
     }
 
     #[test]
     fn failures_are_a_cliff_and_are_what_gave_way() {
-        let found = conclude(&search(&HOW, &mut server(40.0, true)), &about(None));
+        let found = conclude(&search(&HOW, &mut server(40.0, true)), &context(None));
         assert_eq!((found.kind, found.gave_way.as_str()), (LimitKind::Cliff, "errors"));
         assert!(found.explanation.contains("429"), "{}", found.explanation);
     }
@@ -273,15 +280,15 @@ mod tests {
     #[test]
     fn what_the_generator_cannot_do_is_no_limit_of_the_server() {
         let mut carries = server(1e9, false);
-        let mut run = |asked: &Asked| {
-            let mut step = carries(asked)?;
-            if asked.rate > 50.0 {
+        let mut run = |planned: &PlannedStep| {
+            let mut step = carries(planned)?;
+            if planned.rate > 50.0 {
                 step.outcomes.insert(RequestOutcome::GeneratorError.name().to_string(), 3);
                 step.verdict = Some(StepVerdict::Breaks);
             }
             Some(step)
         };
-        let found = conclude(&search(&HOW, &mut run), &about(None));
+        let found = conclude(&search(&HOW, &mut run), &context(None));
         assert_eq!((found.gave_way.as_str(), found.hi, found.kind), ("generator", None, LimitKind::Unknown));
         assert!(found.requests_per_s.unwrap().0 <= 50.0 && found.explanation.contains("may carry more"));
     }
@@ -290,14 +297,16 @@ mod tests {
     fn a_rate_that_did_not_hold_again_is_no_limit() {
         // Up to 50/s hold at first, and up to 40/s for longer.
         let (mut short, mut long) = (server(50.0, false), server(40.0, false));
-        let mut run = |asked: &Asked| if asked.purpose == Purpose::Repeat { long(asked) } else { short(asked) };
-        let found = conclude(&search(&HOW, &mut run), &about(None));
+        let mut run =
+            |planned: &PlannedStep| if planned.purpose == Purpose::Repeat { long(planned) } else { short(planned) };
+        let found = conclude(&search(&HOW, &mut run), &context(None));
         assert!((36.0..=40.0).contains(&found.requests_per_s.unwrap().0), "{found:?}");
         assert!(found.found_first.unwrap().0 > 47.0 && found.explanation.contains("run again for longer"), "{found:?}");
         // One that never holds again leaves no limit to buy by.
         let mut never = server(0.0, false);
-        let mut run = |asked: &Asked| if asked.purpose == Purpose::Repeat { never(asked) } else { short(asked) };
-        let found = conclude(&search(&HOW, &mut run), &about(None));
+        let mut run =
+            |planned: &PlannedStep| if planned.purpose == Purpose::Repeat { never(planned) } else { short(planned) };
+        let found = conclude(&search(&HOW, &mut run), &context(None));
         assert_eq!((found.requests_per_s, found.lo, found.step), (None, None, None));
         assert!(found.found_first.is_some() && !found.is_confirmed());
     }
@@ -357,12 +366,12 @@ mod tests {
 
     #[test]
     fn a_search_that_finds_nothing_says_so() {
-        let how = Search { most_rate: 8.0, ..HOW };
-        let about = |how| About { how, alone: None, few_places: false, first_step: 1 };
-        let held = conclude(&search(&how, &mut server(40.0, false)), &about(&how));
+        let how = SearchSettings { most_rate: 8.0, ..HOW };
+        let context = |how| SearchContext { how, alone: None, few_places: false, first_step: 1 };
+        let held = conclude(&search(&how, &mut server(40.0, false)), &context(&how));
         assert_eq!((held.requests_per_s, held.hi), (Some(RequestsPerSecond(8.0)), None));
-        let how = Search { most_steps: 4, ..HOW };
-        let broken = conclude(&search(&how, &mut server(1e-9, false)), &about(&how));
+        let how = SearchSettings { most_steps: 4, ..HOW };
+        let broken = conclude(&search(&how, &mut server(1e-9, false)), &context(&how));
         assert_eq!((broken.requests_per_s, broken.lo), (None, None));
         assert!(broken.explanation.contains("no rate that was tried holds"));
         let mut calls = 0;

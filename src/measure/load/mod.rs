@@ -2,12 +2,11 @@
 
 pub mod dispatch;
 pub mod histogram;
+pub mod interference;
 pub mod judge;
 pub mod lag;
 pub mod length;
 pub mod limit;
-pub mod moments;
-pub mod neighbours;
 pub mod pace;
 #[cfg(test)]
 mod paper;
@@ -17,9 +16,10 @@ pub mod saturation;
 pub mod search;
 pub mod step;
 pub mod tally;
+pub mod time_slices;
 
 pub use crate::record::Slo;
-pub use dispatch::{Generator, Live, LoadObserver};
-pub use neighbours::Neighbours;
+pub use dispatch::{Generator, LoadObserver, StepSnapshot};
+pub use interference::LocalServer;
 pub use sample::Sample;
 pub use step::{End, Load, StepPlan};

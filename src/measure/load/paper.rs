@@ -2,11 +2,11 @@
 //! judged by what judges real ones.
 
 use super::length::Length;
-use super::limit::{About, conclude};
-use super::sample::{Asked as Request, Sample};
+use super::limit::{SearchContext, conclude};
+use super::sample::{RequestTiming as Request, Sample};
 use super::saturation::Backlog;
-use super::search::{Search, Searched, search};
-use super::step::{Course, End, Load, StepPlan, record};
+use super::search::{SearchResult, SearchSettings, search};
+use super::step::{End, Load, StepOutcome, StepPlan, record};
 use super::tally::Tally;
 use crate::engine::target::{Answer, RequestOutcome};
 use crate::record::Slo;
@@ -85,8 +85,12 @@ pub(super) fn step(
     let ends = server.ends(&arrivals, born, &mut random);
     let (mut tally, begin) = (Tally::default(), Instant::now());
     let last = *arrivals.last().unwrap();
-    let mut course =
-        Course { warm_up_s, seconds: last - warm_up_s, answer_seconds: last - warm_up_s, ..Course::default() };
+    let mut outcome = StepOutcome {
+        warm_up_s,
+        seconds: last - warm_up_s,
+        answer_seconds: last - warm_up_s,
+        ..StepOutcome::default()
+    };
     for (index, (at, end)) in arrivals.iter().zip(&ends).enumerate() {
         let request = Request {
             index,
@@ -100,7 +104,7 @@ pub(super) fn step(
         let whole = Some(begin + Duration::from_secs_f64(*end));
         let answer = Answer { whole, ..Answer::failed(RequestOutcome::Ok, "") };
         let sample = Sample::new(request, answer, |moment| (moment - begin).as_secs_f64());
-        course.count(&sample, last);
+        outcome.count(&sample, last);
         tally.add(&sample, slo);
     }
     let (mut backlog, mut done) = (Backlog::default(), ends.clone());
@@ -110,7 +114,7 @@ pub(super) fn step(
         let (sent, over) = (arrivals.partition_point(|a| *a <= at), done.partition_point(|d| *d <= at));
         backlog.look(at, (sent - over) as u64, sent as u64);
     }
-    course.backlog_growth = backlog.growth(warm_up_s.max(2.0 * server.service_s));
+    outcome.backlog_growth = backlog.growth(warm_up_s.max(2.0 * server.service_s));
     let plan = StepPlan {
         step: 0,
         load: Load::Open { arrivals: Arrivals::Poisson, rate },
@@ -121,15 +125,15 @@ pub(super) fn step(
         seed,
         may_end_early: false,
     };
-    record(&plan, &tally, course)
+    record(&plan, &tally, outcome)
 }
 
 /// A search of a server on paper, and the seconds that it would have taken.
-pub(super) fn find(server: &Server, slo: &Slo, precision: f64, seed: u64) -> (Searched, LimitRecord, f64) {
+pub(super) fn find(server: &Server, slo: &Slo, precision: f64, seed: u64) -> (SearchResult, LimitRecord, f64) {
     let alone = Latency { count: 12, mean: Some(server.service_s), ..Latency::default() };
     let alone = StepRecord { e2e_s: alone, ..StepRecord::default() };
     let length = Length::new(slo, &alone, precision, None);
-    let how = Search {
+    let how = SearchSettings {
         start: 0.5 / server.service_s,
         precision: length.resolvable(),
         most_steps: 20,
@@ -143,8 +147,8 @@ pub(super) fn find(server: &Server, slo: &Slo, precision: f64, seed: u64) -> (Se
         clock += length.seconds(asked);
         Some(record)
     });
-    let about = About { how: &how, alone: None, few_places: false, first_step: 0 };
-    let found = conclude(&searched, &about);
+    let context = SearchContext { how: &how, alone: None, few_places: false, first_step: 0 };
+    let found = conclude(&searched, &context);
     (searched, found, clock)
 }
 

@@ -1,6 +1,6 @@
 //! The times of one request, counted from when it was due.
 
-use crate::engine::target::{Answer, CountedBy, Oddity, RequestOutcome};
+use crate::engine::target::{Answer, AnswerWarning, CountedBy, RequestOutcome};
 use crate::record::{LatencyKind, PhaseTimes, RequestRow};
 
 /// One request, in seconds from the start of its step.
@@ -35,7 +35,7 @@ pub struct Sample {
     /// Tokens that a tokenizer counts in the text.
     pub text_tokens: Option<usize>,
     /// What is odd about its answer.
-    pub oddities: Vec<Oddity>,
+    pub warnings: Vec<AnswerWarning>,
     /// What came of it.
     pub outcome: RequestOutcome,
     /// What went wrong.
@@ -44,9 +44,9 @@ pub struct Sample {
     pub phases: Option<PhaseTimes>,
 }
 
-/// When and what a request was, beside its answer.
+/// When a request was due and sent, and its lengths: what a sample needs beside the answer.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
+pub struct RequestTiming {
     /// Its number within the step.
     pub index: usize,
     /// It came before the measured time.
@@ -65,26 +65,26 @@ pub struct Asked {
 
 impl Sample {
     /// From an answer whose moments `seconds` turns into seconds from the start of the step.
-    pub fn new(asked: Asked, answer: Answer, seconds: impl Fn(std::time::Instant) -> f64) -> Self {
+    pub fn new(timing: RequestTiming, answer: Answer, seconds: impl Fn(std::time::Instant) -> f64) -> Self {
         let times: Vec<f64> = answer.events.iter().map(|at| seconds(*at)).collect();
         let ends = times.first().zip(times.last()).map(|(first, last)| (*first, *last));
         let whole = answer.whole.map(&seconds).map(|at| (at, at));
         Self {
-            index: asked.index,
-            warm_up: asked.warm_up,
-            intended_s: asked.intended_s,
-            sent_s: asked.sent_s,
-            ended_s: asked.ended_s,
+            index: timing.index,
+            warm_up: timing.warm_up,
+            intended_s: timing.intended_s,
+            sent_s: timing.sent_s,
+            ended_s: timing.ended_s,
             tokens_s: ends.or(whole),
             gaps_s: times.windows(2).map(|pair| (pair[1] - pair[0]) as f32).collect(),
             events: times.len(),
-            prompt_tokens: answer.prompt_tokens.or(asked.prompt_tokens),
-            asked_tokens: asked.asked_tokens,
+            prompt_tokens: answer.prompt_tokens.or(timing.prompt_tokens),
+            asked_tokens: timing.asked_tokens,
             output_tokens: answer.output_tokens,
             after_first: answer.after_first,
             server_tokens: answer.server_tokens,
             text_tokens: answer.text_tokens,
-            oddities: answer.oddities,
+            warnings: answer.warnings,
             outcome: answer.outcome,
             message: answer.message,
             phases: answer.phases,
@@ -118,7 +118,7 @@ impl Sample {
     }
 
     fn is_handed_over(&self) -> bool {
-        self.oddities.contains(&Oddity::HandedOver)
+        self.warnings.contains(&AnswerWarning::HandedOver)
     }
 
     /// It has a time that could not be seen. An answer of one token has no time per token, which is no lack.

@@ -39,9 +39,9 @@ pub fn slope(points: &[(f64, f64)]) -> Option<(f64, f64)> {
     Some((b, (residual / (n - 2.0) / sxx).sqrt()))
 }
 
-/// A look at a server under load.
+/// The requests in flight and sent at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Look {
+struct BacklogSample {
     seconds: f64,
     in_flight: f64,
     /// Requests that had been sent by then.
@@ -51,7 +51,7 @@ struct Look {
 /// Requests in flight over time, in bounded memory.
 #[derive(Debug, Clone)]
 pub struct Backlog {
-    looks: Vec<Look>,
+    looks: Vec<BacklogSample>,
     gap: f64,
 }
 
@@ -67,7 +67,7 @@ impl Backlog {
         if self.looks.last().is_some_and(|last| seconds - last.seconds < self.gap) {
             return;
         }
-        self.looks.push(Look { seconds, in_flight: in_flight as f64, sent: sent as f64 });
+        self.looks.push(BacklogSample { seconds, in_flight: in_flight as f64, sent: sent as f64 });
         if self.looks.len() >= 2 * MOST_LOOKS {
             self.looks = self.looks.iter().step_by(2).copied().collect();
             self.gap *= 2.0;
@@ -92,7 +92,7 @@ impl Backlog {
 }
 
 /// The mean of each stretch with its middle; `None` where one of them has no look.
-fn means(looks: &[Look], from: f64, seconds: f64) -> Option<Vec<(f64, f64)>> {
+fn means(looks: &[BacklogSample], from: f64, seconds: f64) -> Option<Vec<(f64, f64)>> {
     let width = seconds / STRETCHES as f64;
     if width <= 0.0 {
         return None;

@@ -1,7 +1,7 @@
 //! One step of a load test as it is planned, and the record of what came of it.
 
+use super::interference::Interference;
 use super::lag::{self, Lag};
-use super::neighbours::Seen;
 use super::sample::Sample;
 use super::tally::Tally;
 use crate::engine::target::RequestOutcome;
@@ -84,9 +84,9 @@ pub struct StepPlan {
     pub may_end_early: bool,
 }
 
-/// What a step came to beside its tally.
+/// How a step went, beside its tally.
 #[derive(Debug, Clone, Default)]
-pub struct Course {
+pub struct StepOutcome {
     /// From the start of the step to the first measured request's possible time.
     pub warm_up_s: f64,
     /// Seconds of measured time in which requests were due.
@@ -102,10 +102,10 @@ pub struct Course {
     /// Requests in flight that were added each second, where more came than were answered.
     pub backlog_growth: Option<f64>,
     /// What else went on on the server's machine.
-    pub seen: Seen,
+    pub interference: Interference,
 }
 
-impl Course {
+impl StepOutcome {
     /// Counts an answer that came within the measured time: a server that is behind answers later, which is not its rate.
     pub fn count(&mut self, sample: &Sample, end_s: f64) {
         if sample.is_ok() && (self.warm_up_s..end_s).contains(&sample.ended_s) {
@@ -126,27 +126,27 @@ fn of_backlog(verdict: StepVerdict, growth: Option<f64>) -> StepVerdict {
 }
 
 /// The record of a step.
-pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
-    let rate = |count: u64| count as f64 / course.answer_seconds.max(1e-9);
-    let (answered, tokens) = course.within;
+pub fn record(plan: &StepPlan, tally: &Tally, outcome: StepOutcome) -> StepRecord {
+    let rate = |count: u64| count as f64 / outcome.answer_seconds.max(1e-9);
+    let (answered, tokens) = outcome.within;
     let mean = |(sum, count): (u64, u64)| (count > 0).then(|| sum as f64 / count as f64);
     let failed = tally.failed();
     let (terms, verdict) = tally.judged(&plan.slo);
-    let lag = lag::judge(&plan.load, course.seconds, &plan.slo, tally);
+    let lag = lag::judge(&plan.load, outcome.seconds, &plan.slo, tally);
     let could_send = !tally.outcomes.contains_key(RequestOutcome::GeneratorError.name());
     let due: u64 = tally.outcomes.values().sum();
     let offered = match &plan.load {
         Load::Open { arrivals, rate } => arrivals.mean_rate(*rate),
-        Load::Trace { .. } => tally.requests as f64 / course.seconds.max(1e-9),
+        Load::Trace { .. } => tally.requests as f64 / outcome.seconds.max(1e-9),
         Load::Closed { .. } => rate(answered),
     };
     StepRecord {
         arrival: plan.load.arrival(),
         offered_requests_per_s: RequestsPerSecond(offered),
-        came_requests_per_s: (due > 1).then(|| RequestsPerSecond(due as f64 / course.seconds.max(1e-9))),
+        came_requests_per_s: (due > 1).then(|| RequestsPerSecond(due as f64 / outcome.seconds.max(1e-9))),
         answered_requests_per_s: RequestsPerSecond(rate(answered)),
         output_tokens_per_s: (tally.output_tokens.1 > 0).then(|| TokensPerSecond(rate(tokens))),
-        seconds: Seconds(course.seconds),
+        seconds: Seconds(outcome.seconds),
         warm_up: tally.warm_up,
         requests: tally.requests,
         outcomes: tally.outcomes.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
@@ -162,9 +162,9 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
         send_lag_s: tally.lag.summary(0),
         lag_is_small: lag == Lag::Small && could_send,
         lag_spoils: lag == Lag::Spoils || !could_send,
-        foreign_cpu: course.seen.foreign,
-        stolen_cpu: course.seen.stolen,
-        disturbed: course.seen.reasons.iter().map(|reason| reason.name().to_string()).collect(),
+        foreign_cpu: outcome.interference.foreign,
+        stolen_cpu: outcome.interference.stolen,
+        disturbed: outcome.interference.reasons.iter().map(|reason| reason.name().to_string()).collect(),
         prompt_tokens: mean(tally.prompt_tokens),
         output_tokens: mean(tally.output_tokens),
         server_tokens: mean(tally.server_tokens),
@@ -173,16 +173,16 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
         asked_tokens: tally.asked_tokens as f64 / (tally.requests as f64).max(1.0),
         tokens_from: tally.counted_by.map(|by| by.name().to_string()),
         short_answers: tally.short,
-        mean_in_flight: tally.in_flight_s / course.seconds.max(1e-9),
-        most_in_flight: course.most_in_flight,
+        mean_in_flight: tally.in_flight_s / outcome.seconds.max(1e-9),
+        most_in_flight: outcome.most_in_flight,
         goodput: tally.good as f64 / (tally.requests as f64).max(1.0),
         terms,
-        verdict: verdict.filter(|_| !plan.slo.is_empty()).map(|verdict| of_backlog(verdict, course.backlog_growth)),
-        cut_short: course.cut_short,
-        backlog_growth_per_s: course.backlog_growth,
+        verdict: verdict.filter(|_| !plan.slo.is_empty()).map(|verdict| of_backlog(verdict, outcome.backlog_growth)),
+        cut_short: outcome.cut_short,
+        backlog_growth_per_s: outcome.backlog_growth,
         phases: tally.phases(),
         phases_from: tally.phases().map(|_| "measured".to_string()),
-        moments: tally.moments.record(course.warm_up_s),
+        moments: tally.time_slices.record(outcome.warm_up_s),
     }
 }
 
@@ -190,7 +190,7 @@ pub fn record(plan: &StepPlan, tally: &Tally, course: Course) -> StepRecord {
 fn answer_notes(tally: &Tally) -> Vec<String> {
     let answered = tally.answered();
     let of = |count: u64| format!("{count} of {answered} answers");
-    let mut notes: Vec<String> = tally.oddities.iter().map(|(oddity, count)| oddity.sentence(&of(*count))).collect();
+    let mut notes: Vec<String> = tally.warnings.iter().map(|(oddity, count)| oddity.sentence(&of(*count))).collect();
     if let Some(count) = tally.outcomes.get(RequestOutcome::Filtered.name()) {
         notes.push(format!(
             "{count} of {} requests were ended by the server's content filter: they are counted apart, and as not answered",

@@ -2,9 +2,9 @@
 
 use super::histogram::Times;
 use super::judge;
-use super::moments::{Moments, Told};
 use super::sample::Sample;
-use crate::engine::target::{CountedBy, Oddity, RequestOutcome};
+use super::time_slices::{CompletedRequest, TimeSlices};
+use crate::engine::target::{AnswerWarning, CountedBy, RequestOutcome};
 use crate::record::Slo;
 use crate::record::{LatencyKind, PhaseTimes, StepVerdict, TermRecord};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ struct Counted {
     beyond: u64,
     /// Answered, and it could not be seen whether within the limit.
     unseen: u64,
-    moments: Moments,
+    time_slices: TimeSlices,
 }
 
 /// The measured requests of a step so far.
@@ -44,7 +44,7 @@ pub struct Tally {
     /// From the intended start to the start of sending.
     pub lag: Times,
     /// How it goes over time.
-    pub moments: Moments,
+    pub time_slices: TimeSlices,
     /// Tokens that were asked for, over all requests.
     pub asked_tokens: u64,
     /// Tokens of prompts, and requests that they are known of.
@@ -56,7 +56,7 @@ pub struct Tally {
     /// Those that a tokenizer counts in the text, and requests that they are known of.
     pub text_tokens: (u64, u64),
     /// Answers that are odd, by how.
-    pub oddities: BTreeMap<Oddity, u64>,
+    pub warnings: BTreeMap<AnswerWarning, u64>,
     /// Who counted them.
     pub counted_by: Option<CountedBy>,
     /// Answers that are shorter than was asked for.
@@ -95,7 +95,7 @@ impl Tally {
         self.good += good as u64;
         let (ttft_s, e2e_s) = (sample.time(LatencyKind::Ttft), sample.time(LatencyKind::E2e));
         let failed = !sample.is_ok();
-        self.moments.add(Told { intended_s: sample.intended_s, failed, beyond: !good, ttft_s, e2e_s });
+        self.time_slices.add(CompletedRequest { intended_s: sample.intended_s, failed, beyond: !good, ttft_s, e2e_s });
         if failed {
             self.keep_message(sample);
             return;
@@ -135,8 +135,8 @@ impl Tally {
             self.text_tokens.0 += count as u64;
             self.text_tokens.1 += 1;
         }
-        for oddity in &sample.oddities {
-            *self.oddities.entry(*oddity).or_default() += 1;
+        for oddity in &sample.warnings {
+            *self.warnings.entry(*oddity).or_default() += 1;
         }
         if let Some((count, by)) = sample.output_tokens {
             self.output_tokens.0 += count as u64;
@@ -171,7 +171,11 @@ impl Tally {
             };
             counted.requests += 1;
             counted.beyond += beyond as u64;
-            counted.moments.add(Told { intended_s: sample.intended_s, beyond, ..Told::default() });
+            counted.time_slices.add(CompletedRequest {
+                intended_s: sample.intended_s,
+                beyond,
+                ..CompletedRequest::default()
+            });
         };
         let waited = sample.waited_s();
         for (index, term) in slo.terms.iter().enumerate() {
@@ -202,7 +206,7 @@ impl Tally {
         let mut records = Vec::new();
         for (index, (counted, allowed)) in self.terms.iter().zip(slo.allowed()).enumerate() {
             let Counted { requests, beyond, unseen, .. } = *counted;
-            let inflation = judge::inflation(&counted.moments.blocks(judge::BLOCKS));
+            let inflation = judge::inflation(&counted.time_slices.blocks(judge::BLOCKS));
             let (share_lo, share_hi) = judge::share_interval(beyond, requests, inflation);
             let share = beyond as f64 / (requests as f64).max(1.0);
             verdicts.push(match unseen {

@@ -19,7 +19,7 @@ fn percent(share: Option<f64>) -> String {
 }
 
 fn samples(change: &CaseChange) -> String {
-    let of = |reading: &Option<crate::gate::Reading>| reading.map_or(DASH.to_string(), |r| r.samples.to_string());
+    let of = |reading: &Option<crate::gate::MetricValue>| reading.map_or(DASH.to_string(), |r| r.samples.to_string());
     format!("{}, {}", of(&change.readings[0]), of(&change.readings[1]))
 }
 

@@ -18,7 +18,7 @@ const LEFT: i32 = 74;
 const RIGHT: i32 = (WIDTH - LEGEND_WIDTH) as i32;
 
 /// A phase of a case: operations per byte, and operations per second.
-struct Spot {
+struct RooflinePoint {
     case: Case,
     series: usize,
     intensity: f64,
@@ -60,7 +60,7 @@ pub fn plot(run: &Run) -> Option<Plot> {
                 names.push(name);
                 names.len() - 1
             });
-            spots.push(Spot { case, series, intensity: ops / bytes, rate: ops / seconds });
+            spots.push(RooflinePoint { case, series, intensity: ops / bytes, rate: ops / seconds });
         }
     }
     let highest = roofs.iter().map(|roof| roof.best).max_by(f64::total_cmp)?;

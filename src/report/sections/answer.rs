@@ -23,7 +23,7 @@ pub fn answer(report: &Report<'_>) -> Vec<String> {
         }
         Err(why) => lines.push(format!("No ranking: {why}")),
     }
-    if let Some(Ok(plan)) = &report.outlook.as_ref().and_then(|outlook| outlook.plan.as_ref()) {
+    if let Some(Ok(plan)) = &report.sensitivity.as_ref().and_then(|sensitivity| sensitivity.plan.as_ref()) {
         lines.extend(plan.mix.iter().map(|mix| mix.to_string()));
     }
     lines.extend(summary(report.run()));

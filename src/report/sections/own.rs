@@ -8,7 +8,11 @@ use crate::units::Usd;
 
 pub(super) fn section(report: &Report<'_>) -> Section {
     let mut section = Section::new("own", "Cloud against own hardware");
-    let plan = report.outlook.as_ref().and_then(|outlook| outlook.plan.as_ref()).and_then(|plan| plan.as_ref().ok());
+    let plan = report
+        .sensitivity
+        .as_ref()
+        .and_then(|sensitivity| sensitivity.plan.as_ref())
+        .and_then(|plan| plan.as_ref().ok());
     let bought = plan.map_or(&[][..], |plan| &plan.bought);
     if bought.is_empty() {
         let file = "instance-catalog/own/8xh100.toml is an example";

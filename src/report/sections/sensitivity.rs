@@ -9,11 +9,11 @@ use crate::units::digits;
 
 pub(super) fn section(report: &Report<'_>) -> Section {
     let mut section = Section::new("sensitivity", "Sensitivity to price and use");
-    let Some(outlook) = &report.outlook else {
+    let Some(sensitivity) = &report.sensitivity else {
         section.missing = Some("Nothing was ranked.".to_string());
         return section;
     };
-    match &outlook.utilisation {
+    match &sensitivity.utilisation {
         Ok(moving) => {
             let chart = Chart {
                 name: "utilisation".to_string(),
@@ -36,12 +36,12 @@ pub(super) fn section(report: &Report<'_>) -> Section {
             ));
         }
     }
-    if !outlook.levers.is_empty() {
+    if !sensitivity.levers.is_empty() {
         let mut table = Table::new(
             "What moves the cost of the first offer",
             &["what", ">$/1k requests at one end", ">at the other", ">times"],
         );
-        for lever in &outlook.levers {
+        for lever in &sensitivity.levers {
             let [one, other] = lever.ends.map(|usd| usd * 1e3);
             table.push(vec![
                 lever.what.clone(),

@@ -4,18 +4,18 @@ use super::{Section, model_argument};
 use crate::report::content::offer_name;
 use crate::report::plot::chart::{Axis, Chart, Dot, Line, Scale};
 use crate::report::{Report, content};
-use crate::sizing::outlook::CostCurves;
+use crate::sizing::sensitivity::CostCurves;
 
 /// Rows of the table.
 const ROWS: usize = 12;
 
 pub(super) fn section(report: &Report<'_>) -> Section {
     let mut section = Section::new("serverless", "Kept warm against serverless");
-    let Some(outlook) = &report.outlook else {
+    let Some(sensitivity) = &report.sensitivity else {
         section.missing = Some("Nothing was ranked.".to_string());
         return section;
     };
-    match &outlook.serverless {
+    match &sensitivity.serverless {
         Ok(moving) => {
             section.plots.extend(chart(moving).plot());
             if moving.offers.iter().any(|(_, costs)| costs.iter().any(Option::is_none)) {
@@ -34,7 +34,7 @@ pub(super) fn section(report: &Report<'_>) -> Section {
             ));
         }
     }
-    if let Some(Ok(plan)) = &outlook.plan {
+    if let Some(Ok(plan)) = &sensitivity.plan {
         section.tables.extend(content::warm(plan, ROWS));
     } else if section.missing.is_none() {
         section

@@ -2,7 +2,7 @@
 
 use super::cost::carbon::{embodied_g, operation_g};
 use super::cost::own::Own;
-use super::pricing::Placed;
+use super::pricing::SizedOffer;
 use crate::catalog::shape::CountUnit;
 use crate::catalog::{Catalog, Market, Shape};
 use crate::data_file::{bounded, parse_toml};
@@ -64,14 +64,14 @@ pub fn with_measured_power(own: &Own, run: &Run, catalog: &Catalog) -> Result<Ow
 }
 
 /// Carbon of a thousand requests: of the machine's electricity while it works on them and while it waits, and of making it.
-pub fn carbon(own: &Own, placed: &Placed) -> Option<Interval> {
+pub fn carbon(own: &Own, sized: &SizedOffer) -> Option<Interval> {
     let active_w = own.active_w?;
     let idle_w = own.idle_w.unwrap_or(active_w);
     let [value, one, other] =
-        placed.hours(Some(Market::OnPrem)).map(|hours| 3600.0 * (hours.busy * active_w + hours.idle * idle_w));
+        sized.hours(Some(Market::OnPrem)).map(|hours| 3600.0 * (hours.busy * active_w + hours.idle * idle_w));
     let operation = operation_g(Interval::new(value, one, other).map(|j| j * 1e3), own.pue, own.g_co2e_per_kwh?);
-    let utilisation = placed.fleet(Some(Market::OnPrem)).utilisation;
+    let utilisation = sized.fleet(Some(Market::OnPrem)).utilisation;
     let embodied =
-        own.embodied_kg_co2e.map_or(0.0, |kg| 1e3 * embodied_g(kg, own.life_years, placed.rate.value, utilisation));
+        own.embodied_kg_co2e.map_or(0.0, |kg| 1e3 * embodied_g(kg, own.life_years, sized.rate.value, utilisation));
     Some(operation.map(|g| g + embodied))
 }

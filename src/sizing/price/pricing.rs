@@ -26,7 +26,7 @@ const BYTES_PER_ANSWER: f64 = 500.0;
 
 /// A speed on whole instances of a type.
 #[derive(Debug, Clone)]
-pub struct Placed {
+pub struct SizedOffer {
     /// How fast a copy is.
     pub speed: Arc<Speed>,
     /// Copies of the model in an instance.
@@ -49,7 +49,7 @@ fn is_committed(market: Option<Market>) -> bool {
     matches!(market, Some(Market::Reserved1y | Market::Reserved3y | Market::OnPrem))
 }
 
-impl Placed {
+impl SizedOffer {
     /// `None` where the rate is not above 0.
     pub fn new(speed: Arc<Speed>, copies: usize, usage: &Usage) -> Option<Self> {
         let rate = speed.requests_per_s.map(|rate| rate * copies as f64);
@@ -147,28 +147,28 @@ impl<'a> Pricer<'a> {
     }
 
     /// About what a request costs, without disks, traffic and failures: for comparing regions and for sorting.
-    pub fn about(&self, listing: &Listing<'_>, placed: &Placed) -> Option<f64> {
+    pub fn about(&self, listing: &Listing<'_>, sized: &SizedOffer) -> Option<f64> {
         if listing.market == Market::Serverless {
-            return Some(self.serverless(listing, placed).ok()?.total()?.value.to_f64());
+            return Some(self.serverless(listing, sized).ok()?.total()?.value.to_f64());
         }
-        Some(listing.usd_per_h()?.to_f64() * placed.hours_in_all(Some(listing.market)))
+        Some(listing.usd_per_h()?.to_f64() * sized.hours_in_all(Some(listing.market)))
     }
 
     /// What a request costs by component; the error says what is not known.
-    pub fn cost(&mut self, listing: &Listing<'_>, placed: &Placed) -> Result<Breakdown, String> {
+    pub fn cost(&mut self, listing: &Listing<'_>, sized: &SizedOffer) -> Result<Breakdown, String> {
         let market = Some(listing.market);
         let mut breakdown = match listing.market {
-            Market::Serverless => self.serverless(listing, placed)?,
+            Market::Serverless => self.serverless(listing, sized)?,
             _ => {
                 let hourly = listing.usd_per_h().ok_or("its price is not one of an hour")?;
-                rented::cost(CostInterval::exact(hourly), placed.hours(market)).ok_or(TOO_MUCH)?
+                rented::cost(CostInterval::exact(hourly), sized.hours(market)).ok_or(TOO_MUCH)?
             }
         };
         for (component, hourly) in self.hourly(listing)? {
-            let cost = hourly.times(placed.hours_in_all(market));
+            let cost = hourly.times(sized.hours_in_all(market));
             cost.and_then(|cost| breakdown.add(component, cost)).ok_or(TOO_MUCH)?;
         }
-        let rate = self.service.usage.mean_rate(placed.speed.e2e.value);
+        let rate = self.service.usage.mean_rate(sized.speed.e2e.value);
         let bytes = self.answer_bytes;
         if let Some(egress) = traffic::egress_per_request(bytes, rate, &self.extras(listing.offer).egress) {
             breakdown.add(Component::Egress, CostInterval::exact(egress)).ok_or(TOO_MUCH)?;
@@ -210,13 +210,13 @@ impl<'a> Pricer<'a> {
     }
 
     /// What a request costs on hardware of one's own.
-    pub fn own(&self, hour: &OwnHour, placed: &Placed) -> Option<Breakdown> {
-        hour.cost(placed.hours(Some(Market::OnPrem)))?.with_failures(self.service.failure_share)
+    pub fn own(&self, hour: &OwnHour, sized: &SizedOffer) -> Option<Breakdown> {
+        hour.cost(sized.hours(Some(Market::OnPrem)))?.with_failures(self.service.failure_share)
     }
 
     /// What a request costs at a price that the user gave.
-    pub fn at(&self, hourly: Usd, placed: &Placed) -> Option<Breakdown> {
-        rented::cost(CostInterval::exact(hourly), placed.hours(None))?.with_failures(self.service.failure_share)
+    pub fn at(&self, hourly: Usd, sized: &SizedOffer) -> Option<Breakdown> {
+        rented::cost(CostInterval::exact(hourly), sized.hours(None))?.with_failures(self.service.failure_share)
     }
 
     /// What of an offer's cost is not known and is left out of it.
@@ -228,10 +228,10 @@ impl<'a> Pricer<'a> {
         gaps.into_iter().flatten().collect()
     }
 
-    fn serverless(&self, listing: &Listing<'_>, placed: &Placed) -> Result<Breakdown, String> {
+    fn serverless(&self, listing: &Listing<'_>, sized: &SizedOffer) -> Result<Breakdown, String> {
         let hourly = listing.usd_per_h().ok_or("its price is not one of a time")?;
         let terms = serverless_terms(self.catalog, self.service, listing.offer, hourly)?;
-        let speed = &placed.speed;
+        let speed = &sized.speed;
         let batch = in_flight(speed.requests_per_s.value, speed.e2e.value);
         serverless_cost(&terms, &self.service.usage, speed.e2e, batch)
     }

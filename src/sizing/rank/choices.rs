@@ -28,7 +28,7 @@ use std::sync::Arc;
 const MOST_POINTS: usize = 24;
 
 /// Times in seconds at a point: its index, TTFT with its ends, TPOT with its ends, and the counted rate of one copy.
-type At = (usize, f64, f64, f64, f64, f64, f64, Option<[f64; 3]>);
+type PointTimes = (usize, f64, f64, f64, f64, f64, f64, Option<[f64; 3]>);
 
 /// What is equally fast.
 #[derive(Debug, Clone, Serialize)]
@@ -37,7 +37,7 @@ pub struct Hardware {
     basis: Basis,
     tier: Option<String>,
     method: &'static str,
-    at: Vec<At>,
+    at: Vec<PointTimes>,
     refused: BTreeMap<usize, String>,
 }
 
@@ -151,7 +151,7 @@ fn ends(interval: Interval) -> [f64; 3] {
     [interval.value, interval.lo, interval.hi].map(short)
 }
 
-fn at(index: usize, times: Times, rate: Option<Interval>) -> At {
+fn at(index: usize, times: Times, rate: Option<Interval>) -> PointTimes {
     let ([ttft, ttft_lo, ttft_hi], [tpot, tpot_lo, tpot_hi]) = (ends(times.ttft), ends(times.tpot));
     (index, ttft, ttft_lo, ttft_hi, tpot, tpot_lo, tpot_hi, rate.map(ends))
 }

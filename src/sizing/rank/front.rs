@@ -5,9 +5,9 @@ use super::row::RankRow;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 
-/// At which price of the first row the second is as cheap.
+/// The price of the first row at which the second is as cheap.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Swap {
+pub struct BreakEvenPrice {
     /// The first row.
     pub first: String,
     /// The second.
@@ -46,10 +46,10 @@ pub fn mark_front(rows: &mut [RankRow]) {
 
 /// The swap of the first two rows. Components that do not follow the price of the hardware (disks, traffic) stay as they
 /// are: `m = (C2 - fixed1) / (C1 - fixed1)`.
-pub fn swap(rows: &[RankRow]) -> Option<Swap> {
+pub fn swap(rows: &[RankRow]) -> Option<BreakEvenPrice> {
     let [first, second, ..] = rows else { return None };
     let (one, other) = (first.usd_per_request?.value.0, second.usd_per_request?.value.0);
     let fixed = first.components?.beside_hardware().0;
     let multiple = (other - fixed).checked_div(one - fixed)?.to_f64()?;
-    Some(Swap { first: first.name(), second: second.name(), multiple, tied: second.tied_with_first })
+    Some(BreakEvenPrice { first: first.name(), second: second.name(), multiple, tied: second.tied_with_first })
 }

@@ -2,7 +2,7 @@
 //! left out, with the reason.
 
 use super::filter::{self, Age, Filter};
-use super::front::{self, Swap};
+use super::front::{self, BreakEvenPrice};
 use super::headline::headline;
 use super::listing::{listings, unusable};
 use super::machine::{self, hourly_of, instance_of, mismatch, same_engine_and_model, too_large};
@@ -12,10 +12,10 @@ use crate::catalog::{Catalog, Market, Offer, Shape};
 use crate::record::{Basis, Run};
 use crate::sizing::price::cost::carbon;
 use crate::sizing::price::demand::Usage;
-use crate::sizing::price::pricing::{Listing, Placed, Pricer};
+use crate::sizing::price::pricing::{Listing, Pricer, SizedOffer};
 use crate::sizing::speed::cpu_sizes::CpuSizes;
 use crate::sizing::speed::lengths::Lengths;
-use crate::sizing::speed::points::{self, Point, Points, Wanted};
+use crate::sizing::speed::points::{self, Point, Points, RequestedLengths};
 use crate::sizing::speed::projection;
 use crate::sizing::speed::speeds::{Calibration, Speed, Speeds, copies};
 use crate::workload::{Quant, Task};
@@ -44,7 +44,7 @@ pub struct Ranking {
     /// Cheapest first; rows without a price last.
     pub rows: Vec<RankRow>,
     /// How much dearer the first may become before the second is cheaper.
-    pub swap: Option<Swap>,
+    pub swap: Option<BreakEvenPrice>,
     /// What was left out.
     pub excluded: Vec<Excluded>,
     /// In a sentence or two: what is cheapest, and on what basis.
@@ -110,11 +110,11 @@ fn image_size(run: &Run, lengths: &Lengths) -> Option<usize> {
 }
 
 /// Runs with their points, and what was left out.
-pub(super) type Chosen<'r> = (Vec<(&'r Run, Points)>, Vec<Excluded>);
+pub(super) type Selection<'r> = (Vec<(&'r Run, Points)>, Vec<Excluded>);
 
 /// The points of each run at the same lengths and levels. Of many imported systems some were not measured at those: they
 /// are left out with the reason. A run that was measured here must have them.
-pub(super) fn chosen<'r>(runs: &[&'r Run], catalog: &Catalog, request: &RankRequest) -> Result<Chosen<'r>, String> {
+pub(super) fn chosen<'r>(runs: &[&'r Run], catalog: &Catalog, request: &RankRequest) -> Result<Selection<'r>, String> {
     machine::check(runs, catalog, request)?;
     let mut all: Vec<(&Run, Points)> = Vec::new();
     let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
@@ -122,7 +122,7 @@ pub(super) fn chosen<'r>(runs: &[&'r Run], catalog: &Catalog, request: &RankRequ
         let selected = match all.first() {
             None => points::select(run, &request.wanted, &request.quants),
             Some((_, first)) => {
-                let wanted = Wanted { lengths: Some(first.lengths.clone()), ..Wanted::default() };
+                let wanted = RequestedLengths { lengths: Some(first.lengths.clone()), ..RequestedLengths::default() };
                 points::select(run, &wanted, &first.quants)
             }
         };
@@ -230,19 +230,19 @@ impl<'a> Ranker<'a> {
             }
             return Ok(());
         }
-        let Some(placed) = Placed::new(speed.clone(), 1, &self.request.service.usage) else {
+        let Some(sized) = SizedOffer::new(speed.clone(), 1, &self.request.service.usage) else {
             self.exclude("this machine".to_string(), quant, "its rate cannot be computed with");
             return Ok(());
         };
         let figures = Figures {
-            placed: &placed,
+            sized: &sized,
             point: &points.points[speed.point],
             basis: run.record.basis,
             hardware: hardware.as_str().into(),
             idle_w: run.record.power.waiting().map(|waiting| waiting.0),
         };
         let hourly = hourly_of(run, self.request);
-        let breakdown = hourly.and_then(|usd| self.pricer.at(usd, &placed));
+        let breakdown = hourly.and_then(|usd| self.pricer.at(usd, &sized));
         let mut row = figures.row(&self.request.service, self.lengths(), None, breakdown);
         row.usd_per_h = hourly;
         let hostname = &run.record.environment.hostname;
@@ -292,12 +292,12 @@ impl<'a> Ranker<'a> {
                 // Another tool may have spread one copy over several.
                 _ => (copies(&offer.shape) / run.record.accelerators.max(1)).max(1),
             };
-            let Some(placed) = Placed::new(speed.clone(), cards, &self.request.service.usage) else { continue };
+            let Some(sized) = SizedOffer::new(speed.clone(), cards, &self.request.service.usage) else { continue };
             let one = &speed.hardware;
             let hardware: Arc<str> = if cards > 1 { format!("{cards}x {one}").into() } else { one.clone() };
             let idle_w = run.record.power.waiting().map(|waiting| waiting.0 * cards as f64);
             let point = &points.points[speed.point];
-            let figures = Figures { placed: &placed, point, basis: run.record.basis, hardware, idle_w };
+            let figures = Figures { sized: &sized, point, basis: run.record.basis, hardware, idle_w };
             let listings: Vec<Listing<'_>> = listings(offer, self.request).collect();
             for listing in listings {
                 if let Some(mut row) = self.offer_row(&figures, &listing) {
@@ -312,9 +312,9 @@ impl<'a> Ranker<'a> {
     /// Projects every other offer, and hardware of one's own, from the points of one level.
     fn add_offers(&mut self, run: &Run, points: &Points, quant: Quant) {
         let mut speeds = self.speeds(run, of_quant(points, quant));
-        let mut places: HashMap<*const Shape, Result<Arc<Placed>, Arc<str>>> = HashMap::new();
+        let mut places: HashMap<*const Shape, Result<Arc<SizedOffer>, Arc<str>>> = HashMap::new();
         let mut left_out: HashSet<(*const Shape, Arc<str>)> = HashSet::new();
-        let mut kept: Vec<(f64, Arc<Placed>, Listing<'a>)> = Vec::new();
+        let mut kept: Vec<(f64, Arc<SizedOffer>, Listing<'a>)> = Vec::new();
         let mut cheapest: HashMap<(*const Shape, Market), usize> = HashMap::new();
         let catalog: &'a Catalog = self.catalog;
         for offer in &catalog.offers {
@@ -334,9 +334,9 @@ impl<'a> Ranker<'a> {
                 continue;
             }
             for listing in listings {
-                let placed = places.entry(shape).or_insert_with(|| self.place(&mut speeds, &offer.shape)).clone();
-                let placed = match placed {
-                    Ok(placed) => placed,
+                let sized = places.entry(shape).or_insert_with(|| self.place(&mut speeds, &offer.shape)).clone();
+                let sized = match sized {
+                    Ok(sized) => sized,
                     Err(why) => {
                         if left_out.insert((shape, why.clone())) {
                             self.excluded.push(Excluded::all_of(offer.name(), quant, why));
@@ -344,26 +344,26 @@ impl<'a> Ranker<'a> {
                         continue;
                     }
                 };
-                let about = self.pricer.about(&listing, &placed).unwrap_or(f64::INFINITY);
+                let about = self.pricer.about(&listing, &sized).unwrap_or(f64::INFINITY);
                 if self.request.all_regions {
-                    kept.push((about, placed, listing));
+                    kept.push((about, sized, listing));
                     continue;
                 }
                 match cheapest.get(&(shape, listing.market)) {
                     Some(index) if kept[*index].0 <= about => {}
-                    Some(index) => kept[*index] = (about, placed, listing),
+                    Some(index) => kept[*index] = (about, sized, listing),
                     None => {
                         cheapest.insert((shape, listing.market), kept.len());
-                        kept.push((about, placed, listing));
+                        kept.push((about, sized, listing));
                     }
                 }
             }
         }
         self.rows.reserve(kept.len());
-        for (_, placed, listing) in kept {
-            let hardware = hardware_name(&placed, &listing.offer.shape);
-            let point = &points.points[placed.speed.point];
-            let figures = Figures { placed: &placed, point, basis: Basis::Projected, hardware, idle_w: None };
+        for (_, sized, listing) in kept {
+            let hardware = hardware_name(&sized, &listing.offer.shape);
+            let point = &points.points[sized.speed.point];
+            let figures = Figures { sized: &sized, point, basis: Basis::Projected, hardware, idle_w: None };
             if let Some(row) = self.offer_row(&figures, &listing) {
                 self.rows.push(row);
             }
@@ -382,10 +382,10 @@ impl<'a> Ranker<'a> {
         unusable(offer, self.request)
     }
 
-    fn place(&self, speeds: &mut Speeds<'_>, shape: &Shape) -> Result<Arc<Placed>, Arc<str>> {
+    fn place(&self, speeds: &mut Speeds<'_>, shape: &Shape) -> Result<Arc<SizedOffer>, Arc<str>> {
         let speed = speeds.on(shape)?;
-        let placed = Placed::new(speed, copies(shape), &self.request.service.usage);
-        placed.map(Arc::new).ok_or_else(|| "its rate cannot be computed with".into())
+        let sized = SizedOffer::new(speed, copies(shape), &self.request.service.usage);
+        sized.map(Arc::new).ok_or_else(|| "its rate cannot be computed with".into())
     }
 
     fn add_own(&mut self, run: &Run, speeds: &mut Speeds<'_>, points: &Points, quant: Quant) {
@@ -399,8 +399,8 @@ impl<'a> Ranker<'a> {
                     continue;
                 }
             };
-            let (placed, hour) = match (self.place(speeds, &shape), own.hour()) {
-                (Ok(placed), Some(hour)) => (placed, hour),
+            let (sized, hour) = match (self.place(speeds, &shape), own.hour()) {
+                (Ok(sized), Some(hour)) => (sized, hour),
                 (Err(why), _) => {
                     self.exclude(name, quant, why);
                     continue;
@@ -411,9 +411,9 @@ impl<'a> Ranker<'a> {
                 }
             };
             let figures = Figures {
-                hardware: hardware_name(&placed, &shape),
-                point: &points.points[placed.speed.point],
-                placed: &placed,
+                hardware: hardware_name(&sized, &shape),
+                point: &points.points[sized.speed.point],
+                sized: &sized,
                 basis: Basis::Projected,
                 idle_w: own.idle_w,
             };
@@ -421,12 +421,12 @@ impl<'a> Ranker<'a> {
                 &self.request.service,
                 self.lengths(),
                 Some(Market::OnPrem),
-                self.pricer.own(&hour, &placed),
+                self.pricer.own(&hour, &sized),
             );
             (row.provider, row.instance_type) = ("own".into(), own.name.as_str().into());
             row.usd_per_h = Some(hour.busy());
             row.price_source = Some(own.source.as_str().into()).filter(|s: &Arc<str>| !s.is_empty());
-            row.g_co2e_per_thousand_requests = crate::sizing::price::own::carbon(own, &placed);
+            row.g_co2e_per_thousand_requests = crate::sizing::price::own::carbon(own, &sized);
             self.rows.push(row);
         }
     }
@@ -434,7 +434,7 @@ impl<'a> Ranker<'a> {
     /// The row of an offer; an offer whose cost cannot be computed is left out with the reason.
     fn offer_row(&mut self, figures: &Figures<'_>, listing: &Listing<'_>) -> Option<RankRow> {
         let offer = listing.offer;
-        let breakdown = match self.pricer.cost(listing, figures.placed) {
+        let breakdown = match self.pricer.cost(listing, figures.sized) {
             Ok(breakdown) => breakdown,
             Err(why) => {
                 self.exclude(offer.name(), figures.point.case.quant, why);
@@ -459,7 +459,7 @@ impl<'a> Ranker<'a> {
         let pue = self.catalog.providers.get(&*offer.shape.provider).and_then(|p| p.pue);
         let grid = self.catalog.carbon_of(&offer.shape.provider, &offer.region).map(|c| c.g_co2e_per_kwh);
         // What it draws while it waits for requests is theirs too, as far as it was measured.
-        let [hours, ..] = figures.placed.hours(Some(listing.market));
+        let [hours, ..] = figures.sized.hours(Some(listing.market));
         let waiting_j = figures.idle_w.map_or(0.0, |idle| idle * hours.idle * 3600.0);
         row.g_co2e_per_thousand_requests = row.joules_per_token.zip(pue.zip(grid)).map(|(joules, (pue, grid))| {
             let tokens = if self.gen_tokens > 0.0 { self.gen_tokens } else { self.prompt_tokens };
@@ -473,8 +473,8 @@ pub(super) fn of_quant(points: &Points, quant: Quant) -> Vec<(usize, &Point)> {
     points.points.iter().enumerate().filter(|(_, point)| point.case.quant == quant).collect()
 }
 
-fn hardware_name(placed: &Placed, shape: &Shape) -> Arc<str> {
-    super::listing::hardware_name(&placed.speed.hardware, placed.copies, shape)
+fn hardware_name(sized: &SizedOffer, shape: &Shape) -> Arc<str> {
+    super::listing::hardware_name(&sized.speed.hardware, sized.copies, shape)
 }
 
 /// The cheapest region of each type, market and level.

@@ -4,7 +4,7 @@ use crate::catalog::Market;
 use crate::record::{Basis, Run, Slo};
 use crate::sizing::price::cost::own::Own;
 use crate::sizing::price::service::Service;
-use crate::sizing::speed::points::Wanted;
+use crate::sizing::speed::points::RequestedLengths;
 use crate::units::{Bytes, Usd};
 use crate::workload::Quant;
 use jiff::civil::Date;
@@ -46,7 +46,7 @@ pub struct RankRequest {
     /// Quantization levels to rank; empty is the highest precision that was measured, at most 16 bits.
     pub quants: Vec<Quant>,
     /// Lengths of the requests.
-    pub wanted: Wanted,
+    pub wanted: RequestedLengths,
     /// Limits that a row must keep.
     pub slo: Slo,
     /// Markets to rank; empty is on demand only.
@@ -82,7 +82,7 @@ impl RankRequest {
     pub fn on(today: Date) -> Self {
         Self {
             quants: Vec::new(),
-            wanted: Wanted::default(),
+            wanted: RequestedLengths::default(),
             slo: Slo::default(),
             markets: Vec::new(),
             providers: Vec::new(),

@@ -5,7 +5,7 @@ use crate::record::Basis;
 use crate::sizing::formulas;
 use crate::sizing::price::cost::Breakdown;
 use crate::sizing::price::demand::{Fleet, Load};
-use crate::sizing::price::pricing::Placed;
+use crate::sizing::price::pricing::SizedOffer;
 use crate::sizing::price::service::Service;
 use crate::sizing::speed::energy;
 use crate::sizing::speed::points::Point;
@@ -139,7 +139,7 @@ impl Excluded {
 /// Where a row's figures are from.
 pub(super) struct Figures<'a> {
     /// Speed on whole instances.
-    pub placed: &'a Placed,
+    pub sized: &'a SizedOffer,
     /// The measured point that it follows from.
     pub point: &'a Point,
     /// By whom the speed was measured, if at all.
@@ -159,16 +159,16 @@ impl Figures<'_> {
         market: Option<Market>,
         breakdown: Option<Breakdown>,
     ) -> RankRow {
-        let Figures { placed, point, basis, hardware, .. } = self;
+        let Figures { sized, point, basis, hardware, .. } = self;
         let (prompt_tokens, gen_tokens) = lengths;
         let counted = point.counted_tokens().max(f64::MIN_POSITIVE);
         let output = |units: Option<CostInterval>| units.filter(|_| gen_tokens > 0.0);
-        let speed = &placed.speed;
+        let speed = &sized.speed;
         let total = breakdown.and_then(|b| b.total());
         let times = |units: f64| total.and_then(|cost| cost.times(units));
         let prefill = (speed.times.ttft.value / speed.e2e.value).clamp(0.0, 1.0);
         let demand = service.usage.demand();
-        let month = demand.and_then(|_| month(total?, placed, 1.0 - service.failure_share));
+        let month = demand.and_then(|_| month(total?, sized, 1.0 - service.failure_share));
         let users = demand.and_then(|demand| match demand.load {
             Load::Users { users, .. } => Some(users),
             Load::Rates(_) => None,
@@ -181,7 +181,7 @@ impl Figures<'_> {
             market,
             hardware: hardware.clone(),
             usd_per_h: None,
-            replicas: placed.copies,
+            replicas: sized.copies,
             quant: point.case.quant,
             batch: point.case.batch,
             basis: *basis,
@@ -190,8 +190,8 @@ impl Figures<'_> {
             ttft_s: speed.times.ttft,
             tpot_s: speed.times.tpot,
             e2e_s: speed.e2e,
-            requests_per_s: placed.rate,
-            fleet: demand.map(|_| placed.fleet(market)),
+            requests_per_s: sized.rate,
+            fleet: demand.map(|_| sized.fleet(market)),
             components: breakdown,
             usd_per_request: total,
             usd_per_thousand_requests: times(1e3),
@@ -215,14 +215,14 @@ impl Figures<'_> {
 
     /// Doubts of the measurement that the figures follow from; what is projected to a card does not follow from a CPU.
     fn doubts(&self) -> Vec<Arc<str>> {
-        match self.placed.speed.ground.is_some() && self.point.device == "cpu" {
+        match self.sized.speed.ground.is_some() && self.point.device == "cpu" {
             true => Vec::new(),
             false => self.point.doubts.clone(),
         }
     }
 
     fn joules_per_token(&self) -> Option<Interval> {
-        let (speed, point) = (&self.placed.speed, self.point);
+        let (speed, point) = (&self.sized.speed, self.point);
         match self.basis {
             Basis::Measured | Basis::Imported => point.joules_per_token,
             Basis::Projected => Some(energy::projected(
@@ -237,9 +237,9 @@ impl Figures<'_> {
 }
 
 /// What a month of the demand costs, each end of the cost of a successful request with the requests that succeed there.
-fn month(request: CostInterval, placed: &Placed, success: f64) -> Option<CostInterval> {
+fn month(request: CostInterval, sized: &SizedOffer, success: f64) -> Option<CostInterval> {
     let of = |cost: Usd, requests_per_s: f64| cost.times(formulas::successes_of_month(success, requests_per_s));
-    let (fastest, slowest) = placed.demanded;
-    let value = of(request.value, placed.fleet(None).requests_per_s)?;
+    let (fastest, slowest) = sized.demanded;
+    let value = of(request.value, sized.fleet(None).requests_per_s)?;
     Some(CostInterval::new(value, of(request.lo, fastest)?, of(request.hi, slowest)?))
 }

@@ -91,12 +91,12 @@ fn along(curve: &[(f64, Interval)], x: f64) -> Option<Interval> {
 }
 
 /// A case with its time to the first token and per further token, as far as it has them.
-type Timed<'a> = (&'a CaseRow, Option<Interval>, Option<Interval>);
+type TimedCase<'a> = (&'a CaseRow, Option<Interval>, Option<Interval>);
 
 /// What one level and batch size took over the measured lengths: a row has both times, or (of tools that measure prefills
 /// and decoding apart) one of them.
 struct Curves<'a> {
-    rows: Vec<Timed<'a>>,
+    rows: Vec<TimedCase<'a>>,
     shape: Option<&'a ModelShape>,
     /// Lengths that differ by less than this share count as the same.
     near: f64,
@@ -135,8 +135,8 @@ impl<'a> Curves<'a> {
     }
 
     /// The rows that were measured at these lengths, with both times.
-    fn exact(&self, prompt: usize, generated: usize) -> Vec<&Timed<'a>> {
-        let whole = |timed: &&Timed<'a>| timed.1.is_some() && (timed.2.is_some() || generated <= 1);
+    fn exact(&self, prompt: usize, generated: usize) -> Vec<&TimedCase<'a>> {
+        let whole = |timed: &&TimedCase<'a>| timed.1.is_some() && (timed.2.is_some() || generated <= 1);
         self.rows.iter().filter(whole).filter(|(row, ..)| self.is_at(row, prompt, generated)).collect()
     }
 
@@ -147,7 +147,7 @@ impl<'a> Curves<'a> {
             let tpot = pooled(exact.iter().filter_map(|(_, _, tpot)| *tpot).collect());
             return Some((Times { ttft, tpot: tpot.unwrap_or(Interval::exact(0.0)) }, EXACT));
         }
-        let curve = |x: fn(&CaseRow) -> f64, y: fn(&Timed<'_>) -> Option<Interval>| {
+        let curve = |x: fn(&CaseRow) -> f64, y: fn(&TimedCase<'_>) -> Option<Interval>| {
             let mut curve: Vec<(f64, Interval)> =
                 self.rows.iter().filter_map(|row| Some((x(row.0), y(row)?))).collect();
             curve.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -266,9 +266,9 @@ fn usual(rows: &[&CaseRow], generates: bool) -> Option<(usize, usize)> {
     lengths.into_iter().max_by_key(|(_, count)| *count).map(|(lengths, _)| lengths)
 }
 
-/// What is asked for: lengths as a file has them, or as numbers of which one may be missing.
+/// The lengths that are asked for: as a file has them, or as numbers of which one may be missing.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Wanted {
+pub struct RequestedLengths {
     /// A histogram, which outweighs the numbers.
     pub lengths: Option<Lengths>,
     /// Prompt length; `None` is that of most cases.
@@ -277,7 +277,7 @@ pub struct Wanted {
     pub gen_tokens: Option<usize>,
 }
 
-impl Wanted {
+impl RequestedLengths {
     fn lengths(&self, rows: &[&CaseRow], generates: bool) -> Option<Lengths> {
         if let Some(lengths) = &self.lengths {
             return Some(lengths.clone());
@@ -308,7 +308,7 @@ fn nothing(rows: &[&CaseRow]) -> &'static str {
 }
 
 /// The points of a run; the error says what it lacks.
-pub fn select(run: &Run, wanted: &Wanted, quants: &[Quant]) -> Result<Points, String> {
+pub fn select(run: &Run, wanted: &RequestedLengths, quants: &[Quant]) -> Result<Points, String> {
     let mut ok: Vec<&CaseRow> = run.cases.iter().filter(|row| row.outcome == Outcome::Ok).collect();
     // Of several precisions of the cache, the engine's own, or the first that was named.
     let cache =

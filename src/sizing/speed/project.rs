@@ -3,7 +3,7 @@
 
 use super::fit;
 use super::points::Point;
-use super::projection::laws::Memory;
+use super::projection::laws::RelativesCache;
 use super::projection::terms::Phase;
 use super::projection::{Card, Laws, Projection, Target, Tier, Work};
 use super::served;
@@ -152,8 +152,8 @@ pub struct Measured {
     pub card: Option<Arc<Card>>,
 }
 
-/// A card as the laws and the fit see it.
-pub struct Place<'a> {
+/// A card that is projected to, as the laws and the fit see it.
+pub struct TargetCard<'a> {
     /// As the catalog has it.
     pub accelerator: &'a Accelerator,
     /// Its figures.
@@ -162,7 +162,7 @@ pub struct Place<'a> {
     pub share: f64,
 }
 
-impl<'a> Place<'a> {
+impl<'a> TargetCard<'a> {
     /// The error says why nothing can be said of it at all.
     pub fn new(accelerator: &'a Accelerator, share: f64) -> Result<Self, Refusal<'a>> {
         if accelerator.vendor != "NVIDIA" {
@@ -186,7 +186,7 @@ pub struct LawQuery {
     /// The model.
     pub model: Arc<str>,
     /// What was asked before.
-    pub memory: Memory,
+    pub memory: RelativesCache,
 }
 
 /// vCPUs that a run used. The engine here runs a thread on each core; where a core has two hardware threads, a cloud sells
@@ -243,7 +243,11 @@ impl<'a> Reference<'a> {
     ///
     /// A share has its part of the memory. Its speed lies between that of the whole card, when nobody else is on it, and
     /// its part of that.
-    pub fn on_accelerator(&self, place: &Place<'a>, asker: &mut LawQuery) -> Result<(Times, Provenance), Refusal<'a>> {
+    pub fn on_accelerator(
+        &self,
+        place: &TargetCard<'a>,
+        asker: &mut LawQuery,
+    ) -> Result<(Times, Provenance), Refusal<'a>> {
         if !self.shape.architecture.task().info().is_projected {
             return Err(Refusal::Encoder);
         }

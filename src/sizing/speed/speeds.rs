@@ -4,9 +4,9 @@
 use super::cpu_sizes::CpuSizes;
 use super::energy::Board;
 use super::points::Point;
-use super::project::{LawQuery, Measured, Place, Provenance, Reference, Refusal, Times};
+use super::project::{LawQuery, Measured, Provenance, Reference, Refusal, TargetCard, Times};
 use super::projection::Laws;
-use super::projection::laws::Memory;
+use super::projection::laws::RelativesCache;
 use crate::catalog::shape::CountUnit;
 use crate::catalog::{Catalog, Shape};
 use crate::record::slo::{Kept, MEDIAN};
@@ -124,7 +124,7 @@ impl<'a> Speeds<'a> {
             laws: learnt.laws.clone(),
             engine: run.record.engine.identity().into(),
             model: model.into(),
-            memory: Memory::default(),
+            memory: RelativesCache::default(),
         };
         Self { run, catalog, slo, points, references, cpu, asker, learnt, known: HashMap::new() }
     }
@@ -200,7 +200,7 @@ impl<'a> Speeds<'a> {
             if shape.count_unit != CountUnit::Device {
                 return Err("its accelerators are not counted in devices".to_string());
             }
-            let place = Place::new(accelerator, share(shape)).map_err(|why| why.to_string())?;
+            let place = TargetCard::new(accelerator, share(shape)).map_err(|why| why.to_string())?;
             let mut asker = std::mem::take(&mut self.asker);
             let found = self.carried(
                 |reference| reference.on_accelerator(&place, &mut asker).map(|(times, ground)| (times, Some(ground))),

@@ -40,7 +40,7 @@ pub enum Embedding {
         scale: Option<f32>,
         /// Learned positions that are added, and kinds of tokens, with a norm of the sum; none where positions turn queries
         /// and keys.
-        learned: Option<Learned>,
+        learned: Option<LearnedEmbeddings>,
     },
     /// Patches of an image through a matrix, a token that gathers them before the first, and learned positions.
     Patches(ImageShape),
@@ -48,7 +48,7 @@ pub enum Embedding {
 
 /// Tables that are added to the embedding of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Learned {
+pub struct LearnedEmbeddings {
     /// Positions that the table has.
     pub positions: usize,
     /// Kinds of tokens.
@@ -87,7 +87,7 @@ pub struct Attention {
     /// Width of one head.
     pub head_dim: usize,
     /// Which positions are seen.
-    pub sees: Sees,
+    pub mask: AttentionMask,
     /// How query and key are turned by their positions, where they are.
     pub rotary: Option<Rotary>,
     /// Each query and key head has its own RMS norm.
@@ -100,9 +100,9 @@ pub struct Attention {
     pub scale: Option<f64>,
 }
 
-/// Which positions attention sees.
+/// Which positions a query attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sees {
+pub enum AttentionMask {
     /// All, before and behind.
     All,
     /// Itself and those before.
@@ -112,7 +112,7 @@ pub enum Sees {
     },
 }
 
-impl Sees {
+impl AttentionMask {
     /// How many positions it sees at most, where not all.
     pub fn window(self) -> Option<usize> {
         match self {

@@ -15,7 +15,7 @@ pub use trace_time::TimeUnit;
 
 /// A request that is to be sent.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Planned {
+pub struct PlannedRequest {
     /// Its number within the run, from 0.
     pub index: usize,
     /// Seconds from the start of the step at which it is due; in a closed loop, 0.

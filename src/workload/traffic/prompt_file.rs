@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// A prompt, and the tokens to generate where the file says them.
-type Asked = (Prompt, Option<usize>);
+type PromptWithLength = (Prompt, Option<usize>);
 /// Counts the tokens of a text, where that can be done.
 type Count<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
@@ -33,7 +33,7 @@ const COLUMNS: [&str; 14] = [
 ];
 
 /// Reads a file; the error names file, line or entry, and what is wrong.
-pub(super) fn read(path: &Path, count: Count<'_>) -> Result<Vec<Asked>, String> {
+pub(super) fn read(path: &Path, count: Count<'_>) -> Result<Vec<PromptWithLength>, String> {
     let name = path.display();
     let text = bounded::text(path, bounded::MOST_TEXT).map_err(|e| format!("{name}: {e}"))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -80,7 +80,7 @@ fn is_table(text: &str) -> bool {
     })
 }
 
-fn array(text: &str, count: Count<'_>) -> Result<Vec<Asked>, (usize, String)> {
+fn array(text: &str, count: Count<'_>) -> Result<Vec<PromptWithLength>, (usize, String)> {
     let list: Vec<Value> = serde_json::from_str(text).map_err(|e| (e.line(), e.to_string()))?;
     let entry = |(index, value): (usize, &Value)| {
         prompt(value, count).map_err(|why| (0, format!("entry {}: {why}", index + 1)))
@@ -88,7 +88,7 @@ fn array(text: &str, count: Count<'_>) -> Result<Vec<Asked>, (usize, String)> {
     list.iter().enumerate().map(entry).collect()
 }
 
-fn lines(text: &str, count: Count<'_>) -> Result<Vec<Asked>, (usize, String)> {
+fn lines(text: &str, count: Count<'_>) -> Result<Vec<PromptWithLength>, (usize, String)> {
     let mut prompts = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at = |why: String| (index + 1, why);
@@ -108,7 +108,7 @@ fn lines(text: &str, count: Count<'_>) -> Result<Vec<Asked>, (usize, String)> {
 }
 
 /// The prompt of a JSON value.
-fn prompt(value: &Value, count: Count<'_>) -> Result<Asked, String> {
+fn prompt(value: &Value, count: Count<'_>) -> Result<PromptWithLength, String> {
     let text = |text: &str| match text.trim() {
         "" => Err("the prompt is empty".to_string()),
         _ => Ok(Prompt::Text(text.to_string())),
@@ -159,7 +159,7 @@ fn length(value: &Value) -> Result<Option<usize>, String> {
 mod tests {
     use super::*;
 
-    fn from(name: &str, text: &str) -> Result<Vec<Asked>, String> {
+    fn from(name: &str, text: &str) -> Result<Vec<PromptWithLength>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();

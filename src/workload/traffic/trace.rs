@@ -5,7 +5,7 @@
 //! (`arrived_at,num_prefill_tokens,num_decode_tokens`), Mooncake (`timestamp` in milliseconds, `input_length`,
 //! `output_length`, `hash_ids`) and Bailian (the same with `chat_id`, and `timestamp` in seconds).
 
-use super::trace_time::{Signs, TIMES, TimeUnit, When, understood};
+use super::trace_time::{Signs, TIMES, TimeUnit, TraceTimestamp, understood};
 use crate::data_file::bounded;
 use crate::units::{Seconds, digits};
 use serde_json::Value;
@@ -56,7 +56,7 @@ impl Trace {
             _ => csv_rows(text),
         }
         .map_err(at)?;
-        let moments: Vec<(usize, When)> = rows.iter().map(|row| (row.line, row.when)).collect();
+        let moments: Vec<(usize, TraceTimestamp)> = rows.iter().map(|row| (row.line, row.when)).collect();
         let (seconds, times) = understood(&moments, &signs, unit).map_err(at)?;
         let all = rows.len();
         let mut requests: Vec<TraceRequest> = rows
@@ -103,7 +103,7 @@ impl Trace {
 /// A line of a file.
 struct Row {
     line: usize,
-    when: When,
+    when: TraceTimestamp,
     prompt_tokens: usize,
     gen_tokens: usize,
 }
@@ -162,7 +162,7 @@ fn csv_rows(text: &str) -> Rows {
         let field = |column: usize| record.get(column).ok_or_else(|| at("the line is cut short".to_string()));
         rows.push(Row {
             line,
-            when: When::read(field(time)?).map_err(at)?,
+            when: TraceTimestamp::read(field(time)?).map_err(at)?,
             prompt_tokens: tokens(field(prompt)?, &headers[prompt]).map_err(at)?,
             gen_tokens: tokens(field(answer)?, &headers[answer]).map_err(at)?,
         });
@@ -206,7 +206,7 @@ fn json_rows(values: &[(usize, Value)]) -> Rows {
         };
         rows.push(Row {
             line: *line,
-            when: When::read(&plain(time).ok_or_else(|| at(format!("no {time}")))?).map_err(at)?,
+            when: TraceTimestamp::read(&plain(time).ok_or_else(|| at(format!("no {time}")))?).map_err(at)?,
             prompt_tokens: count(&PROMPTS, "tokens of the prompt")?,
             gen_tokens: count(&ANSWERS, "tokens of the answer")?,
         });

@@ -64,7 +64,7 @@ pub(super) const TIMES: [(&str, Option<TimeUnit>); 11] = [
 
 /// A moment as a file writes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum When {
+pub(super) enum TraceTimestamp {
     /// A count of something.
     Number(f64),
     /// A date with its zone, as seconds since 1970.
@@ -73,7 +73,7 @@ pub(super) enum When {
     Plain(f64),
 }
 
-impl When {
+impl TraceTimestamp {
     /// Reads a number, or a date with a time of day.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let text = text.trim();
@@ -131,25 +131,25 @@ pub(super) struct Signs {
 /// Seconds of each moment from some fixed one, and how that was understood. `moments` have the lines that they stand on; an
 /// error may name one.
 pub(super) fn understood(
-    moments: &[(usize, When)],
+    moments: &[(usize, TraceTimestamp)],
     signs: &Signs,
     asked: Option<TimeUnit>,
 ) -> Result<(Vec<f64>, String), (usize, String)> {
     let Some((_, first)) = moments.first().copied() else { return Ok((Vec::new(), String::new())) };
-    let kind = |when: &When| std::mem::discriminant(when);
+    let kind = |when: &TraceTimestamp| std::mem::discriminant(when);
     if let Some((line, other)) = moments.iter().find(|(_, when)| kind(when) != kind(&first)) {
         return Err((*line, format!("{} stands where the first line has {}", other.words(), first.words())));
     }
     let column = &signs.column;
     let (factor, words) = match first {
-        When::Number(_) => {
+        TraceTimestamp::Number(_) => {
             let numbers: Vec<f64> = moments.iter().map(|(_, when)| when.value()).collect();
             let (unit, why) = unit(&numbers, signs, asked).map_err(|why| (0, why))?;
             (unit.seconds(), format!("`{column}` counts {} ({why})", unit.words()))
         }
         _ if asked.is_some() => return Err((0, format!("--trace-unit is for numbers; `{column}` holds dates"))),
-        When::Zoned(_) => (1.0, format!("`{column}` holds dates with their zones")),
-        When::Plain(_) => {
+        TraceTimestamp::Zoned(_) => (1.0, format!("`{column}` holds dates with their zones")),
+        TraceTimestamp::Plain(_) => {
             (1.0, format!("`{column}` holds dates without a zone, taken as one zone in which no clock is changed"))
         }
     };
@@ -228,7 +228,8 @@ mod tests {
     use super::*;
 
     fn seconds(numbers: &[f64], signs: Signs, asked: Option<TimeUnit>) -> Result<(Vec<f64>, String), String> {
-        let moments: Vec<(usize, When)> = numbers.iter().map(|number| (1, When::Number(*number))).collect();
+        let moments: Vec<(usize, TraceTimestamp)> =
+            numbers.iter().map(|number| (1, TraceTimestamp::Number(*number))).collect();
         understood(&moments, &signs, asked).map_err(|(_, why)| why)
     }
 
@@ -277,8 +278,11 @@ mod tests {
     #[test]
     fn zones_count_and_are_not_mixed() {
         let read = |texts: &[&str]| {
-            let moments: Vec<(usize, When)> =
-                texts.iter().enumerate().map(|(index, text)| (index + 2, When::read(text).unwrap())).collect();
+            let moments: Vec<(usize, TraceTimestamp)> = texts
+                .iter()
+                .enumerate()
+                .map(|(index, text)| (index + 2, TraceTimestamp::read(text).unwrap()))
+                .collect();
             understood(&moments, &bare(|_| ()), None)
         };
         assert_eq!(read(&["2024-05-10 00:00:00.25+00:00", "2024-05-10T02:00:01.25+02:00"]).unwrap().0, [0.0, 1.0]);
@@ -289,7 +293,7 @@ mod tests {
         assert!(line == 3 && why.contains("a date without a zone stands where the first line has a date with a zone"));
         assert!(read(&["2024-05-10 00:00:00Z", "17"]).unwrap_err().1.contains("a number stands where"));
         for bad in ["16/11/2023 18:15", "2024-05-10 00:00:00+25:99", "soon", "NaN", "1e40"] {
-            assert!(When::read(bad).is_err(), "{bad}");
+            assert!(TraceTimestamp::read(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Levels of quantization that are not run here: imported, priced and ranked by their names.
 
 use super::*;
-use sizewell::sizing::points::Wanted;
+use sizewell::sizing::points::RequestedLengths;
 
 #[test]
 fn levels_that_are_not_run_here_are_imported_by_their_names() {
@@ -116,7 +116,8 @@ fn a_projection_at_eight_bit_floats_goes_by_the_card_s_rate_for_them() {
     let overrides = Overrides { hardware: Some("NVIDIA H100 80GB HBM3".into()), ..plain() };
     let reading = file("vllm-fp8-model.json", &overrides);
     let mut request = RankRequest::on(jiff::civil::date(2026, 11, 27));
-    request.wanted = Wanted { prompt_tokens: Some(512), gen_tokens: Some(128), ..Wanted::default() };
+    request.wanted =
+        RequestedLengths { prompt_tokens: Some(512), gen_tokens: Some(128), ..RequestedLengths::default() };
     request.gpus = ["h200", "l40s", "a100", "a10g"].map(str::to_string).to_vec();
     let ranking = rank_runs(&[one(&reading)], &Catalog::embedded().unwrap(), &request).unwrap();
     let on = |card: &str| ranking.rows.iter().any(|row| row.hardware.contains(card) && row.basis == Basis::Projected);

@@ -1,6 +1,6 @@
 //! Multiply-adds outside of the tensor cores.
 
-use super::{Bench, THREADS, check, mix};
+use super::{MeasurementContext, THREADS, check, mix};
 use crate::device::cuda::{Arg, Buffer, CudaError, Kernel};
 use crate::record::{Bound, CeilingKind};
 use half::{bf16, f16};
@@ -65,14 +65,14 @@ fn f32_chain(r: u32, a: f32, b: f32, steps: u32) -> u32 {
     x.to_bits()
 }
 
-pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+pub(super) fn measure(bench: &mut MeasurementContext<'_>) -> Result<(), CudaError> {
     for format in &FORMATS {
         bench.attempt(format.kind, |bench| rate(bench, format))?;
     }
     Ok(())
 }
 
-fn rate(bench: &mut Bench<'_>, format: &Format) -> Result<(), CudaError> {
+fn rate(bench: &mut MeasurementContext<'_>, format: &Format) -> Result<(), CudaError> {
     let card = bench.card;
     let kernel = card.kernel("fma", format.kernel)?;
     let blocks = bench.blocks();
@@ -92,7 +92,7 @@ fn rate(bench: &mut Bench<'_>, format: &Format) -> Result<(), CudaError> {
 }
 
 /// Every step of a short run, for some of the threads.
-fn verify(bench: &Bench<'_>, format: &Format, kernel: &Kernel, out: &Buffer) -> Result<(), CudaError> {
+fn verify(bench: &MeasurementContext<'_>, format: &Format, kernel: &Kernel, out: &Buffer) -> Result<(), CudaError> {
     let (a, b) = (0.75, 0.3);
     let args = [Arg::from(out), Arg::U32(CHECKED_ROUNDS), (format.argument)(a), (format.argument)(b)];
     // SAFETY: the output has a word for each thread.

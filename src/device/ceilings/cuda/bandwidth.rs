@@ -1,6 +1,6 @@
 //! Bandwidth of the card's memory and of its second-level cache.
 
-use super::{Bench, PART_OF_L2, THREADS, check, random_word};
+use super::{MeasurementContext, PART_OF_L2, THREADS, check, random_word};
 use crate::device::ceilings::describe_bytes;
 use crate::device::cuda::{Arg, Buffer, CudaError};
 use crate::device::memory;
@@ -18,7 +18,7 @@ const ARRAYS: f64 = 4.0;
 /// chips' are not (A10G: 6 MiB); of larger ones in one piece (L4: 48 MiB) a quarter is as good.
 const LEAST_L2_OF_HALVES: usize = 16 << 20;
 
-pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+pub(super) fn measure(bench: &mut MeasurementContext<'_>) -> Result<(), CudaError> {
     let card = bench.card;
     let free = card.memory()?.0.0;
     let least = 4.0 * card.facts.l2_bytes as f64;
@@ -41,7 +41,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
 }
 
 /// An array of random words.
-pub(super) fn random(bench: &Bench<'_>, bytes: usize, seed: u32) -> Result<Buffer, CudaError> {
+pub(super) fn random(bench: &MeasurementContext<'_>, bytes: usize, seed: u32) -> Result<Buffer, CudaError> {
     let buffer = bench.card.poisoned(bytes)?;
     let fill = bench.card.kernel("bandwidth", "fill_random")?;
     let args = [Arg::from(&buffer), Arg::U64(bytes as u64 / 4), Arg::U32(seed)];
@@ -59,7 +59,7 @@ fn xor_of(words: &[u32]) -> u32 {
     words.iter().fold(0, |a, b| a ^ b)
 }
 
-fn read(bench: &mut Bench<'_>, arrays: &[Buffer; 3], how: &str) -> Result<(), CudaError> {
+fn read(bench: &mut MeasurementContext<'_>, arrays: &[Buffer; 3], how: &str) -> Result<(), CudaError> {
     let (card, blocks) = (bench.card, bench.blocks());
     let bytes = arrays[0].len();
     let kernel = card.kernel("bandwidth", "read_bandwidth")?;
@@ -79,7 +79,7 @@ fn read(bench: &mut Bench<'_>, arrays: &[Buffer; 3], how: &str) -> Result<(), Cu
     Ok(())
 }
 
-fn copy(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(), CudaError> {
+fn copy(bench: &mut MeasurementContext<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(), CudaError> {
     let (card, blocks) = (bench.card, bench.blocks());
     let bytes = arrays[0].len();
     let kernel = card.kernel("bandwidth", "copy_bandwidth")?;
@@ -104,7 +104,7 @@ fn copy(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<()
     Ok(())
 }
 
-fn write(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(), CudaError> {
+fn write(bench: &mut MeasurementContext<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(), CudaError> {
     const SEED: u32 = 7;
     let (card, blocks) = (bench.card, bench.blocks());
     let bytes = arrays[0].len();
@@ -123,7 +123,7 @@ fn write(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(
     Ok(())
 }
 
-fn triad(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(), CudaError> {
+fn triad(bench: &mut MeasurementContext<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(), CudaError> {
     const SCALE: f32 = 3.0;
     let (card, blocks) = (bench.card, bench.blocks());
     let bytes = arrays[0].len();
@@ -156,7 +156,7 @@ fn triad(bench: &mut Bench<'_>, arrays: &mut [Buffer; 3], how: &str) -> Result<(
 }
 
 /// The second-level cache, by a set that stays there.
-fn l2(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+fn l2(bench: &mut MeasurementContext<'_>) -> Result<(), CudaError> {
     let (card, blocks) = (bench.card, bench.blocks());
     let bytes = l2_set(card.facts.l2_bytes) / 4096 * 4096;
     if bytes == 0 {

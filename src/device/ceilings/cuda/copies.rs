@@ -1,6 +1,6 @@
 //! Copies between the host and the card, from page-locked and from ordinary memory.
 
-use super::{Bench, check, random_word};
+use super::{MeasurementContext, check, random_word};
 use crate::device::ceilings::describe_bytes;
 use crate::device::cuda::{CudaError, Pinned};
 use crate::record::{Bound, CeilingKind};
@@ -10,7 +10,7 @@ use std::time::Instant;
 /// Bytes of a copy: long enough that its start does not count.
 const COPY_BYTES: usize = 256 << 20;
 
-pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+pub(super) fn measure(bench: &mut MeasurementContext<'_>) -> Result<(), CudaError> {
     let card = bench.card;
     let bytes = COPY_BYTES.min(card.memory()?.0.0 as usize / 8) / 4096 * 4096;
     let mut there = card.poisoned(bytes)?;
@@ -32,7 +32,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
 
 /// Host time from the start of two opposite copies on two streams to the end of both.
 fn both_ways(
-    bench: &mut Bench<'_>,
+    bench: &mut MeasurementContext<'_>,
     pinned: &mut [Pinned; 2],
     there: &mut crate::device::cuda::Buffer,
     back: &mut crate::device::cuda::Buffer,
@@ -60,14 +60,14 @@ fn both_ways(
 
 /// What a program gets that does not lock its pages; host time, as the driver copies through pages of its own.
 fn pageable(
-    bench: &mut Bench<'_>,
+    bench: &mut MeasurementContext<'_>,
     source: &Pinned,
     there: &mut crate::device::cuda::Buffer,
     how: &str,
 ) -> Result<(), CudaError> {
     let mut host = source.words().to_vec();
     let bytes = there.len() as f64;
-    let timed = |bench: &Bench<'_>, copy: &mut dyn FnMut() -> Result<(), CudaError>| {
+    let timed = |bench: &MeasurementContext<'_>, copy: &mut dyn FnMut() -> Result<(), CudaError>| {
         copy()?;
         let mut times = Vec::new();
         let begin = Instant::now();

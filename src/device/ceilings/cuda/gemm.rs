@@ -1,7 +1,7 @@
 //! The product of two large matrices of 16-bit numbers: by cuBLASLt where it is installed, and by the project's own
 //! kernel, which needs nothing but the driver.
 
-use super::{Bench, THREADS, check};
+use super::{MeasurementContext, THREADS, check};
 use crate::device::cuda::{Arg, Buffer, CudaError, blas};
 use crate::record::{Bound, CeilingKind};
 use half::{bf16, f16};
@@ -41,7 +41,7 @@ const FORMATS: [Format; 2] = [
     },
 ];
 
-pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+pub(super) fn measure(bench: &mut MeasurementContext<'_>) -> Result<(), CudaError> {
     let free = bench.card.memory()?.0.0;
     let fits = ((free / 4.0 / 6.0).sqrt() as usize / 128 * 128).max(128);
     // Not more than a second's worth of work for a card of unknown speed: a small one says so by its multiprocessors.
@@ -52,7 +52,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
     Ok(())
 }
 
-fn rate(bench: &mut Bench<'_>, format: &Format, size: usize) -> Result<(), CudaError> {
+fn rate(bench: &mut MeasurementContext<'_>, format: &Format, size: usize) -> Result<(), CudaError> {
     let a = random(bench, format, size, 1)?;
     let b = random(bench, format, size, 2)?;
     let mut d = bench.card.poisoned(size * size * 2)?;
@@ -85,7 +85,7 @@ fn rate(bench: &mut Bench<'_>, format: &Format, size: usize) -> Result<(), CudaE
     Ok(())
 }
 
-fn random(bench: &Bench<'_>, format: &Format, size: usize, seed: u32) -> Result<Buffer, CudaError> {
+fn random(bench: &MeasurementContext<'_>, format: &Format, size: usize, seed: u32) -> Result<Buffer, CudaError> {
     let buffer = bench.card.poisoned(size * size * 2)?;
     let fill = bench.card.kernel("bandwidth", format.fill)?;
     let args = [Arg::from(&buffer), Arg::U64((size * size / 2) as u64), Arg::U32(seed), Arg::F32(1.0)];

@@ -2,7 +2,7 @@
 //! those that the levels of a sweep are stored in, by the kernels that the engine runs them with.
 
 use super::bandwidth::random;
-use super::{Bench, THREADS, check, mix};
+use super::{MeasurementContext, THREADS, check, mix};
 use crate::device::ceilings::describe_bytes;
 use crate::device::cuda::{Arg, Buffer, CudaError};
 use crate::record::{Bound, CeilingKind};
@@ -112,14 +112,14 @@ struct Vector {
     values: Vec<f64>,
 }
 
-pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+pub(super) fn measure(bench: &mut MeasurementContext<'_>) -> Result<(), CudaError> {
     for format in &FORMATS {
         bench.attempt(format.kind, |bench| rate(bench, format))?;
     }
     Ok(())
 }
 
-fn rate(bench: &mut Bench<'_>, format: &Format) -> Result<(), CudaError> {
+fn rate(bench: &mut MeasurementContext<'_>, format: &Format) -> Result<(), CudaError> {
     let card = bench.card;
     let (quants, scales) = format.row_bytes;
     let least = 2.0 * card.facts.l2_bytes as f64;
@@ -151,7 +151,7 @@ fn rate(bench: &mut Bench<'_>, format: &Format) -> Result<(), CudaError> {
     Ok(())
 }
 
-fn matrix(bench: &Bench<'_>, format: &Format, rows: usize, seed: u32) -> Result<Matrix, CudaError> {
+fn matrix(bench: &MeasurementContext<'_>, format: &Format, rows: usize, seed: u32) -> Result<Matrix, CudaError> {
     let (quants, scales) = format.row_bytes;
     // Any bits are numbers, but those of whole weights and of scales have to be finite and small. The factors beside the
     // scales of Q4_K are what is left of such numbers: they may have any bits.
@@ -169,7 +169,7 @@ fn matrix(bench: &Bench<'_>, format: &Format, rows: usize, seed: u32) -> Result<
     }
 }
 
-fn vector(bench: &Bench<'_>, format: &Format) -> Result<Vector, CudaError> {
+fn vector(bench: &MeasurementContext<'_>, format: &Format) -> Result<Vector, CudaError> {
     // Multiples of 1 / 128 below 1, which every format holds exactly.
     const SCALE: f32 = 1.0 / 128.0;
     let numbers: Vec<i8> = (0..COLUMNS).map(|at| (mix(at as u32) % 255) as i8).collect();

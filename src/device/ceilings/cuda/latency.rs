@@ -1,6 +1,6 @@
 //! Latency of a load and of a launch.
 
-use super::{Bench, PART_OF_L2, check};
+use super::{MeasurementContext, PART_OF_L2, check};
 use crate::device::ceilings::describe_bytes;
 use crate::device::ceilings::latency::ring;
 use crate::device::cuda::{Arg, CudaError};
@@ -14,7 +14,7 @@ const STEPS: (u32, u32) = (1000, 21_000);
 /// second-level cache is as small as a set in memory can be.
 const MEMORY_BYTES: usize = 256 << 20;
 
-pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+pub(super) fn measure(bench: &mut MeasurementContext<'_>) -> Result<(), CudaError> {
     launches(bench)?;
     let l2 = bench.card.facts.l2_bytes;
     let free = bench.card.memory()?.0.0 as usize;
@@ -25,7 +25,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
     chase(bench, CeilingKind::MemoryLatency, memory)
 }
 
-fn chase(bench: &mut Bench<'_>, kind: CeilingKind, bytes: usize) -> Result<(), CudaError> {
+fn chase(bench: &mut MeasurementContext<'_>, kind: CeilingKind, bytes: usize) -> Result<(), CudaError> {
     let card = bench.card;
     let links = (bytes / 4 / LINK_WORDS).max(2);
     let cycle = ring(links);
@@ -59,7 +59,7 @@ fn chase(bench: &mut Bench<'_>, kind: CeilingKind, bytes: usize) -> Result<(), C
 }
 
 /// The time between two empty kernels in a row, and so the least time of any kernel.
-fn launches(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+fn launches(bench: &mut MeasurementContext<'_>) -> Result<(), CudaError> {
     let card = bench.card;
     let kernel = card.kernel("latency", "empty")?;
     // SAFETY: the kernel has no arguments.

@@ -39,10 +39,10 @@ pub struct Measured {
 }
 
 /// One step of the measurement.
-type Step = fn(&mut Bench<'_>) -> Result<(), CudaError>;
+type Step = fn(&mut MeasurementContext<'_>) -> Result<(), CudaError>;
 
-/// What the steps work with.
-struct Bench<'a> {
+/// What the steps of the measurement share.
+struct MeasurementContext<'a> {
     card: &'a Card,
     time_each: Duration,
     measured: Measured,
@@ -59,7 +59,7 @@ pub fn measure(card: &Card, time_each: Duration) -> Measured {
         ("matrix products", gemm::measure),
         ("copies to and from the host", copies::measure),
     ];
-    let mut bench = Bench { card, time_each, measured: Measured::default() };
+    let mut bench = MeasurementContext { card, time_each, measured: Measured::default() };
     let mut lost: Option<String> = None;
     for (name, step) in steps {
         if let Some(error) = &lost {
@@ -78,7 +78,7 @@ pub fn measure(card: &Card, time_each: Duration) -> Measured {
     bench.measured
 }
 
-impl Bench<'_> {
+impl MeasurementContext<'_> {
     fn blocks(&self) -> u32 {
         self.card.facts.multiprocessors * BLOCKS_EACH
     }

@@ -1,7 +1,7 @@
 //! Tensor cores: the rate of products whose operands are there already. `kernels/tensor.cu` has them in registers;
 //! `kernels/wgmma.cu` in shared memory, which is the only way to Hopper's full rate.
 
-use super::{Bench, THREADS, check, mix};
+use super::{MeasurementContext, THREADS, check, mix};
 use crate::device::cuda::{Arg, CudaError};
 use crate::record::{Bound, CeilingKind};
 use half::{bf16, f16};
@@ -75,7 +75,7 @@ const NUMBERS: [Number; 6] = [
 
 /// How a product is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum ProductCall {
     /// By one warp, which waits for it. Consumer chips of the Blackwell generation (12.x) still have no other way.
     Mma,
     /// By four warps of a Hopper chip, which go on meanwhile.
@@ -85,7 +85,7 @@ enum Way {
 /// How a source file lays out operands and sums: the operands of `groups` groups of warps, each `slices` slices of
 /// `rows` rows of A, then as many of `columns` columns of B, each of `words` words along k; the same for every block.
 struct Layout {
-    way: Way,
+    way: ProductCall,
     source: &'static str,
     how: &'static str,
     blocks_each: u32,
@@ -98,7 +98,7 @@ struct Layout {
 }
 
 const MMA: Layout = Layout {
-    way: Way::Mma,
+    way: ProductCall::Mma,
     source: "tensor",
     how: "mma.sync on operands in registers",
     blocks_each: 2,
@@ -110,7 +110,7 @@ const MMA: Layout = Layout {
     words: 8,
 };
 const WGMMA: Layout = Layout {
-    way: Way::Wgmma,
+    way: ProductCall::Wgmma,
     source: "wgmma",
     how: "wgmma on operands in shared memory",
     blocks_each: 1,
@@ -146,17 +146,17 @@ impl Layout {
 }
 
 /// Whether a chip reaches its full rate in this way, and what to say where it does not.
-fn bound(way: Way, kind: CeilingKind, (major, minor): (u32, u32)) -> (Bound, String) {
+fn bound(way: ProductCall, kind: CeilingKind, (major, minor): (u32, u32)) -> (Bound, String) {
     let lower = |why: &str| (Bound::Lower, format!("; {why} on compute capability {major}.{minor}"));
     let narrow = matches!(kind, CeilingKind::TensorFp8 | CeilingKind::TensorInt4);
     match (way, major) {
-        (Way::Mma, 9..) if kind == CeilingKind::TensorInt4 => lower("made of other products"),
-        (Way::Mma, 9) if narrow => lower("made of other products, not the full rate"),
-        (Way::Mma, 9) => lower("not the full rate, which takes wgmma,"),
-        (Way::Mma, 10 | 11) => lower("not the full rate, which takes tcgen05,"),
-        (Way::Mma, 12) if narrow => lower("half of the rate of products that scale blocks,"),
-        (Way::Mma, 13..) => lower("nothing is known of the full rate"),
-        (Way::Mma | Way::Wgmma, _) => (Bound::Roof, String::new()),
+        (ProductCall::Mma, 9..) if kind == CeilingKind::TensorInt4 => lower("made of other products"),
+        (ProductCall::Mma, 9) if narrow => lower("made of other products, not the full rate"),
+        (ProductCall::Mma, 9) => lower("not the full rate, which takes wgmma,"),
+        (ProductCall::Mma, 10 | 11) => lower("not the full rate, which takes tcgen05,"),
+        (ProductCall::Mma, 12) if narrow => lower("half of the rate of products that scale blocks,"),
+        (ProductCall::Mma, 13..) => lower("nothing is known of the full rate"),
+        (ProductCall::Mma | ProductCall::Wgmma, _) => (Bound::Roof, String::new()),
     }
 }
 
@@ -176,7 +176,7 @@ fn operand(at: usize) -> i32 {
     (mix(at as u32) % 15) as i32 - 7
 }
 
-pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
+pub(super) fn measure(bench: &mut MeasurementContext<'_>) -> Result<(), CudaError> {
     for number in &NUMBERS {
         bench.attempt(number.kind, |bench| rate(bench, number, &MMA, number.mma))?;
         if let Some(kernel) = number.wgmma.filter(|_| bench.card.facts.capability == HOPPER) {
@@ -186,7 +186,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<(), CudaError> {
     Ok(())
 }
 
-fn rate(bench: &mut Bench<'_>, number: &Number, layout: &Layout, name: &str) -> Result<(), CudaError> {
+fn rate(bench: &mut MeasurementContext<'_>, number: &Number, layout: &Layout, name: &str) -> Result<(), CudaError> {
     let card = bench.card;
     let kernel = card.kernel(layout.source, name)?;
     let blocks = card.facts.multiprocessors * layout.blocks_each;
@@ -241,22 +241,22 @@ mod tests {
         let of = |way, kind, capability| bound(way, kind, capability).0;
         // T4, A100, A10G, L4: mma.sync is all there is.
         for capability in [(7, 5), (8, 0), (8, 6), (8, 9)] {
-            assert_eq!(of(Way::Mma, TensorBf16, capability), Bound::Roof);
-            assert_eq!(of(Way::Mma, TensorInt4, capability), Bound::Roof);
+            assert_eq!(of(ProductCall::Mma, TensorBf16, capability), Bound::Roof);
+            assert_eq!(of(ProductCall::Mma, TensorInt4, capability), Bound::Roof);
         }
         // H100: wgmma is the roof of what has it; tf32 was asked for by mma.sync alone.
-        assert_eq!(of(Way::Wgmma, TensorBf16, (9, 0)), Bound::Roof);
-        assert_eq!(of(Way::Wgmma, TensorFp8, (9, 0)), Bound::Roof);
+        assert_eq!(of(ProductCall::Wgmma, TensorBf16, (9, 0)), Bound::Roof);
+        assert_eq!(of(ProductCall::Wgmma, TensorFp8, (9, 0)), Bound::Roof);
         for kind in [TensorF16, TensorBf16, TensorTf32, TensorFp8, TensorInt8, TensorInt4] {
-            assert_eq!(of(Way::Mma, kind, (9, 0)), Bound::Lower);
+            assert_eq!(of(ProductCall::Mma, kind, (9, 0)), Bound::Lower);
             // B200, B300, Thor: tcgen05 alone has the full rate; and of chips to come nothing is known.
             for capability in [(10, 0), (10, 3), (11, 0), (13, 0)] {
-                assert_eq!(of(Way::Mma, kind, capability), Bound::Lower);
+                assert_eq!(of(ProductCall::Mma, kind, capability), Bound::Lower);
             }
         }
         // RTX PRO 6000: 16 bits by mma.sync as before, 8-bit floats at half of the rate.
-        assert_eq!([TensorBf16, TensorInt8].map(|kind| of(Way::Mma, kind, (12, 0))), [Bound::Roof; 2]);
-        assert_eq!([TensorFp8, TensorInt4].map(|kind| of(Way::Mma, kind, (12, 0))), [Bound::Lower; 2]);
-        assert!(bound(Way::Mma, TensorBf16, (10, 0)).1.contains("takes tcgen05, on compute capability 10.0"));
+        assert_eq!([TensorBf16, TensorInt8].map(|kind| of(ProductCall::Mma, kind, (12, 0))), [Bound::Roof; 2]);
+        assert_eq!([TensorFp8, TensorInt4].map(|kind| of(ProductCall::Mma, kind, (12, 0))), [Bound::Lower; 2]);
+        assert!(bound(ProductCall::Mma, TensorBf16, (10, 0)).1.contains("takes tcgen05, on compute capability 10.0"));
     }
 }

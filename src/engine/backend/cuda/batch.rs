@@ -1,6 +1,6 @@
 //! The decoder on a card as a model of the scheduler, with as many places in its cache as memory allows.
 
-use super::room::Extent;
+use super::buffers::Extent;
 use super::{CudaDecoder, or_lost};
 use crate::device::cuda::CudaError;
 use crate::engine::EngineError;

@@ -2,10 +2,10 @@
 //! stream of `f32`, on the kernels of `kernels/`. One decode step does nothing that depends on the host, so that it can
 //! be recorded once and replayed.
 
+use super::buffers::{DecoderBuffers, Extent};
 use super::load::{Block, LoadError, Loader, Stack};
-use super::ops::{Cache, Heads, Ops, Sees, Sequences, Turn};
-use super::products::{Product, Products, Way, Width};
-use super::room::{Extent, Room};
+use super::ops::{Cache, Heads, KernelMask, Ops, QueryKeyPreparation, Sequences};
+use super::products::{Product, ProductPath, Products, Width};
 use super::segments::Group;
 use super::weights::{Compute, Matrix};
 use crate::device::cuda::{Buffer, Card, CudaError};
@@ -23,7 +23,7 @@ pub struct CudaDecoder {
     output_norm: Buffer,
     output: Option<Matrix>,
     rope_divisors: Option<Vec<f32>>,
-    pub(super) room: Option<Room>,
+    pub(super) buffers: Option<DecoderBuffers>,
     not_finite: Buffer,
     /// How many matrices got each encoding.
     pub encodings: Vec<(Encoding, usize)>,
@@ -63,7 +63,7 @@ impl CudaDecoder {
             output_norm,
             output,
             rope_divisors,
-            room: None,
+            buffers: None,
             not_finite,
             encodings,
         })
@@ -81,8 +81,8 @@ impl CudaDecoder {
 
     /// Makes room for what `extent` says.
     pub(super) fn allocate_for(&mut self, extent: Extent) -> Result<(), CudaError> {
-        self.room = None;
-        self.room = Some(Room::new(self.card(), &self.shape, extent, self.rope_divisors.as_deref())?);
+        self.buffers = None;
+        self.buffers = Some(DecoderBuffers::new(self.card(), &self.shape, extent, self.rope_divisors.as_deref())?);
         self.reset()
     }
 
@@ -106,23 +106,23 @@ impl CudaDecoder {
     }
 
     /// How the matrices are multiplied with `rows` rows, of which the output sees `last`; each way once.
-    pub(super) fn ways(&self, rows: usize, last: usize) -> Result<Vec<Way>, CudaError> {
-        let products = self.products(self.room()?);
+    pub(super) fn product_paths(&self, rows: usize, last: usize) -> Result<Vec<ProductPath>, CudaError> {
+        let products = self.products(self.buffers()?);
         let of_stack = |stack: &Stack| products.way(rows, false, stack.matrices.iter().any(Matrix::is_quantized));
         let output = self.head().is_quantized();
         let all = self.blocks.iter().flat_map(Block::stacks).map(of_stack).chain([products.way(last, output, output)]);
-        let mut ways = Vec::new();
+        let mut product_paths = Vec::new();
         for way in all {
-            if !ways.contains(&way) {
-                ways.push(way);
+            if !product_paths.contains(&way) {
+                product_paths.push(way);
             }
         }
-        Ok(ways)
+        Ok(product_paths)
     }
 
     /// Whether many rows go through a matrix product.
     pub(super) fn has_gemm(&self) -> Result<bool, CudaError> {
-        Ok(self.products(self.room()?).has_gemm())
+        Ok(self.products(self.buffers()?).has_gemm())
     }
 
     /// The matrix that makes logits.
@@ -132,9 +132,9 @@ impl CudaDecoder {
 
     /// Forgets the sequences but keeps the room.
     pub fn reset(&mut self) -> Result<(), CudaError> {
-        if let Some(room) = &mut self.room {
-            let empty: Vec<u32> = (0..room.batch as u32).flat_map(|row| [row, 0]).collect();
-            room.places.upload(&empty)?;
+        if let Some(buffers) = &mut self.buffers {
+            let empty: Vec<u32> = (0..buffers.batch as u32).flat_map(|row| [row, 0]).collect();
+            buffers.places.upload(&empty)?;
         }
         self.not_finite.fill(0)
     }
@@ -144,28 +144,28 @@ impl CudaDecoder {
         Ok(self.not_finite.download::<u32>(1)? == [0])
     }
 
-    pub(super) fn room(&self) -> Result<&Room, CudaError> {
-        self.room.as_ref().ok_or_else(|| CudaError::Unsupported("no room has been allocated".to_string()))
+    pub(super) fn buffers(&self) -> Result<&DecoderBuffers, CudaError> {
+        self.buffers.as_ref().ok_or_else(|| CudaError::Unsupported("no room has been allocated".to_string()))
     }
 
-    pub(super) fn room_mut(&mut self) -> Result<&mut Room, CudaError> {
-        self.room.as_mut().ok_or_else(|| CudaError::Unsupported("no room has been allocated".to_string()))
+    pub(super) fn buffers_mut(&mut self) -> Result<&mut DecoderBuffers, CudaError> {
+        self.buffers.as_mut().ok_or_else(|| CudaError::Unsupported("no room has been allocated".to_string()))
     }
 
     /// The tokens that the next step reads, and that the last one chose.
     pub fn ids(&self) -> Result<&Buffer, CudaError> {
-        Ok(&self.room()?.ids)
+        Ok(&self.buffers()?.ids)
     }
 
     /// Puts prompts where the next step reads them.
     pub fn set_ids(&mut self, ids: &[u32]) -> Result<(), CudaError> {
-        self.room_mut()?.ids.upload(ids)
+        self.buffers_mut()?.ids.upload(ids)
     }
 
     /// The logits of the last step, `(batch, vocab)`, in the bits of [`Self::compute`].
     pub fn logits(&self) -> Result<Vec<u16>, CudaError> {
-        let room = self.room()?;
-        room.logits.download(room.batch * self.shape.vocab_size)
+        let buffers = self.buffers()?;
+        buffers.logits.download(buffers.batch * self.shape.vocab_size)
     }
 
     /// The format of activations.
@@ -176,23 +176,28 @@ impl CudaDecoder {
     /// Runs the tokens of [`Self::ids`], `(batch, seq)`, behind what the cache holds, chooses the next ones and leaves
     /// them there. Only launches: nothing is waited for.
     pub fn step(&self, seq: usize) -> Result<(), CudaError> {
-        let room = self.room()?;
-        self.through_blocks(room, room.batch * seq, &[Group::of_batch(room.batch, seq)])?;
-        self.choose(room, seq)?;
+        let buffers = self.buffers()?;
+        self.through_blocks(buffers, buffers.batch * seq, &[Group::of_batch(buffers.batch, seq)])?;
+        self.choose(buffers, seq)?;
         // SAFETY: there is a place for each sequence of the batch.
-        unsafe { self.ops.advance(&room.places, room.batch, seq) }
+        unsafe { self.ops.advance(&buffers.places, buffers.batch, seq) }
     }
 
-    pub(super) fn products<'a>(&'a self, room: &'a Room) -> Products<'a> {
-        self.ops.products(&room.workspace)
+    pub(super) fn products<'a>(&'a self, buffers: &'a DecoderBuffers) -> Products<'a> {
+        self.ops.products(&buffers.workspace)
     }
 
     /// The embedding of the first `rows` tokens, and all blocks. What the last leaves is not in the residual yet.
-    pub(super) fn through_blocks(&self, room: &Room, rows: usize, groups: &[Group]) -> Result<(), CudaError> {
+    pub(super) fn through_blocks(
+        &self,
+        buffers: &DecoderBuffers,
+        rows: usize,
+        groups: &[Group],
+    ) -> Result<(), CudaError> {
         // SAFETY: tokens are below the vocabulary's size, and the residual holds that many rows.
-        unsafe { self.ops.embed(room.residual.at(), &self.embedding, room.ids.at(), rows)? };
+        unsafe { self.ops.embed(buffers.residual.at(), &self.embedding, buffers.ids.at(), rows)? };
         let mut blocks = self.blocks.iter().enumerate();
-        blocks.try_for_each(|(layer, block)| self.block(room, (layer, block), rows, groups))
+        blocks.try_for_each(|(layer, block)| self.block(buffers, (layer, block), rows, groups))
     }
 
     /// Adds `delta` (an address, or 0) to `rows` rows of the residual and norms them.
@@ -203,101 +208,107 @@ impl CudaDecoder {
     }
 
     /// Adds what the last block left to `rows` rows of the residual, and norms them.
-    pub(super) fn finish(&self, room: &Room, rows: usize) -> Result<(), CudaError> {
-        self.norm(rows, room.residual.at(), room.delta.at(), &self.output_norm, room.normed.at())
+    pub(super) fn finish(&self, buffers: &DecoderBuffers, rows: usize) -> Result<(), CudaError> {
+        self.norm(rows, buffers.residual.at(), buffers.delta.at(), &self.output_norm, buffers.normed.at())
     }
 
     fn block(
         &self,
-        room: &Room,
+        buffers: &DecoderBuffers,
         (layer, block): (usize, &Block),
         rows: usize,
         groups: &[Group],
     ) -> Result<(), CudaError> {
         let shape = &self.shape;
-        let products = self.products(room);
-        let (residual, normed, delta) = (room.residual.at(), room.normed.at(), room.delta.at());
+        let products = self.products(buffers);
+        let (residual, normed, delta) = (buffers.residual.at(), buffers.normed.at(), buffers.delta.at());
         // What the block before left is added first.
         self.norm(rows, residual, if layer == 0 { 0 } else { delta }, &block.attention_norm, normed)?;
-        products.run(rows, normed, shape.hidden_size, false, &block.qkv.products(room.qkv.at(), rows))?;
-        groups.iter().try_for_each(|group| self.attend(room, (layer, block), rows, group))?;
+        products.run(rows, normed, shape.hidden_size, false, &block.qkv.products(buffers.qkv.at(), rows))?;
+        groups.iter().try_for_each(|group| self.attend(buffers, (layer, block), rows, group))?;
         let output = block.attention_output.products(delta, rows);
-        products.run(rows, room.attended.at(), shape.q_width(), false, &output)?;
+        products.run(rows, buffers.attended.at(), shape.q_width(), false, &output)?;
         self.norm(rows, residual, delta, &block.feed_forward_norm, normed)?;
-        products.run(rows, normed, shape.hidden_size, false, &block.gate_up.products(room.gate_up.at(), rows))?;
+        products.run(rows, normed, shape.hidden_size, false, &block.gate_up.products(buffers.gate_up.at(), rows))?;
         let ff = shape.intermediate_size;
-        let places = block.gate_up.places(room.gate_up.at(), rows, &[ff, ff]);
+        let places = block.gate_up.places(buffers.gate_up.at(), rows, &[ff, ff]);
         // SAFETY: both places hold `rows` rows of `ff` numbers, and so does the result.
-        unsafe { self.ops.silu_mul((rows, ff), places[0], places[1], room.gated.at())? };
-        products.run(rows, room.gated.at(), ff, false, &block.down.products(delta, rows))
+        unsafe { self.ops.silu_mul((rows, ff), places[0], places[1], buffers.gated.at())? };
+        products.run(rows, buffers.gated.at(), ff, false, &block.down.products(delta, rows))
     }
 
     /// Rotates queries and keys of a group, writes keys and values into the cache, and attends.
     fn attend(
         &self,
-        room: &Room,
+        buffers: &DecoderBuffers,
         (layer, block): (usize, &Block),
         rows: usize,
         group: &Group,
     ) -> Result<(), CudaError> {
         let shape = &self.shape;
         let widths = [shape.q_width(), shape.kv_width(), shape.kv_width()];
-        let places = block.qkv.places(room.qkv.at(), rows, &widths);
+        let places = block.qkv.places(buffers.qkv.at(), rows, &widths);
         let [q, k, v] = [0, 1, 2].map(|part| places[part].at_row(group.row));
         let weight = |norm: &Option<Buffer>| norm.as_ref().map_or(0, Buffer::at);
-        let turn = Turn {
+        let preparation = QueryKeyPreparation {
             query_norm: weight(&block.query_norm),
             key_norm: weight(&block.key_norm),
             eps: shape.norm_eps as f32,
-            cos: room.cos.at(),
-            sin: room.sin.at(),
+            cos: buffers.cos.at(),
+            sin: buffers.sin.at(),
         };
         let heads = Heads { heads: shape.heads, kv_heads: shape.kv_heads, dim: shape.head_dim };
-        let cache = Cache { keys: &room.keys[layer], values: &room.values[layer], capacity: room.capacity };
-        let sequences = Sequences { places: room.place(group.first), count: group.sequences, seq: group.seq };
+        let cache = Cache { keys: &buffers.keys[layer], values: &buffers.values[layer], capacity: buffers.capacity };
+        let sequences = Sequences { places: buffers.place(group.first), count: group.sequences, seq: group.seq };
         let window = shape.sliding_window.unwrap_or(0);
-        let out = room.attended.at() + 2 * (group.row * shape.q_width()) as u64;
-        let splits = (room.splits, &room.partial, out);
+        let out = buffers.attended.at() + 2 * (group.row * shape.q_width()) as u64;
+        let splits = (buffers.splits, &buffers.partial, out);
         // SAFETY: strides and sizes are those of the places; the partial sums and the result have the room's sizes.
         unsafe {
-            self.ops.file([q, k, v], &turn, sequences, heads, cache)?;
+            self.ops.file([q, k, v], &preparation, sequences, heads, cache)?;
             match group.seq {
                 1 => self.ops.attend_one(q, sequences, heads, cache, window, splits),
-                _ => self.ops.attend_many(q, sequences, heads, cache, Sees::Before { window }, out),
+                _ => self.ops.attend_many(q, sequences, heads, cache, KernelMask::Before { window }, out),
             }
         }
     }
 
     /// Logits of the last position of each sequence, and the largest of them.
-    fn choose(&self, room: &Room, seq: usize) -> Result<(), CudaError> {
+    fn choose(&self, buffers: &DecoderBuffers, seq: usize) -> Result<(), CudaError> {
         let hidden = self.shape.hidden_size;
-        let normed = room.normed.at();
+        let normed = buffers.normed.at();
         match seq {
-            1 => self.finish(room, room.batch)?,
+            1 => self.finish(buffers, buffers.batch)?,
             _ => {
-                for sequence in 0..room.batch {
+                for sequence in 0..buffers.batch {
                     let last = (sequence * seq + seq - 1) * hidden;
-                    let residual = room.residual.at() + 4 * last as u64;
-                    let delta = room.delta.at() + 2 * last as u64;
+                    let residual = buffers.residual.at() + 4 * last as u64;
+                    let delta = buffers.delta.at() + 2 * last as u64;
                     self.norm(1, residual, delta, &self.output_norm, normed + 2 * (sequence * hidden) as u64)?;
                 }
             }
         }
-        self.pick(room, normed, room.batch)
+        self.pick(buffers, normed, buffers.batch)
     }
 
     /// Logits of `rows` normed rows, and the largest of each.
-    pub(super) fn pick(&self, room: &Room, normed: u64, rows: usize) -> Result<(), CudaError> {
-        self.head_product(room, normed, rows, Width::Half)?;
+    pub(super) fn pick(&self, buffers: &DecoderBuffers, normed: u64, rows: usize) -> Result<(), CudaError> {
+        self.head_product(buffers, normed, rows, Width::Half)?;
         // SAFETY: the logits are (rows, vocab), and there is an id for each row.
-        unsafe { self.ops.argmax(&room.logits, (rows, self.shape.vocab_size), &room.ids, &self.not_finite) }
+        unsafe { self.ops.argmax(&buffers.logits, (rows, self.shape.vocab_size), &buffers.ids, &self.not_finite) }
     }
 
     /// Logits of `rows` normed rows.
-    pub(super) fn head_product(&self, room: &Room, normed: u64, rows: usize, width: Width) -> Result<(), CudaError> {
+    pub(super) fn head_product(
+        &self,
+        buffers: &DecoderBuffers,
+        normed: u64,
+        rows: usize,
+        width: Width,
+    ) -> Result<(), CudaError> {
         let matrix = self.head();
-        let product = Product { matrix, bias: None, y: room.logits.at(), width };
-        self.products(room).run(rows, normed, self.shape.hidden_size, matrix.is_quantized(), &[product])
+        let product = Product { matrix, bias: None, y: buffers.logits.at(), width };
+        self.products(buffers).run(rows, normed, self.shape.hidden_size, matrix.is_quantized(), &[product])
     }
 
     /// The matrices, those of blocks first.

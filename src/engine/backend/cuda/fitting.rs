@@ -1,7 +1,7 @@
 //! Whether a case fits on the card, told before anything of it is loaded: a large model takes minutes to be read, and would
 //! end where the memory does.
 
-use super::room::{Extent, Sizes, widest};
+use super::buffers::{Extent, Sizes, widest};
 use super::{CudaDecoder, CudaEngine};
 use crate::device::cuda::CudaError;
 use crate::engine::EngineError;
@@ -35,8 +35,8 @@ impl CudaEngine {
 
     /// Weights of a level, and room.
     fn needed_for(&self, quant: Quant, extent: Extent) -> Bytes {
-        let room = Sizes::new(&self.model.shape, self.card.facts.multiprocessors, extent).bytes();
-        self.weights(quant) + Bytes(room as f64)
+        let buffers = Sizes::new(&self.model.shape, self.card.facts.multiprocessors, extent).bytes();
+        self.weights(quant) + Bytes(buffers as f64)
     }
 
     /// Bytes of the weights at a level: by the shape, unless a load has taught better. A file may store some matrices otherwise.

@@ -5,20 +5,24 @@ use super::CudaDecoder;
 use crate::device::cuda::{Card, CudaError, Graph, Marker, Pinned};
 use crate::engine::{EngineError, Generated, Step};
 
-/// What decoding needs besides the decoder. It belongs to the room that was allocated when it was made, and lasts for
+/// The recorded graph of a decode step, and the transfer of its tokens. It belongs to the room that was allocated when it was made, and lasts for
 /// all iterations in it: recording and locking memory cost more than a step does.
-pub(super) struct Replay {
+pub(super) struct DecodeGraph {
     /// A decode step ran as it is, so that every kernel of it is loaded.
     ran: bool,
     graph: Option<Graph>,
     /// One that is waited for, one that is under way.
-    arrivals: [Arrival; 2],
+    transfers: [TokenTransfer; 2],
 }
 
-impl Replay {
+impl DecodeGraph {
     /// For `batch` sequences.
     pub fn new(card: &Card, batch: usize) -> Result<Self, CudaError> {
-        Ok(Self { ran: false, graph: None, arrivals: [Arrival::new(card, batch)?, Arrival::new(card, batch)?] })
+        Ok(Self {
+            ran: false,
+            graph: None,
+            transfers: [TokenTransfer::new(card, batch)?, TokenTransfer::new(card, batch)?],
+        })
     }
 
     /// Prefills `prompts` and decodes greedily until each sequence has `gen_tokens` tokens.
@@ -37,13 +41,13 @@ impl Replay {
         decoder.reset()?;
         decoder.set_ids(&prompts.concat())?;
         decoder.step(seq)?;
-        self.arrivals[0].begin(decoder)?;
+        self.transfers[0].begin(decoder)?;
         for index in 0..gen_tokens {
             if index + 1 < gen_tokens {
                 self.launch_next(decoder)?;
-                self.arrivals[(index + 1) % 2].begin(decoder)?;
+                self.transfers[(index + 1) % 2].begin(decoder)?;
             }
-            for (sequence, token) in tokens.iter_mut().zip(self.arrivals[index % 2].wait()?) {
+            for (sequence, token) in tokens.iter_mut().zip(self.transfers[index % 2].wait()?) {
                 sequence.push(*token);
             }
             if step().is_break() {
@@ -70,12 +74,12 @@ impl Replay {
 }
 
 /// Tokens on their way to the host.
-struct Arrival {
+struct TokenTransfer {
     tokens: Pinned,
     marker: Marker,
 }
 
-impl Arrival {
+impl TokenTransfer {
     fn new(card: &Card, batch: usize) -> Result<Self, CudaError> {
         Ok(Self { tokens: Pinned::new(card, batch * 4)?, marker: Marker::new(card)? })
     }

@@ -1,12 +1,12 @@
 //! The decoder on a card as a language model: logits at any place of a batch, mean hidden states, greedy text.
 
-use super::generate::Replay;
+use super::buffers::Extent;
+use super::generate::DecodeGraph;
 use super::products::Width;
-use super::room::Extent;
 use super::{CudaDecoder, or_lost};
 use crate::device::cuda::{Card, CudaError};
 use crate::engine::EngineError;
-use crate::engine::language::{HeldWeights, LanguageModel, Place, TakeLogits};
+use crate::engine::language::{HeldWeights, LanguageModel, SequencePosition, TakeLogits};
 use crate::units::Bytes;
 use crate::workload::Encoding;
 use std::ops::ControlFlow;
@@ -15,9 +15,9 @@ use std::sync::Arc;
 /// Logits that are in memory at once.
 const MOST_LOGITS: usize = 16 << 20;
 
-/// What the room is for.
+/// What the buffers are allocated for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RoomFor {
+enum AllocatedFor {
     Nothing,
     /// Logits and hidden states of so many sequences of up to so many tokens.
     Logits(usize, usize),
@@ -26,13 +26,13 @@ enum RoomFor {
 /// A decoder on a card with the weights of one variant.
 pub struct CudaLanguageModel {
     decoder: CudaDecoder,
-    room: RoomFor,
+    allocated: AllocatedFor,
     notes: Vec<String>,
 }
 
 impl CudaLanguageModel {
     pub(super) fn new(decoder: CudaDecoder, notes: Vec<String>) -> Self {
-        Self { decoder, room: RoomFor::Nothing, notes }
+        Self { decoder, allocated: AllocatedFor::Nothing, notes }
     }
 
     fn card(&self) -> Arc<Card> {
@@ -44,16 +44,16 @@ impl CudaLanguageModel {
         (MOST_LOGITS / vocab.max(1)).clamp(1, 4096)
     }
 
-    fn make_room(&mut self, batch: usize, length: usize) -> Result<(), CudaError> {
-        if matches!(self.room, RoomFor::Logits(rows, known) if rows == batch && known >= length) {
+    fn allocate(&mut self, batch: usize, length: usize) -> Result<(), CudaError> {
+        if matches!(self.allocated, AllocatedFor::Logits(rows, known) if rows == batch && known >= length) {
             return Ok(());
         }
-        self.room = RoomFor::Nothing;
+        self.allocated = AllocatedFor::Nothing;
         let logits = (Self::rows_at_once(self.decoder.shape.vocab_size).min(batch * length), Width::Single);
         let widest = self.decoder.widest();
         let (sequences, rows) = (batch, batch * length);
         self.decoder.allocate_for(Extent { sequences, capacity: length, rows, logits, gathers: true, widest })?;
-        self.room = RoomFor::Logits(batch, length);
+        self.allocated = AllocatedFor::Logits(batch, length);
         Ok(())
     }
 
@@ -66,15 +66,20 @@ impl CudaLanguageModel {
             flat.extend(sequence);
             flat.resize(flat.len() + longest - sequence.len(), 0);
         }
-        self.make_room(sequences.len(), longest)?;
+        self.allocate(sequences.len(), longest)?;
         self.decoder.set_ids(&flat)?;
         self.decoder.run_hidden(longest)?;
         Ok(longest)
     }
 
-    fn take_logits(&mut self, sequences: &[Vec<u32>], places: &[Place], take: TakeLogits<'_>) -> Result<(), CudaError> {
+    fn take_logits(
+        &mut self,
+        sequences: &[Vec<u32>],
+        places: &[SequencePosition],
+        take: TakeLogits<'_>,
+    ) -> Result<(), CudaError> {
         let longest = self.run(sequences)?;
-        let at_once = self.decoder.room()?.of_logits;
+        let at_once = self.decoder.buffers()?.of_logits;
         for (chunk, places) in places.chunks(at_once).enumerate() {
             let rows: Vec<u32> =
                 places.iter().map(|place| (place.sequence * longest + place.position) as u32).collect();
@@ -109,7 +114,12 @@ impl LanguageModel for CudaLanguageModel {
         self.decoder.shape.max_context
     }
 
-    fn logits(&mut self, sequences: &[Vec<u32>], places: &[Place], take: TakeLogits<'_>) -> Result<(), EngineError> {
+    fn logits(
+        &mut self,
+        sequences: &[Vec<u32>],
+        places: &[SequencePosition],
+        take: TakeLogits<'_>,
+    ) -> Result<(), EngineError> {
         if places.is_empty() {
             return Ok(());
         }
@@ -125,11 +135,11 @@ impl LanguageModel for CudaLanguageModel {
     fn generate(&mut self, prompts: &[Vec<u32>], tokens: usize) -> Result<Vec<Vec<u32>>, EngineError> {
         let Some(first) = prompts.first().filter(|_| tokens > 0) else { return Ok(vec![Vec::new(); prompts.len()]) };
         let card = self.card();
-        self.room = RoomFor::Nothing;
+        self.allocated = AllocatedFor::Nothing;
         let mut go_on = || ControlFlow::Continue(());
         let mut generate = || {
             self.decoder.allocate(prompts.len(), first.len() + tokens, first.len())?;
-            Replay::new(&card, prompts.len())?.generate(&mut self.decoder, prompts, tokens, &mut go_on)
+            DecodeGraph::new(&card, prompts.len())?.generate(&mut self.decoder, prompts, tokens, &mut go_on)
         };
         generate().map(|made| made.tokens).map_err(|error: EngineError| or_lost(error, &card))
     }

@@ -1,6 +1,7 @@
 //! The engine on an NVIDIA card: weights come through candle, and the kernels of `kernels/` compute with them.
 
 mod batch;
+mod buffers;
 pub mod decoder;
 pub mod encoder;
 mod fitting;
@@ -10,7 +11,6 @@ mod launcher;
 mod load;
 mod ops;
 mod products;
-mod room;
 mod segments;
 mod serving;
 mod weights;
@@ -29,8 +29,8 @@ use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::{Bytes, Seconds};
 use crate::workload::model::parts::{Activation, BlockParts, Embedding, NormKind, NormPlace, Parts};
 use crate::workload::{CacheType, Case, ModelShape, Quant};
-use generate::Replay;
-use products::Way;
+use generate::DecodeGraph;
+use products::ProductPath;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct CudaEngine {
     model: OpenedModel,
     loaded: Option<(Quant, CudaDecoder)>,
     /// For the room of the case that was prepared last.
-    replay: Option<Replay>,
+    replay: Option<DecodeGraph>,
     on_load: Box<dyn FnMut(usize, usize) + Send>,
     /// Bytes that weights turned out to take.
     learned: HashMap<Quant, Bytes>,
@@ -162,9 +162,9 @@ pub(super) fn check_level(quant: Quant) -> Result<(), EngineError> {
 
 /// What computes the matrix products of a case that has some.
 fn remarks(decoder: &CudaDecoder, case: &Case) -> Result<Vec<String>, EngineError> {
-    let mut ways = decoder.ways(case.batch * case.prompt_tokens(), case.batch)?;
-    ways.extend(decoder.ways(case.batch, case.batch)?);
-    if !ways.iter().any(|way| matches!(way, Way::Matrix | Way::Widened)) {
+    let mut product_paths = decoder.product_paths(case.batch * case.prompt_tokens(), case.batch)?;
+    product_paths.extend(decoder.product_paths(case.batch, case.batch)?);
+    if !product_paths.iter().any(|way| matches!(way, ProductPath::Matrix | ProductPath::Widened)) {
         return Ok(Vec::new());
     }
     Ok(vec![products_by(decoder.card())])
@@ -182,7 +182,7 @@ fn products_by(card: &Card) -> String {
 /// so too, in as many passes as its rows take.
 fn rereads(decoder: &CudaDecoder, case: &Case) -> Result<Option<String>, EngineError> {
     let first = |rows: usize| -> Result<Option<String>, CudaError> {
-        Ok(decoder.ways(rows, case.batch)?.into_iter().find_map(Way::rereads))
+        Ok(decoder.product_paths(rows, case.batch)?.into_iter().find_map(ProductPath::rereads))
     };
     if case.gen_tokens() > 1
         && let Some(how) = first(case.batch)?
@@ -211,7 +211,7 @@ impl CudaEngine {
         // The last token is generated but never fed back.
         decoder.allocate(case.batch, case.context() - 1, case.prompt_tokens())?;
         decoder.rehearse(case.prompt_tokens(), case.gen_tokens() > 1)?;
-        self.replay = Some(Replay::new(&self.card, case.batch)?);
+        self.replay = Some(DecodeGraph::new(&self.card, case.batch)?);
         Ok(Prepared {
             loaded,
             weight_bytes: Bytes(decoder.matrix_bytes() as f64),
@@ -276,7 +276,7 @@ impl Engine for CudaEngine {
         let mut ids = tokenizer.encode(prompt, true).ok()?.get_ids().to_vec();
         self.replay = None;
         decoder.allocate(1, ids.len() + tokens, ids.len()).ok()?;
-        let mut replay = Replay::new(&self.card, 1).ok()?;
+        let mut replay = DecodeGraph::new(&self.card, 1).ok()?;
         let mut go_on = || ControlFlow::Continue(());
         let generated = replay.generate(decoder, &[ids.clone()], tokens, &mut go_on).ok()?;
         ids.extend_from_slice(&generated.tokens[0]);

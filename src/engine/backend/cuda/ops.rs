@@ -58,9 +58,9 @@ pub(super) struct Sequences {
     pub seq: usize,
 }
 
-/// How queries and keys are made ready: the norm of each head, and the tables of the rotation; addresses, or 0.
+/// How queries and keys are prepared for attention: the norm of each head, and the tables of the rotation; addresses, or 0.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Turn {
+pub(super) struct QueryKeyPreparation {
     pub query_norm: u64,
     pub key_norm: u64,
     pub eps: f32,
@@ -68,9 +68,9 @@ pub(super) struct Turn {
     pub sin: u64,
 }
 
-/// What a token sees of its sequence.
+/// Which positions of its sequence a token attends to, as the kernels take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sees {
+pub(super) enum KernelMask {
     /// What is before it, so many tokens at most; 0 for all.
     Before { window: usize },
     /// All of it.
@@ -188,7 +188,7 @@ impl Ops {
     pub unsafe fn file(
         &self,
         [q, k, v]: [Strided; 3],
-        turn: &Turn,
+        preparation: &QueryKeyPreparation,
         sequences: Sequences,
         shape: Heads,
         cache: Cache<'_>,
@@ -201,11 +201,11 @@ impl Ops {
             q.stride.into(),
             k.stride.into(),
             v.stride.into(),
-            turn.query_norm.into(),
-            turn.key_norm.into(),
-            turn.eps.into(),
-            turn.cos.into(),
-            turn.sin.into(),
+            preparation.query_norm.into(),
+            preparation.key_norm.into(),
+            preparation.eps.into(),
+            preparation.cos.into(),
+            preparation.sin.into(),
             sequences.places.into(),
             sequences.seq.into(),
             heads.into(),
@@ -270,14 +270,14 @@ impl Ops {
         sequences: Sequences,
         shape: Heads,
         cache: Cache<'_>,
-        sees: Sees,
+        mask: KernelMask,
         out: u64,
     ) -> Result<(), CudaError> {
         let Heads { heads, kv_heads, dim } = shape;
         let Sequences { places, count, seq } = sequences;
-        let (window, both_ways) = match sees {
-            Sees::Before { window } => (window, 0),
-            Sees::All => (0, 1),
+        let (window, both_ways) = match mask {
+            KernelMask::Before { window } => (window, 0),
+            KernelMask::All => (0, 1),
         };
         let args = [
             q.at.into(),

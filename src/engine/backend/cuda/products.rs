@@ -42,7 +42,7 @@ impl Workspace {
 
 /// How a product goes, by which it is known how often it reads the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ProductPath {
     /// By the kernels that read packed weights, so many times all of them.
     WeightOnly { passes: usize },
     /// By a matrix product.
@@ -51,7 +51,7 @@ pub(super) enum Way {
     Widened,
 }
 
-impl Way {
+impl ProductPath {
     /// How often weights go through memory, where that is more than once.
     pub fn rereads(self) -> Option<String> {
         match self {
@@ -103,11 +103,11 @@ pub(super) struct Product<'a> {
 impl Products<'_> {
     /// How a product with `m` rows goes. `few` keeps to the weight-only kernels whatever `m` is, for a matrix too large to
     /// widen.
-    pub fn way(&self, m: usize, few: bool, is_quantized: bool) -> Way {
+    pub fn way(&self, m: usize, few: bool, is_quantized: bool) -> ProductPath {
         match (few || m <= MOST_GEMV_ROWS || !self.has_gemm(), is_quantized) {
-            (true, _) => Way::WeightOnly { passes: m.div_ceil(PASS) },
-            (false, true) => Way::Widened,
-            (false, false) => Way::Matrix,
+            (true, _) => ProductPath::WeightOnly { passes: m.div_ceil(PASS) },
+            (false, true) => ProductPath::Widened,
+            (false, false) => ProductPath::Matrix,
         }
     }
 
@@ -117,7 +117,7 @@ impl Products<'_> {
         // The vendor's library is asked for results in 16 bits only.
         let few = few || (!self.has_own_gemm() && products.iter().any(|product| product.width == Width::Single));
         match (self.way(m, few, is_quantized), is_quantized) {
-            (Way::WeightOnly { .. }, true) => {
+            (ProductPath::WeightOnly { .. }, true) => {
                 for first in (0..m).step_by(self.most_rows(cols)) {
                     let rows = (m - first).min(self.most_rows(cols));
                     let x = x + (first * cols * 2) as u64;
@@ -128,8 +128,12 @@ impl Products<'_> {
                 }
                 Ok(())
             }
-            (Way::WeightOnly { .. }, false) => products.iter().try_for_each(|product| self.gemv(0, m, x, product)),
-            (Way::Matrix | Way::Widened, _) => products.iter().try_for_each(|product| self.gemm(m, x, product)),
+            (ProductPath::WeightOnly { .. }, false) => {
+                products.iter().try_for_each(|product| self.gemv(0, m, x, product))
+            }
+            (ProductPath::Matrix | ProductPath::Widened, _) => {
+                products.iter().try_for_each(|product| self.gemm(m, x, product))
+            }
         }
     }
 
@@ -223,13 +227,14 @@ impl Products<'_> {
 
     /// The matrix in 16 bits.
     fn widen(&self, matrix: &Matrix) -> Result<u64, CudaError> {
-        let room = self.workspace.widened.as_ref().filter(|room| room.len() >= matrix.rows * matrix.cols * 2);
-        let room = room.ok_or_else(|| CudaError::Unsupported("no room was kept for a widened matrix".to_string()))?;
+        let buffers = self.workspace.widened.as_ref().filter(|buffers| buffers.len() >= matrix.rows * matrix.cols * 2);
+        let buffers =
+            buffers.ok_or_else(|| CudaError::Unsupported("no room was kept for a widened matrix".to_string()))?;
         let name = format!("dequantize_{}_{}", matrix.kind.name(), self.compute.name());
         let args =
-            [room.into(), (&matrix.quants).into(), Arg::U64(matrix.scales_at()), Arg::U64(0), matrix.cols.into()];
+            [buffers.into(), (&matrix.quants).into(), Arg::U64(matrix.scales_at()), Arg::U64(0), matrix.cols.into()];
         // SAFETY: the room holds the matrix, and no row numbers mean every row.
         unsafe { self.launcher.launch(("embed", &name), (matrix.rows, 1, 1), THREADS, 0, &args)? };
-        Ok(room.at())
+        Ok(buffers.at())
     }
 }

@@ -3,8 +3,8 @@
 //! that lie side by side are one launch: all that decode, for one.
 
 use super::CudaDecoder;
+use super::buffers::DecoderBuffers;
 use super::products::Width;
-use super::room::Room;
 use crate::device::cuda::CudaError;
 use crate::engine::scheduler::Segment;
 
@@ -51,23 +51,23 @@ impl CudaDecoder {
     /// piece that is sampled, in order.
     pub fn pass(&mut self, segments: &[Segment<'_>]) -> Result<Vec<u32>, CudaError> {
         let sampled = self.send(segments)?;
-        let room = self.room()?;
+        let buffers = self.buffers()?;
         let lengths = segments.iter().map(|segment| segment.tokens.len());
         let rows = lengths.clone().sum();
         let groups = Group::of_lengths(lengths);
-        self.run_pass(room, rows, &groups, sampled.len())?;
-        room.ids.download(sampled.len())
+        self.run_pass(buffers, rows, &groups, sampled.len())?;
+        buffers.ids.download(sampled.len())
     }
 
     /// Checks the pieces and puts on the card what they are made of. Gives the rows whose logits are wanted.
     fn send(&mut self, segments: &[Segment<'_>]) -> Result<Vec<u32>, CudaError> {
         let vocabulary = self.shape.vocab_size;
-        let room = self.room_mut()?;
+        let buffers = self.buffers_mut()?;
         let (mut ids, mut places, mut sampled) = (Vec::new(), Vec::new(), Vec::new());
         for segment in segments {
             let count = segment.tokens.len();
-            if count == 0 || segment.past + count > room.capacity || segment.row >= room.batch {
-                let (end, capacity) = (segment.past + count, room.capacity);
+            if count == 0 || segment.past + count > buffers.capacity || segment.row >= buffers.batch {
+                let (end, capacity) = (segment.past + count, buffers.capacity);
                 return Err(wrong(format!("{end} positions of row {} do not fit a cache of {capacity}", segment.row)));
             }
             if let Some(token) = segment.tokens.iter().find(|token| **token as usize >= vocabulary) {
@@ -79,36 +79,42 @@ impl CudaDecoder {
                 sampled.push(ids.len() as u32 - 1);
             }
         }
-        if ids.is_empty() || ids.len() > room.rows || segments.len() > room.batch {
-            let (sequences, most) = (room.batch, room.rows);
+        if ids.is_empty() || ids.len() > buffers.rows || segments.len() > buffers.batch {
+            let (sequences, most) = (buffers.batch, buffers.rows);
             return Err(wrong(format!(
                 "a pass has 1 to {most} tokens of up to {sequences} sequences, not {} of {}",
                 ids.len(),
                 segments.len()
             )));
         }
-        room.ids.upload(&ids)?;
-        room.places.upload(&places)?;
+        buffers.ids.upload(&ids)?;
+        buffers.places.upload(&places)?;
         // Where every row is wanted, as when all decode, they lie where they are wanted.
         let is_all = sampled.len() == ids.len();
-        if let Some((rows, _)) = room.picked.as_mut().filter(|_| !sampled.is_empty() && !is_all) {
+        if let Some((rows, _)) = buffers.picked.as_mut().filter(|_| !sampled.is_empty() && !is_all) {
             rows.upload(&sampled)?;
         }
         Ok(sampled)
     }
 
     /// The launches of a pass.
-    fn run_pass(&self, room: &Room, rows: usize, groups: &[Group], sampled: usize) -> Result<(), CudaError> {
-        self.through_blocks(room, rows, groups)?;
+    fn run_pass(
+        &self,
+        buffers: &DecoderBuffers,
+        rows: usize,
+        groups: &[Group],
+        sampled: usize,
+    ) -> Result<(), CudaError> {
+        self.through_blocks(buffers, rows, groups)?;
         if sampled == 0 {
             return Ok(());
         }
-        self.finish(room, rows)?;
+        self.finish(buffers, rows)?;
         match sampled == rows {
-            true => self.pick(room, room.normed.at(), rows),
+            true => self.pick(buffers, buffers.normed.at(), rows),
             false => {
-                let picked = self.gathered(room, sampled)?;
-                self.pick(room, picked, sampled)
+                let picked = self.gathered(buffers, sampled)?;
+                self.pick(buffers, picked, sampled)
             }
         }
     }
@@ -116,56 +122,56 @@ impl CudaDecoder {
     /// Loads every kernel of passes of up to all rows: of each number of rows that products tell apart, with and without
     /// prompts beside what decodes.
     pub(super) fn rehearse_passes(&self) -> Result<(), CudaError> {
-        let room = self.room()?;
+        let buffers = self.buffers()?;
         self.ops.launcher.rehearse(|| {
-            for rows in [1, 2, 3, 5, 17].into_iter().filter(|rows| *rows <= room.rows) {
-                self.run_pass(room, rows, &[Group::of_batch(rows, 1)], rows)?;
-                self.run_pass(room, rows, &[Group::of_batch(1, rows)], 1)?;
+            for rows in [1, 2, 3, 5, 17].into_iter().filter(|rows| *rows <= buffers.rows) {
+                self.run_pass(buffers, rows, &[Group::of_batch(rows, 1)], rows)?;
+                self.run_pass(buffers, rows, &[Group::of_batch(1, rows)], 1)?;
             }
             Ok(())
         })
     }
 
     /// The normed rows whose numbers were sent, one behind the other.
-    fn gathered(&self, room: &Room, count: usize) -> Result<u64, CudaError> {
-        let Some((numbers, rows)) = &room.picked else {
+    fn gathered(&self, buffers: &DecoderBuffers, count: usize) -> Result<u64, CudaError> {
+        let Some((numbers, rows)) = &buffers.picked else {
             return Err(wrong("no room was kept for rows that lie anywhere".to_string()));
         };
         let sizes = (count, self.shape.hidden_size);
         // SAFETY: the numbers are of rows of the pass, and there is room for as many as get logits.
-        unsafe { self.ops.gather(rows.at(), room.normed.at(), numbers.at(), sizes)? };
+        unsafe { self.ops.gather(rows.at(), buffers.normed.at(), numbers.at(), sizes)? };
         Ok(rows.at())
     }
 
     /// Runs the tokens that were set, `(batch, seq)`, from the beginning, and norms what the last block leaves.
     pub fn run_hidden(&mut self, seq: usize) -> Result<(), CudaError> {
         self.reset()?;
-        let room = self.room()?;
-        let rows = room.batch * seq;
-        self.through_blocks(room, rows, &[Group::of_batch(room.batch, seq)])?;
-        self.finish(room, rows)
+        let buffers = self.buffers()?;
+        let rows = buffers.batch * seq;
+        self.through_blocks(buffers, rows, &[Group::of_batch(buffers.batch, seq)])?;
+        self.finish(buffers, rows)
     }
 
     /// The normed states of the first `rows` rows that [`Self::run_hidden`] left, `(rows, hidden)`.
     pub fn hidden(&self, rows: usize) -> Result<Vec<f32>, CudaError> {
-        let bits = self.room()?.normed.download::<u16>(rows * self.shape.hidden_size)?;
+        let bits = self.buffers()?.normed.download::<u16>(rows * self.shape.hidden_size)?;
         Ok(self.compute().values(&bits))
     }
 
     /// Logits in `f32` of some of the rows that [`Self::run_hidden`] left, as many at once as there is room for.
     pub fn logits_of(&mut self, rows: &[u32]) -> Result<Vec<f32>, CudaError> {
-        let room = self.room_mut()?;
-        let (most, tokens) = (room.of_logits, room.rows);
+        let buffers = self.buffers_mut()?;
+        let (most, tokens) = (buffers.of_logits, buffers.rows);
         if rows.len() > most || rows.iter().any(|row| *row as usize >= tokens) {
             return Err(wrong(format!("logits are of up to {most} rows of {tokens} at once")));
         }
-        if let Some((numbers, _)) = &mut room.picked {
+        if let Some((numbers, _)) = &mut buffers.picked {
             numbers.upload(rows)?;
         }
-        let room = self.room()?;
-        let picked = self.gathered(room, rows.len())?;
-        self.head_product(room, picked, rows.len(), Width::Single)?;
-        room.logits.download(rows.len() * self.shape.vocab_size)
+        let buffers = self.buffers()?;
+        let picked = self.gathered(buffers, rows.len())?;
+        self.head_product(buffers, picked, rows.len(), Width::Single)?;
+        buffers.logits.download(rows.len() * self.shape.vocab_size)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the engine on a card becomes beside an engine of cases: a model of the scheduler, or one to ask for probabilities.
 
+use super::buffers::Extent;
 use super::products::Width;
-use super::room::Extent;
 use super::{CudaBatch, CudaEngine, CudaLanguageModel, check_shape, or_lost};
 use crate::engine::EngineError;
 use crate::engine::session::candle::encoding_notes;

@@ -35,7 +35,7 @@ pub struct Candidate {
 
 /// Whole instances of each candidate.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Solved {
+pub struct MixSolution {
     /// As many as candidates.
     pub instances: Vec<usize>,
     /// The solver says that nothing is cheaper.
@@ -83,7 +83,7 @@ impl fmt::Display for Mix {
 
 /// The cheapest whole instances that carry `peak`, and still do when `spare` of the largest used type fail. `None` where
 /// there is no candidate or the solver fails.
-pub fn solve(candidates: &[Candidate], peak: f64, spare: usize) -> Option<Solved> {
+pub fn solve(candidates: &[Candidate], peak: f64, spare: usize) -> Option<MixSolution> {
     if candidates.is_empty() || candidates.iter().any(|c| !(c.capacity > 0.0 && c.usd_per_h.is_finite())) {
         return None;
     }
@@ -114,7 +114,7 @@ pub fn solve(candidates: &[Candidate], peak: f64, spare: usize) -> Option<Solved
     let proven = matches!(solution.status(), good_lp::SolutionStatus::Optimal);
     let instances: Vec<usize> = counts.iter().map(|count| solution.value(*count).round().max(0.0) as usize).collect();
     // A solver in floating point is not taken at its word.
-    carries(candidates, &instances, peak, spare).then_some(Solved { instances, proven })
+    carries(candidates, &instances, peak, spare).then_some(MixSolution { instances, proven })
 }
 
 /// Whether so many instances carry the peak.
@@ -130,13 +130,14 @@ pub fn usd_per_h(candidates: &[Candidate], instances: &[usize]) -> f64 {
     candidates.iter().zip(instances).map(|(c, n)| c.usd_per_h * *n as f64).sum()
 }
 
-type Place = (Arc<str>, Option<Arc<str>>, Option<Market>);
+/// Provider, region and market: a mix is of one of each.
+type OfferGroup = (Arc<str>, Option<Arc<str>>, Option<Market>);
 
 /// The cheapest mix of any place, where it is of several types and cheaper than `single`.
 pub(super) fn cheapest(ranking: &Ranking, usage: &Usage, single: Option<&PlanOption>) -> Option<Mix> {
     let demand = usage.demand().filter(|demand| !demand.autoscale)?;
     let single = single?.row.usd_per_month?.value;
-    let mut places: BTreeMap<Place, Vec<&RankRow>> = BTreeMap::new();
+    let mut places: BTreeMap<OfferGroup, Vec<&RankRow>> = BTreeMap::new();
     for row in &ranking.rows {
         let hourly = matches!(
             row.market,
@@ -156,18 +157,18 @@ pub(super) fn cheapest(ranking: &Ranking, usage: &Usage, single: Option<&PlanOpt
         if candidates.len() != rows.len() {
             continue;
         }
-        let Some(solved) = solve(&candidates, peak, demand.spare) else { continue };
+        let Some(solution) = solve(&candidates, peak, demand.spare) else { continue };
         let parts: Vec<(Arc<str>, usize)> = rows
             .iter()
-            .zip(&solved.instances)
+            .zip(&solution.instances)
             .filter(|(_, count)| **count > 0)
             .map(|(row, count)| (row.instance_type.clone(), *count))
             .collect();
-        let month = Decimal::from_f64_retain(usd_per_h(&candidates, &solved.instances) * HOURS_PER_MONTH);
+        let month = Decimal::from_f64_retain(usd_per_h(&candidates, &solution.instances) * HOURS_PER_MONTH);
         let Some(month) = month.map(|month| Usd(month.round_dp(6))) else { continue };
         let wins = parts.len() > 1 && month < single && best.as_ref().is_none_or(|best| month < best.usd_per_month);
         if wins {
-            let used = rows.iter().zip(&solved.instances).filter(|(_, count)| **count > 0);
+            let used = rows.iter().zip(&solution.instances).filter(|(_, count)| **count > 0);
             let measured = used.into_iter().all(|(row, _)| row.basis == Basis::Measured);
             best = Some(Mix {
                 provider,
@@ -177,7 +178,7 @@ pub(super) fn cheapest(ranking: &Ranking, usage: &Usage, single: Option<&PlanOpt
                 usd_per_month: month,
                 single_usd_per_month: single,
                 basis: if measured { Basis::Measured } else { Basis::Projected },
-                proven: solved.proven,
+                proven: solution.proven,
             });
         }
     }
@@ -234,8 +235,8 @@ mod tests {
     #[test]
     fn a_big_one_and_a_small_one_beat_two_big_ones() {
         let all = candidates(&[(1.0, 10.0), (0.3, 2.0)]);
-        let solved = solve(&all, 11.5, 0).unwrap();
-        assert_eq!((solved.instances, solved.proven), (vec![1, 1], true));
+        let solution = solve(&all, 11.5, 0).unwrap();
+        assert_eq!((solution.instances, solution.proven), (vec![1, 1], true));
         // With one spare, the rest has to carry it when the big one fails.
         let spare = solve(&all, 11.5, 1).unwrap();
         assert!((usd_per_h(&all, &spare.instances) - brute(&all, 11.5, 1)).abs() < 1e-9, "{spare:?}");
@@ -249,10 +250,10 @@ mod tests {
             list in prop::collection::vec((0.05f64..5.0, 0.5f64..10.0), 1..4), peak in 0.1f64..20.0, spare in 0usize..3,
         ) {
             let all = candidates(&list);
-            let solved = solve(&all, peak, spare).unwrap();
-            prop_assert!(solved.proven);
-            let (found, least) = (usd_per_h(&all, &solved.instances), brute(&all, peak, spare));
-            prop_assert!((found / least - 1.0).abs() < 1e-6, "{found} against {least}: {solved:?}");
+            let solution = solve(&all, peak, spare).unwrap();
+            prop_assert!(solution.proven);
+            let (found, least) = (usd_per_h(&all, &solution.instances), brute(&all, peak, spare));
+            prop_assert!((found / least - 1.0).abs() < 1e-6, "{found} against {least}: {solution:?}");
         }
     }
 }

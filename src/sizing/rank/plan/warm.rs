@@ -112,14 +112,14 @@ fn month(terms: &ServerlessTerms, row: &RankRow, usage: &Usage) -> Result<f64, S
 
 /// What a month of the demand costs on kept instances: whole ones for its peak, as the market has them, and with the
 /// requests what is neither price nor time (traffic).
-struct Kept<'a> {
+struct KeptCost<'a> {
     best: &'a PlanOption,
     committed: bool,
     hourly: f64,
     rest: f64,
 }
 
-impl<'a> Kept<'a> {
+impl<'a> KeptCost<'a> {
     fn new(best: &'a PlanOption, usage: &Usage) -> Option<Self> {
         let committed = matches!(best.row.market, Some(Market::Reserved1y | Market::Reserved3y));
         let hourly = best.row.usd_per_h?.to_f64();
@@ -173,7 +173,7 @@ fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanO
     let usage = &request.service.usage;
     let rate = usage.mean_rate(row.e2e_s.value)?;
     let kept_usd_per_month = best.row.usd_per_month?.value;
-    let kept = Kept::new(best, usage)?;
+    let kept = KeptCost::new(best, usage)?;
     let terms = serverless_terms(catalog, &request.service, offer, row.usd_per_h?);
     let now = terms.clone().and_then(|terms| month(&terms, row, usage));
     let most = (10.0 * rate).max(10.0 * best.row.requests_per_s.value);

@@ -4,7 +4,7 @@ use super::card::Card;
 use super::conformal::Scores;
 use super::nnls::{self, Equation};
 use super::observation::Observation;
-use super::relatives::{Place, Relatives};
+use super::relatives::{Configuration, Relatives};
 use super::terms::{Kind, MOST, Phase};
 use super::work::Work;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,9 +31,9 @@ pub struct Estimate {
     pub deviation: f64,
 }
 
-/// What is asked of a law.
+/// What a law is evaluated at.
 #[derive(Debug, Clone)]
-pub struct Question<'a> {
+pub struct LawInput<'a> {
     /// The card.
     pub card: &'a Arc<Card>,
     /// What has to be done.
@@ -48,7 +48,7 @@ pub struct Question<'a> {
     pub quant: crate::workload::Quant,
 }
 
-impl<'a> Question<'a> {
+impl<'a> LawInput<'a> {
     /// The one that an observation answers.
     pub fn of(observation: &'a Observation) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Law {
     }
 
     /// Places that were measured.
-    pub fn places(&self) -> &[Place] {
+    pub fn places(&self) -> &[Configuration] {
         self.relatives.places()
     }
 
@@ -138,7 +138,7 @@ impl Law {
     }
 
     /// One place for each model, precision and batch on each card and host: its lengths share a residual.
-    fn residuals(&self, observations: &[&Observation]) -> (Vec<Place>, Vec<f64>) {
+    fn residuals(&self, observations: &[&Observation]) -> (Vec<Configuration>, Vec<f64>) {
         type Key = (Arc<str>, Arc<str>, Option<Arc<str>>, Arc<str>, crate::workload::Quant, u64);
         let mut groups: BTreeMap<Key, Vec<(&Observation, f64, f64)>> = BTreeMap::new();
         for observation in observations {
@@ -161,26 +161,26 @@ impl Law {
             let launch_share = group.iter().map(|(_, _, launch)| launch).sum::<f64>() / n;
             residuals.push(group.iter().map(|(_, residual, _)| residual).sum::<f64>() / n);
             let variance = group.iter().map(|(o, ..)| o.variance).sum::<f64>() / (n * n);
-            places.push(Place { variance, ..place(&Question::of(first), launch_share) });
+            places.push(Configuration { variance, ..place(&LawInput::of(first), launch_share) });
         }
         (places, residuals)
     }
 
     /// What it expects; `None` where a figure of the card is not published.
-    pub fn estimate(&self, question: &Question<'_>) -> Option<Estimate> {
+    pub fn estimate(&self, question: &LawInput<'_>) -> Option<Estimate> {
         let (sum, launch_share) = self.sum(question.card, question.work)?;
         let (mean, deviation) = self.relatives.at(&place(question, launch_share));
         Some(Estimate { seconds: sum * mean.exp(), deviation })
     }
 
     /// The sum, and what relatives add to its logarithm: the latter depends on little of a question and can be kept.
-    pub fn parts(&self, question: &Question<'_>) -> Option<(f64, Place)> {
+    pub fn parts(&self, question: &LawInput<'_>) -> Option<(f64, Configuration)> {
         let (sum, launch_share) = self.sum(question.card, question.work)?;
         Some((sum, place(question, launch_share)))
     }
 
     /// What relatives say of a place.
-    pub fn relative(&self, place: &Place) -> (f64, f64) {
+    pub fn relative(&self, place: &Configuration) -> (f64, f64) {
         self.relatives.at(place)
     }
 
@@ -193,7 +193,7 @@ impl Law {
             let kept: Vec<&Observation> = own().filter(|o| o.card.id != *left_out).copied().collect();
             let Some(law) = Self::fit(kind, engine, &kept, batch_rate) else { continue };
             for observation in own().filter(|o| o.card.id == *left_out) {
-                if let Some(estimate) = law.estimate(&Question::of(observation)) {
+                if let Some(estimate) = law.estimate(&LawInput::of(observation)) {
                     let off = (observation.seconds / estimate.seconds).ln().abs();
                     let error = (estimate.seconds / observation.seconds - 1.0).abs();
                     scores.push(left_out, off / estimate.deviation, error);
@@ -210,8 +210,8 @@ impl Law {
     }
 }
 
-fn place(question: &Question<'_>, launch_share: f64) -> Place {
-    Place {
+fn place(question: &LawInput<'_>, launch_share: f64) -> Configuration {
+    Configuration {
         card: question.card.clone(),
         engine: question.engine.clone(),
         host: question.host.cloned(),

@@ -2,9 +2,9 @@
 
 use super::card::Card;
 use super::conformal::{self, Scores};
-use super::law::{Law, Question};
+use super::law::{Law, LawInput};
 use super::observation::Observation;
-use super::relatives::Place;
+use super::relatives::Configuration;
 use super::terms::{KernelClass, Kind, Phase, roofline};
 use super::tier::Tier;
 use super::work::Work;
@@ -27,7 +27,7 @@ const NO_SIBLING: f64 = 1.24;
 
 /// A law and what is known of its errors.
 #[derive(Debug, Clone)]
-struct Judged {
+struct LawWithErrors {
     law: Law,
     /// Standard deviations that hold nine tenths; of the normal distribution where too few cards were left out.
     quantile: f64,
@@ -40,13 +40,13 @@ struct Judged {
 /// Laws by class, phase and length.
 #[derive(Debug, Clone, Default)]
 pub struct Laws {
-    decode: BTreeMap<KernelClass, Judged>,
-    prefill: BTreeMap<KernelClass, Vec<(f64, Judged)>>,
+    decode: BTreeMap<KernelClass, LawWithErrors>,
+    prefill: BTreeMap<KernelClass, Vec<(f64, LawWithErrors)>>,
 }
 
-/// A law as it is shown.
+/// A law as reports show it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Described {
+pub struct LawSummary {
     /// The engine that it was fitted to.
     pub engine: String,
     /// Kernels.
@@ -124,7 +124,7 @@ fn reference<'a>(observations: &[&'a Observation]) -> Option<&'a Arc<str>> {
     cards.into_iter().max_by_key(|(engine, cards)| (cards.len(), std::cmp::Reverse(engine.to_string()))).map(|(e, _)| e)
 }
 
-impl Judged {
+impl LawWithErrors {
     fn fit(kind: Kind, engine: &Arc<str>, observations: &[&Observation], batch_rate: f64, judge: bool) -> Option<Self> {
         let law = Law::fit(kind, engine, observations, batch_rate)?;
         let scores = match judge {
@@ -169,7 +169,7 @@ impl Laws {
             let batch_rate = laws.batch_rate(class);
             if let Some((all, engine)) = wanted(Phase::Decode) {
                 let kind = Kind { class, phase: Phase::Decode, long: false };
-                if let Some(judged) = Judged::fit(kind, &engine, &all, batch_rate, true) {
+                if let Some(judged) = LawWithErrors::fit(kind, &engine, &all, batch_rate, true) {
                     laws.decode.insert(class, judged);
                 }
             }
@@ -199,8 +199,8 @@ impl Laws {
     }
 
     /// Every law with what its terms are worth.
-    pub fn described(&self) -> Vec<Described> {
-        let described = |class: &KernelClass, phase, tokens, judged: &Judged| Described {
+    pub fn described(&self) -> Vec<LawSummary> {
+        let described = |class: &KernelClass, phase, tokens, judged: &LawWithErrors| LawSummary {
             engine: judged.law.engine().to_string(),
             class: *class,
             phase,
@@ -217,7 +217,7 @@ impl Laws {
     }
 
     /// The laws that answer a question, with their shares.
-    fn asked(&self, phase: Phase, quant: Quant, work: &Work) -> Vec<(&Judged, f64)> {
+    fn asked(&self, phase: Phase, quant: Quant, work: &Work) -> Vec<(&LawWithErrors, f64)> {
         let class = KernelClass::of(quant);
         match phase {
             Phase::Decode => self.decode.get(&class).map(|judged| (judged, 1.0)).into_iter().collect(),
@@ -236,8 +236,14 @@ impl Laws {
 
     /// The time of a decode step or a prefill on a card; `None` where there is no law, or a figure of the card is not
     /// published.
-    pub fn project(&self, phase: Phase, target: &Target<'_>, work: &Work, memory: &mut Memory) -> Option<Projection> {
-        let question = Question {
+    pub fn project(
+        &self,
+        phase: Phase,
+        target: &Target<'_>,
+        work: &Work,
+        memory: &mut RelativesCache,
+    ) -> Option<Projection> {
+        let question = LawInput {
             card: target.card,
             work,
             engine: target.engine,
@@ -285,15 +291,18 @@ impl Laws {
     }
 }
 
-fn prefill_laws(class: KernelClass, engine: &Arc<str>, all: &[&Observation]) -> Vec<(f64, Judged)> {
+fn prefill_laws(class: KernelClass, engine: &Arc<str>, all: &[&Observation]) -> Vec<(f64, LawWithErrors)> {
     if class == KernelClass::Dense {
         let kind = Kind { class, phase: Phase::Prefill, long: false };
-        return Judged::fit(kind, engine, all, 0.0, true).map(|judged| (ANCHORS[2], judged)).into_iter().collect();
+        return LawWithErrors::fit(kind, engine, all, 0.0, true)
+            .map(|judged| (ANCHORS[2], judged))
+            .into_iter()
+            .collect();
     }
     let fit = |place: usize| {
         let near: Vec<&Observation> = all.iter().filter(|o| nearest(o.prefilled()) == place).copied().collect();
         let kind = Kind { class, phase: Phase::Prefill, long: place >= LONG };
-        Judged::fit(kind, engine, &near, 0.0, true).map(|judged| (ANCHORS[place], judged))
+        LawWithErrors::fit(kind, engine, &near, 0.0, true).map(|judged| (ANCHORS[place], judged))
     };
     (0..ANCHORS.len()).filter_map(fit).collect()
 }
@@ -301,7 +310,7 @@ fn prefill_laws(class: KernelClass, engine: &Arc<str>, all: &[&Observation]) -> 
 /// What relatives say of a place, kept: it depends on the card, the model, its precision and (where the engine itself was
 /// measured) its batch, and not on the lengths that are asked about.
 #[derive(Debug, Default)]
-pub struct Memory(HashMap<Key, Known>);
+pub struct RelativesCache(HashMap<Key, Known>);
 
 /// Law, card, engine, model, host, precision and batch.
 type Key = (usize, Arc<str>, Arc<str>, Arc<str>, Option<Arc<str>>, Quant, u64);
@@ -316,8 +325,8 @@ struct Known {
     sibling: bool,
 }
 
-impl Memory {
-    fn relative(&mut self, judged: &Judged, place: &Place) -> Known {
+impl RelativesCache {
+    fn relative(&mut self, judged: &LawWithErrors, place: &Configuration) -> Known {
         let measured =
             judged.law.places().iter().any(|known| known.engine == place.engine && known.model == place.model);
         let key = (
@@ -332,7 +341,7 @@ impl Memory {
         let known = self.0.entry(key).or_insert_with(|| {
             let (mean, deviation) = judged.law.relative(place);
             let places = judged.law.places();
-            let distance = |known: &&Place| known.card.decode_distance(&place.card);
+            let distance = |known: &&Configuration| known.card.decode_distance(&place.card);
             let nearest = places.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
             Known {
                 mean,

@@ -30,9 +30,9 @@ const PREFILL: Variances = Variances { model: 0.01, card: 0.04, host: 0.02, pair
 pub const ENGINE_MEAN: f64 = 0.336;
 const ENGINE_VARIANCE: f64 = 0.25;
 
-/// Where something was measured, or is to be projected to.
+/// What was measured, or is to be projected to: card, engine, model, precision and batch.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Configuration {
     /// The card.
     pub card: Arc<Card>,
     /// The engine.
@@ -53,7 +53,7 @@ pub struct Place {
     pub variance: f64,
 }
 
-fn covariance(phase: Phase, reference: &str, a: &Place, b: &Place) -> f64 {
+fn covariance(phase: Phase, reference: &str, a: &Configuration, b: &Configuration) -> f64 {
     let variances = if phase == Phase::Decode { DECODE } else { PREFILL };
     let distance = match phase {
         Phase::Decode => a.card.decode_distance(&b.card),
@@ -84,20 +84,20 @@ fn covariance(phase: Phase, reference: &str, a: &Place, b: &Place) -> f64 {
 pub struct Relatives {
     phase: Phase,
     reference: Arc<str>,
-    places: Vec<Place>,
+    places: Vec<Configuration>,
     solved: Option<(Cholesky<f64, Dyn>, DVector<f64>)>,
 }
 
 impl Relatives {
     /// From measured places and `ln(true / summed)` of each.
-    pub fn new(phase: Phase, reference: Arc<str>, places: Vec<Place>, residuals: &[f64]) -> Self {
+    pub fn new(phase: Phase, reference: Arc<str>, places: Vec<Configuration>, residuals: &[f64]) -> Self {
         let noise = if phase == Phase::Decode { DECODE.noise } else { PREFILL.noise };
         let n = places.len();
         let matrix = DMatrix::from_fn(n, n, |i, j| {
             covariance(phase, &reference, &places[i], &places[j])
                 + if i == j { noise + places[i].variance } else { 0.0 }
         });
-        let expected = |place: &Place| if *place.engine == *reference { 0.0 } else { ENGINE_MEAN };
+        let expected = |place: &Configuration| if *place.engine == *reference { 0.0 } else { ENGINE_MEAN };
         let values = DVector::from_iterator(n, places.iter().zip(residuals).map(|(place, r)| r - expected(place)));
         let solved = Cholesky::new(matrix).map(|cholesky| {
             let solution = cholesky.solve(&values);
@@ -107,12 +107,12 @@ impl Relatives {
     }
 
     /// The places.
-    pub fn places(&self) -> &[Place] {
+    pub fn places(&self) -> &[Configuration] {
         &self.places
     }
 
     /// Expected `ln(true / summed)` of a place, and its standard deviation.
-    pub fn at(&self, place: &Place) -> (f64, f64) {
+    pub fn at(&self, place: &Configuration) -> (f64, f64) {
         let expected = if *place.engine == *self.reference { 0.0 } else { ENGINE_MEAN };
         let variance = covariance(self.phase, &self.reference, place, place);
         let noise = if self.phase == Phase::Decode { DECODE.noise } else { PREFILL.noise };

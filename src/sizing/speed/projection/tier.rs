@@ -1,7 +1,7 @@
 //! How near a projection is to something measured, and the least margin that each distance gets.
 
 use super::card::Card;
-use super::relatives::Place;
+use super::relatives::Configuration;
 use super::terms::Phase;
 use serde::Serialize;
 use std::fmt;
@@ -63,7 +63,7 @@ impl Tier {
     }
 
     /// The tier of a place, by what was measured.
-    pub fn of(place: &Place, measured: &[Place]) -> Self {
+    pub fn of(place: &Configuration, measured: &[Configuration]) -> Self {
         let mut same_engine = measured.iter().filter(|known| known.engine == place.engine).peekable();
         if same_engine.peek().is_none() {
             return Self::F;

@@ -8,7 +8,7 @@ pub use cpu::CpuErrors;
 pub use errors::{Errors, Point};
 pub use regret::ModelRegret;
 
-use super::projection::laws::{Described, Memory};
+use super::projection::laws::{LawSummary, RelativesCache};
 use super::projection::observation::NotUsed;
 use super::projection::terms::{KernelClass, Phase, roofline};
 use super::projection::{Laws, Observation, Target, observations};
@@ -48,7 +48,7 @@ pub struct Validation {
     /// CPU instances, within one CPU model.
     pub cpus: Option<CpuErrors>,
     /// The laws that all of the evidence (or the training set) gives.
-    pub laws: Vec<Described>,
+    pub laws: Vec<LawSummary>,
     /// Measurements that say nothing about whole cards, and why.
     pub not_used: Vec<NotUsed>,
     /// Cards that nothing can be said of, and why.
@@ -77,7 +77,7 @@ pub fn leave_one_out(runs: &[Run], catalog: &Catalog) -> Result<Validation, Stri
     }
     let laws = described(&observed);
     let cpus = cpu::leave_one_out(&all);
-    finish("leave_one_card_out", Found { points, apart, cpus, not_used, laws }, &all, catalog)
+    finish("leave_one_card_out", ValidationInput { points, apart, cpus, not_used, laws }, &all, catalog)
 }
 
 /// Fits on one set and projects another.
@@ -94,7 +94,7 @@ pub fn fixed_split(train: &[Run], test: &[Run], catalog: &Catalog) -> Result<Val
     }
     let laws = described(&known);
     let cpus = cpu::fixed_split(&train, &test);
-    finish("fixed_split", Found { points, apart: Vec::new(), cpus, not_used, laws }, &test, catalog)
+    finish("fixed_split", ValidationInput { points, apart: Vec::new(), cpus, not_used, laws }, &test, catalog)
 }
 
 fn groups(observed: &[Observation]) -> BTreeSet<(Arc<str>, KernelClass)> {
@@ -102,7 +102,7 @@ fn groups(observed: &[Observation]) -> BTreeSet<(Arc<str>, KernelClass)> {
 }
 
 fn project(laws: &Laws, test: &[Observation]) -> Vec<Point> {
-    let mut memory = Memory::default();
+    let mut memory = RelativesCache::default();
     test.iter()
         .map(|observation| {
             let target = Target {
@@ -120,7 +120,7 @@ fn project(laws: &Laws, test: &[Observation]) -> Vec<Point> {
 }
 
 /// The laws of each engine.
-fn described(observed: &[Observation]) -> Vec<Described> {
+fn described(observed: &[Observation]) -> Vec<LawSummary> {
     let laws = |(engine, class): (Arc<str>, KernelClass)| {
         let all: Vec<Observation> =
             observed.iter().filter(|o| o.engine == engine && o.class() == class).cloned().collect();
@@ -129,17 +129,23 @@ fn described(observed: &[Observation]) -> Vec<Described> {
     groups(observed).into_iter().flat_map(laws).collect()
 }
 
-struct Found {
+/// What a validation is computed from.
+struct ValidationInput {
     points: Vec<Point>,
     /// The same with every card of the same chip left out too.
     apart: Vec<Point>,
     cpus: Option<CpuErrors>,
     not_used: Vec<NotUsed>,
-    laws: Vec<Described>,
+    laws: Vec<LawSummary>,
 }
 
-fn finish(method: &'static str, found: Found, runs: &[&Run], catalog: &Catalog) -> Result<Validation, String> {
-    let Found { points, apart, cpus, not_used, laws } = found;
+fn finish(
+    method: &'static str,
+    found: ValidationInput,
+    runs: &[&Run],
+    catalog: &Catalog,
+) -> Result<Validation, String> {
+    let ValidationInput { points, apart, cpus, not_used, laws } = found;
     if points.is_empty() && cpus.is_none() {
         let why: Vec<String> = not_used.iter().map(|n| format!("{}: {}", n.hardware, n.reason)).collect();
         return Err(format!("there is nothing to project to in this evidence ({})", why.join("; ")));

@@ -5,7 +5,7 @@ use crate::workload::model::config::keys::Keys;
 use crate::workload::model::family::{Architecture, Config, Family, Task};
 use crate::workload::model::names::block_of_encoder;
 use crate::workload::model::parts::{
-    Activation, Attention, BlockParts, Embedding, FeedForward, Head, Learned, NormKind, NormPlace, Parts, Sees,
+    Activation, Attention, BlockParts, Embedding, FeedForward, Head, LearnedEmbeddings, NormKind, NormPlace, Parts, AttentionMask,
 };
 use crate::workload::model::shape::ModelShape;
 use crate::workload::model::tensors::TensorName;
@@ -44,7 +44,7 @@ fn hugging_face(tensor: TensorName) -> Option<String> {
 }
 
 fn parts(shape: &ModelShape) -> Parts {
-    let learned = Learned { positions: shape.max_context, types: shape.token_types };
+    let learned = LearnedEmbeddings { positions: shape.max_context, types: shape.token_types };
     Parts {
         hidden: shape.hidden_size,
         norm: NormKind::Layer,
@@ -63,7 +63,7 @@ pub(super) fn block(shape: &ModelShape, norms: NormPlace) -> BlockParts {
             heads: shape.heads,
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,
-            sees: Sees::All,
+            mask: AttentionMask::All,
             rotary: None,
             qk_norm: false,
             qkv_bias: shape.qkv_bias,

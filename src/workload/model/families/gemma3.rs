@@ -5,7 +5,7 @@ use super::{gemma, llama};
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::family::{Config, DecoderRules, Family, GgufRules, Task, WindowRule};
 use crate::workload::model::names;
-use crate::workload::model::parts::{Attention, BlockParts, NormPlace, Parts, Rotary, Sees};
+use crate::workload::model::parts::{Attention, BlockParts, NormPlace, Parts, Rotary, AttentionMask};
 use crate::workload::model::shape::ModelShape;
 use crate::workload::model::tensors::{BlockTensor, TensorName};
 
@@ -108,7 +108,7 @@ fn parts(shape: &ModelShape) -> Parts {
                 let theta = shape.local_rope_theta.unwrap_or(shape.rope_theta);
                 Attention { rotary: Some(Rotary { theta, scaling: None }), ..block.attention }
             }
-            Some(_) => Attention { sees: Sees::Before { window: None }, ..block.attention },
+            Some(_) => Attention { mask: AttentionMask::Before { window: None }, ..block.attention },
             None => block.attention,
         };
         BlockParts { norms: NormPlace::Around, attention, ..block }

@@ -3,7 +3,7 @@
 use crate::workload::model::family::{Config, DecoderRules, Family, GgufRules, LIKE_LLAMA, Task};
 use crate::workload::model::names;
 use crate::workload::model::parts::{
-    Activation, Attention, BlockParts, Embedding, FeedForward, Head, NormKind, NormPlace, Parts, Rotary, Sees,
+    Activation, Attention, BlockParts, Embedding, FeedForward, Head, NormKind, NormPlace, Parts, Rotary, AttentionMask,
 };
 use crate::workload::model::shape::ModelShape;
 
@@ -28,7 +28,7 @@ pub(super) fn parts(shape: &ModelShape) -> Parts {
         heads: shape.heads,
         kv_heads: shape.kv_heads,
         head_dim: shape.head_dim,
-        sees: Sees::Before { window: shape.sliding_window },
+        mask: AttentionMask::Before { window: shape.sliding_window },
         rotary: Some(Rotary::of(shape)),
         qk_norm: shape.qk_norm,
         qkv_bias: shape.qkv_bias,

@@ -4,7 +4,7 @@
 use super::super::packed::{Format, PANEL};
 use super::super::product::kernels::Stored;
 use super::super::values::with_f32_values;
-use super::Places;
+use super::CachePositions;
 use crate::workload::CacheType;
 use candle_core::{Result, Tensor, bail};
 use half::f16;
@@ -181,7 +181,7 @@ impl KvCache {
     }
 
     /// Writes the keys and values `(batch, seq, kv_heads, dim)` of new positions behind those of `places`.
-    pub fn write(&mut self, keys: &Tensor, values: &Tensor, places: &Places) -> Result<()> {
+    pub fn write(&mut self, keys: &Tensor, values: &Tensor, places: &CachePositions) -> Result<()> {
         let (batch, seq, heads, dim) = keys.dims4()?;
         if dim == 0
             || (heads, dim) != (self.heads, self.dim)

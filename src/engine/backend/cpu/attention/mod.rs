@@ -4,7 +4,7 @@ mod cache;
 
 use super::packed::{Format, PANEL};
 use super::pool::pool;
-use super::product::kernels::{Ahead, Stored, Tile, X, run, tile_rows};
+use super::product::kernels::{Prefetch, Stored, Tile, X, run, tile_rows};
 use super::simd::Level;
 use super::softmax::{Total, exponentials};
 use super::values::{SharedMut, contiguous_f32};
@@ -21,7 +21,7 @@ pub struct CachedAttention<'a> {
     /// Keys and values.
     pub cache: &'a KvCache,
     /// Where in the cache the sequences are.
-    pub places: Places,
+    pub places: CachePositions,
     /// Factor of the scores, `1 / sqrt(dim)`.
     pub scale: f32,
     /// Positions that a query may look back to, itself included.
@@ -32,14 +32,14 @@ pub struct CachedAttention<'a> {
 
 /// Where in a cache the sequences of a call are, and how long they were before it.
 #[derive(Debug, Clone)]
-pub enum Places {
+pub enum CachePositions {
     /// Each in its own row, all of this length.
     All(usize),
     /// `(row, length)` of each.
     Each(Vec<(usize, usize)>),
 }
 
-impl Places {
+impl CachePositions {
     fn row(&self, sequence: usize) -> usize {
         match self {
             Self::All(_) => sequence,
@@ -76,8 +76,14 @@ impl Places {
 pub fn bidirectional(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Tensor> {
     let (batch, seq, heads, dim) = k.dims4()?;
     let mut cache = KvCache::new(CacheType::F32, (batch, heads, seq, dim));
-    cache.write(k, v, &Places::All(0))?;
-    q.apply_op1_no_bwd(&CachedAttention { cache: &cache, places: Places::All(0), scale, window: None, both_ways: true })
+    cache.write(k, v, &CachePositions::All(0))?;
+    q.apply_op1_no_bwd(&CachedAttention {
+        cache: &cache,
+        places: CachePositions::All(0),
+        scale,
+        window: None,
+        both_ways: true,
+    })
 }
 
 impl CustomOp1 for CachedAttention<'_> {
@@ -127,18 +133,18 @@ struct Call<'a> {
 /// Positions that are worth a unit of their own, where heads are too few for all threads.
 const LEAST_STRETCH: usize = 256;
 
-/// Queries that are handled together: all heads of a group at one position, then those at the next; and the stretch of
+/// A block of queries that are handled together: all heads of a group at one position, then those at the next; and the stretch of
 /// positions that they are handled for.
-struct Rows {
+struct QueryBlock {
     sequence: usize,
     kv_head: usize,
     rows: Range<usize>,
     stretch: Range<usize>,
 }
 
-/// What comes of some queries over a stretch of positions: sums of values by exponentials, `rows x dim`, and what they are
+/// The attention of some queries over a part of the positions, to be joined with the other parts: sums of values by exponentials, `rows x dim`, and what they are
 /// shares of.
-struct Sums {
+struct PartialAttention {
     values: Vec<f32>,
     totals: Vec<Total>,
 }
@@ -169,7 +175,7 @@ impl Call<'_> {
             // Stretches begin with a panel of keys.
             let at = |part: usize| (first + (end - first) * part / stretches) / PANEL * PANEL;
             let stretch = at(stretch)..if stretch + 1 == stretches { end } else { at(stretch + 1) };
-            Rows { sequence, kv_head, rows, stretch }
+            QueryBlock { sequence, kv_head, rows, stretch }
         };
         if stretches == 1 {
             share_out(owners, Vec::new, |scores, index| {
@@ -178,7 +184,7 @@ impl Call<'_> {
             });
             return;
         }
-        let parts: Vec<Mutex<Option<Sums>>> = (0..owners * stretches).map(|_| Mutex::new(None)).collect();
+        let parts: Vec<Mutex<Option<PartialAttention>>> = (0..owners * stretches).map(|_| Mutex::new(None)).collect();
         share_out(parts.len(), Vec::new, |scores, index| {
             let of = unit(index);
             if !of.stretch.is_empty() {
@@ -187,7 +193,7 @@ impl Call<'_> {
         });
         let mut parts = parts.into_iter().map(|part| part.into_inner().unwrap_or_else(|e| e.into_inner()));
         for owner in 0..owners {
-            let sums: Vec<Sums> = parts.by_ref().take(stretches).flatten().collect();
+            let sums: Vec<PartialAttention> = parts.by_ref().take(stretches).flatten().collect();
             self.finish(&unit(owner * stretches), &sums);
         }
     }
@@ -210,17 +216,17 @@ impl Call<'_> {
     }
 
     /// Scores, exponentials and sums of some queries over a stretch.
-    fn attend(&self, of: &Rows, scores: &mut Vec<f32>) -> Sums {
+    fn attend(&self, of: &QueryBlock, scores: &mut Vec<f32>) -> PartialAttention {
         let (first, end) = (of.stretch.start, of.stretch.end);
         let width = (end - first).next_multiple_of(PANEL);
         scores.resize(of.rows.len() * width, 0.0);
         self.score(of, scores, width);
         let totals = self.share(of, scores, width);
-        Sums { values: self.sum(of, scores, width), totals }
+        PartialAttention { values: self.sum(of, scores, width), totals }
     }
 
     /// `q k^T` over the stretch: rows of `width`.
-    fn score(&self, of: &Rows, scores: &mut [f32], width: usize) {
+    fn score(&self, of: &QueryBlock, scores: &mut [f32], width: usize) {
         let cache = self.op.cache;
         let (count, dim) = (of.rows.len(), cache.dim());
         let queries = self.side_by_side(of);
@@ -243,7 +249,7 @@ impl Call<'_> {
     }
 
     /// The queries, a number of each after the other.
-    fn side_by_side(&self, of: &Rows) -> Vec<f32> {
+    fn side_by_side(&self, of: &QueryBlock) -> Vec<f32> {
         let (count, dim) = (of.rows.len(), self.op.cache.dim());
         let mut queries = vec![0f32; count * dim];
         for (index, row) in of.rows.clone().enumerate() {
@@ -256,7 +262,7 @@ impl Call<'_> {
     }
 
     /// The exponentials of what each query sees of the stretch, nothing elsewhere.
-    fn share(&self, of: &Rows, scores: &mut [f32], width: usize) -> Vec<Total> {
+    fn share(&self, of: &QueryBlock, scores: &mut [f32], width: usize) -> Vec<Total> {
         let values = self.op.cache.values(self.op.places.row(of.sequence), of.kv_head);
         let (first, end) = (of.stretch.start, of.stretch.end);
         let each = scores.chunks_exact_mut(width).zip(of.rows.clone()).map(|(scores, row)| {
@@ -277,7 +283,7 @@ impl Call<'_> {
     }
 
     /// Sums of values by exponentials.
-    fn sum(&self, of: &Rows, scores: &[f32], width: usize) -> Vec<f32> {
+    fn sum(&self, of: &QueryBlock, scores: &[f32], width: usize) -> Vec<f32> {
         let cache = self.op.cache;
         let (count, dim) = (of.rows.len(), cache.dim());
         let values = cache.values(self.op.places.row(of.sequence), of.kv_head);
@@ -297,7 +303,7 @@ impl Call<'_> {
     }
 
     /// Sums over all stretches, as shares of the whole, to their places in the result.
-    fn finish(&self, of: &Rows, parts: &[Sums]) {
+    fn finish(&self, of: &QueryBlock, parts: &[PartialAttention]) {
         let dim = self.op.cache.dim();
         for (index, row) in of.rows.clone().enumerate() {
             let most = parts.iter().map(|part| part.totals[index].most).fold(f32::NEG_INFINITY, f32::max);
@@ -323,10 +329,10 @@ impl Call<'_> {
             Stored::Bytes => 1,
         };
         assert!(panel.len() >= cols * PANEL * element);
-        let ahead = Ahead { from: panel.as_ptr().wrapping_add(4096), lines: PANEL * element / 2 };
+        let prefetch = Prefetch { from: panel.as_ptr().wrapping_add(4096), lines: PANEL * element / 2 };
         let (panel, out) = (panel.as_ptr(), out.as_mut_ptr());
         // SAFETY: the level is one of this CPU; panel and results were just checked, activations by the caller.
-        unsafe { run(self.level, &Tile { stored, panel, ahead, x, rows: count, cols, out }) };
+        unsafe { run(self.level, &Tile { stored, panel, prefetch, x, rows: count, cols, out }) };
     }
 }
 

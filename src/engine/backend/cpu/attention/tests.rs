@@ -39,11 +39,11 @@ fn off(got: &Tensor, want: &Tensor) -> f32 {
 fn filled(kind: CacheType, k: &Tensor, v: &Tensor) -> KvCache {
     let (batch, positions, heads, dim) = k.dims4().unwrap();
     let mut cache = KvCache::new(kind, (batch, heads, positions + 3, dim));
-    cache.write(k, v, &Places::All(0)).unwrap();
+    cache.write(k, v, &CachePositions::All(0)).unwrap();
     cache
 }
 
-fn op(cache: &KvCache, places: Places, scale: f32, window: Option<usize>) -> CachedAttention<'_> {
+fn op(cache: &KvCache, places: CachePositions, scale: f32, window: Option<usize>) -> CachedAttention<'_> {
     CachedAttention { cache, places, scale, window, both_ways: false }
 }
 
@@ -66,7 +66,7 @@ fn it_is_textbook_attention() {
         // Normal numbers rounded to f16 are off by 5e-4 at most, to int8 by half of about 3/127; sums by no more.
         for (kind, bound) in [(CacheType::F32, 2e-5), (CacheType::F16, 2e-3), (CacheType::Int8, 6e-2)] {
             let cache = filled(kind, &k, &v);
-            let got = q.apply_op1_no_bwd(&op(&cache, Places::All(past), scale, window)).unwrap();
+            let got = q.apply_op1_no_bwd(&op(&cache, CachePositions::All(past), scale, window)).unwrap();
             let off = off(&got, &want);
             assert!(off < bound, "{kind} b{b} s{s} h{h} past{past}: {off}");
         }
@@ -93,10 +93,10 @@ fn what_is_written_in_pieces_is_what_is_written_at_once() {
         let mut past = 0;
         for count in [31, 1, 2, 11] {
             let of = |t: &Tensor| t.narrow(1, past, count).unwrap().contiguous().unwrap();
-            pieces.write(&of(&k), &of(&v), &Places::All(past)).unwrap();
+            pieces.write(&of(&k), &of(&v), &CachePositions::All(past)).unwrap();
             past += count;
         }
-        let attend = |cache: &KvCache| q.apply_op1_no_bwd(&op(cache, Places::All(44), 0.25, None)).unwrap();
+        let attend = |cache: &KvCache| q.apply_op1_no_bwd(&op(cache, CachePositions::All(44), 0.25, None)).unwrap();
         assert_eq!(off(&attend(&whole), &attend(&pieces)), 0.0);
     }
 }
@@ -109,17 +109,17 @@ fn sequences_of_different_lengths_are_each_their_own() {
     for seq in [1usize, 7] {
         let places = vec![(3usize, 20usize), (0, 0), (4, 33)];
         let q = random((places.len(), seq, h, d));
-        let each = op(&cache, Places::Each(places.clone()), 0.25, Some(24));
+        let each = op(&cache, CachePositions::Each(places.clone()), 0.25, Some(24));
         let together = q.apply_op1_no_bwd(&each).unwrap();
         for (index, (row, past)) in places.into_iter().enumerate() {
             let of = |t: &Tensor, at| t.narrow(0, at, 1).unwrap();
             let one = filled(CacheType::F32, &of(&k, row), &of(&v, row));
-            let alone = of(&q, index).apply_op1_no_bwd(&op(&one, Places::All(past), 0.25, Some(24))).unwrap();
+            let alone = of(&q, index).apply_op1_no_bwd(&op(&one, CachePositions::All(past), 0.25, Some(24))).unwrap();
             assert!(off(&of(&together, index), &alone) < 1e-6, "row {row}");
         }
     }
     let q = Tensor::zeros((1, 1, h, d), DType::F32, &Device::Cpu).unwrap();
-    assert!(q.apply_op1_no_bwd(&op(&cache, Places::Each(vec![(5, 0)]), 1.0, None)).is_err());
+    assert!(q.apply_op1_no_bwd(&op(&cache, CachePositions::Each(vec![(5, 0)]), 1.0, None)).is_err());
 }
 
 /// Attention of one query in `f64`, position after position.
@@ -144,7 +144,7 @@ fn check(seq: usize, (heads, kv, dim): (usize, usize, usize), places: &[(usize, 
     let head = |t: &Tensor, row: usize, head: usize| -> Vec<Vec<f32>> {
         t.narrow(0, row, 1).unwrap().narrow(2, head, 1).unwrap().reshape((capacity, dim)).unwrap().to_vec2().unwrap()
     };
-    let attention = op(&cache, Places::Each(places.to_vec()), 0.3, window);
+    let attention = op(&cache, CachePositions::Each(places.to_vec()), 0.3, window);
     let mut want = Vec::with_capacity(flat.len());
     for (sequence, (row, past)) in places.iter().enumerate() {
         let of: Vec<_> = (0..kv).map(|index| (head(&k, *row, index), head(&v, *row, index))).collect();
@@ -194,21 +194,21 @@ fn shapes_without_anything_are_no_panic() {
     let cache = KvCache::new(CacheType::F32, (1, 1, 4, 8));
     let of = |shape: (usize, usize, usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
     for shape in [(1, 1, 0, 8), (1, 0, 1, 8), (1, 1, 1, 0)] {
-        assert!(of(shape).apply_op1_no_bwd(&op(&cache, Places::All(0), 1.0, None)).is_err(), "{shape:?}");
+        assert!(of(shape).apply_op1_no_bwd(&op(&cache, CachePositions::All(0), 1.0, None)).is_err(), "{shape:?}");
     }
-    let none = of((0, 1, 1, 8)).apply_op1_no_bwd(&op(&cache, Places::Each(Vec::new()), 1.0, None)).unwrap();
+    let none = of((0, 1, 1, 8)).apply_op1_no_bwd(&op(&cache, CachePositions::Each(Vec::new()), 1.0, None)).unwrap();
     assert_eq!(none.dims(), [0, 1, 8]);
     let mut empty = KvCache::new(CacheType::F32, (1, 1, 4, 0));
-    assert!(empty.write(&of((1, 1, 1, 0)), &of((1, 1, 1, 0)), &Places::All(0)).is_err());
+    assert!(empty.write(&of((1, 1, 1, 0)), &of((1, 1, 1, 0)), &CachePositions::All(0)).is_err());
 }
 
 #[test]
 fn a_cache_that_is_too_short_is_an_error() {
     let zeros = |shape: (usize, usize, usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
     let mut cache = KvCache::new(CacheType::F16, (1, 2, 4, 8));
-    let error = zeros((1, 1, 2, 8)).apply_op1_no_bwd(&op(&cache, Places::All(4), 1.0, None)).unwrap_err();
+    let error = zeros((1, 1, 2, 8)).apply_op1_no_bwd(&op(&cache, CachePositions::All(4), 1.0, None)).unwrap_err();
     assert!(error.to_string().contains("do not fit a cache of 4"), "{error}");
     let kv = zeros((1, 2, 2, 8));
-    assert!(cache.write(&kv, &kv, &Places::All(3)).unwrap_err().to_string().contains("cache of 4"));
-    assert!(cache.write(&zeros((1, 1, 3, 8)), &zeros((1, 1, 3, 8)), &Places::All(0)).is_err());
+    assert!(cache.write(&kv, &kv, &CachePositions::All(3)).unwrap_err().to_string().contains("cache of 4"));
+    assert!(cache.write(&zeros((1, 1, 3, 8)), &zeros((1, 1, 3, 8)), &CachePositions::All(0)).is_err());
 }

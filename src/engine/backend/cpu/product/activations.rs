@@ -102,7 +102,7 @@ impl Bytes {
                 )
             };
             for (index, row) in rows.enumerate() {
-                let place = Place { count, index };
+                let place = TileRow { count, index };
                 quantize(&x[row * cols..(row + 1) * cols], place, weights, scales, sums);
             }
         });
@@ -123,19 +123,19 @@ impl Bytes {
 
 /// One row among those of a tile.
 #[derive(Clone, Copy)]
-struct Place {
+struct TileRow {
     count: usize,
     index: usize,
 }
 
 dispatched!(
     /// One row of activations to its place among those of its tile.
-    fn quantize(row: &[f32], place: Place, weights: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = quantize_body
+    fn quantize(row: &[f32], place: TileRow, weights: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = quantize_body
 );
 
 #[inline(always)]
-fn quantize_body(row: &[f32], place: Place, weights: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-    let Place { count, index } = place;
+fn quantize_body(row: &[f32], place: TileRow, weights: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    let TileRow { count, index } = place;
     for (number, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
         // Magnitudes are ordered as their bits are, and the greatest of integers is found in any order.
         let bits = block.iter().map(|value| value.to_bits() & 0x7fff_ffff).fold(0, u32::max);

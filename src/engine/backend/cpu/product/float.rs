@@ -3,7 +3,7 @@
 
 use super::super::packed::{BLOCK, PANEL};
 use super::super::simd::Simd;
-use super::kernels::Ahead;
+use super::kernels::Prefetch;
 use half::{bf16, f16};
 
 /// A type of weights.
@@ -52,7 +52,7 @@ impl Weight for i8 {
 /// `panel` must hold `cols x 32` weights, `x` `cols x M` activations, `out` `M x 32` places; the CPU must have `S`.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, W: Weight, const M: usize, const V: usize, const APART: bool>(
-    (panel, ahead): (*const W, Ahead),
+    (panel, prefetch): (*const W, Prefetch),
     (x, stride): (*const f32, usize),
     cols: usize,
     out: *mut f32,
@@ -61,8 +61,8 @@ pub(super) unsafe fn tile<S: Simd, W: Weight, const M: usize, const V: usize, co
     unsafe {
         let mut sums = [[S::splat(0.0); V]; M];
         for k in 0..cols {
-            if k % BLOCK < ahead.lines {
-                S::prefetch(ahead.from.wrapping_add((k / BLOCK * ahead.lines + k % BLOCK) * 64));
+            if k % BLOCK < prefetch.lines {
+                S::prefetch(prefetch.from.wrapping_add((k / BLOCK * prefetch.lines + k % BLOCK) * 64));
             }
             let weights: [S::F; V] = std::array::from_fn(|v| W::load::<S>(panel.add(k * PANEL + v * S::LANES)));
             for m in 0..M {
@@ -86,7 +86,7 @@ pub(super) unsafe fn tile<S: Simd, W: Weight, const M: usize, const V: usize, co
 /// As for [`tile`] with `M` of 1.
 #[inline(always)]
 pub(super) unsafe fn one_row<S: Simd, W: Weight, const V: usize>(
-    (panel, ahead): (*const W, Ahead),
+    (panel, prefetch): (*const W, Prefetch),
     x: *const f32,
     cols: usize,
     out: *mut f32,
@@ -101,7 +101,7 @@ pub(super) unsafe fn one_row<S: Simd, W: Weight, const V: usize>(
                 let line = panel.add((k + u) * PANEL);
                 let bytes = PANEL * size_of::<W>();
                 for line in 0..bytes.div_ceil(64) {
-                    S::prefetch(ahead.from.wrapping_add((k + u) * bytes + line * 64));
+                    S::prefetch(prefetch.from.wrapping_add((k + u) * bytes + line * 64));
                 }
                 let x = S::splat(*x.add(k + u));
                 for v in 0..V {

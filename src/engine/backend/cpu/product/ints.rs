@@ -5,7 +5,7 @@
 use super::super::packed::{BLOCK, PANEL, Q4_BYTES, Q4K_BLOCK, Q4K_BYTES, Q6K_BLOCK, Q6K_BYTES, Q8_BYTES};
 use super::super::simd::Simd;
 use super::activations::ByteTile;
-use super::kernels::Ahead;
+use super::kernels::Prefetch;
 
 /// Bytes of the scales before the weights of a block.
 const HEAD: usize = PANEL * 2;
@@ -21,7 +21,7 @@ pub(super) trait Blocks {
     /// # Safety
     /// `panel` must hold blocks for `cols` inputs, `x` a tile of `M` rows of them; the CPU must have `S`.
     unsafe fn add<S: Simd, const M: usize, const V: usize>(
-        panel: (*const u8, Ahead),
+        panel: (*const u8, Prefetch),
         x: ByteTile,
         cols: usize,
         totals: &mut Floats<S, M, V>,
@@ -50,7 +50,7 @@ impl ByteTile {
     }
 }
 
-impl Ahead {
+impl Prefetch {
     /// Asks for the lines that stand as far into what comes as block `block` does into the panel.
     #[inline(always)]
     fn ask<S: Simd>(self, block: usize) {
@@ -87,7 +87,7 @@ pub(super) struct Q8;
 impl Blocks for Q8 {
     #[inline(always)]
     unsafe fn add<S: Simd, const M: usize, const V: usize>(
-        (panel, ahead): (*const u8, Ahead),
+        (panel, prefetch): (*const u8, Prefetch),
         x: ByteTile,
         cols: usize,
         totals: &mut Floats<S, M, V>,
@@ -96,7 +96,7 @@ impl Blocks for Q8 {
         unsafe {
             for block in 0..cols / BLOCK {
                 let from = panel.add(block * Q8_BYTES);
-                ahead.ask::<S>(block);
+                prefetch.ask::<S>(block);
                 let mut sums: Ints<S, M, V> = std::array::from_fn(|m| {
                     let (low, high) = x.sums::<M>(block, m);
                     [S::int_splat(-S::SIGNED_BIAS * (low + high)); V]
@@ -152,7 +152,7 @@ pub(super) struct Q4;
 impl Blocks for Q4 {
     #[inline(always)]
     unsafe fn add<S: Simd, const M: usize, const V: usize>(
-        (panel, ahead): (*const u8, Ahead),
+        (panel, prefetch): (*const u8, Prefetch),
         x: ByteTile,
         cols: usize,
         totals: &mut Floats<S, M, V>,
@@ -161,7 +161,7 @@ impl Blocks for Q4 {
         unsafe {
             for block in 0..cols / BLOCK {
                 let from = panel.add(block * Q4_BYTES);
-                ahead.ask::<S>(block);
+                prefetch.ask::<S>(block);
                 // Weights are 8 more than they stand for.
                 let mut sums: Ints<S, M, V> = std::array::from_fn(|m| {
                     let (low, high) = x.sums::<M>(block, m);
@@ -182,7 +182,7 @@ pub(super) struct Q4K;
 impl Blocks for Q4K {
     #[inline(always)]
     unsafe fn add<S: Simd, const M: usize, const V: usize>(
-        (panel, ahead): (*const u8, Ahead),
+        (panel, prefetch): (*const u8, Prefetch),
         x: ByteTile,
         cols: usize,
         totals: &mut Floats<S, M, V>,
@@ -199,7 +199,7 @@ impl Blocks for Q4K {
                 for inner in 0..8 {
                     let block = outer * 8 + inner;
                     let from = factors.add(PANEL * 4 + inner * Q4K_BLOCK);
-                    ahead.ask::<S>(block);
+                    prefetch.ask::<S>(block);
                     let mut sums: Ints<S, M, V> = [[S::int_splat(0); V]; M];
                     nibbles::<S, M, V>(from.add(HEAD), x, block, &mut sums);
                     let scales: [S::F; V] =
@@ -283,7 +283,7 @@ unsafe fn half_of_six_bits<S: Simd, const M: usize, const V: usize, const HIGH: 
 impl Blocks for Q6K {
     #[inline(always)]
     unsafe fn add<S: Simd, const M: usize, const V: usize>(
-        (panel, ahead): (*const u8, Ahead),
+        (panel, prefetch): (*const u8, Prefetch),
         x: ByteTile,
         cols: usize,
         totals: &mut Floats<S, M, V>,
@@ -297,7 +297,7 @@ impl Blocks for Q6K {
                 for inner in 0..8 {
                     let block = outer * 8 + inner;
                     let from = factors.add(HEAD + inner * Q6K_BLOCK);
-                    ahead.ask::<S>(block);
+                    prefetch.ask::<S>(block);
                     half_of_six_bits::<S, M, V, false>(from, x, block, &factor, totals);
                     half_of_six_bits::<S, M, V, true>(from, x, block, &factor, totals);
                 }
@@ -312,7 +312,7 @@ impl Blocks for Q6K {
 /// As for [`Blocks::add`]; `out` must have `M x 32` places.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, B: Blocks, const M: usize, const V: usize>(
-    panel: (*const u8, Ahead),
+    panel: (*const u8, Prefetch),
     x: ByteTile,
     cols: usize,
     out: *mut f32,

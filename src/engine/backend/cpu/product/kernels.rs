@@ -36,10 +36,10 @@ pub(in super::super) enum X {
     Bytes(ByteTile),
 }
 
-/// What to ask the memory for while a tile is computed: where it begins, and how many lines for each block of 32 inputs.
+/// What to prefetch while a tile is computed: where it begins, and how many lines for each block of 32 inputs.
 /// The hardware's own prefetching stops at the end of a page.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Ahead {
+pub(in super::super) struct Prefetch {
     pub(in super::super) from: *const u8,
     pub(in super::super) lines: usize,
 }
@@ -49,7 +49,7 @@ pub(in super::super) struct Ahead {
 pub(in super::super) struct Tile {
     pub(in super::super) stored: Stored,
     pub(in super::super) panel: *const u8,
-    pub(in super::super) ahead: Ahead,
+    pub(in super::super) prefetch: Prefetch,
     pub(in super::super) x: X,
     pub(in super::super) rows: usize,
     pub(in super::super) cols: usize,
@@ -111,7 +111,7 @@ macro_rules! kernels {
         macro_rules! call {
             ($rows:literal) => {
                 float::tile::<$simd, $weight, $rows, $vectors, false>(
-                    ($tile.panel.cast(), $tile.ahead),
+                    ($tile.panel.cast(), $tile.prefetch),
                     ($x, 0),
                     $tile.cols,
                     $tile.out,
@@ -119,7 +119,7 @@ macro_rules! kernels {
             };
         }
         match $tile.rows {
-            1 => float::one_row::<$simd, $weight, $vectors>(($tile.panel.cast(), $tile.ahead), $x, $tile.cols, $tile.out),
+            1 => float::one_row::<$simd, $weight, $vectors>(($tile.panel.cast(), $tile.prefetch), $x, $tile.cols, $tile.out),
             rows => by_rows!(rows, $($count)*, call),
         }
     }};
@@ -127,7 +127,7 @@ macro_rules! kernels {
         macro_rules! call {
             ($rows:literal) => {
                 float::tile::<$simd, $weight, $rows, $vectors, true>(
-                    ($tile.panel.cast(), $tile.ahead),
+                    ($tile.panel.cast(), $tile.prefetch),
                     ($x, $stride),
                     $tile.cols,
                     $tile.out,
@@ -135,14 +135,14 @@ macro_rules! kernels {
             };
         }
         match $tile.rows {
-            1 => float::one_row::<$simd, $weight, $vectors>(($tile.panel.cast(), $tile.ahead), $x, $tile.cols, $tile.out),
+            1 => float::one_row::<$simd, $weight, $vectors>(($tile.panel.cast(), $tile.prefetch), $x, $tile.cols, $tile.out),
             rows => by_rows!(rows, $($count)*, call),
         }
     }};
     (@int $tile:ident, $x:ident, $blocks:ty, $simd:ty, $vectors:expr, $($count:literal)*) => {{
         macro_rules! call {
             ($rows:literal) => {
-                ints::tile::<$simd, $blocks, $rows, $vectors>(($tile.panel, $tile.ahead), $x, $tile.cols, $tile.out)
+                ints::tile::<$simd, $blocks, $rows, $vectors>(($tile.panel, $tile.prefetch), $x, $tile.cols, $tile.out)
             };
         }
         by_rows!($tile.rows, $($count)*, call)

@@ -12,7 +12,7 @@ use super::values::{SharedMut, contiguous_f32};
 use super::work::share_out;
 use activations::{Bytes, Floats, Tiling};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-use kernels::{Ahead, Stored, Tile, X, tile_rows};
+use kernels::{Prefetch, Stored, Tile, X, tile_rows};
 use std::ops::Range;
 
 /// `x . w^T` for each of `matrices`, as one piece of work: `x: (.., inputs)`, contiguous `f32`, to `(.., outputs)` each.
@@ -142,7 +142,7 @@ impl Products<'_> {
             let work = Tile {
                 stored: Stored::Matrix(matrix.format()),
                 panel: panel.as_ptr(),
-                ahead: ahead(panel, matrix.cols(), tile - unit.tiles.start, unit.tiles.len()),
+                prefetch: prefetch(panel, matrix.cols(), tile - unit.tiles.start, unit.tiles.len()),
                 x,
                 rows: count,
                 cols: matrix.cols(),
@@ -164,17 +164,17 @@ const DISTANCE: usize = 4096;
 
 /// A tile alone asks for what it will read itself a little later. Of several, the first brings the panel to the cache for
 /// the others, so that each asks for its share of the panel that comes next.
-fn ahead(panel: &[u8], cols: usize, tile: usize, tiles: usize) -> Ahead {
+fn prefetch(panel: &[u8], cols: usize, tile: usize, tiles: usize) -> Prefetch {
     let lines = (panel.len() / 64).div_ceil(cols.div_ceil(BLOCK));
     match tiles {
-        1 => Ahead { from: panel.as_ptr().wrapping_add(DISTANCE), lines },
+        1 => Prefetch { from: panel.as_ptr().wrapping_add(DISTANCE), lines },
         2..=MOST_SHARES => {
             let share = lines.div_ceil(tiles);
             let first = panel.len().wrapping_add(tile * share * cols / BLOCK * 64);
-            Ahead { from: panel.as_ptr().wrapping_add(first), lines: share }
+            Prefetch { from: panel.as_ptr().wrapping_add(first), lines: share }
         }
         // Then computing takes so much longer than reading that it does not matter.
-        _ => Ahead { from: panel.as_ptr(), lines: 0 },
+        _ => Prefetch { from: panel.as_ptr(), lines: 0 },
     }
 }
 

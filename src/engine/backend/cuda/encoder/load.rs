@@ -3,7 +3,7 @@
 use super::super::load::{LoadError, Stack};
 use super::super::ops::Ops;
 use super::super::weights::Packed;
-use super::{Compute, CudaEncoder, Ends, Image, Layer, LayerNorm, Text};
+use super::{Compute, CudaEncoder, Image, Layer, LayerNorm, Modality, Text};
 use crate::device::cuda::{Buffer, Card};
 use crate::engine::backend::linear::Layout;
 use crate::engine::model::count_encoding;
@@ -120,8 +120,8 @@ impl CudaEncoder {
         let compute = Compute::of(quant);
         let mut loader = Loader { card: &card, shape, weights, quant, compute, encodings: Vec::new() };
         let ends = match &shape.image {
-            Some(image) => Ends::Image(Box::new(loader.image(image)?)),
-            None => Ends::Text(Box::new(loader.text()?)),
+            Some(image) => Modality::Image(Box::new(loader.image(image)?)),
+            None => Modality::Text(Box::new(loader.text()?)),
         };
         let mut layers = Vec::with_capacity(shape.layers);
         for index in 0..shape.layers {
@@ -130,6 +130,6 @@ impl CudaEncoder {
         }
         let encodings = loader.encodings;
         let ops = Ops::new(card, compute);
-        Ok(Self { ops, shape: shape.clone(), ends, layers, encodings, room: None })
+        Ok(Self { ops, shape: shape.clone(), ends, layers, encodings, buffers: None })
     }
 }

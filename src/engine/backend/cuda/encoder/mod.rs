@@ -1,11 +1,11 @@
 //! The encoder of `engine/model` on a card: the same mathematics in 16-bit activations with a residual
 //! stream of `f32`. Every position sees every other; norms are behind attention and feed-forward (BERT) or before them (ViT).
 
+mod buffers;
 mod load;
-mod room;
 
 use super::load::Stack;
-use super::ops::{Cache, Heads, Ops, Sees, Sequences, Turn};
+use super::ops::{Cache, Heads, KernelMask, Ops, QueryKeyPreparation, Sequences};
 use super::products::{Product, Width};
 use super::weights::{Compute, Matrix};
 use crate::device::cuda::{Buffer, Card, CudaError};
@@ -15,8 +15,8 @@ use crate::engine::session::encoder::Forward;
 use crate::units::Bytes;
 use crate::workload::ImageShape;
 use crate::workload::{Encoding, ModelShape, Quant};
+use buffers::EncoderBuffers;
 use candle_core::{Device, Result, Tensor, bail};
-use room::EncoderRoom;
 use std::sync::Arc;
 
 /// A layer norm.
@@ -58,7 +58,7 @@ pub(super) struct Image {
 }
 
 /// What differs between texts and images.
-pub(super) enum Ends {
+pub(super) enum Modality {
     Text(Box<Text>),
     Image(Box<Image>),
 }
@@ -67,10 +67,10 @@ pub(super) enum Ends {
 pub struct CudaEncoder {
     ops: Ops,
     shape: ModelShape,
-    ends: Ends,
+    ends: Modality,
     layers: Vec<Layer>,
     encodings: Vec<(Encoding, usize)>,
-    room: Option<EncoderRoom>,
+    buffers: Option<EncoderBuffers>,
 }
 
 /// Why a model cannot be one for the kernels of cards, or a level not.
@@ -93,8 +93,8 @@ pub fn check(shape: &ModelShape, quant: Quant) -> std::result::Result<(), Engine
 /// held by now makes way.
 pub fn memory(card: &Card, shape: &ModelShape, quant: Quant, batch: usize, seq: usize) -> (Bytes, Bytes) {
     let (free, total) = card.memory().unwrap_or((Bytes(f64::INFINITY), Bytes(f64::INFINITY)));
-    let room = EncoderRoom::bytes(shape, (batch, seq), super::room::widest(shape, quant));
-    (shape.weight_bytes(quant) + Bytes(room as f64) + super::fitting::margin(total), free + card.held())
+    let buffers = EncoderBuffers::bytes(shape, (batch, seq), super::buffers::widest(shape, quant));
+    (shape.weight_bytes(quant) + Bytes(buffers as f64) + super::fitting::margin(total), free + card.held())
 }
 
 fn failed(error: CudaError) -> candle_core::Error {
@@ -109,36 +109,36 @@ impl CudaEncoder {
 
     /// Room for `batch` inputs of `seq` rows, unless it is there; every kernel of a pass is loaded.
     pub fn allocate(&mut self, batch: usize, seq: usize) -> std::result::Result<(), CudaError> {
-        if self.room.as_ref().is_some_and(|room| (room.batch, room.seq) == (batch, seq)) {
+        if self.buffers.as_ref().is_some_and(|buffers| (buffers.batch, buffers.seq) == (batch, seq)) {
             return Ok(());
         }
-        self.room = None;
+        self.buffers = None;
         let widest = self.stacks().flat_map(|stack| &stack.matrices).filter(|matrix| matrix.is_quantized());
         let widest = widest.map(|matrix| matrix.rows * matrix.cols).max().unwrap_or(0);
-        let room = EncoderRoom::new(self.ops.card(), &self.shape, (batch, seq), widest)?;
+        let buffers = EncoderBuffers::new(self.ops.card(), &self.shape, (batch, seq), widest)?;
         self.ops.launcher.rehearse(|| match &self.ends {
-            Ends::Text(text) => self.begin_text(&room, text).and_then(|()| self.run(&room)),
+            Modality::Text(text) => self.begin_text(&buffers, text).and_then(|()| self.run(&buffers)),
             // The positions are not looked at.
-            Ends::Image(image) => {
-                self.begin_image(&room, image, &room.residual)?;
-                self.run(&room)?;
-                self.classify(&room, image)
+            Modality::Image(image) => {
+                self.begin_image(&buffers, image, &buffers.residual)?;
+                self.run(&buffers)?;
+                self.classify(&buffers, image)
             }
         })?;
-        self.room = Some(room);
+        self.buffers = Some(buffers);
         Ok(())
     }
 
-    fn room(&self) -> std::result::Result<&EncoderRoom, CudaError> {
-        self.room.as_ref().ok_or_else(|| CudaError::Unsupported("no room has been allocated".to_string()))
+    fn buffers(&self) -> std::result::Result<&EncoderBuffers, CudaError> {
+        self.buffers.as_ref().ok_or_else(|| CudaError::Unsupported("no room has been allocated".to_string()))
     }
 
     /// All matrices but the table of words.
     fn stacks(&self) -> impl Iterator<Item = &Stack> {
         let of_layers = self.layers.iter().flat_map(|layer| [&layer.qkv, &layer.output, &layer.up, &layer.down]);
         let of_ends = match &self.ends {
-            Ends::Text(_) => [None, None],
-            Ends::Image(image) => [Some(&image.patches), Some(&image.classifier)],
+            Modality::Text(_) => [None, None],
+            Modality::Image(image) => [Some(&image.patches), Some(&image.classifier)],
         };
         of_layers.chain(of_ends.into_iter().flatten())
     }
@@ -157,42 +157,49 @@ impl CudaEncoder {
     }
 
     /// The residual and the first normed rows of the tokens that are in the room.
-    fn begin_text(&self, room: &EncoderRoom, text: &Text) -> std::result::Result<(), CudaError> {
-        let (rows, residual) = (room.rows(), room.residual.at());
+    fn begin_text(&self, buffers: &EncoderBuffers, text: &Text) -> std::result::Result<(), CudaError> {
+        let (rows, residual) = (buffers.rows(), buffers.residual.at());
         // SAFETY: tokens are below the vocabulary's size, which was checked, and there is a position for each.
         unsafe {
-            self.ops.embed(residual, &text.words, room.ids.at(), rows)?;
-            self.ops.add_positions(residual, &text.positions, (rows, self.shape.hidden_size), room.seq)?;
+            self.ops.embed(residual, &text.words, buffers.ids.at(), rows)?;
+            self.ops.add_positions(residual, &text.positions, (rows, self.shape.hidden_size), buffers.seq)?;
         }
-        self.norm(rows, (residual, 0), &text.norm, (room.normed.at(), true))
+        self.norm(rows, (residual, 0), &text.norm, (buffers.normed.at(), true))
     }
 
     /// The residual of the patches that are in the room.
-    fn begin_image(&self, room: &EncoderRoom, image: &Image, positions: &Buffer) -> std::result::Result<(), CudaError> {
-        let patches = room.batch * (room.seq - 1);
-        let made = room.delta.at();
+    fn begin_image(
+        &self,
+        buffers: &EncoderBuffers,
+        image: &Image,
+        positions: &Buffer,
+    ) -> std::result::Result<(), CudaError> {
+        let patches = buffers.batch * (buffers.seq - 1);
+        let made = buffers.delta.at();
         let cols = image.shape.channels * image.shape.patch * image.shape.patch;
-        let products = self.ops.products(&room.workspace);
-        products.run(patches, room.patches.at(), cols, false, &image.patches.products(made, patches))?;
-        let sizes = (room.rows(), self.shape.hidden_size);
+        let products = self.ops.products(&buffers.workspace);
+        products.run(patches, buffers.patches.at(), cols, false, &image.patches.products(made, patches))?;
+        let sizes = (buffers.rows(), self.shape.hidden_size);
         // SAFETY: there is a patch for each row but the first of an image, and a position for each.
-        unsafe { self.ops.set_patches(room.residual.at(), made, (&image.class_token, positions), sizes, room.seq) }
+        unsafe {
+            self.ops.set_patches(buffers.residual.at(), made, (&image.class_token, positions), sizes, buffers.seq)
+        }
     }
 
     /// All blocks. Where norms are behind them the residual is what they leave, else the last output is not in it yet.
-    fn run(&self, room: &EncoderRoom) -> std::result::Result<(), CudaError> {
-        let is_post = matches!(self.ends, Ends::Text(_));
-        let (rows, normed) = (room.rows(), (room.normed.at(), is_post));
-        let (residual, delta) = (room.residual.at(), room.delta.at());
+    fn run(&self, buffers: &EncoderBuffers) -> std::result::Result<(), CudaError> {
+        let is_post = matches!(self.ends, Modality::Text(_));
+        let (rows, normed) = (buffers.rows(), (buffers.normed.at(), is_post));
+        let (residual, delta) = (buffers.residual.at(), buffers.delta.at());
         for (index, layer) in self.layers.iter().enumerate() {
             if !is_post {
                 let before = if index == 0 { 0 } else { delta };
                 self.norm(rows, (residual, before), &layer.attention_norm, normed)?;
             }
-            self.attend(room, layer)?;
+            self.attend(buffers, layer)?;
             let between = if is_post { &layer.attention_norm } else { &layer.feed_forward_norm };
             self.norm(rows, (residual, delta), between, normed)?;
-            self.feed_forward(room, layer)?;
+            self.feed_forward(buffers, layer)?;
             if is_post {
                 self.norm(rows, (residual, delta), &layer.feed_forward_norm, normed)?;
             }
@@ -201,53 +208,53 @@ impl CudaEncoder {
     }
 
     /// Attention of the normed rows, as a block's output.
-    fn attend(&self, room: &EncoderRoom, layer: &Layer) -> std::result::Result<(), CudaError> {
-        let (rows, hidden) = (room.rows(), self.shape.hidden_size);
-        let products = self.ops.products(&room.workspace);
-        products.run(rows, room.normed.at(), hidden, false, &layer.qkv.products(room.qkv.at(), rows))?;
-        let places = layer.qkv.places(room.qkv.at(), rows, &[hidden; 3]);
-        let sequences = Sequences { places: room.places.at(), count: room.batch, seq: room.seq };
+    fn attend(&self, buffers: &EncoderBuffers, layer: &Layer) -> std::result::Result<(), CudaError> {
+        let (rows, hidden) = (buffers.rows(), self.shape.hidden_size);
+        let products = self.ops.products(&buffers.workspace);
+        products.run(rows, buffers.normed.at(), hidden, false, &layer.qkv.products(buffers.qkv.at(), rows))?;
+        let places = layer.qkv.places(buffers.qkv.at(), rows, &[hidden; 3]);
+        let sequences = Sequences { places: buffers.places.at(), count: buffers.batch, seq: buffers.seq };
         let heads = Heads { heads: self.shape.heads, kv_heads: self.shape.heads, dim: self.shape.head_dim };
-        let cache = Cache { keys: &room.keys, values: &room.values, capacity: room.seq };
-        let still = Turn { query_norm: 0, key_norm: 0, eps: 0.0, cos: 0, sin: 0 };
+        let cache = Cache { keys: &buffers.keys, values: &buffers.values, capacity: buffers.seq };
+        let still = QueryKeyPreparation { query_norm: 0, key_norm: 0, eps: 0.0, cos: 0, sin: 0 };
         // SAFETY: places and sizes are those of the room.
         unsafe {
             self.ops.file([places[0], places[1], places[2]], &still, sequences, heads, cache)?;
-            self.ops.attend_many(places[0], sequences, heads, cache, Sees::All, room.attended.at())?;
+            self.ops.attend_many(places[0], sequences, heads, cache, KernelMask::All, buffers.attended.at())?;
         }
-        products.run(rows, room.attended.at(), hidden, false, &layer.output.products(room.delta.at(), rows))
+        products.run(rows, buffers.attended.at(), hidden, false, &layer.output.products(buffers.delta.at(), rows))
     }
 
     /// The feed-forward network on the normed rows, as a block's output.
-    fn feed_forward(&self, room: &EncoderRoom, layer: &Layer) -> std::result::Result<(), CudaError> {
-        let (rows, ff) = (room.rows(), self.shape.intermediate_size);
-        let products = self.ops.products(&room.workspace);
-        let up = layer.up.products(room.up.at(), rows);
-        products.run(rows, room.normed.at(), self.shape.hidden_size, false, &up)?;
+    fn feed_forward(&self, buffers: &EncoderBuffers, layer: &Layer) -> std::result::Result<(), CudaError> {
+        let (rows, ff) = (buffers.rows(), self.shape.intermediate_size);
+        let products = self.ops.products(&buffers.workspace);
+        let up = layer.up.products(buffers.up.at(), rows);
+        products.run(rows, buffers.normed.at(), self.shape.hidden_size, false, &up)?;
         // SAFETY: there are `rows` rows of `ff` numbers.
-        unsafe { self.ops.gelu(room.up.at(), rows * ff)? };
-        products.run(rows, room.up.at(), ff, false, &layer.down.products(room.delta.at(), rows))
+        unsafe { self.ops.gelu(buffers.up.at(), rows * ff)? };
+        products.run(rows, buffers.up.at(), ff, false, &layer.down.products(buffers.delta.at(), rows))
     }
 
     /// The logits of each image, by its first row.
-    fn classify(&self, room: &EncoderRoom, image: &Image) -> std::result::Result<(), CudaError> {
+    fn classify(&self, buffers: &EncoderBuffers, image: &Image) -> std::result::Result<(), CudaError> {
         let hidden = self.shape.hidden_size;
-        for index in 0..room.batch {
-            let row = (index * room.seq * hidden) as u64;
-            let stream = (room.residual.at() + 4 * row, room.delta.at() + 2 * row);
-            self.norm(1, stream, &image.norm, (room.normed.at() + 2 * (index * hidden) as u64, false))?;
+        for index in 0..buffers.batch {
+            let row = (index * buffers.seq * hidden) as u64;
+            let stream = (buffers.residual.at() + 4 * row, buffers.delta.at() + 2 * row);
+            self.norm(1, stream, &image.norm, (buffers.normed.at() + 2 * (index * hidden) as u64, false))?;
         }
         // In f32, by the kernels that take a bias along.
         let product = |product: Product<'_>| -> std::result::Result<(), CudaError> {
             let product = Product { width: Width::Single, ..product };
-            self.ops.products(&room.workspace).run(room.batch, room.normed.at(), hidden, true, &[product])
+            self.ops.products(&buffers.workspace).run(buffers.batch, buffers.normed.at(), hidden, true, &[product])
         };
-        image.classifier.products(room.logits.at(), room.batch).into_iter().try_for_each(product)
+        image.classifier.products(buffers.logits.at(), buffers.batch).into_iter().try_for_each(product)
     }
 
     /// The numbers of the patches of `pixels`, into the room, and the positions of their grid, onto the card.
     fn send_image(&mut self, pixels: &Tensor) -> Result<()> {
-        let Ends::Image(image) = &mut self.ends else { bail!("the model takes texts, not images") };
+        let Modality::Image(image) = &mut self.ends else { bail!("the model takes texts, not images") };
         let grid = patch_grid(&image.shape, pixels.dims4()?)?;
         let bits = self.ops.compute.bits(&patches(pixels, &image.shape, grid)?)?;
         if image.positions.as_ref().is_none_or(|(known, _)| *known != grid) {
@@ -257,8 +264,8 @@ impl CudaEncoder {
         }
         let batch = pixels.dim(0)?;
         self.allocate(batch, 1 + grid.0 * grid.1).map_err(failed)?;
-        match &mut self.room {
-            Some(room) => room.patches.upload(&bits).map_err(failed),
+        match &mut self.buffers {
+            Some(buffers) => buffers.patches.upload(&bits).map_err(failed),
             None => bail!("no room has been allocated"),
         }
     }
@@ -267,7 +274,7 @@ impl CudaEncoder {
 impl Forward for CudaEncoder {
     fn hidden(&mut self, ids: &Tensor) -> Result<Tensor> {
         let (batch, seq) = ids.dims2()?;
-        if matches!(self.ends, Ends::Image(_)) {
+        if matches!(self.ends, Modality::Image(_)) {
             bail!("the model takes images, not texts");
         }
         if seq > self.shape.max_context {
@@ -278,32 +285,32 @@ impl Forward for CudaEncoder {
             bail!("there is no token {id} in a vocabulary of {}", self.shape.vocab_size);
         }
         self.allocate(batch, seq).map_err(failed)?;
-        if let Some(room) = &mut self.room {
-            room.ids.upload(&ids).map_err(failed)?;
+        if let Some(buffers) = &mut self.buffers {
+            buffers.ids.upload(&ids).map_err(failed)?;
         }
-        let Ends::Text(text) = &self.ends else { bail!("the model takes images, not texts") };
+        let Modality::Text(text) = &self.ends else { bail!("the model takes images, not texts") };
         let hidden = self.shape.hidden_size;
         let run = || {
-            let room = self.room()?;
-            self.begin_text(room, text)?;
-            self.run(room)?;
-            room.residual.download::<f32>(batch * seq * hidden)
+            let buffers = self.buffers()?;
+            self.begin_text(buffers, text)?;
+            self.run(buffers)?;
+            buffers.residual.download::<f32>(batch * seq * hidden)
         };
         Tensor::from_vec(run().map_err(failed)?, (batch, seq, hidden), &Device::Cpu)
     }
 
     fn logits(&mut self, pixels: &Tensor) -> Result<Tensor> {
         self.send_image(pixels)?;
-        let Ends::Image(image) = &self.ends else { bail!("the model takes texts, not images") };
+        let Modality::Image(image) = &self.ends else { bail!("the model takes texts, not images") };
         let (batch, classes) = (pixels.dim(0)?, self.shape.vocab_size);
         let run = || {
-            let room = self.room()?;
+            let buffers = self.buffers()?;
             if let Some((_, positions)) = &image.positions {
-                self.begin_image(room, image, positions)?;
+                self.begin_image(buffers, image, positions)?;
             }
-            self.run(room)?;
-            self.classify(room, image)?;
-            room.logits.download::<f32>(batch * classes)
+            self.run(buffers)?;
+            self.classify(buffers, image)?;
+            buffers.logits.download::<f32>(batch * classes)
         };
         Tensor::from_vec(run().map_err(failed)?, (batch, classes), &Device::Cpu)
     }
@@ -318,8 +325,8 @@ impl Forward for CudaEncoder {
 
     fn matrix_bytes(&self) -> Bytes {
         let words = match &self.ends {
-            Ends::Text(text) => text.words.bytes,
-            Ends::Image(_) => 0,
+            Modality::Text(text) => text.words.bytes,
+            Modality::Image(_) => 0,
         };
         let others: usize = self.stacks().flat_map(|stack| &stack.matrices).map(|matrix| matrix.bytes).sum();
         Bytes((words + others) as f64)

@@ -1,14 +1,14 @@
 //! Looking for the highest rate under an SLO: the server alone, the search, and a burst above what was found.
 
-use super::Test;
-use super::watch::Watch;
+use super::LoadRun;
+use super::recorder::LoadRecorder;
 use crate::engine::target::RequestOutcome;
 use crate::job::error::{JobError, failed};
 use crate::measure::load::length::Length;
-use crate::measure::load::limit::{About, conclude};
+use crate::measure::load::limit::{SearchContext, conclude};
 use crate::measure::load::recovery::{self, Recovery};
-use crate::measure::load::search::{Asked, Purpose, Search, Searched, expected_s, search};
-use crate::measure::load::{End, Live, Load, LoadObserver, Sample, Slo, StepPlan};
+use crate::measure::load::search::{PlannedStep, Purpose, SearchResult, SearchSettings, expected_s, search};
+use crate::measure::load::{End, Load, LoadObserver, Sample, Slo, StepPlan, StepSnapshot};
 use crate::record::{LatencyKind, RecoveryRecord, StepRecord};
 use crate::units::{RequestsPerSecond, Seconds, digits};
 use crate::workload::traffic::{Arrivals, Schedule};
@@ -39,14 +39,14 @@ const LEAST_LOAD: f64 = 0.02;
 /// Limits that the time of a search is said for, likewise.
 const EXPECTED: [f64; 2] = [1.0, 32.0];
 
-impl Test {
+impl LoadRun {
     pub(super) fn find_limit(&mut self, first_s: f64) -> Result<(), JobError> {
         let Some(alone) = self.alone(first_s)? else { return Ok(()) };
         known(&self.plan.options.slo, &alone)?;
         let limit = self.plan.options.limit.clone();
         let e2e = alone.e2e_s.mean.unwrap_or(0.0).max(1e-6);
         let length = Length::new(&self.plan.options.slo, &alone, limit.precision, self.plan.options.traffic.requests);
-        let how = Search {
+        let how = SearchSettings {
             start: self.plan.options.traffic.rate.unwrap_or(0.5 / e2e),
             precision: length.resolvable(),
             most_steps: limit.max_steps,
@@ -71,7 +71,7 @@ impl Test {
             return failed(format!("{target} does not answer any more ({why}): see its log, and run again"));
         }
         let few_places = self.traffic.scheduler.as_ref().is_some_and(|scheduler| scheduler.limited_by_memory);
-        let about = About { how: &how, alone: Some(&alone), few_places, first_step };
+        let about = SearchContext { how: &how, alone: Some(&alone), few_places, first_step };
         self.traffic.limit = Some(conclude(&searched, &about));
         if !searched.stopped && limit.burst {
             self.rest(&alone);
@@ -83,7 +83,7 @@ impl Test {
     /// One request after the other, behind some that warm the server up; `None` where the user stopped it.
     fn alone(&mut self, first_s: f64) -> Result<Option<StepRecord>, JobError> {
         let one = Load::Closed { users: 1, think: Duration::ZERO };
-        self.watch.note("one request after the other:");
+        self.recorder.note("one request after the other:");
         let warm_up_s = self.plan.options.traffic.warm_up_s.unwrap_or(WARM_UP * first_s).min(MOST_WARM_UP);
         let plan = self.step_plan(one, End { requests: Some(ALONE), seconds: Some(60.0) }, warm_up_s);
         let alone = self.step(&StepPlan { may_end_early: false, ..plan });
@@ -97,7 +97,7 @@ impl Test {
     }
 
     /// Says how long it will take, and gives that back for the record.
-    fn announce(&mut self, how: &Search, length: &Length, e2e: f64) -> String {
+    fn announce(&mut self, how: &SearchSettings, length: &Length, e2e: f64) -> String {
         let [least, most] = EXPECTED.map(|times| {
             let limit = (times / e2e).min(how.most_rate);
             Seconds(expected_s(how, limit, |asked| length.seconds(asked)))
@@ -105,7 +105,7 @@ impl Test {
         let [one, many] = EXPECTED.map(|times| digits(times / e2e));
         let (least, most) = if least.0 <= most.0 { (least, most) } else { (most, least) };
         let expected = format!("{least} to {most} were expected for a limit between {one} and {many} req/s");
-        self.watch
+        self.recorder
             .note(&format!("looking for the limit: about {least} to {most}, for one between {one} and {many} req/s"));
         let precision = self.plan.options.limit.precision;
         if how.precision > precision {
@@ -114,13 +114,13 @@ impl Test {
                 digits(how.precision * 100.0),
                 digits(precision * 100.0)
             );
-            self.watch.note(&note);
+            self.recorder.note(&note);
             self.traffic.notes.push(note);
         }
         expected
     }
 
-    fn search_step(&mut self, asked: &Asked, length: &Length, begun: Instant) -> StepRecord {
+    fn search_step(&mut self, asked: &PlannedStep, length: &Length, begun: Instant) -> StepRecord {
         let warm_up_s = self.plan.options.traffic.warm_up_s.unwrap_or(length.warm_up_s());
         let requests = length.requests(asked);
         // A time that the user gives is that of a step; what is run again for longer takes more of them.
@@ -136,7 +136,7 @@ impl Test {
             };
             let so_far = Seconds(begun.elapsed().as_secs_f64());
             let rate = digits(asked.rate);
-            self.watch.note(&format!("{rate} req/s{purpose}, about {seconds:.0} s ({so_far} so far):"));
+            self.recorder.note(&format!("{rate} req/s{purpose}, about {seconds:.0} s ({so_far} so far):"));
         }
         let load = Load::Open { arrivals: self.plan.options.traffic.arrivals, rate: asked.rate };
         self.step(&self.step_plan(load, end, warm_up_s))
@@ -171,7 +171,7 @@ impl Test {
         let waited = Seconds(begun.elapsed().as_secs_f64());
         let note = format!("after a step that broke, the server was not at rest again within {waited}");
         if !self.traffic.notes.contains(&note) {
-            self.watch.note(&note);
+            self.recorder.note(&note);
             self.traffic.notes.push(note);
         }
     }
@@ -187,8 +187,8 @@ impl Test {
     }
 
     /// A burst at twice the limit, and how long it is felt.
-    fn burst(&mut self, searched: &Searched, e2e: f64) {
-        let Some(limit) = searched.confirmed().map(|ran| ran.asked.rate) else { return };
+    fn burst(&mut self, searched: &SearchResult, e2e: f64) {
+        let Some(limit) = searched.confirmed().map(|ran| ran.planned.rate) else { return };
         let (base, burst) = (limit * BASE_OF_BURST, limit * BURST);
         let burst_s = (5.0 * e2e).clamp(5.0, 20.0);
         let options = &self.plan.options;
@@ -204,7 +204,7 @@ impl Test {
             self.traffic.notes.push(note);
             return;
         }
-        self.watch.note(&format!("a burst of {} req/s for {burst_s:.0} s:", digits(burst)));
+        self.recorder.note(&format!("a burst of {} req/s for {burst_s:.0} s:", digits(burst)));
         let seed = options.seed.wrapping_add(1000 + self.steps as u64);
         let times = burst_times(base, burst, burst_s, most_watched_s, seed);
         let plan = StepPlan {
@@ -217,10 +217,14 @@ impl Test {
             seed: options.seed,
             may_end_early: false,
         };
-        let mut watch =
-            RecoveryWatch { watch: &mut self.watch, slo: &options.slo, burst_s, recovery: Recovery::new(allowed) };
-        let record = self.generator.run_at(&plan, times, &mut watch);
-        let recovered_after_s = watch.recovery.after(burst_s);
+        let mut recorder = RecoveryWatch {
+            recorder: &mut self.recorder,
+            slo: &options.slo,
+            burst_s,
+            recovery: Recovery::new(allowed),
+        };
+        let record = self.generator.run_at(&plan, times, &mut recorder);
+        let recovered_after_s = recorder.recovery.after(burst_s);
         let watched_s = Seconds((record.seconds.0 - burst_s).max(0.0));
         self.steps += 1;
         self.traffic.recovery = Some(RecoveryRecord {
@@ -262,19 +266,19 @@ fn burst_times(base: f64, burst: f64, burst_s: f64, watched_s: f64, seed: u64) -
 
 /// Watches a burst until the SLO holds again, beside showing it.
 struct RecoveryWatch<'a> {
-    watch: &'a mut Watch,
+    recorder: &'a mut LoadRecorder,
     slo: &'a Slo,
     burst_s: f64,
     recovery: Recovery,
 }
 
 impl LoadObserver for RecoveryWatch<'_> {
-    fn live(&mut self, live: &Live<'_>) {
-        self.watch.live(live);
+    fn live(&mut self, live: &StepSnapshot<'_>) {
+        self.recorder.live(live);
     }
 
     fn reason_to_stop(&self) -> Option<String> {
-        self.watch.reason_to_stop().or_else(|| {
+        self.recorder.reason_to_stop().or_else(|| {
             let is_over = self.recovery.after(self.burst_s).is_some();
             is_over.then(|| "the SLO holds again".to_string())
         })
@@ -284,6 +288,6 @@ impl LoadObserver for RecoveryWatch<'_> {
         if !sample.is_cut() {
             self.recovery.add(sample, self.slo);
         }
-        self.watch.request_ended(sample, step);
+        self.recorder.request_ended(sample, step);
     }
 }

@@ -16,7 +16,7 @@ const MOST: usize = 1 << 20;
 
 /// What a server says of itself.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct About {
+pub struct ServerDescription {
     /// The engine, in lower case: `vllm`, `llama.cpp`.
     pub engine: Option<String>,
     /// Its version.
@@ -44,7 +44,7 @@ fn size(value: &Value, keys: &[&str]) -> Option<usize> {
     keys.iter().find_map(|key| value.get(*key)?.as_u64()).filter(|size| *size > 0).map(|size| size as usize)
 }
 
-impl About {
+impl ServerDescription {
     /// What the entry of a model in `/v1/models` says.
     pub fn of_model(entry: &Value) -> Self {
         let owner = text(entry, "owned_by").map(|owner| owner.to_lowercase());
@@ -145,7 +145,7 @@ impl Endpoint {
 
     /// What the server says of itself and of the model. One address after the other, on one connection: some servers have but
     /// one. A server that does not answer at all is asked no further.
-    pub async fn about(&self, location: &Location, model: &str) -> About {
+    pub async fn about(&self, location: &Location, model: &str) -> ServerDescription {
         let list = match location.models() {
             Ok(uri) => self.value(uri).await,
             Err(_) => None,
@@ -153,13 +153,13 @@ impl Endpoint {
         let entry = list.as_ref().and_then(|list| {
             list.get("data")?.as_array()?.iter().find(|entry| text(entry, "id").as_deref() == Some(model))
         });
-        let mut about = entry.map(About::of_model).unwrap_or_default();
+        let mut about = entry.map(ServerDescription::of_model).unwrap_or_default();
         // vLLM's says no more than its version.
         let paths = if about.engine.as_deref() == Some("vllm") { &["/version"][..] } else { &PATHS[..] };
         for path in paths {
             let Ok(uri) = location.beside(path) else { break };
             let Some(value) = self.value(uri).await else { break };
-            if let Some(more) = About::of_path(path, &value) {
+            if let Some(more) = ServerDescription::of_path(path, &value) {
                 about = about.and(more);
                 break;
             }
@@ -179,12 +179,12 @@ impl Endpoint {
 
     async fn listed(&self, location: &Location) -> Result<Vec<String>, String> {
         let request = self.bare(Method::GET, location.models()?)?;
-        let hidden = |text: String| self.asks.hidden(&text);
+        let hidden = |text: String| self.format.hidden(&text);
         let response = self.http.request(request).await.map_err(|e| hidden(super::unsent(&e).message))?;
         if response.status() != StatusCode::OK {
             return Err(hidden(super::refused(response).await.message));
         }
-        let body = whole(response, MOST).await.map_err(super::unpack::Unread::words)?;
+        let body = whole(response, MOST).await.map_err(super::unpack::BodyError::words)?;
         let text = String::from_utf8_lossy(&body);
         let text = text.trim_start_matches('\u{feff}');
         let list: Value =
@@ -211,14 +211,14 @@ mod tests {
     fn engines_say_what_they_are() {
         let model =
             json!({"id": "m", "object": "model", "owned_by": "vllm", "root": "/models/x", "max_model_len": 2048});
-        let about = About::of_model(&model);
+        let about = ServerDescription::of_model(&model);
         assert_eq!(
             (about.engine.as_deref(), about.max_context, about.place.as_deref()),
             (Some("vllm"), Some(2048), Some("/models/x"))
         );
         let model =
             json!({"id": "q.gguf", "owned_by": "llamacpp", "meta": {"n_ctx_train": 32768, "n_params": 494032768}});
-        let about = About::of_model(&model);
+        let about = ServerDescription::of_model(&model);
         assert_eq!((about.engine.as_deref(), about.parameters), (Some("llama.cpp"), Some(494_032_768.0)));
         for (path, value, engine, version, dtype) in [
             ("/version", json!({"version": "0.32.0"}), None, Some("0.32.0"), None),
@@ -259,7 +259,7 @@ mod tests {
                 None,
             ),
         ] {
-            let about = About::of_path(path, &value).unwrap();
+            let about = ServerDescription::of_path(path, &value).unwrap();
             let said = (about.engine.as_deref(), about.version.as_deref(), about.dtype.as_deref());
             assert_eq!(said, (engine, version, dtype), "{path}");
         }
@@ -268,7 +268,7 @@ mod tests {
             ("/info", json!({"a": 1})),
             ("/openapi.json", json!({"info": {"title": "FastAPI"}})),
         ] {
-            assert_eq!(About::of_path(path, &value), None, "{path}");
+            assert_eq!(ServerDescription::of_path(path, &value), None, "{path}");
         }
     }
 }

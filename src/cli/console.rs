@@ -1,6 +1,6 @@
-//! Results go to stdout, talk goes to stderr.
+//! Output of the command line: results go to stdout, messages to stderr.
 
-use super::load::View;
+use super::load::LoadDisplay;
 use super::progress::Progress;
 use crate::job::Reporter;
 use crate::job::reporter::{LoadProgress, SweepProgress};
@@ -13,13 +13,13 @@ pub fn line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", printable_lines(text));
 }
 
-/// Speaks to the person at the terminal.
+/// Messages to the terminal; they go to standard error.
 #[derive(Debug, Clone, Copy)]
-pub struct Talk {
+pub struct Console {
     quiet: bool,
 }
 
-impl Talk {
+impl Console {
     /// `quiet` leaves only errors.
     pub fn new(quiet: bool) -> Self {
         Self { quiet }
@@ -50,7 +50,7 @@ impl Talk {
     }
 }
 
-impl Reporter for Talk {
+impl Reporter for Console {
     fn note(&self, text: &str) {
         self.say(text);
     }
@@ -60,7 +60,7 @@ impl Reporter for Talk {
     }
 
     fn shows_progress(&self) -> bool {
-        Talk::shows_progress(self)
+        Console::shows_progress(self)
     }
 
     fn sweep(&self) -> Box<dyn SweepProgress> {
@@ -68,6 +68,6 @@ impl Reporter for Talk {
     }
 
     fn load(&self) -> Box<dyn LoadProgress> {
-        Box::new(View::new(self))
+        Box::new(LoadDisplay::new(self))
     }
 }

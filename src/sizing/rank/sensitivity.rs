@@ -42,9 +42,9 @@ pub struct Sensitivity {
     pub ends: [f64; 2],
 }
 
-/// How costs move.
+/// How costs move with utilisation, demand and prices.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outlook {
+pub struct CostSensitivity {
     /// Along the share of the paid time that is used; or why not.
     pub utilisation: Result<CostCurves, String>,
     /// Kept instances against serverless ones along requests a second.
@@ -113,11 +113,11 @@ fn only(catalog: &Catalog, rows: &[&RankRow]) -> Catalog {
 }
 
 /// How the costs of a ranking's offers move.
-pub fn outlook(runs: &[&Run], catalog: &Catalog, request: &RankRequest, ranking: &Ranking) -> Outlook {
+pub fn sensitivity(runs: &[&Run], catalog: &Catalog, request: &RankRequest, ranking: &Ranking) -> CostSensitivity {
     let utilisation = along_shares(runs, catalog, request, ranking);
     let levers = levers(ranking, utilisation.as_ref().ok());
     let plan = request.service.usage.demand().map(|_| plan(runs, catalog, request));
-    Outlook { utilisation, serverless: along_rates(runs, catalog, request, ranking), levers, plan }
+    CostSensitivity { utilisation, serverless: along_rates(runs, catalog, request, ranking), levers, plan }
 }
 
 /// What runs the model, without how many of it.

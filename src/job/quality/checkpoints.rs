@@ -51,13 +51,13 @@ pub(super) fn speed_left(folder: &Path, options: &QualityOptions) -> Result<Opti
     }))
 }
 
-/// The files of finished variants.
-pub(super) struct Keeping<'a> {
+/// The files of finished variants, from which an evaluation that was cut off goes on.
+pub(super) struct VariantCheckpoints<'a> {
     folder: &'a RunFolder,
     begun: EvaluationSettings,
 }
 
-impl<'a> Keeping<'a> {
+impl<'a> VariantCheckpoints<'a> {
     /// For a run that is begun, or goes on, with these.
     pub(super) fn new(
         folder: &'a RunFolder,

@@ -3,12 +3,12 @@
 use crate::job::Stop;
 use crate::job::error::{JobError, failed};
 use crate::job::reporter::LoadProgress;
-use crate::measure::load::{Live, LoadObserver, Sample};
+use crate::measure::load::{LoadObserver, Sample, StepSnapshot};
 use crate::record::{RequestLog, StepRecord};
 use std::io;
 
-/// What is kept and shown while a load test runs.
-pub(super) struct Watch {
+/// Records requests to the log and shows steps while a load test runs.
+pub(super) struct LoadRecorder {
     progress: Box<dyn LoadProgress>,
     log: RequestLog,
     /// The first error of the file; the test ends with it.
@@ -16,7 +16,7 @@ pub(super) struct Watch {
     stop: Stop,
 }
 
-impl Watch {
+impl LoadRecorder {
     pub(super) fn new(progress: Box<dyn LoadProgress>, log: RequestLog, stop: Stop) -> Self {
         Self { progress, log, failed: None, stop }
     }
@@ -40,8 +40,8 @@ impl Watch {
     }
 }
 
-impl LoadObserver for Watch {
-    fn live(&mut self, live: &Live<'_>) {
+impl LoadObserver for LoadRecorder {
+    fn live(&mut self, live: &StepSnapshot<'_>) {
         self.progress.live(live);
     }
 

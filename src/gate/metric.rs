@@ -2,7 +2,7 @@
 //! of one side and tells how it changed between two.
 
 use super::board::{board, error_on_one_board};
-use super::side::{Side, Taken};
+use super::side::{RunWithSamples, Side};
 use crate::data_file::nearest;
 use crate::record::metric::{self, Better, Metric};
 use crate::record::{CaseRow, Outcome, SampleRow};
@@ -24,7 +24,7 @@ pub struct Price {
 
 /// A value with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Reading {
+pub struct MetricValue {
     /// The value, in SI units or USD.
     pub value: f64,
     /// Lower end, where there is an interval.
@@ -52,9 +52,9 @@ enum Source {
     Quality,
 }
 
-/// One thing that can be judged.
+/// A metric that a gate can judge: where its value comes from, its label and which way is good.
 #[derive(Clone)]
-pub struct Gauge {
+pub struct GateMetric {
     /// Its name in files.
     pub tag: String,
     /// What people call it.
@@ -94,7 +94,7 @@ fn series_of(tag: &str) -> Option<(Series, bool)> {
     })
 }
 
-impl Gauge {
+impl GateMetric {
     /// The gauge called `tag`; the error names what there is. Figures of quality are those that any of `sides` has.
     pub fn named(tag: &str, sides: &[&Side]) -> Result<Self, String> {
         if let Some((_, label, units)) = COSTS.iter().find(|(name, ..)| *name == tag) {
@@ -169,8 +169,8 @@ impl Gauge {
     }
 
     /// The value of a case on one side; the error says why there is none.
-    pub fn read(&self, side: &Side, case: Case, price: Option<Price>) -> Result<Reading, String> {
-        let readings: Vec<Reading> =
+    pub fn read(&self, side: &Side, case: Case, price: Option<Price>) -> Result<MetricValue, String> {
+        let readings: Vec<MetricValue> =
             side.runs.iter().map(|taken| self.of_run(taken, case, price)).collect::<Result<_, _>>()?;
         let samples = readings.iter().map(|reading| reading.samples).sum();
         match readings.as_slice() {
@@ -179,12 +179,12 @@ impl Gauge {
             several => {
                 // Runs differ by more than the samples of one say: what is known is the mean of them and their spread.
                 let Interval { value, lo, hi } = mean_of_runs(several);
-                Ok(Reading { value, lo: Some(lo), hi: Some(hi), samples, runs: several.len() })
+                Ok(MetricValue { value, lo: Some(lo), hi: Some(hi), samples, runs: several.len() })
             }
         }
     }
 
-    fn of_run(&self, taken: &Taken, case: Case, price: Option<Price>) -> Result<Reading, String> {
+    fn of_run(&self, taken: &RunWithSamples, case: Case, price: Option<Price>) -> Result<MetricValue, String> {
         if let Source::Quality = self.source {
             return self.quality(taken, case);
         }
@@ -204,39 +204,39 @@ impl Gauge {
             Source::Timed { metric, series, statistic: Statistic::Quantile(share), .. } => {
                 let interval = percentile_interval(&values_of(taken, case, *series), *share);
                 let (lo, hi) = (interval.map(|(lo, _)| lo), interval.map(|(_, hi)| hi));
-                Reading { value: value(metric)?, lo, hi, samples, runs: 1 }
+                MetricValue { value: value(metric)?, lo, hi, samples, runs: 1 }
             }
             Source::Recorded { metric, .. } if PEAKS.contains(&metric.tag) => {
                 let value = value(metric)?;
                 let end = |factor: f64| Some(value * factor);
-                Reading { value, lo: end(1.0 - PEAK_REPEATS), hi: end(1.0 + PEAK_REPEATS), samples: 1, runs: 1 }
+                MetricValue { value, lo: end(1.0 - PEAK_REPEATS), hi: end(1.0 + PEAK_REPEATS), samples: 1, runs: 1 }
             }
             Source::Timed { metric, .. } | Source::Recorded { metric, exact: false } => {
-                Reading { value: value(metric)?, lo: end(metric, "lo"), hi: end(metric, "hi"), samples, runs: 1 }
+                MetricValue { value: value(metric)?, lo: end(metric, "lo"), hi: end(metric, "hi"), samples, runs: 1 }
             }
             Source::Recorded { metric, exact: true } => {
                 let value = value(metric)?;
-                Reading { value, lo: Some(value), hi: Some(value), samples, runs: 1 }
+                MetricValue { value, lo: Some(value), hi: Some(value), samples, runs: 1 }
             }
             Source::Cost { units } => {
                 let price = price.ok_or("no price of the machine is known: give --as or --price-per-hour")?;
                 let rate = row.metrics.requests_per_s.ok_or("no rate of requests was measured")?;
                 let at = |rate: f64| price.usd_per_h / (3600.0 * rate * price.utilisation) * units(case);
                 let (lo, hi) = (rate.hi.map(|rate| at(rate.0)), rate.lo.map(|rate| at(rate.0)));
-                Reading { value: at(rate.value.0), lo, hi, samples, runs: 1 }
+                MetricValue { value: at(rate.value.0), lo, hi, samples, runs: 1 }
             }
             Source::Quality => return Err("it is a figure of quality".to_string()),
         })
     }
 
-    fn quality(&self, taken: &Taken, case: Case) -> Result<Reading, String> {
+    fn quality(&self, taken: &RunWithSamples, case: Case) -> Result<MetricValue, String> {
         let of = |row: &&crate::record::QualityRow| {
             row.quant == case.quant && row.pruning.is_empty() && row.metric == self.tag
         };
         let mut rows = taken.quality.iter().filter(of);
         let row = rows.next().ok_or_else(|| format!("quality.csv has no {} of {}", self.tag, case.quant))?;
         let samples = row.samples.unwrap_or(0.0) as usize;
-        Ok(Reading { value: row.value, lo: row.lo, hi: row.hi, samples, runs: 1 })
+        Ok(MetricValue { value: row.value, lo: row.lo, hi: row.hi, samples, runs: 1 })
     }
 
     /// `after / before` of a case; the error says why that is not known.
@@ -301,7 +301,7 @@ impl Gauge {
         }
         let same_board = board(&before.first().run) == board(&after.first().run);
         let energy = self.tag.ends_with("_j") || self.tag.ends_with("_w");
-        let half = |reading: &Reading, side: &Side| {
+        let half = |reading: &MetricValue, side: &Side| {
             let (lo, hi) = reading.lo.zip(reading.hi)?;
             let share = (hi - lo) / 2.0 / reading.value;
             Some(if energy && same_board { error_on_one_board(&side.first().run, share) } else { share })
@@ -318,12 +318,12 @@ impl Gauge {
 
 /// The mean of several runs with its 95 % interval: Student's over the runs, and never narrower than what the runs
 /// themselves say.
-fn mean_of_runs(runs: &[Reading]) -> Interval {
+fn mean_of_runs(runs: &[MetricValue]) -> Interval {
     let count = runs.len() as f64;
     let mean = runs.iter().map(|run| run.value).sum::<f64>() / count;
     let variance = runs.iter().map(|run| (run.value - mean).powi(2)).sum::<f64>() / (count - 1.0);
     let between = change::student(0.95, count - 1.0) * (variance / count).sqrt();
-    let half = |run: &Reading| run.lo.zip(run.hi).map_or(0.0, |(lo, hi)| (hi - lo) / 2.0);
+    let half = |run: &MetricValue| run.lo.zip(run.hi).map_or(0.0, |(lo, hi)| (hi - lo) / 2.0);
     let within = (runs.iter().map(|run| half(run).powi(2)).sum::<f64>() / count / count).sqrt();
     // Runs that are equal are not certain to be.
     let least = mean.abs() * change::student(0.95, count - 1.0) * LEAST_SPREAD / count.sqrt();
@@ -331,7 +331,7 @@ fn mean_of_runs(runs: &[Reading]) -> Interval {
     Interval { value: mean, lo: mean - margin, hi: mean + margin }
 }
 
-fn measured_row(taken: &Taken, case: Case) -> Result<&CaseRow, String> {
+fn measured_row(taken: &RunWithSamples, case: Case) -> Result<&CaseRow, String> {
     let row = taken.row(case).ok_or_else(|| format!("{} has no case {case}", taken.run.path.display()))?;
     match row.outcome {
         Outcome::Ok => Ok(row),
@@ -339,6 +339,6 @@ fn measured_row(taken: &Taken, case: Case) -> Result<&CaseRow, String> {
     }
 }
 
-fn values_of(taken: &Taken, case: Case, series: Series) -> Vec<f64> {
+fn values_of(taken: &RunWithSamples, case: Case, series: Series) -> Vec<f64> {
     taken.samples_of(case).iter().filter_map(series).collect()
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 const NAME: &str = "case-in-flight";
 
-/// A case that was begun and not ended.
+/// The case that is being measured; where it is left in a folder, the process died in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
+pub struct CaseInFlight {
     /// The case.
     pub case_id: String,
     /// How often it was begun.
@@ -19,7 +19,7 @@ pub struct Attempt {
     pub out_of_memory: Option<u64>,
 }
 
-impl Attempt {
+impl CaseInFlight {
     /// What an earlier process left behind in a folder; nothing where it is not whole.
     pub(super) fn left(folder: &Path) -> Option<Self> {
         let text = fs::read_to_string(folder.join(NAME)).ok()?;
@@ -31,9 +31,9 @@ impl Attempt {
 
 impl RunFolder {
     /// Notes that a case begins.
-    pub fn begin(&self, attempt: &Attempt) -> Result<(), FolderError> {
-        let killed = attempt.out_of_memory.map_or("-".to_string(), |count| count.to_string());
-        let text = format!("{}\n{}\n{killed}\n", attempt.case_id, attempt.times);
+    pub fn begin(&self, case: &CaseInFlight) -> Result<(), FolderError> {
+        let killed = case.out_of_memory.map_or("-".to_string(), |count| count.to_string());
+        let text = format!("{}\n{}\n{killed}\n", case.case_id, case.times);
         whole::write(&self.path.join(NAME), text.as_bytes()).map_err(|e| failure(&self.path, NAME, e))
     }
 

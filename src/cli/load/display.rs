@@ -1,9 +1,9 @@
 //! A load test as it goes: a live view on a terminal, plain lines elsewhere.
 
-use crate::cli::talk::{Talk, line, printable, printable_lines};
+use crate::cli::console::{Console, line, printable, printable_lines};
 use crate::job::reporter::LoadProgress;
 use crate::measure::load::histogram::Times;
-use crate::measure::load::{Live, Load, LoadObserver};
+use crate::measure::load::{Load, LoadObserver, StepSnapshot};
 use crate::record::{Latency, StepRecord, StepVerdict};
 use crate::units::{Seconds, digits};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// What is shown while a load test runs.
-pub struct View {
+/// Shows a load test on the terminal while it runs.
+pub struct LoadDisplay {
     bar: Option<ProgressBar>,
     lines: bool,
     last_line: Instant,
@@ -22,10 +22,10 @@ pub struct View {
     rate: f64,
 }
 
-impl View {
+impl LoadDisplay {
     /// As the terminal and `--quiet` allow.
-    pub fn new(talk: &Talk) -> Self {
-        let bar = talk.shows_progress().then(|| {
+    pub fn new(console: &Console) -> Self {
+        let bar = console.shows_progress().then(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
                 bar.set_style(style);
@@ -34,7 +34,7 @@ impl View {
             bar
         });
         let now = Instant::now();
-        Self { bar, lines: talk.shows_lines(), last_line: now, before: (now, 0), rate: 0.0 }
+        Self { bar, lines: console.shows_lines(), last_line: now, before: (now, 0), rate: 0.0 }
     }
 
     fn count_rate(&mut self, answered: u64) {
@@ -91,8 +91,8 @@ fn rates(step: &StepRecord) -> String {
     }
 }
 
-impl LoadObserver for View {
-    fn live(&mut self, live: &Live<'_>) {
+impl LoadObserver for LoadDisplay {
+    fn live(&mut self, live: &StepSnapshot<'_>) {
         let tally = live.tally;
         self.count_rate(tally.answered() + tally.warm_up);
         let wants_line = self.lines && self.last_line.elapsed() >= LINE_EVERY;
@@ -140,7 +140,7 @@ impl LoadObserver for View {
     }
 }
 
-impl LoadProgress for View {
+impl LoadProgress for LoadDisplay {
     /// Says something above the view.
     fn note(&self, text: &str) {
         match &self.bar {

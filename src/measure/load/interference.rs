@@ -1,4 +1,4 @@
-//! What else the machine of a server did while a step ran, where that machine is this one.
+//! Interference: what else the machine of a server did while a step ran, where that machine is this one.
 //!
 //! Foreign load is what neither this process nor the server's used, by the shares that voids a profile too
 //! ([`crate::measure::summary::activity_doubts`]): over the whole step, or in more than a tenth of its seconds.
@@ -15,9 +15,9 @@ const LOOK: f64 = 1.0;
 /// Share of those that may be disturbed.
 const MOST_DISTURBED: f64 = 0.1;
 
-/// Where a server runs that shares this machine.
+/// A server that runs on this machine: in this process, or behind a port.
 #[derive(Debug, Clone)]
-pub struct Neighbours {
+pub struct LocalServer {
     monitor: ActivityMonitor,
     root: PathBuf,
     server: Server,
@@ -31,9 +31,9 @@ enum Server {
     Port(u16),
 }
 
-/// What was seen in a step.
+/// What took CPU time from the server in a step.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Seen {
+pub struct Interference {
     /// Share of the CPU time that was others'; absent where the server's own is not known.
     pub foreign: Option<f64>,
     /// Share that the hypervisor took.
@@ -42,7 +42,7 @@ pub struct Seen {
     pub reasons: Vec<InvalidReason>,
 }
 
-impl Neighbours {
+impl LocalServer {
     /// Of an engine in this process.
     pub fn in_process() -> Self {
         Self::at(Path::new("/"), Server::Here)
@@ -58,19 +58,27 @@ impl Neighbours {
     }
 
     /// Begins to watch.
-    pub(super) fn watch(&self) -> Watch<'_> {
+    pub(super) fn watch(&self) -> InterferenceMonitor<'_> {
         let serving = match self.server {
             Server::Here => None,
             Server::Port(port) => ServingProcesses::behind(&self.root, port, std::process::id()),
         };
         let knows_server = self.server == Server::Here || serving.is_some();
-        Watch { of: self, serving, knows_server, first: None, last: None, looks: 0, disturbed: Vec::new() }
+        InterferenceMonitor {
+            of: self,
+            serving,
+            knows_server,
+            first: None,
+            last: None,
+            looks: 0,
+            disturbed: Vec::new(),
+        }
     }
 }
 
-/// A step that is watched.
-pub(super) struct Watch<'a> {
-    of: &'a Neighbours,
+/// Measures the interference with one step.
+pub(super) struct InterferenceMonitor<'a> {
+    of: &'a LocalServer,
     serving: Option<ServingProcesses>,
     knows_server: bool,
     first: Option<Counters>,
@@ -79,7 +87,7 @@ pub(super) struct Watch<'a> {
     disturbed: Vec<InvalidReason>,
 }
 
-impl Watch<'_> {
+impl InterferenceMonitor<'_> {
     /// The counters, the server's time being ours.
     fn counters(&self) -> Option<Counters> {
         let mut counters = self.of.monitor.counters()?;
@@ -107,10 +115,10 @@ impl Watch<'_> {
         self.last = Some((seconds, counters));
     }
 
-    /// What was seen until now.
-    pub(super) fn end(self) -> Seen {
-        let Some((first, now)) = self.first.zip(self.counters()) else { return Seen::default() };
-        let Some(activity) = first.until(now) else { return Seen::default() };
+    /// The interference until now.
+    pub(super) fn end(self) -> Interference {
+        let Some((first, now)) = self.first.zip(self.counters()) else { return Interference::default() };
+        let Some(activity) = first.until(now) else { return Interference::default() };
         let mut reasons = self.reasons(activity);
         // What a quota stops is this process: the engine in it, or the generator, whose requests are then late.
         reasons.extend(first.stopped_until(&now).filter(is_stopped).map(|_| InvalidReason::CpuQuota));
@@ -122,7 +130,7 @@ impl Watch<'_> {
                 reasons.push(*reason);
             }
         }
-        Seen { foreign: self.knows_server.then_some(activity.foreign), stolen: Some(activity.stolen), reasons }
+        Interference { foreign: self.knows_server.then_some(activity.foreign), stolen: Some(activity.stolen), reasons }
     }
 }
 
@@ -146,9 +154,9 @@ mod tests {
     }
 
     /// What is seen of seconds of 100 ticks each, in which others use and a hypervisor takes so many.
-    fn seen(server: Server, foreign: &[u32], stolen: u32) -> Seen {
+    fn interference(server: Server, foreign: &[u32], stolen: u32) -> Interference {
         let root = tempfile::tempdir().unwrap();
-        let neighbours = Neighbours::at(root.path(), server);
+        let neighbours = LocalServer::at(root.path(), server);
         set(root.path(), 0, 0, 0, 0, 0);
         let mut watch = neighbours.watch();
         watch.look(0.0);
@@ -165,9 +173,9 @@ mod tests {
 
     #[test]
     fn the_server_on_this_machine_is_no_stranger() {
-        let quiet = seen(Server::Port(8080), &[0; 10], 0);
+        let quiet = interference(Server::Port(8080), &[0; 10], 0);
         assert_eq!((quiet.foreign, quiet.stolen, quiet.reasons), (Some(0.0), Some(0.0), vec![]));
-        let busy = seen(Server::Port(8080), &[20; 10], 8);
+        let busy = interference(Server::Port(8080), &[20; 10], 8);
         assert!((busy.foreign.unwrap() - 0.2).abs() < 1e-9 && (busy.stolen.unwrap() - 0.08).abs() < 1e-9, "{busy:?}");
         assert_eq!(busy.reasons, [InvalidReason::ForeignLoad, InvalidReason::StolenCpu]);
     }
@@ -176,14 +184,14 @@ mod tests {
     fn some_bad_seconds_are_seen_beside_a_quiet_mean() {
         let mut seconds = [0; 40];
         seconds[..5].fill(30);
-        let seen = seen(Server::Port(8080), &seconds, 0);
-        assert!(seen.foreign.unwrap() < 0.05);
-        assert_eq!(seen.reasons, [InvalidReason::ForeignLoad]);
+        let interference = interference(Server::Port(8080), &seconds, 0);
+        assert!(interference.foreign.unwrap() < 0.05);
+        assert_eq!(interference.reasons, [InvalidReason::ForeignLoad]);
     }
 
     #[test]
     fn of_a_server_whose_process_is_not_known_nothing_is_foreign() {
-        let seen = seen(Server::Port(9999), &[50; 10], 10);
-        assert_eq!((seen.foreign, seen.reasons), (None, vec![InvalidReason::StolenCpu]));
+        let interference = interference(Server::Port(9999), &[50; 10], 10);
+        assert_eq!((interference.foreign, interference.reasons), (None, vec![InvalidReason::StolenCpu]));
     }
 }

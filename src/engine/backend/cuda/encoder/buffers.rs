@@ -1,11 +1,11 @@
-//! Room for a batch of texts or images on a card. Keys and values are those of one block: the next has no need of them.
+//! Buffers for a batch of texts or images on a card. Keys and values are those of one block: the next has no need of them.
 
+use super::super::buffers::times;
 use super::super::products::{MOST_GEMV_ROWS, Workspace};
-use super::super::room::times;
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::workload::ModelShape;
 
-/// Bytes of each part.
+/// Bytes of each buffer.
 struct Sizes {
     /// Tokens, or the numbers of patches.
     ids: usize,
@@ -40,8 +40,8 @@ impl Sizes {
     }
 }
 
-/// Room for a batch.
-pub(super) struct EncoderRoom {
+/// Buffers for a batch.
+pub(super) struct EncoderBuffers {
     pub ids: Buffer,
     pub patches: Buffer,
     pub residual: Buffer,
@@ -60,7 +60,7 @@ pub(super) struct EncoderRoom {
     pub seq: usize,
 }
 
-impl EncoderRoom {
+impl EncoderBuffers {
     /// What it takes for `batch` inputs of `seq` rows; `widest` numbers of a matrix are widened.
     pub fn bytes(shape: &ModelShape, size: (usize, usize), widest: usize) -> usize {
         let sizes = Sizes::new(shape, size, widest);

@@ -3,7 +3,7 @@
 use crate::engine::tokenizing::Texts;
 
 /// The text of tokens as they come: what may still be half a character is held back.
-pub(super) struct Unfolding {
+pub(super) struct StreamingDetokenizer {
     texts: Texts,
     tokens: Vec<u32>,
     /// Tokens whose text has been given.
@@ -12,7 +12,7 @@ pub(super) struct Unfolding {
     from: usize,
 }
 
-impl Unfolding {
+impl StreamingDetokenizer {
     pub(super) fn new(texts: Texts) -> Self {
         Self { texts, tokens: Vec::new(), given: 0, from: 0 }
     }
@@ -39,6 +39,6 @@ mod tests {
 
     #[test]
     fn tokens_of_random_weights_are_words() {
-        assert_eq!(Unfolding::new(Texts::Words(1000)).add(7), " t7");
+        assert_eq!(StreamingDetokenizer::new(Texts::Words(1000)).add(7), " t7");
     }
 }

@@ -1,4 +1,4 @@
-//! Room for a batch and its context on a card: how much that is, which is known before anything is loaded, and the memory
+//! Buffers for a batch and its context on a card: how much that is, which is known before anything is loaded, and the memory
 //! itself.
 
 use super::products::{MOST_GEMV_ROWS, Width, Workspace};
@@ -10,7 +10,7 @@ use crate::workload::{Encoding, ModelShape, Quant};
 /// Most parts that the keys of a sequence are split into.
 const MOST_SPLITS: usize = 64;
 
-/// What room is for.
+/// What buffers have to hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extent {
     /// Sequences that the cache has places for.
@@ -35,7 +35,7 @@ impl Extent {
     }
 }
 
-/// Bytes of each part of a room.
+/// Bytes of each buffer.
 pub(super) struct Sizes {
     /// Keys, or values, of one layer.
     cache: usize,
@@ -125,8 +125,8 @@ pub(super) fn widest(shape: &ModelShape, quant: Quant) -> usize {
     stacks.iter().filter(|(_, cols)| in_blocks(*cols)).map(|(rows, cols)| rows * cols).max().unwrap_or(0)
 }
 
-/// Room for a batch and its context.
-pub(super) struct Room {
+/// Buffers for a batch and its context.
+pub(super) struct DecoderBuffers {
     pub keys: Vec<Buffer>,
     pub values: Vec<Buffer>,
     pub cos: Buffer,
@@ -156,7 +156,7 @@ pub(super) struct Room {
     pub splits: usize,
 }
 
-impl Room {
+impl DecoderBuffers {
     /// Takes it from `card`.
     pub fn new(
         card: &Card,

@@ -1,14 +1,15 @@
-//! How a step went over time, in at most so many stretches however long it is.
+//! How a step went over time, in a bounded number of slices however long it is.
 
 use crate::record::Moment;
 
-/// Stretches that are kept: twice as many are halved when they are full.
+/// Slices that are kept: when there are twice as many, each two become one.
 const MOST: usize = 128;
-/// The first length of a stretch, in seconds.
+/// The first length of a slice, in seconds.
 const FIRST: f64 = 0.05;
 
+/// The requests that were due within one slice.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Stretch {
+pub(super) struct TimeSlice {
     pub(super) due: u64,
     pub(super) failed: u64,
     pub(super) beyond: u64,
@@ -17,7 +18,7 @@ pub(super) struct Stretch {
     in_flight: u64,
 }
 
-impl Stretch {
+impl TimeSlice {
     fn and(self, later: Self) -> Self {
         let sum = |a: (f64, u64), b: (f64, u64)| (a.0 + b.0, a.1 + b.1);
         Self {
@@ -31,9 +32,9 @@ impl Stretch {
     }
 }
 
-/// What is told of one request.
+/// A request that is over, as a slice counts it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Told {
+pub struct CompletedRequest {
     /// When it was due.
     pub intended_s: f64,
     /// It failed.
@@ -46,44 +47,44 @@ pub struct Told {
     pub e2e_s: Option<f64>,
 }
 
-/// Stretches of equal length, by when requests were due.
+/// Slices of equal length, by when requests were due.
 #[derive(Debug, Clone)]
-pub struct Moments {
+pub struct TimeSlices {
     width: f64,
-    stretches: Vec<Stretch>,
+    slices: Vec<TimeSlice>,
 }
 
-impl Default for Moments {
+impl Default for TimeSlices {
     fn default() -> Self {
-        Self { width: FIRST, stretches: Vec::new() }
+        Self { width: FIRST, slices: Vec::new() }
     }
 }
 
-impl Moments {
-    fn at(&mut self, seconds: f64) -> &mut Stretch {
+impl TimeSlices {
+    fn at(&mut self, seconds: f64) -> &mut TimeSlice {
         while (seconds / self.width) as usize >= 2 * MOST {
             self.width *= 2.0;
-            self.stretches = self
-                .stretches
+            self.slices = self
+                .slices
                 .chunks(2)
-                .map(|pair| pair.iter().copied().reduce(Stretch::and).unwrap_or_default())
+                .map(|pair| pair.iter().copied().reduce(TimeSlice::and).unwrap_or_default())
                 .collect();
         }
         let index = (seconds.max(0.0) / self.width) as usize;
-        if index >= self.stretches.len() {
-            let in_flight = self.stretches.last().map_or(0, |last| last.in_flight);
-            self.stretches.resize(index + 1, Stretch { in_flight, ..Stretch::default() });
+        if index >= self.slices.len() {
+            let in_flight = self.slices.last().map_or(0, |last| last.in_flight);
+            self.slices.resize(index + 1, TimeSlice { in_flight, ..TimeSlice::default() });
         }
-        &mut self.stretches[index]
+        &mut self.slices[index]
     }
 
     /// Adds a request.
-    pub fn add(&mut self, told: Told) {
-        let stretch = self.at(told.intended_s);
-        stretch.due += 1;
-        stretch.failed += told.failed as u64;
-        stretch.beyond += told.beyond as u64;
-        for (sum, value) in [(&mut stretch.ttft, told.ttft_s), (&mut stretch.e2e, told.e2e_s)] {
+    pub fn add(&mut self, request: CompletedRequest) {
+        let slice = self.at(request.intended_s);
+        slice.due += 1;
+        slice.failed += request.failed as u64;
+        slice.beyond += request.beyond as u64;
+        for (sum, value) in [(&mut slice.ttft, request.ttft_s), (&mut slice.e2e, request.e2e_s)] {
             if let Some(value) = value {
                 sum.0 += value;
                 sum.1 += 1;
@@ -98,10 +99,10 @@ impl Moments {
 
     /// Requests, and those beyond a limit, in about `blocks` blocks.
     pub fn blocks(&self, blocks: usize) -> Vec<(u64, u64)> {
-        let size = self.stretches.len().div_ceil(blocks).max(1);
-        let sums = self.stretches.chunks(size).map(|chunk| {
-            let stretch = chunk.iter().copied().reduce(Stretch::and).unwrap_or_default();
-            (stretch.due, stretch.beyond)
+        let size = self.slices.len().div_ceil(blocks).max(1);
+        let sums = self.slices.chunks(size).map(|chunk| {
+            let slice = chunk.iter().copied().reduce(TimeSlice::and).unwrap_or_default();
+            (slice.due, slice.beyond)
         });
         sums.filter(|(due, _)| *due > 0).collect()
     }
@@ -109,16 +110,16 @@ impl Moments {
     /// As a record keeps them, from `from` seconds on.
     pub fn record(&self, from: f64) -> Vec<Moment> {
         let mean = |(sum, count): (f64, u64)| (count > 0).then(|| sum / count as f64);
-        let moments = self.stretches.iter().enumerate().map(|(index, stretch)| Moment {
+        let time_slices = self.slices.iter().enumerate().map(|(index, slice)| Moment {
             at_s: (index as f64 + 0.5) * self.width,
-            due: stretch.due,
-            failed: stretch.failed,
-            beyond: stretch.beyond,
-            ttft_s: mean(stretch.ttft),
-            e2e_s: mean(stretch.e2e),
-            in_flight: stretch.in_flight,
+            due: slice.due,
+            failed: slice.failed,
+            beyond: slice.beyond,
+            ttft_s: mean(slice.ttft),
+            e2e_s: mean(slice.e2e),
+            in_flight: slice.in_flight,
         });
-        moments.filter(|moment| moment.at_s >= from).collect()
+        time_slices.filter(|moment| moment.at_s >= from).collect()
     }
 }
 
@@ -128,17 +129,21 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_however_long_it_goes_on() {
-        let mut moments = Moments::default();
+        let mut time_slices = TimeSlices::default();
         for second in 0..10_000 {
-            moments.add(Told { intended_s: second as f64, beyond: second % 10 == 0, ..Told::default() });
-            moments.in_flight(second as f64, second);
+            time_slices.add(CompletedRequest {
+                intended_s: second as f64,
+                beyond: second % 10 == 0,
+                ..CompletedRequest::default()
+            });
+            time_slices.in_flight(second as f64, second);
         }
-        let record = moments.record(0.0);
+        let record = time_slices.record(0.0);
         assert!(record.len() <= 2 * MOST);
         assert_eq!(record.iter().map(|m| m.due).sum::<u64>(), 10_000);
         assert_eq!(record.iter().map(|m| m.beyond).sum::<u64>(), 1_000);
-        assert_eq!(moments.blocks(10).iter().map(|b| b.0).sum::<u64>(), 10_000);
-        assert!((8..=11).contains(&moments.blocks(10).len()));
+        assert_eq!(time_slices.blocks(10).iter().map(|b| b.0).sum::<u64>(), 10_000);
+        assert!((8..=11).contains(&time_slices.blocks(10).len()));
         assert!(record.windows(2).all(|pair| pair[1].in_flight > pair[0].in_flight));
     }
 }

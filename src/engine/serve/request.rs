@@ -150,9 +150,9 @@ impl<'de> Visitor<'de> for PromptVisitor {
     }
 }
 
-/// What is asked for, checked.
+/// A request, checked.
 #[derive(Debug, PartialEq)]
-pub(super) struct Ask {
+pub(super) struct ParsedRequest {
     /// Tokens of the prompt.
     pub(super) prompt: Vec<u32>,
     /// Tokens to generate.
@@ -172,7 +172,7 @@ pub(super) struct Limits<'a> {
     pub(super) model: &'a str,
 }
 
-impl Ask {
+impl ParsedRequest {
     /// Reads a body.
     pub(super) fn read(api: Api, body: &[u8], limits: &Limits<'_>) -> Result<Self, Refusal> {
         let body: Body = match serde_json::from_slice(body) {
@@ -298,9 +298,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(api: Api, body: &Value) -> Result<Ask, Refusal> {
+    fn read(api: Api, body: &Value) -> Result<ParsedRequest, Refusal> {
         let limits = Limits { texts: &Texts::Words(100), context: 64, model: "m" };
-        Ask::read(api, body.to_string().as_bytes(), &limits)
+        ParsedRequest::read(api, body.to_string().as_bytes(), &limits)
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
         assert!(read(Api::Chat, &json!({"messages": []})).unwrap_err().1.contains("no token"));
         let deep = format!("{{\"prompt\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         let limits = Limits { texts: &Texts::Words(100), context: 64, model: "m" };
-        let Refusal(_, why) = Ask::read(Api::Completions, deep.as_bytes(), &limits).unwrap_err();
+        let Refusal(_, why) = ParsedRequest::read(Api::Completions, deep.as_bytes(), &limits).unwrap_err();
         assert!(why.contains("recursion limit"), "{why}");
     }
 }
