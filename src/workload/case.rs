@@ -7,6 +7,7 @@ use super::quant::Quant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
+use std::num::NonZeroUsize;
 
 /// What one measurement runs: a batch of prompts, prefilled and then decoded token by token; or a batch of texts to embed,
 /// or of images to classify, in one pass.
@@ -34,6 +35,9 @@ struct FlatCase {
     cache: Option<CacheType>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     image_size: Option<usize>,
+    // Not among the columns of cases.csv before an engine runs such cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audio_s: Option<usize>,
 }
 
 impl From<Case> for FlatCase {
@@ -45,6 +49,7 @@ impl From<Case> for FlatCase {
             gen_tokens: case.gen_tokens(),
             cache: case.cache,
             image_size: case.image_side(),
+            audio_s: case.input.audio_seconds(),
         }
     }
 }
@@ -54,12 +59,18 @@ impl TryFrom<FlatCase> for Case {
 
     /// What a file says may be anything: the error says what cannot be of it.
     fn try_from(flat: FlatCase) -> Result<Self, String> {
-        let FlatCase { quant, batch, prompt_tokens, gen_tokens, cache, image_size } = flat;
-        let input = match (image_size, gen_tokens) {
-            (None, generated) => Input::text(prompt_tokens, generated),
-            (Some(side), 0) => Input::Image { side, tokens: prompt_tokens },
-            (Some(side), generated) => {
+        let FlatCase { quant, batch, prompt_tokens, gen_tokens, cache, image_size, audio_s } = flat;
+        let input = match (image_size, audio_s, NonZeroUsize::new(gen_tokens)) {
+            (None, None, _) => Input::text(prompt_tokens, gen_tokens),
+            (Some(side), None, None) => Input::Image { side, tokens: prompt_tokens },
+            (Some(side), None, Some(generated)) => {
                 return Err(format!("an image of {side} pixels is classified, and generates no {generated} tokens"));
+            }
+            (None, Some(seconds), Some(gen_tokens)) if prompt_tokens == 0 => Input::Audio { seconds, gen_tokens },
+            (_, Some(seconds), _) => {
+                return Err(format!(
+                    "a recording of {seconds} s has no prompt and no image, and a transcript of tokens"
+                ));
             }
         };
         let case = Self { quant, batch, input, cache };
@@ -147,7 +158,7 @@ impl Case {
 
     /// The values under [`Case::COLUMNS`]; null is an empty field.
     pub fn columns(&self) -> [(&'static str, Value); 6] {
-        let FlatCase { quant, batch, prompt_tokens, gen_tokens, cache, image_size } = (*self).into();
+        let FlatCase { quant, batch, prompt_tokens, gen_tokens, cache, image_size, .. } = (*self).into();
         let cache = cache.map(CacheType::name);
         let values: [Value; 6] = [
             quant.name().into(),
@@ -169,6 +180,7 @@ impl Case {
             gen_tokens: columns.parsed("gen_tokens")?,
             cache: columns.optional("kv_cache")?,
             image_size: columns.optional("image_size")?,
+            audio_s: None,
         })
     }
 }
@@ -187,7 +199,10 @@ mod tests {
     fn a_case_reads_back_from_its_flat_form_and_keeps_its_name() {
         let image = Case { input: Input::Image { side: 224, tokens: 197 }, ..Case::new(Quant::F16, 2, 0, 0) };
         let cached = Case { cache: Some(CacheType::Int8), ..Case::new(Quant::Int8, 4, 128, 32) };
+        let audio = Input::Audio { seconds: 30, gen_tokens: NonZeroUsize::MIN };
+        let audio = Case { input: audio, ..Case::new(Quant::F16, 1, 0, 0) };
         for (case, id, text) in [
+            (audio, "f16.b1.a30.g1", r#"{"quant":"f16","batch":1,"prompt_tokens":0,"gen_tokens":1,"audio_s":30}"#),
             (
                 cached,
                 "int8.b4.p128.g32.kv-int8",
@@ -212,6 +227,8 @@ mod tests {
             |rest: &str| serde_json::from_str::<Case>(&format!(r#"{{"quant":"f16",{rest}}}"#)).unwrap_err().to_string();
         let error = read(r#""batch":1,"prompt_tokens":197,"gen_tokens":5,"image_size":224"#);
         assert!(error.contains("an image of 224 pixels is classified, and generates no 5 tokens"), "{error}");
+        let error = read(r#""batch":1,"prompt_tokens":0,"gen_tokens":5,"image_size":224,"audio_s":30"#);
+        assert!(error.contains("a recording of 30 s has no prompt and no image"), "{error}");
         let error = read(r#""batch":0,"prompt_tokens":8,"gen_tokens":4"#);
         assert!(error.contains("f16 b0 p8 g4: no case has this batch and these lengths"), "{error}");
         let error = read(r#""batch":1,"prompt_tokens":1,"gen_tokens":0,"image_size":0"#);

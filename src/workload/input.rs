@@ -20,6 +20,9 @@ pub static GENERATED: Axis = Axis { flag: "--gen-tokens", letter: "g", unit: "" 
 /// Pixels of an image's side.
 pub static IMAGE_SIDE: Axis = Axis { flag: "--image-size", letter: "i", unit: " px" };
 
+/// Seconds of speech.
+pub static AUDIO: Axis = Axis { flag: "--audio-seconds", letter: "a", unit: " s" };
+
 /// What one sequence of a case takes in, and what it is to give. Each is one kind of work with the lengths that it has:
 /// an image that generates tokens cannot be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +47,13 @@ pub enum Input {
         /// record has to be read without the model's shape.
         tokens: usize,
     },
+    /// A recording of speech to write down: encoded in one pass, then decoded token by token.
+    Audio {
+        /// Its seconds.
+        seconds: usize,
+        /// Tokens of the transcript.
+        gen_tokens: NonZeroUsize,
+    },
 }
 
 impl Input {
@@ -55,18 +65,20 @@ impl Input {
         }
     }
 
-    /// Tokens that go in: of a prompt or text, or of an image its patches and one more.
+    /// Tokens that go in: of a prompt or text, or of an image its patches and one more; of a recording none, as its frames
+    /// are no tokens.
     pub const fn prompt_tokens(&self) -> usize {
         match self {
             Self::Generate { prompt_tokens, .. } => *prompt_tokens,
             Self::Text { tokens } | Self::Image { tokens, .. } => *tokens,
+            Self::Audio { .. } => 0,
         }
     }
 
     /// Tokens that are generated; 0 where there is one pass only.
     pub const fn gen_tokens(&self) -> usize {
         match self {
-            Self::Generate { gen_tokens, .. } => gen_tokens.get(),
+            Self::Generate { gen_tokens, .. } | Self::Audio { gen_tokens, .. } => gen_tokens.get(),
             Self::Text { .. } | Self::Image { .. } => 0,
         }
     }
@@ -75,7 +87,15 @@ impl Input {
     pub const fn image_side(&self) -> Option<usize> {
         match self {
             Self::Image { side, .. } => Some(*side),
-            Self::Generate { .. } | Self::Text { .. } => None,
+            Self::Generate { .. } | Self::Text { .. } | Self::Audio { .. } => None,
+        }
+    }
+
+    /// Seconds of a recording.
+    pub const fn audio_seconds(&self) -> Option<usize> {
+        match self {
+            Self::Audio { seconds, .. } => Some(*seconds),
+            Self::Generate { .. } | Self::Text { .. } | Self::Image { .. } => None,
         }
     }
 
@@ -85,6 +105,7 @@ impl Input {
             Self::Generate { gen_tokens, .. } => Self::Generate { prompt_tokens: prompt, gen_tokens },
             Self::Text { .. } => Self::Text { tokens: prompt },
             Self::Image { side, .. } => Self::Image { side, tokens: prompt },
+            Self::Audio { .. } => self,
         }
     }
 
@@ -96,6 +117,7 @@ impl Input {
             }
             Self::Text { tokens } => vec![(&PROMPT, tokens)],
             Self::Image { side, .. } => vec![(&IMAGE_SIDE, side)],
+            Self::Audio { seconds, gen_tokens } => vec![(&AUDIO, seconds), (&GENERATED, gen_tokens.get())],
         }
     }
 
@@ -105,12 +127,14 @@ impl Input {
             Self::Generate { .. } => "a prompt with tokens to generate",
             Self::Text { .. } => "a text in one pass",
             Self::Image { .. } => "an image",
+            Self::Audio { .. } => "a recording",
         }
     }
 
     /// Whether every length is at most `most`, and there is something of what has to be there.
     pub(super) fn is_within(&self, most: usize) -> bool {
         let side = self.image_side().is_none_or(|side| (1..=most).contains(&side));
-        self.prompt_tokens() <= most && self.gen_tokens() <= most && side
+        let seconds = self.audio_seconds().is_none_or(|seconds| (1..=most).contains(&seconds));
+        self.prompt_tokens() <= most && self.gen_tokens() <= most && side && seconds
     }
 }

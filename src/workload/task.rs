@@ -31,6 +31,8 @@ pub enum Task {
     Embed,
     /// A class for each image.
     ClassifyImage,
+    /// The text of each recording of speech.
+    Transcribe,
 }
 
 /// What a task is paid for by.
@@ -143,6 +145,21 @@ static CLASSIFY_IMAGE: TaskInfo = TaskInfo {
     },
 };
 
+static TRANSCRIBE: TaskInfo = TaskInfo {
+    generates: true,
+    is_projected: false,
+    does: "transcribes speech",
+    result: "a transcript",
+    results: "transcripts",
+    unit: "thousand transcripts",
+    priced: Priced::ThousandRequests,
+    titles: Titles { lengths: "audio", first: "TTFT", intake: "audio tokens/s" },
+    note: "audio is seconds of speech + generated tokens; TTFT is of the whole batch",
+    takes: |input| matches!(input, Input::Audio { .. }),
+    // No engine computes it yet: a sweep is refused before anything is loaded.
+    fit_grid: |_, _| Err(Task::Transcribe.not_supported()),
+};
+
 /// Of tasks that take one pass.
 const ONE_PASS: &str = "time is of the whole batch, from the inputs to the results on the host";
 
@@ -153,6 +170,7 @@ impl Task {
             Self::Generate => &GENERATE,
             Self::Embed => &EMBED,
             Self::ClassifyImage => &CLASSIFY_IMAGE,
+            Self::Transcribe => &TRANSCRIBE,
         }
     }
 
@@ -171,6 +189,12 @@ impl Task {
         self.info().generates
     }
 
+    /// That no engine computes it, and which tasks are computed.
+    fn not_supported(self) -> String {
+        let others = Self::VARIANTS.iter().filter(|task| **task != self).map(|task| task.name());
+        format!("{self} is not supported by any engine; supported are {}", others.collect::<Vec<_>>().join(", "))
+    }
+
     /// The error of an input that its models do not take.
     pub fn check(self, input: &Input) -> Result<(), String> {
         match (self.info().takes)(input) {
@@ -183,6 +207,8 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::Preset;
+    use std::num::NonZeroUsize;
 
     #[test]
     fn a_task_takes_its_own_inputs_and_names_others() {
@@ -191,6 +217,14 @@ mod tests {
         assert!(Task::Generate.check(&Input::text(8, 0)).is_ok() && Task::Generate.check(&Input::text(8, 2)).is_ok());
         assert_eq!(Task::Generate.check(&image).unwrap_err(), "an image is not supported: the model generates text");
         assert!(Task::Embed.check(&Input::text(8, 2)).unwrap_err().ends_with("the model embeds texts"));
+        let audio = Input::Audio { seconds: 30, gen_tokens: NonZeroUsize::MIN };
+        assert_eq!(Task::Generate.check(&audio).unwrap_err(), "a recording is not supported: the model generates text");
+        assert!(Task::Transcribe.check(&audio).is_ok() && Task::Transcribe.check(&image).is_err());
+        let shape = Preset::named("smollm2-135m").unwrap().shape;
+        assert_eq!(
+            (Task::Transcribe.info().fit_grid)(&mut Grid::default(), &shape).unwrap_err(),
+            "transcribe is not supported by any engine; supported are generate, embed, classify-image"
+        );
         for task in Task::VARIANTS {
             assert_eq!(serde_json::to_value(task).unwrap(), task.name());
         }

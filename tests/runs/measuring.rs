@@ -10,7 +10,8 @@ use sizewell::measure::{Observer, Phase, Silent};
 use sizewell::power::fake::FakePower;
 use sizewell::record::{CaseKey, CaseRow, FailureKind, InvalidReason, Outcome, Run, RunFolder, RunStatus, StopReason};
 use sizewell::units::{Bytes, Joules, Seconds};
-use sizewell::workload::{Case, Limits, Quant};
+use sizewell::workload::{Case, Input, Limits, Preset, Quant};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -73,6 +74,18 @@ fn metrics_are_what_the_engine_took() {
     assert_eq!(result.samples.len(), 14);
     assert_eq!(result.samples.iter().filter(|s| s.warmup).count(), 4);
     assert_eq!(result.row.why_absent("energy_j"), Some("no meter here"));
+}
+
+#[test]
+fn a_recording_is_skipped_by_an_engine_that_transcribes_none() {
+    let (clock, nowhere) = (FakeClock::default(), tempfile::tempdir().unwrap());
+    let shape = Preset::named("smollm2-135m").unwrap().shape;
+    let input = Input::Audio { seconds: 30, gen_tokens: NonZeroUsize::MIN };
+    let mut bench = Bench { shape: Some(&shape), ..bench(&clock, limits(), nowhere.path()) };
+    let mut engine = engine(&clock);
+    let row = run_case(&mut engine, key(Case { input, ..CASE }), &mut bench, &mut Silent).unwrap().row;
+    assert_eq!((row.outcome, row.reason), (Outcome::Skipped, Some(FailureKind::Unsupported)));
+    assert_eq!(row.message, "a recording is not supported: the model generates text");
 }
 
 #[test]

@@ -137,7 +137,8 @@ impl Tensors {
             (shape.tied_embeddings && name == output)
                 || name.ends_with("rotary_emb.inv_freq") && self.are_frequencies(name, shape)
         });
-        checked.map_err(|error| match error.message.starts_with(&format!("tensor `{output}` is missing")) {
+        let lacks_output = !shape.tied_embeddings && !self.entries.contains_key(&output);
+        checked.map_err(|error| match lacks_output {
             true => ModelError {
                 message: format!(
                     "{}; if it is the token embedding, `tie_word_embeddings` in config.json must be true",

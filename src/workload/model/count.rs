@@ -2,7 +2,7 @@
 //! projection, plots and messages ask.
 
 use super::cache::CacheType;
-use super::parts::{BlockParts, Embedding, Experts, Head, NormKind, Parts};
+use super::parts::{BlockParts, Embedding, Experts, Head, Parts};
 use super::shape::ModelShape;
 use super::tensors::{self, BlockTensor, TensorKind, TensorName, TensorSpec};
 use crate::units::Bytes;
@@ -169,37 +169,43 @@ impl Parts {
             }
             Embedding::Tokens { .. } => 2.0 * self.head_weights(),
         };
-        batch as f64 * (2.0 * self.block_weights() * p + self.prefill_attention_ops(1, prompt) + ends)
+        batch as f64 * (2.0 * self.block_weights() * p + self.prefill_attention_ops(p) + ends)
     }
 
-    /// Of [`Parts::prefill_ops`], those of attention.
-    pub fn prefill_attention_ops(&self, batch: usize, prompt: usize) -> f64 {
-        let p = prompt as f64;
+    /// Of [`Parts::prefill_ops`] of one prompt, those of attention.
+    pub fn prefill_attention_ops(&self, prompt: f64) -> f64 {
+        let p = prompt;
         // Before a causal prompt's end, each position sees itself and those before: half of all pairs.
         let pairs = if self.has_cache() { 2.0 * p * (p + 1.0) } else { 4.0 * p * p };
-        batch as f64 * self.attention_width() * pairs
+        self.attention_width() * pairs
     }
 
     /// Operations of one decode step of `batch` sequences that each see `context` positions.
     pub fn decode_ops(&self, batch: usize, context: usize) -> f64 {
-        let attention = self.decode_attention_ops(1, context);
-        batch as f64 * (2.0 * self.block_weights() + attention + self.head_ops(1))
+        let attention = self.decode_attention_ops(context as f64);
+        batch as f64 * (self.block_ops() + attention + self.head_ops())
     }
 
-    /// Of [`Parts::decode_ops`], those of attention.
-    pub fn decode_attention_ops(&self, batch: usize, context: usize) -> f64 {
-        batch as f64 * 4.0 * self.attention_width() * context as f64
+    /// Of [`Parts::decode_ops`] of one sequence, those of attention.
+    pub fn decode_attention_ops(&self, context: f64) -> f64 {
+        4.0 * self.attention_width() * context
     }
 
-    /// Of both, those of the output matrix.
-    pub fn head_ops(&self, batch: usize) -> f64 {
-        batch as f64 * 2.0 * self.head_weights()
+    /// Of both, those of the products of all blocks with one token.
+    pub fn block_ops(&self) -> f64 {
+        2.0 * self.block_weights()
     }
 
-    /// Norms of the residual stream, and what they hold.
-    pub fn norm_vectors(&self) -> usize {
-        self.blocks.iter().map(|(block, count)| block.norms.norms() * count).sum::<usize>()
-            * NormKind::vectors(self.norm)
+    /// Of both, those of the output matrix for one sequence.
+    pub fn head_ops(&self) -> f64 {
+        2.0 * self.head_weights()
+    }
+
+    /// Bytes of activations of a token in `f32`, as they pass between the products of all blocks.
+    pub fn activation_bytes(&self) -> f64 {
+        let numbers =
+            |(block, count): &(BlockParts, usize)| (*count * (6 * self.hidden + 3 * block.feed_forward.width)) as f64;
+        4.0 * self.blocks.iter().map(numbers).sum::<f64>()
     }
 }
 
@@ -244,5 +250,54 @@ impl ModelShape {
         let matrices = counted(&self.parts()).into_iter().filter(|tensor| tensor.is_matrix);
         let experts = |tensor: &Counted| tensor.experts.map_or(1, |experts| experts.count);
         matrices.map(|tensor| (tensor.rows, tensor.cols, tensor.copies as usize * experts(&tensor))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Preset;
+
+    fn of(name: &str) -> Parts {
+        Preset::named(name).unwrap().shape.parts()
+    }
+
+    #[test]
+    fn a_mixture_reads_the_experts_that_its_tokens_choose() {
+        // Mixtral 8x7B: 46.7 G parameters, of which a token goes through 12.9 G (arXiv 2401.04088).
+        let experts = Experts { count: 8, active: 2 };
+        let shape = ModelShape { vocab_size: 32_000, ..Preset::named("mistral-7b").unwrap().shape };
+        let mixtral = shape.parts().with_blocks(|_, mut block| {
+            block.feed_forward.experts = Some(experts);
+            block
+        });
+        assert_eq!((mixtral.parameters() / 1e8).round(), 467.0);
+        let read = |tokens| mixtral.step_weight_bytes(Quant::F16, tokens).0 / 2e8;
+        // The token embedding, of 0.13 G, is looked up.
+        assert!((read(1) - 127.5).abs() < 0.5, "{}", read(1));
+        assert!(read(2) > read(1) && read(4) > read(2) && (read(64).round() - 466.0).abs() <= 1.0, "{}", read(64));
+        assert!((mixtral.decode_ops(1, 0) / 2e8 - 127.5).abs() < 1.5);
+        assert_eq!(experts.read(1), 2.0);
+        assert_eq!(experts.read(2), 3.5);
+    }
+
+    #[test]
+    fn an_encoder_looks_its_tokens_up_and_keeps_nothing() {
+        let bert = of("bert-base-uncased");
+        let words = 30_522.0 * 768.0 * 2.0;
+        assert_eq!(bert.weight_bytes(Quant::F16).0 - bert.step_weight_bytes(Quant::F16, 7).0, words);
+        assert_eq!(bert.cache_bytes(8, 512, CacheType::F16), Bytes(0.0));
+    }
+
+    #[test]
+    fn layers_with_a_window_have_the_matrices_of_all() {
+        let gemma = Preset::named("gemma-3-1b").unwrap().shape;
+        let plain =
+            ModelShape { sliding_window: None, full_attention_every: None, local_rope_theta: None, ..gemma.clone() };
+        assert_eq!(gemma.parts().blocks.iter().map(|(_, count)| count).sum::<usize>(), gemma.layers);
+        assert!(gemma.parts().blocks.len() > 1);
+        assert_eq!(gemma.parameters(), plain.parameters());
+        assert_eq!(gemma.encodings(Quant::Int4), plain.encodings(Quant::Int4));
+        assert_eq!(gemma.decode_ops(2, 9), plain.decode_ops(2, 9));
     }
 }

@@ -29,16 +29,6 @@ pub enum NormKind {
     Layer,
 }
 
-impl NormKind {
-    /// Vectors that such a norm has: weights, and a bias.
-    pub fn vectors(self) -> usize {
-        match self {
-            Self::Rms => 1,
-            Self::Layer => 2,
-        }
-    }
-}
-
 /// What inputs become before the first block.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Embedding {
@@ -74,16 +64,6 @@ pub enum NormPlace {
     Behind,
     /// Before each, and behind each, before it is added.
     Around,
-}
-
-impl NormPlace {
-    /// Norms of a block.
-    pub fn norms(self) -> usize {
-        match self {
-            Self::Before | Self::Behind => 2,
-            Self::Around => 4,
-        }
-    }
 }
 
 /// One block.

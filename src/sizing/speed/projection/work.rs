@@ -31,10 +31,7 @@ pub struct Work {
 impl Work {
     /// A decode step of `batch` sequences of `context` tokens kept in `cache`, with weights of `weight_bytes` read.
     pub fn decode(shape: &ModelShape, weight_bytes: f64, batch: usize, context: f64, cache: CacheType) -> Self {
-        let head = head_ops(shape);
-        let blocks = shape.decode_ops(1, 0) - head;
-        let attention = 4.0 * shape.layers as f64 * shape.q_width() as f64 * context;
-        let b = batch as f64;
+        let (parts, b) = (shape.parts(), batch as f64);
         Self {
             batch: b,
             tokens: context,
@@ -42,22 +39,21 @@ impl Work {
             vocabulary: shape.vocab_size as f64,
             weight_bytes,
             cache_bytes: shape.cache_bytes(batch, 1, cache).0 * context,
-            ops: b * blocks,
-            attention_ops: b * attention,
-            activation_bytes: b * activations(shape),
-            head_ops: b * head,
+            ops: b * parts.block_ops(),
+            attention_ops: b * parts.decode_attention_ops(context),
+            activation_bytes: b * parts.activation_bytes(),
+            head_ops: b * parts.head_ops(),
         }
     }
 
     /// A prefill of `batch` prompts of `prompt` tokens.
     pub fn prefill(shape: &ModelShape, weight_bytes: f64, batch: usize, prompt: f64) -> Self {
+        let (parts, b) = (shape.parts(), batch as f64);
+        let activation_bytes = b * prompt * parts.activation_bytes();
         if !shape.architecture.task().generates() {
-            let (b, ops) = (batch as f64, shape.prefill_ops(batch, prompt as usize));
-            return Self::pass(b, prompt, shape.layers as f64, ops, weight_bytes, b * prompt * activations(shape));
+            let ops = shape.prefill_ops(batch, prompt as usize);
+            return Self::pass(b, prompt, shape.layers as f64, ops, weight_bytes, activation_bytes);
         }
-        let head = head_ops(shape);
-        let blocks = shape.decode_ops(1, 0) - head;
-        let b = batch as f64;
         Self {
             batch: b,
             tokens: prompt,
@@ -65,10 +61,10 @@ impl Work {
             vocabulary: shape.vocab_size as f64,
             weight_bytes,
             cache_bytes: 0.0,
-            ops: b * blocks * prompt,
-            attention_ops: b * 2.0 * shape.layers as f64 * shape.q_width() as f64 * prompt * (prompt + 1.0),
-            activation_bytes: b * prompt * activations(shape),
-            head_ops: b * head,
+            ops: b * parts.block_ops() * prompt,
+            attention_ops: b * parts.prefill_attention_ops(prompt),
+            activation_bytes,
+            head_ops: b * parts.head_ops(),
         }
     }
 
@@ -103,15 +99,6 @@ impl Work {
             case.prompt_tokens() as f64,
         )
     }
-}
-
-fn head_ops(shape: &ModelShape) -> f64 {
-    2.0 * shape.vocab_size as f64 * shape.hidden_size as f64
-}
-
-/// Bytes of activations of a token in `f32`, as they pass between the products of all blocks.
-fn activations(shape: &ModelShape) -> f64 {
-    4.0 * shape.layers as f64 * (6 * shape.hidden_size + 3 * shape.intermediate_size) as f64
 }
 
 /// Of weights that take `stored` bytes, those that a decode step reads: all but an untied token embedding.
