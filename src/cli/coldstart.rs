@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use coldstart::PROBE_VERB;
 
-/// Arguments that say what is started.
+/// What is started.
 #[derive(Debug, Clone, clap::Args)]
 struct StartArgs {
     /// Preset, GGUF file, folder with config.json and safetensors, or hub id. Of a preset, a file with random weights is

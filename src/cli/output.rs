@@ -2,7 +2,7 @@
 
 use super::console::printable_lines;
 use super::usage;
-use crate::record::{Run, whole};
+use crate::record::{Run, atomic_file};
 use crate::report::table::Table;
 use crate::report::{content, terminal};
 use anyhow::Context;
@@ -130,7 +130,8 @@ fn same(a: &Path, b: &Path) -> bool {
 pub fn file(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
     let is_special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
     let of_process = path.starts_with("/dev") || path.starts_with("/proc");
-    let written = if is_special || of_process { std::fs::write(path, contents) } else { whole::write(path, contents) };
+    let written =
+        if is_special || of_process { std::fs::write(path, contents) } else { atomic_file::write(path, contents) };
     written.with_context(|| format!("{} cannot be written", path.display()))
 }
 

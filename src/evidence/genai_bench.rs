@@ -2,7 +2,7 @@
 //! `experiment_metadata.json`, not in it.
 
 use super::in_flight::Load;
-use super::served::{Served, Times, at, number, text};
+use super::served::{ServedRun, Times, at, number, text};
 use super::source::Source;
 use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::Value;
@@ -28,7 +28,7 @@ impl Importer for GenaiBench {
         let mut found = ImportedFile::default();
         let model = named(&source.file.name).unwrap_or_default();
         value::read_each(source, &mut found, |report: Value, found| {
-            match served(&report, &model).and_then(Served::observed) {
+            match served(&report, &model).and_then(ServedRun::observed) {
                 Ok(observed) => found.observed.push(observed),
                 Err(why) => found.skip(why),
             }
@@ -46,7 +46,7 @@ fn named(file: &str) -> Option<String> {
     Some(name.replacen('_', "/", 1)).filter(|name| !name.is_empty())
 }
 
-fn served(report: &Value, model: &str) -> Result<Served, String> {
+fn served(report: &Value, model: &str) -> Result<ServedRun, String> {
     let metrics = at(report, &["aggregated_metrics"]).ok_or("without `aggregated_metrics`")?;
     let unit =
         ["_time_unit", "time_unit"].iter().find_map(|key| text(report, &[key]).or_else(|| text(metrics, &[key])));
@@ -58,7 +58,7 @@ fn served(report: &Value, model: &str) -> Result<Served, String> {
     let times = |what: &str| Times::of(at(metrics, &["stats", what]), ["mean", "p50", "p90", "p99"], factor);
     let mean = |what: &str| number(metrics, &["stats", what, "mean"]);
     let users = number(metrics, &["num_concurrency"]).ok_or("without `num_concurrency`")?;
-    Ok(Served {
+    Ok(ServedRun {
         model: text(metrics, &["model"]).unwrap_or(model.to_string()),
         arrival: format!("closed_{users}"),
         load: Load { users: Some(users), ..Load::default() },
@@ -73,7 +73,7 @@ fn served(report: &Value, model: &str) -> Result<Served, String> {
         requests_per_s: number(metrics, &["requests_per_second"]),
         definitions: "vllm",
         absent: vec![("itl_s".to_string(), "genai-bench does not keep gaps".to_string())],
-        ..Served::default()
+        ..ServedRun::default()
     })
 }
 

@@ -1,7 +1,7 @@
 //! Hugging Face's inference-benchmarker: steps of constant users or of a constant rate, times in milliseconds.
 
 use super::in_flight::Load;
-use super::served::{Served, Times, at, number, text};
+use super::served::{ServedRun, Times, at, number, text};
 use super::source::Source;
 use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::Value;
@@ -31,7 +31,7 @@ impl Importer for InferenceBenchmarker {
             let model = names.iter().find_map(|name| text(&config, &[name])).unwrap_or_default();
             let steps = at(&report, &["results"]).and_then(Value::as_array).ok_or("`results` is missing")?;
             for step in steps {
-                match served(step, &model).and_then(Served::observed) {
+                match served(step, &model).and_then(ServedRun::observed) {
                     Ok(observed) => found.observed.push(observed),
                     Err(why) => found.skip(why),
                 }
@@ -42,7 +42,7 @@ impl Importer for InferenceBenchmarker {
     }
 }
 
-fn served(step: &Value, model: &str) -> Result<Served, String> {
+fn served(step: &Value, model: &str) -> Result<ServedRun, String> {
     if text(step, &["id"]).as_deref() == Some("warmup") {
         return Err("of a warm-up".to_string());
     }
@@ -57,7 +57,7 @@ fn served(step: &Value, model: &str) -> Result<Served, String> {
     let completed = at_step("successful_requests").or(at_step("total_requests"));
     let each =
         |total: Option<f64>| total.zip(completed.filter(|count| *count > 0.0)).map(|(total, count)| total / count);
-    Ok(Served {
+    Ok(ServedRun {
         model: model.to_string(),
         arrival,
         load,
@@ -72,6 +72,6 @@ fn served(step: &Value, model: &str) -> Result<Served, String> {
         requests_per_s: at_step("request_rate"),
         definitions: "inference-benchmarker: TPOT is the mean gap between chunks of a request",
         absent: vec![("itl_s".to_string(), "inference-benchmarker has one mean a request".to_string())],
-        ..Served::default()
+        ..ServedRun::default()
     })
 }

@@ -2,7 +2,7 @@
 //! puts all stages into one, which is no load that anything was under. The files do not name the model: the user does.
 
 use super::in_flight::Load;
-use super::served::{Served, Times, at, number};
+use super::served::{ServedRun, Times, at, number};
 use super::source::Source;
 use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::Value;
@@ -29,7 +29,7 @@ impl Importer for InferencePerf {
     fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
         let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |report: Value, found| {
-            match served(&report).and_then(Served::observed) {
+            match served(&report).and_then(ServedRun::observed) {
                 Ok(observed) => found.observed.push(observed),
                 Err(why) => found.skip(why),
             }
@@ -39,7 +39,7 @@ impl Importer for InferencePerf {
     }
 }
 
-fn served(report: &Value) -> Result<Served, String> {
+fn served(report: &Value) -> Result<ServedRun, String> {
     let load = |key: &str| number(report, &["load_summary", key]);
     let users = load("concurrency_level").or(load("concurrency"));
     let arrival = match (load("requested_rate"), users) {
@@ -53,7 +53,7 @@ fn served(report: &Value) -> Result<Served, String> {
     let times = |what: &str| Times::of(of(&["latency", what]), NAMES, 1.0);
     let mean = |names: [&str; 2]| names.iter().find_map(|name| of(&[name, "mean"])?.as_f64());
     let rate = |what: &str| of(&["throughput", what]).and_then(Value::as_f64);
-    Ok(Served {
+    Ok(ServedRun {
         arrival,
         load: Load { users, ..Load::default() },
         prompt_tokens: mean(["prompt_len", "prompt_tokens"]),
@@ -67,6 +67,6 @@ fn served(report: &Value) -> Result<Served, String> {
         requests_per_s: rate("requests_per_sec"),
         definitions: "vllm",
         absent: vec![("itl_s".to_string(), "not taken over from inference-perf".to_string())],
-        ..Served::default()
+        ..ServedRun::default()
     })
 }

@@ -2,7 +2,7 @@
 //! several servers, and of servers apart for prefills and decoding, are left out: no card of theirs has a speed of its own.
 
 use super::in_flight::Load;
-use super::served::{Served, Times, at, number, text};
+use super::served::{ServedRun, Times, at, number, text};
 use super::source::Source;
 use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::Value;
@@ -37,7 +37,7 @@ impl Importer for LlmD {
                     None => Err("without results".to_string()),
                 },
             };
-            match served.and_then(Served::observed) {
+            match served.and_then(ServedRun::observed) {
                 Ok(observed) => found.observed.push(observed),
                 Err(why) => found.skip(why),
             }
@@ -109,7 +109,7 @@ fn times(metrics: &Value, what: &str) -> Result<Times, String> {
     Ok(Times::of(Some(times), ["mean", "p50", "p90", "p99"], factor))
 }
 
-fn served(report: &Value, server: &Server, metrics: &Value) -> Result<Served, String> {
+fn served(report: &Value, server: &Server, metrics: &Value) -> Result<ServedRun, String> {
     let load = |key: &str| number(report, &["scenario", "load", "standardized", key]);
     let arrival = match (load("concurrency"), load("rate_qps")) {
         (Some(users), None) => format!("closed_{users}"),
@@ -121,7 +121,7 @@ fn served(report: &Value, server: &Server, metrics: &Value) -> Result<Served, St
         |new: &str, old: &str| number(metrics, &["throughput", new, "mean"]).or(number(metrics, &["throughput", old]));
     let total = number(metrics, &["requests", "total"]);
     let failed = number(metrics, &["requests", "failures"]).unwrap_or(0.0);
-    Ok(Served {
+    Ok(ServedRun {
         model: server.model.clone(),
         engine: server.engine.as_ref().map(|engine| engine.to_lowercase()),
         engine_version: server.version.clone(),
@@ -140,6 +140,6 @@ fn served(report: &Value, server: &Server, metrics: &Value) -> Result<Served, St
         requests_per_s: rate("request_rate", "requests_per_sec"),
         definitions: "llm-d: those of the load generator that it ran",
         absent: vec![("itl_s".to_string(), "not taken over from llm-d's report".to_string())],
-        ..Served::default()
+        ..ServedRun::default()
     })
 }

@@ -4,7 +4,7 @@
 //! what is left of the mean request without its mean first token. It counts tokens with a tokenizer of its own, Llama's.
 
 use super::in_flight::Load;
-use super::served::{Served, Times, number, text};
+use super::served::{ServedRun, Times, number, text};
 use super::source::Source;
 use super::{EvidenceError, ImportedFile, Importer, value};
 use serde_json::Value;
@@ -29,7 +29,7 @@ impl Importer for Llmperf {
     fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
         let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |summary: Value, found| {
-            match served(&summary).and_then(Served::observed) {
+            match served(&summary).and_then(ServedRun::observed) {
                 Ok(observed) => found.observed.push(observed),
                 Err(why) => found.skip(why),
             }
@@ -39,7 +39,7 @@ impl Importer for Llmperf {
     }
 }
 
-fn served(summary: &Value) -> Result<Served, String> {
+fn served(summary: &Value) -> Result<ServedRun, String> {
     let at = |key: &str| number(summary, &[key]);
     let times = |what: &str| {
         let names = ["mean", "quantiles_p50", "quantiles_p90", "quantiles_p99"];
@@ -52,7 +52,7 @@ fn served(summary: &Value) -> Result<Served, String> {
         Some((whole - first) / (tokens - 1.0)).filter(|time| time.is_finite() && *time > 0.0)
     });
     let users = at("num_concurrent_requests").ok_or("without `num_concurrent_requests`")?;
-    Ok(Served {
+    Ok(ServedRun {
         model: text(summary, &["model"]).unwrap_or_default(),
         arrival: format!("closed_{users}"),
         load: Load { users: Some(users), ..Load::default() },
@@ -67,6 +67,6 @@ fn served(summary: &Value) -> Result<Served, String> {
         requests_per_s: at("results_num_completed_requests_per_min").map(|rate| rate / 60.0),
         definitions: "llmperf: TPOT from the means of whole requests and of first tokens; tokens as Llama's tokenizer counts",
         absent: vec![("itl_s".to_string(), "llmperf's inter-token latency holds the first token's wait".to_string())],
-        ..Served::default()
+        ..ServedRun::default()
     })
 }

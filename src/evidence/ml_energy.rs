@@ -2,7 +2,7 @@
 //! Its rows for the leaderboard have no times to the first token and are recognised by name alone.
 
 use super::in_flight::Load;
-use super::served::{Served, Times, number, text};
+use super::served::{ServedRun, Times, number, text};
 use super::source::Source;
 use super::{EvidenceError, ImportedFile, Importer, level, value};
 use serde_json::Value;
@@ -28,7 +28,7 @@ impl Importer for MlEnergy {
     fn read(&self, source: &Source) -> Result<ImportedFile, EvidenceError> {
         let mut found = ImportedFile::default();
         value::read_each(source, &mut found, |run: Value, found| {
-            match served(&run).and_then(Served::observed) {
+            match served(&run).and_then(ServedRun::observed) {
                 Ok(observed) => found.observed.push(observed),
                 Err(why) => found.skip(why),
             }
@@ -38,7 +38,7 @@ impl Importer for MlEnergy {
     }
 }
 
-fn served(run: &Value) -> Result<Served, String> {
+fn served(run: &Value) -> Result<ServedRun, String> {
     let requests = run.get("results").and_then(Value::as_array).map(Vec::as_slice).unwrap_or(&[]);
     let good: Vec<&Value> =
         requests.iter().filter(|one| one.get("success").and_then(Value::as_bool) == Some(true)).collect();
@@ -61,7 +61,7 @@ fn served(run: &Value) -> Result<Served, String> {
         (None, None) => "offline".to_string(),
     };
     let model = text(run, &["model_id"]).unwrap_or_default();
-    Ok(Served {
+    Ok(ServedRun {
         engine: Some("vllm".to_string()),
         hardware: text(run, &["gpu_model"]),
         cards: number(run, &["num_gpus"]).map(|cards| cards as usize),
@@ -84,6 +84,6 @@ fn served(run: &Value) -> Result<Served, String> {
         model,
         definitions: "vllm",
         absent: vec![("itl_s".to_string(), "gaps are between chunks, which may hold several tokens".to_string())],
-        ..Served::default()
+        ..ServedRun::default()
     })
 }

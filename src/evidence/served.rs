@@ -52,7 +52,7 @@ impl Times {
 
 /// One run of a load generator against a server.
 #[derive(Debug, Default)]
-pub(crate) struct Served {
+pub(crate) struct ServedRun {
     /// The model as the tool names it; empty where it does not.
     pub model: String,
     pub engine: Option<String>,
@@ -80,7 +80,7 @@ pub(crate) struct Served {
     pub notes: Vec<String>,
 }
 
-impl Served {
+impl ServedRun {
     /// Tokens of a request and of its answer, or why there is no measurement in it.
     fn lengths(&self) -> Result<(usize, usize), String> {
         let (Some(prompt), Some(generated)) = (whole(self.prompt_tokens), whole(self.gen_tokens)) else {
@@ -192,22 +192,22 @@ mod tests {
     #[test]
     fn a_run_without_what_it_takes_is_named() {
         let times = Times { mean: Some(1.0), ..Times::default() };
-        let run = || Served {
+        let run = || ServedRun {
             prompt_tokens: Some(10.0),
             gen_tokens: Some(5.0),
             ttft: times,
             tpot: times,
             requests_per_s: Some(2.0),
-            ..Served::default()
+            ..ServedRun::default()
         };
         let observed = run().observed().unwrap();
         assert_eq!(observed.batch, 10, "2 requests/s of 1 + 4 x 1 s");
         assert_eq!(observed.notes, ["times are means where the file has no medians"]);
-        let why = |run: Served| run.observed().unwrap_err();
-        assert_eq!(why(Served { completed: Some(0.0), ..run() }), "in which no request was completed");
-        assert_eq!(why(Served { gen_tokens: None, ..run() }), "whose lengths are not given");
-        assert_eq!(why(Served { tpot: Times::default(), ..run() }), "without a time per output token above 0");
-        let one = Served { gen_tokens: Some(1.0), tpot: Times::default(), ..run() }.observed().unwrap();
+        let why = |run: ServedRun| run.observed().unwrap_err();
+        assert_eq!(why(ServedRun { completed: Some(0.0), ..run() }), "in which no request was completed");
+        assert_eq!(why(ServedRun { gen_tokens: None, ..run() }), "whose lengths are not given");
+        assert_eq!(why(ServedRun { tpot: Times::default(), ..run() }), "without a time per output token above 0");
+        let one = ServedRun { gen_tokens: Some(1.0), tpot: Times::default(), ..run() }.observed().unwrap();
         assert!(one.metrics.tpot.is_none() && one.batch == 2);
     }
 }

@@ -1,7 +1,7 @@
 //! TensorRT-LLM's `trtllm-bench ... --report_json`. Its time per output token is that of a request without its first token.
 
 use super::in_flight::Load;
-use super::served::{Served, Times, at, number, text};
+use super::served::{ServedRun, Times, at, number, text};
 use super::source::Source;
 use super::{EvidenceError, ImportedFile, Importer, level, value};
 use serde_json::Value;
@@ -44,7 +44,7 @@ impl Importer for Trtllm {
     }
 }
 
-fn served(report: &Value) -> Served {
+fn served(report: &Value) -> ServedRun {
     let world = |key: &str| number(report, &["world_info", key]);
     let times = |path: &[&str]| Times::of(at(report, path), NAMES, 1e-3);
     let quant = text(report, &["engine", "quantization"]).and_then(|name| level::within(&name));
@@ -63,7 +63,7 @@ fn served(report: &Value) -> Served {
             settings.insert(name.to_string(), said);
         }
     }
-    Served {
+    ServedRun {
         model: text(report, &["engine", "model"]).unwrap_or_default(),
         engine: Some("tensorrt-llm".to_string()),
         engine_version: text(report, &["engine", "version"]),
@@ -90,6 +90,6 @@ fn served(report: &Value) -> Served {
         requests_per_s: number(report, &["performance", "request_throughput_req_s"]),
         definitions: "vllm",
         absent: vec![("itl_s".to_string(), "trtllm-bench has one mean a request".to_string())],
-        ..Served::default()
+        ..ServedRun::default()
     }
 }

@@ -15,7 +15,7 @@ use crate::engine::weights::{self as source, OpenedModel, Origin, gguf_writer};
 use crate::measure::clock::{Clock, SystemClock};
 use crate::measure::coldstart::{Phases, phases, read_through};
 use crate::record::coldstart::{ColdStartRow, PageCache};
-use crate::record::{RunFolder, RunStatus, clock, whole};
+use crate::record::{RunFolder, RunStatus, atomic_file, clock};
 use crate::units::Seconds;
 use crate::workload::{Case, Quant};
 use anyhow::Context as _;
@@ -187,7 +187,7 @@ fn starts(
     context: Context<'_>,
 ) -> Result<Vec<ColdStartRow>, JobError> {
     let path = folder.join("coldstart.csv");
-    let file = whole::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    let file = atomic_file::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
     let mut writer = csv::Writer::from_writer(file.try_clone()?);
     let mut rows = Vec::new();
     for number in 1..=repeat {

@@ -4,12 +4,12 @@
 //! are synced before its row in cases.csv, and the row is what makes the case count. A lock on `run.lock`, which
 //! the system drops with the process, keeps two runs apart.
 
+use super::atomic_file;
 use super::case_row::CaseRow;
 use super::quality_record::finished_file;
 use super::reader;
 use super::run::RunRecord;
 use super::sample::{PowerRow, SampleRow};
-use super::whole;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -127,7 +127,7 @@ impl RunFolder {
         }
         let open = |name: &str| {
             let file = path.join(name);
-            whole::open(&file, OpenOptions::new().append(true)).map_err(|e| FolderError::Io(file, e))
+            atomic_file::open(&file, OpenOptions::new().append(true)).map_err(|e| FolderError::Io(file, e))
         };
         let folder = Self {
             cases: open("cases.csv")?,
@@ -196,7 +196,8 @@ impl RunFolder {
 fn lock(path: &Path) -> Result<File, FolderError> {
     let name = path.join("run.lock");
     let io_error = |e| failure(path, "run.lock", e);
-    let file = whole::open(&name, OpenOptions::new().create(true).truncate(false).write(true)).map_err(io_error)?;
+    let file =
+        atomic_file::open(&name, OpenOptions::new().create(true).truncate(false).write(true)).map_err(io_error)?;
     // A process that was just started by the last owner holds the lock until it has begun its own program.
     let patience = Instant::now() + LOCK_PATIENCE;
     loop {
@@ -254,7 +255,7 @@ fn start_csv(folder: &Path, name: &str, header: &[&str]) -> Result<File, FolderE
     let fail = |e| failure(folder, name, e);
     let header = header.iter().map(|column| column.to_string()).collect();
     write_whole(folder, name, &csv_lines(std::iter::once(header)).map_err(fail)?)?;
-    whole::open(&folder.join(name), OpenOptions::new().append(true)).map_err(fail)
+    atomic_file::open(&folder.join(name), OpenOptions::new().append(true)).map_err(fail)
 }
 
 fn write_run_json(folder: &Path, record: &RunRecord) -> Result<(), FolderError> {
@@ -265,7 +266,7 @@ fn write_run_json(folder: &Path, record: &RunRecord) -> Result<(), FolderError> 
 }
 
 fn write_whole(folder: &Path, name: &str, contents: &[u8]) -> Result<(), FolderError> {
-    whole::write(&folder.join(name), contents).map_err(|e| failure(folder, name, e))
+    atomic_file::write(&folder.join(name), contents).map_err(|e| failure(folder, name, e))
 }
 
 /// Files of a run folder that grow or are written once.
@@ -285,7 +286,7 @@ fn refuse_links(folder: &Path) -> Result<(), FolderError> {
     FILES
         .iter()
         .map(|name| folder.join(name))
-        .try_for_each(|file| whole::refuse_link(&file).map_err(|e| FolderError::Io(file, e)))
+        .try_for_each(|file| atomic_file::refuse_link(&file).map_err(|e| FolderError::Io(file, e)))
 }
 
 /// That a folder holds no run, nor rows of anybody else.
@@ -327,7 +328,8 @@ fn repair(folder: &Path, name: &str, header: &[&str]) -> Result<Option<String>, 
     if whole == bytes.len() {
         return Ok(None);
     }
-    let file = whole::open(&path, OpenOptions::new().write(true)).map_err(|e| FolderError::Io(path.clone(), e))?;
+    let file =
+        atomic_file::open(&path, OpenOptions::new().write(true)).map_err(|e| FolderError::Io(path.clone(), e))?;
     file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(|e| failure(folder, name, e))?;
     Ok(Some(format!("{}: a half-written last line was dropped", path.display())))
 }

@@ -1,6 +1,7 @@
 //! (5) What a measurement leaves behind: the run folder, and the types that it holds. What stands before this
 //! module writes a run folder; what stands after it reads one.
 
+pub mod atomic_file;
 pub mod bits;
 pub mod case_row;
 pub mod ceiling;
@@ -28,7 +29,6 @@ pub mod schema;
 pub mod slo;
 pub mod systems;
 pub mod traffic;
-pub mod whole;
 
 pub use case_row::{CaseKey, CaseRow};
 pub use ceiling::{Bound, Ceiling, CeilingKind};

@@ -1,6 +1,6 @@
 //! requests.csv: one row a request of a load test.
 
-use super::whole;
+use super::atomic_file;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ impl RequestLog {
     /// Starts the file in `folder`.
     pub fn create(folder: &Path) -> io::Result<Self> {
         let path = folder.join(Self::FILE);
-        let mut writer = csv::Writer::from_writer(BufWriter::with_capacity(256 << 10, whole::create(&path)?));
+        let mut writer = csv::Writer::from_writer(BufWriter::with_capacity(256 << 10, atomic_file::create(&path)?));
         writer.write_record(RequestRow::HEADER)?;
         let mut log = Self { path, writer, flushed: Instant::now() };
         log.flush()?;

@@ -31,7 +31,7 @@ pub struct Level {
 }
 
 /// A level of the table: its name, bits of a weight with its share of scales, what it computes in, other names.
-type Known = (&'static str, f64, Arithmetic, &'static [&'static str]);
+type KnownLevel = (&'static str, f64, Arithmetic, &'static [&'static str]);
 
 /// The levels that are known by name.
 ///
@@ -41,7 +41,7 @@ type Known = (&'static str, f64, Arithmetic, &'static [&'static str]);
 /// 16-bit scale and a zero of the number's size for 128, compressed-tensors' W4A16 the scale alone; bitsandbytes one 32-bit
 /// scale for 64. Scales of FP8 and W8A8 (a tensor, a channel, or a block of 128 x 128) add less than 0.02 bits and are not
 /// counted. `fp4` without a word more is NVFP4 or MXFP4: the larger of the two.
-static KNOWN: [Known; 35] = [
+static KNOWN: [KnownLevel; 35] = [
     (
         "fp8",
         8.0,

@@ -36,7 +36,7 @@ pub fn read(mapping: &Mapping, list: &str, tables: &Tables, today: Date) -> Resu
     let source = format!("import-{}", mapping.provider);
     let common =
         ListDefaults { mapping, figures: &figures, per: &per, rate, aliases: &aliases, source: &source, today };
-    let mut rows = Rows::default();
+    let mut rows = ImportedRows::default();
     for line in sheet.lines() {
         let (price, is_zero) = common.price(&line)?;
         rows.zero += usize::from(is_zero);
@@ -77,7 +77,7 @@ pub fn read(mapping: &Mapping, list: &str, tables: &Tables, today: Date) -> Resu
 
 /// What was read so far, with the lines that it is from.
 #[derive(Default)]
-struct Rows {
+struct ImportedRows {
     prices: Vec<(usize, PriceRow)>,
     shapes: BTreeMap<String, (usize, ShapeRow)>,
     /// Where the price of a key is in `prices`.
@@ -90,7 +90,7 @@ struct Rows {
     older: usize,
 }
 
-impl Rows {
+impl ImportedRows {
     /// Two rows of one price must agree, unless their days say which is the newer.
     fn add_price(&mut self, price: PriceRow, line: usize) -> Result<(), String> {
         let key = format!("{:?}", price.key());

@@ -1,7 +1,7 @@
 //! Answers that come at once.
 
 use super::fault::told;
-use super::mend::mended;
+use super::json_repair::repaired;
 use super::tokens::Usage;
 use super::unpack::{BodyError, whole};
 use crate::engine::target::{Answer, RequestOutcome};
@@ -36,7 +36,7 @@ pub(super) async fn read_embeddings(response: hyper::Response<Incoming>) -> Answ
     let text = text.trim_start_matches('\u{feff}');
     let read: Embeddings = match serde_json::from_str(text).or_else(|error| {
         // Numbers that are none are an answer, though not a good one: that is said below.
-        mended(text).map_or(Err(error), |text| serde_json::from_str(&text))
+        repaired(text).map_or(Err(error), |text| serde_json::from_str(&text))
     }) {
         Ok(read) => read,
         Err(error) => {

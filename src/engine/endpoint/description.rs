@@ -2,8 +2,8 @@
 //! context. Engines answer at different addresses; what is not there is not known.
 
 use super::Endpoint;
+use super::json_repair::repaired;
 use super::location::Location;
-use super::mend::mended;
 use super::unpack::whole;
 use hyper::{Method, StatusCode, Uri};
 use serde_json::Value;
@@ -188,7 +188,7 @@ impl Endpoint {
         let text = String::from_utf8_lossy(&body);
         let text = text.trim_start_matches('\u{feff}');
         let list: Value =
-            serde_json::from_str(mended(text).as_deref().unwrap_or(text)).map_err(|e| format!("not JSON: {e}"))?;
+            serde_json::from_str(repaired(text).as_deref().unwrap_or(text)).map_err(|e| format!("not JSON: {e}"))?;
         let models = list.get("data").or(list.get("models")).unwrap_or(&list);
         let named = |model: &Value| match model {
             Value::String(name) => Some(name.clone()),

@@ -1,13 +1,13 @@
 //! Reading a streamed answer: when each event with text came, what the server says of tokens, and how it ended.
 
+use super::delivery::{self, after_first};
 use super::fault::{one_line, told};
+use super::field_text::FieldText;
 use super::finish::Finish;
-use super::handed::{self, after_first};
-use super::mend::mended;
+use super::json_repair::repaired;
 use super::sse::{Event, Events, Fault};
 use super::tokens::{TokenCounts, Usage};
 use super::unpack::{PART, Unpack};
-use super::words::Words;
 use crate::engine::target::{Answer, AnswerWarning, CountedBy, FirstToken, RequestOutcome, shortened};
 use crate::record::PhaseTimes;
 use crate::workload::traffic::prompts::Vocabulary;
@@ -43,29 +43,29 @@ struct Choice<'a> {
     #[serde(borrow)]
     message: Option<Delta<'a>>,
     #[serde(borrow, default)]
-    text: Words<'a>,
+    text: FieldText<'a>,
     #[serde(borrow, default)]
-    finish_reason: Words<'a>,
+    finish_reason: FieldText<'a>,
     error: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]
 struct Delta<'a> {
     #[serde(borrow, default)]
-    content: Words<'a>,
+    content: FieldText<'a>,
     /// Thinking is generated too; vLLM sends it under both of its names.
     #[serde(borrow, default)]
-    reasoning_content: Words<'a>,
+    reasoning_content: FieldText<'a>,
     #[serde(borrow, default)]
-    reasoning: Words<'a>,
+    reasoning: FieldText<'a>,
     #[serde(borrow, default)]
-    tool_calls: Words<'a>,
+    tool_calls: FieldText<'a>,
     #[serde(borrow, default)]
-    function_call: Words<'a>,
+    function_call: FieldText<'a>,
     #[serde(borrow, default)]
-    refusal: Words<'a>,
+    refusal: FieldText<'a>,
     #[serde(borrow, default)]
-    audio: Words<'a>,
+    audio: FieldText<'a>,
     error: Option<Value>,
 }
 
@@ -100,7 +100,7 @@ struct Ending {
 struct AnswerReader<'a> {
     answer: Answer,
     options: ReadOptions<'a>,
-    events: Vec<handed::Event>,
+    events: Vec<delivery::Event>,
     text: String,
     /// The beginning of the text.
     begins: String,
@@ -177,7 +177,7 @@ pub(super) async fn read(response: hyper::Response<Incoming>, options: ReadOptio
 fn not_a_stream(body: &[u8]) -> AnswerFault {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
-    let Ok(value) = serde_json::from_str::<Value>(mended(text).as_deref().unwrap_or(text)) else {
+    let Ok(value) = serde_json::from_str::<Value>(repaired(text).as_deref().unwrap_or(text)) else {
         let what = match text.lines().next().is_some_and(|line| serde_json::from_str::<Value>(line.trim()).is_ok()) {
             true => "lines of JSON instead of a stream of events (an API that is not OpenAI's?)",
             false => "a text instead of a stream",
@@ -259,7 +259,7 @@ impl<'a> AnswerReader<'a> {
 
     /// An event that is not written as the API says: what can be read of it is.
     fn odd_event(&mut self, data: &str, error: &serde_json::Error, now: Instant) -> Option<AnswerFault> {
-        let put_right = mended(data);
+        let put_right = repaired(data);
         let value: Option<Value> = serde_json::from_str(put_right.as_deref().unwrap_or(data)).ok();
         if let Some(value) = &value {
             if let Some(error) = told(value) {

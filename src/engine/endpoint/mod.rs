@@ -2,19 +2,19 @@
 
 mod answer;
 mod body;
+mod delivery;
 mod description;
 mod events;
 mod fault;
+mod field_text;
 mod finish;
-mod handed;
+mod json_repair;
 pub mod location;
-mod mend;
 mod secret;
 mod sse;
 mod tls;
 mod tokens;
 mod unpack;
-mod words;
 
 pub use body::{Api, Patch, TOKENS};
 pub use description::ServerDescription;

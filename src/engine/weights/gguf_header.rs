@@ -35,7 +35,7 @@ pub struct TensorEntry {
 pub fn check<R: Read + Seek>(reader: &mut R) -> Result<HashMap<String, TensorEntry>, String> {
     let file_len = reader.seek(SeekFrom::End(0)).map_err(|e| e.to_string())?;
     reader.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
-    let mut walk = Walk { reader, at: 0, file_len, array_elements: 0, alignment: 32 };
+    let mut walk = HeaderReader { reader, at: 0, file_len, array_elements: 0, alignment: 32 };
     if &walk.bytes::<4>("the magic")? != b"GGUF" {
         return Err("not a GGUF file: it does not begin with `GGUF`".to_string());
     }
@@ -110,7 +110,7 @@ fn place(name: &str, entry: &mut TensorEntry, data_start: u64, alignment: u64, f
     }
 }
 
-struct Walk<'a, R> {
+struct HeaderReader<'a, R> {
     reader: &'a mut R,
     at: u64,
     file_len: u64,
@@ -118,7 +118,7 @@ struct Walk<'a, R> {
     alignment: u64,
 }
 
-impl<R: Read + Seek> Walk<'_, R> {
+impl<R: Read + Seek> HeaderReader<'_, R> {
     fn bytes<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
         let mut buffer = [0; N];
         self.reader.read_exact(&mut buffer).map_err(|_| self.truncated(what))?;

@@ -9,7 +9,7 @@ pub mod length;
 pub mod limit;
 pub mod pace;
 #[cfg(test)]
-mod paper;
+mod queue_model;
 pub mod recovery;
 pub mod sample;
 pub mod saturation;

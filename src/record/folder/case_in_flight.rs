@@ -2,7 +2,7 @@
 //! case it was, and does not run into the same end for ever.
 
 use super::{FolderError, RunFolder, failure};
-use crate::record::whole;
+use crate::record::atomic_file;
 use std::fs;
 use std::path::Path;
 
@@ -34,7 +34,7 @@ impl RunFolder {
     pub fn begin(&self, case: &CaseInFlight) -> Result<(), FolderError> {
         let killed = case.out_of_memory.map_or("-".to_string(), |count| count.to_string());
         let text = format!("{}\n{}\n{killed}\n", case.case_id, case.times);
-        whole::write(&self.path.join(NAME), text.as_bytes()).map_err(|e| failure(&self.path, NAME, e))
+        atomic_file::write(&self.path.join(NAME), text.as_bytes()).map_err(|e| failure(&self.path, NAME, e))
     }
 
     /// Notes that no case is under way.

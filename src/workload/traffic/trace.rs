@@ -108,7 +108,7 @@ struct Row {
     gen_tokens: usize,
 }
 
-type Rows = Result<(Vec<Row>, Signs), (usize, String)>;
+type TraceRows = Result<(Vec<Row>, Signs), (usize, String)>;
 
 fn tokens(text: &str, what: &str) -> Result<usize, String> {
     match text.trim() {
@@ -136,7 +136,7 @@ fn signs(column: &str, named: Option<TimeUnit>, has: impl Fn(&str) -> bool) -> S
     }
 }
 
-fn csv_rows(text: &str) -> Rows {
+fn csv_rows(text: &str) -> TraceRows {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let headers = reader.headers().map_err(|e| (1, e.to_string()))?.clone();
     let column = |name: &str| headers.iter().position(|header| header.trim() == name);
@@ -170,7 +170,7 @@ fn csv_rows(text: &str) -> Rows {
     Ok((rows, signs(time_name, unit, |name| column(name).is_some())))
 }
 
-fn json_lines(text: &str) -> Rows {
+fn json_lines(text: &str) -> TraceRows {
     let mut values = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let value: Value = serde_json::from_str(line).map_err(|e| (index + 1, e.to_string()))?;
@@ -180,13 +180,13 @@ fn json_lines(text: &str) -> Rows {
 }
 
 /// A list of requests; errors count its entries, as their lines are not known.
-fn json_array(text: &str) -> Rows {
+fn json_array(text: &str) -> TraceRows {
     let list: Vec<Value> = serde_json::from_str(text).map_err(|e| (e.line(), e.to_string()))?;
     let values: Vec<(usize, Value)> = list.into_iter().enumerate().map(|(index, value)| (index + 1, value)).collect();
     json_rows(&values).map_err(|(entry, why)| (0, format!("entry {entry}: {why}")))
 }
 
-fn json_rows(values: &[(usize, Value)]) -> Rows {
+fn json_rows(values: &[(usize, Value)]) -> TraceRows {
     let Some((first_line, first)) = values.first() else { return Ok((Vec::new(), Signs::default())) };
     let time = TIMES.iter().find(|(name, _)| first.get(name).is_some_and(|value| !value.is_null()));
     let (time, unit) = time.ok_or_else(|| (*first_line, "no timestamp_s".to_string()))?;

@@ -96,8 +96,8 @@ impl CudaDecoder {
         self.blocks.iter().filter_map(stacks).max().unwrap_or(0)
     }
 
-    /// Loads every kernel of a prefill of `seq` tokens and, where some are `decoded`, of a step behind it, in the room that
-    /// was allocated. Nothing is launched.
+    /// Loads every kernel of a prefill of `seq` tokens and, where some are `decoded`, of a step behind it, in the buffers
+    /// that was allocated. Nothing is launched.
     pub fn rehearse(&self, seq: usize, decoded: bool) -> Result<(), CudaError> {
         self.ops.launcher.rehearse(|| {
             self.step(seq)?;
@@ -130,7 +130,7 @@ impl CudaDecoder {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// Forgets the sequences but keeps the room.
+    /// Forgets the sequences but keeps the buffers.
     pub fn reset(&mut self) -> Result<(), CudaError> {
         if let Some(buffers) = &mut self.buffers {
             let empty: Vec<u32> = (0..buffers.batch as u32).flat_map(|row| [row, 0]).collect();
@@ -203,7 +203,7 @@ impl CudaDecoder {
     /// Adds `delta` (an address, or 0) to `rows` rows of the residual and norms them.
     fn norm(&self, rows: usize, residual: u64, delta: u64, weight: &Buffer, out: u64) -> Result<(), CudaError> {
         let eps = self.shape.norm_eps as f32;
-        // SAFETY: the rows are the room's.
+        // SAFETY: the rows are the buffers'.
         unsafe { self.ops.rms_norm((rows, self.shape.hidden_size), (residual, delta), (weight, eps), out) }
     }
 
@@ -263,7 +263,7 @@ impl CudaDecoder {
         let window = shape.sliding_window.unwrap_or(0);
         let out = buffers.attended.at() + 2 * (group.row * shape.q_width()) as u64;
         let splits = (buffers.splits, &buffers.partial, out);
-        // SAFETY: strides and sizes are those of the places; the partial sums and the result have the room's sizes.
+        // SAFETY: strides and sizes are those of the places; the partial sums and the result have the sizes of the buffers.
         unsafe {
             self.ops.file([q, k, v], &preparation, sequences, heads, cache)?;
             match group.seq {

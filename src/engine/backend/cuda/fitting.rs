@@ -8,8 +8,8 @@ use crate::engine::EngineError;
 use crate::units::Bytes;
 use crate::workload::{Case, Quant};
 
-/// Memory that is left to the driver beside weights and room, for the code of kernels, recorded steps, and what pools lose by
-/// handing out whole pages. A small card is not left without room for anything.
+/// Memory that is left to the driver beside weights and buffers, for the code of kernels, recorded steps, and what pools
+/// lose by handing out whole pages. A small card is not left without room for anything.
 const MARGIN: Bytes = Bytes((256 << 20) as f64);
 /// The most of a card that the margin takes.
 const MARGIN_SHARE: f64 = 1.0 / 64.0;
@@ -33,7 +33,7 @@ impl CudaEngine {
         decoder.map_or_else(|| widest(&self.model.shape, quant), CudaDecoder::widest)
     }
 
-    /// Weights of a level, and room.
+    /// Weights of a level, and buffers.
     fn needed_for(&self, quant: Quant, extent: Extent) -> Bytes {
         let buffers = Sizes::new(&self.model.shape, self.card.facts.multiprocessors, extent).bytes();
         self.weights(quant) + Bytes(buffers as f64)
@@ -49,7 +49,7 @@ impl CudaEngine {
         self.check_needed(self.needed(case))
     }
 
-    /// The same of the weights of a level and room.
+    /// The same of the weights of a level and buffers.
     pub(super) fn check_extent(&self, quant: Quant, extent: Extent) -> Result<(), EngineError> {
         self.check_needed(self.needed_for(quant, extent))
     }

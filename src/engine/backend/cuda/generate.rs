@@ -5,8 +5,8 @@ use super::CudaDecoder;
 use crate::device::cuda::{Card, CudaError, Graph, Marker, Pinned};
 use crate::engine::{EngineError, Generated, Step};
 
-/// The recorded graph of a decode step, and the transfer of its tokens. It belongs to the room that was allocated when it was made, and lasts for
-/// all iterations in it: recording and locking memory cost more than a step does.
+/// The recorded graph of a decode step, and the transfer of its tokens. It belongs to the buffers that were allocated when
+/// it was made, and lasts for all iterations in it: recording and locking memory cost more than a step does.
 pub(super) struct DecodeGraph {
     /// A decode step ran as it is, so that every kernel of it is loaded.
     ran: bool,
@@ -51,7 +51,7 @@ impl DecodeGraph {
                 sequence.push(*token);
             }
             if step().is_break() {
-                // What is under way still writes to the room.
+                // What is under way still writes to the buffers.
                 decoder.card().synchronize()?;
                 return Err(EngineError::Stopped);
             }

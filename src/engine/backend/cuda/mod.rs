@@ -43,7 +43,7 @@ pub struct CudaEngine {
     card: Arc<Card>,
     model: OpenedModel,
     loaded: Option<(Quant, CudaDecoder)>,
-    /// For the room of the case that was prepared last.
+    /// For the buffers of the case that was prepared last.
     replay: Option<DecodeGraph>,
     on_load: Box<dyn FnMut(usize, usize) + Send>,
     /// Bytes that weights turned out to take.

@@ -233,7 +233,7 @@ impl Products<'_> {
         let name = format!("dequantize_{}_{}", matrix.kind.name(), self.compute.name());
         let args =
             [buffers.into(), (&matrix.quants).into(), Arg::U64(matrix.scales_at()), Arg::U64(0), matrix.cols.into()];
-        // SAFETY: the room holds the matrix, and no row numbers mean every row.
+        // SAFETY: the buffers hold the matrix, and no row numbers mean every row.
         unsafe { self.launcher.launch(("embed", &name), (matrix.rows, 1, 1), THREADS, 0, &args)? };
         Ok(buffers.at())
     }

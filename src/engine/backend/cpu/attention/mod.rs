@@ -133,8 +133,8 @@ struct Call<'a> {
 /// Positions that are worth a unit of their own, where heads are too few for all threads.
 const LEAST_STRETCH: usize = 256;
 
-/// A block of queries that are handled together: all heads of a group at one position, then those at the next; and the stretch of
-/// positions that they are handled for.
+/// A block of queries that are handled together: all heads of a group at one position, then those at the next; and the
+/// stretch of positions that they are handled for.
 struct QueryBlock {
     sequence: usize,
     kv_head: usize,
@@ -142,8 +142,8 @@ struct QueryBlock {
     stretch: Range<usize>,
 }
 
-/// The attention of some queries over a part of the positions, to be joined with the other parts: sums of values by exponentials, `rows x dim`, and what they are
-/// shares of.
+/// The attention of some queries over a part of the positions, to be joined with the other parts: sums of values by
+/// exponentials, `rows x dim`, and what they are shares of.
 struct PartialAttention {
     values: Vec<f32>,
     totals: Vec<Total>,

@@ -89,8 +89,8 @@ pub fn check(shape: &ModelShape, quant: Quant) -> std::result::Result<(), Engine
     }
 }
 
-/// What weights and room for `batch` inputs of `seq` rows take, with what is left to the driver, and what is free: what is
-/// held by now makes way.
+/// What weights and buffers for `batch` inputs of `seq` rows take, with what is left to the driver, and what is free: what
+/// is held by now makes way.
 pub fn memory(card: &Card, shape: &ModelShape, quant: Quant, batch: usize, seq: usize) -> (Bytes, Bytes) {
     let (free, total) = card.memory().unwrap_or((Bytes(f64::INFINITY), Bytes(f64::INFINITY)));
     let buffers = EncoderBuffers::bytes(shape, (batch, seq), super::buffers::widest(shape, quant));
@@ -152,11 +152,11 @@ impl CudaEncoder {
         (out, keeps): (u64, bool),
     ) -> std::result::Result<(), CudaError> {
         let weights = (&norm.weight, &norm.bias, self.shape.norm_eps as f32);
-        // SAFETY: the rows are the room's.
+        // SAFETY: the rows are the buffers'.
         unsafe { self.ops.layer_norm((rows, self.shape.hidden_size), stream, weights, out, keeps) }
     }
 
-    /// The residual and the first normed rows of the tokens that are in the room.
+    /// The residual and the first normed rows of the tokens that are in the buffers.
     fn begin_text(&self, buffers: &EncoderBuffers, text: &Text) -> std::result::Result<(), CudaError> {
         let (rows, residual) = (buffers.rows(), buffers.residual.at());
         // SAFETY: tokens are below the vocabulary's size, which was checked, and there is a position for each.
@@ -167,7 +167,7 @@ impl CudaEncoder {
         self.norm(rows, (residual, 0), &text.norm, (buffers.normed.at(), true))
     }
 
-    /// The residual of the patches that are in the room.
+    /// The residual of the patches that are in the buffers.
     fn begin_image(
         &self,
         buffers: &EncoderBuffers,
@@ -217,7 +217,7 @@ impl CudaEncoder {
         let heads = Heads { heads: self.shape.heads, kv_heads: self.shape.heads, dim: self.shape.head_dim };
         let cache = Cache { keys: &buffers.keys, values: &buffers.values, capacity: buffers.seq };
         let still = QueryKeyPreparation { query_norm: 0, key_norm: 0, eps: 0.0, cos: 0, sin: 0 };
-        // SAFETY: places and sizes are those of the room.
+        // SAFETY: places and sizes are those of the buffers.
         unsafe {
             self.ops.file([places[0], places[1], places[2]], &still, sequences, heads, cache)?;
             self.ops.attend_many(places[0], sequences, heads, cache, KernelMask::All, buffers.attended.at())?;
@@ -252,7 +252,7 @@ impl CudaEncoder {
         image.classifier.products(buffers.logits.at(), buffers.batch).into_iter().try_for_each(product)
     }
 
-    /// The numbers of the patches of `pixels`, into the room, and the positions of their grid, onto the card.
+    /// The numbers of the patches of `pixels`, into the buffers, and the positions of their grid, onto the card.
     fn send_image(&mut self, pixels: &Tensor) -> Result<()> {
         let Modality::Image(image) = &mut self.ends else { bail!("the model takes texts, not images") };
         let grid = patch_grid(&image.shape, pixels.dims4()?)?;

@@ -2,16 +2,16 @@
 //! tokens. Both are put right where they stand, so that the rest can be read.
 
 /// Where `text` has numbers or characters that JSON does not, the same with `null` and U+FFFD in their place.
-pub fn mended(text: &str) -> Option<String> {
+pub fn repaired(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let (mut rest, mut changed) = (text, false);
     while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         if rest.starts_with('"') {
-            let (string, mended) = string(rest);
-            changed |= mended.is_some();
-            out.push_str(mended.as_deref().unwrap_or(string));
+            let (string, repaired) = string(rest);
+            changed |= repaired.is_some();
+            out.push_str(repaired.as_deref().unwrap_or(string));
             rest = &rest[string.len()..];
             continue;
         }
@@ -51,8 +51,8 @@ fn string(text: &str) -> (&str, Option<String>) {
     let end = (at + 1).min(bytes.len());
     // A backslash may stand before a character of several bytes.
     let end = (end..=bytes.len()).find(|end| text.is_char_boundary(*end)).unwrap_or(bytes.len());
-    let mended = out.map(|out| out + &text[copied..end]);
-    (&text[..end], mended)
+    let repaired = out.map(|out| out + &text[copied..end]);
+    (&text[..end], repaired)
 }
 
 /// The unit of UTF-16 that an escape at `at` stands for.
@@ -76,7 +76,7 @@ mod tests {
             (r#"{"a":"\\ud83d"}"#, None),
             ("{\"a\":\"\\", None),
         ] {
-            assert_eq!(mended(text).as_deref(), expected, "{text}");
+            assert_eq!(repaired(text).as_deref(), expected, "{text}");
         }
     }
 
@@ -84,8 +84,8 @@ mod tests {
         #[test]
         fn whatever_is_json_stays_as_it_is(text in ".{0,60}") {
             let json = serde_json::json!({ "a": text, "b": -0.5 }).to_string();
-            prop_assert_eq!(mended(&json), None);
-            let _ = mended(&text);
+            prop_assert_eq!(repaired(&json), None);
+            let _ = repaired(&text);
         }
     }
 }

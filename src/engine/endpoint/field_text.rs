@@ -27,9 +27,9 @@ const WHOLE: [&str; 2] = ["arguments", "input"];
 
 /// Text of a field; empty where there is none.
 #[derive(Debug, Default)]
-pub struct Words<'a>(pub Cow<'a, str>);
+pub struct FieldText<'a>(pub Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Words<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for FieldText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Plain)
     }
@@ -39,50 +39,50 @@ impl<'de: 'a, 'a> Deserialize<'de> for Words<'a> {
 struct Plain;
 
 impl<'de> Visitor<'de> for Plain {
-    type Value = Words<'de>;
+    type Value = FieldText<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("text, or parts of it")
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Words(Cow::Borrowed(text)))
+        Ok(FieldText(Cow::Borrowed(text)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Words(Cow::Owned(text.to_string())))
+        Ok(FieldText(Cow::Owned(text.to_string())))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Words::default())
+        Ok(FieldText::default())
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Words::default())
+        Ok(FieldText::default())
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Words::default())
+        Ok(FieldText::default())
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Words::default())
+        Ok(FieldText::default())
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Words::default())
+        Ok(FieldText::default())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
         let mut text = String::new();
         Gather { text: &mut text, all: false }.visit_seq(list)?;
-        Ok(Words(Cow::Owned(text)))
+        Ok(FieldText(Cow::Owned(text)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         let mut text = String::new();
         Gather { text: &mut text, all: false }.visit_map(map)?;
-        Ok(Words(Cow::Owned(text)))
+        Ok(FieldText(Cow::Owned(text)))
     }
 }
 
@@ -165,7 +165,7 @@ impl Gather<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Words;
+    use super::FieldText;
 
     #[test]
     fn text_is_found_in_every_shape() {
@@ -182,7 +182,7 @@ mod tests {
             ("[]", ""),
             (r#"{"refusal":"no","id":"x"}"#, "no"),
         ] {
-            let words: Words<'_> = serde_json::from_str(json).unwrap();
+            let words: FieldText<'_> = serde_json::from_str(json).unwrap();
             assert_eq!(words.0, text, "{json}");
         }
     }
