@@ -70,7 +70,7 @@ impl TokenDistribution {
 
     /// The Kullback-Leibler divergence from this to the distribution of `logits` (whose log-sum-exp is `log_sum`), in
     /// nats. All tokens that were not kept are taken as one, which makes it smaller, if anything (the data processing
-    /// inequality), by little where [`Distribution::tail`] is small.
+    /// inequality), by little where its `tail` is small.
     pub fn divergence(&self, logits: &[f32], log_sum: f64) -> f64 {
         let (mut sum, mut ours, mut theirs) = (0.0, 0.0, 0.0);
         for (index, log) in &self.top {

@@ -1,7 +1,7 @@
 //! (7) What fits, how fast it would be elsewhere, what it costs, and which offer is cheapest. Pure: files in, tables out.
 //!
 //! Three rooms, each of which may use those before it: [`speed`] (what a machine does), [`price`] (what that costs) and
-//! [`rank`] (which offer to buy). `tests/layout.rs` holds the direction. The arithmetic that a report's page does too stands
+//! [`mod@rank`] (which offer to buy). `tests/layout.rs` holds the direction. The arithmetic that a report's page does too stands
 //! in [`formulas`].
 
 pub mod formulas;

@@ -1,5 +1,5 @@
 //! What a family of models is: the keys of its files, the names of its tensors, and the parts that its models are made of.
-//! Each stands in a file of its own in [`super::families`].
+//! Each stands in a file of its own in `families/`.
 
 pub use crate::workload::task::Task;
 
