@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// The largest error against candle-transformers in `f32`, relative to the largest number.
+#[cfg(feature = "reference")]
 pub const TOLERANCE: f32 = 1e-4;
 
 /// The least cosine between an embedding at a level and in `f32`: of random weights in three blocks of 96.
@@ -139,6 +140,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(x, y)| *x as f64 * *y as f64).sum()
 }
 
+#[cfg(feature = "reference")]
 pub fn length(vector: &[f32]) -> f32 {
     dot(vector, vector).sqrt() as f32
 }
