@@ -5,6 +5,7 @@
 
 use super::terms::Phase;
 use crate::record::environment::CpuRecord;
+use crate::record::run::engine_identity;
 use crate::record::{Outcome, Run};
 use crate::workload::Case;
 use std::borrow::Cow;
@@ -52,6 +53,8 @@ pub fn family(instance: &str) -> Cow<'_, str> {
 /// What was run, as far as it has to be the same.
 pub fn what(engine: &str, model: &str, case: &Case, phase: Phase) -> String {
     let tokens = if phase == Phase::Decode { case.gen_tokens() } else { case.prompt_tokens() };
+    // Records of before call the project's own kernels otherwise.
+    let engine = engine_identity(engine);
     format!("{engine} {model} {} {phase:?} {} {tokens}", case.quant, case.batch)
 }
 
