@@ -5,7 +5,7 @@ mod support;
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
-use sizewell::device::cuda::{self, Card};
+use sizewell::device::cuda::Card;
 use sizewell::engine::backend::cuda::{Compute, CudaDecoder, CudaEngine};
 use sizewell::engine::backend::ops;
 use sizewell::engine::model::{Decoder, Logits};
@@ -14,27 +14,10 @@ use sizewell::engine::{Engine, EngineError};
 use sizewell::workload::{Architecture, CacheType, Case, ModelShape, Quant};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use support::fake_cuda::{REAL, card};
 use support::{tensors, write_folder};
-
-/// Set, the tests run on the machine's own first card instead of the fake: `scripts/gpu-verify` does so.
-const REAL: &str = "SIZEWELL_GPU_TESTS";
-
-/// The fake card, for one test at a time. `None` where there is no fake.
-fn card() -> Option<(Arc<Card>, MutexGuard<'static, ()>)> {
-    static ONE: Mutex<()> = Mutex::new(());
-    static USED: OnceLock<bool> = OnceLock::new();
-    let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let used = *USED.get_or_init(|| {
-        if std::env::var_os(REAL).is_some() {
-            return true;
-        }
-        let library = support::fake_cuda::library();
-        library.inspect(|library| cuda::use_library(library).unwrap()).is_some()
-    });
-    used.then(|| (Arc::new(Card::open(0).unwrap()), one))
-}
 
 /// A shape whose widths suit every kernel.
 fn shape(architecture: Architecture) -> ModelShape {

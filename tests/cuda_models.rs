@@ -4,7 +4,6 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor};
-use sizewell::device::cuda::{self, Card};
 use sizewell::engine::backend::cuda::{CudaDecoder, CudaEngine};
 use sizewell::engine::backend::ops::{Compute, Kernels};
 use sizewell::engine::language::{HeldWeights, LanguageModel, SequencePosition};
@@ -14,30 +13,11 @@ use sizewell::engine::session::encoder::EncoderEngine;
 use sizewell::engine::weights::synthetic;
 use sizewell::engine::weights::{self as source, OpenedModel};
 use sizewell::engine::{Engine, EngineError};
-use sizewell::workload::model::shape::ImageShape;
 use sizewell::workload::{Architecture, CacheType, Case, Input, ModelShape, Preset, Pruning, Quant};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use support::fake_cuda::{REAL, card};
 use support::{tensors, write_folder};
-
-/// Set, the tests run on the machine's own first card instead of the fake: `scripts/gpu-verify` does so.
-const REAL: &str = "SIZEWELL_GPU_TESTS";
-
-/// The fake card, for one test at a time. `None` where there is no fake.
-fn card() -> Option<(Arc<Card>, MutexGuard<'static, ()>)> {
-    static ONE: Mutex<()> = Mutex::new(());
-    static USED: OnceLock<bool> = OnceLock::new();
-    let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let used = *USED.get_or_init(|| {
-        if std::env::var_os(REAL).is_some() {
-            return true;
-        }
-        let library = support::fake_cuda::library();
-        library.inspect(|library| cuda::use_library(library).unwrap()).is_some()
-    });
-    used.then(|| (Arc::new(Card::open(0).unwrap()), one))
-}
 
 /// A folder with a model of one family, and its shape: a window in one, heads for the kernels of tensor cores in another.
 fn model(architecture: Architecture) -> (tempfile::TempDir, ModelShape) {
@@ -266,26 +246,9 @@ fn logits_of_any_place_and_mean_states_are_those_of_the_cpu() {
 }
 
 fn encoder(architecture: Architecture, head_dim: usize) -> Preset {
-    let is_image = architecture == Architecture::Vit;
-    let shape = ModelShape {
-        architecture,
-        hidden_size: 4 * head_dim,
-        intermediate_size: 160,
-        layers: 3,
-        heads: 4,
-        kv_heads: 4,
-        head_dim,
-        vocab_size: if is_image { 11 } else { 131 },
-        max_context: if is_image { 17 } else { 128 },
-        norm_eps: 1e-12,
-        rope_theta: 0.0,
-        tied_embeddings: true,
-        qkv_bias: true,
-        token_types: if is_image { 0 } else { 2 },
-        image: is_image.then_some(ImageShape { patch: 8, size: 32, channels: 3 }),
-        ..support::shape(Architecture::Llama)
-    };
-    Preset { name: "test".into(), about: "Test".into(), source: "https://example.org".into(), parameters: None, shape }
+    let (hidden_size, max_context) = (4 * head_dim, if architecture == Architecture::Vit { 17 } else { 128 });
+    let sizes = ModelShape { hidden_size, intermediate_size: 160, max_context, ..support::encoder_shape(architecture) };
+    support::preset(ModelShape { heads: 4, kv_heads: 4, head_dim, ..sizes })
 }
 
 const ENCODER_LEVELS: [(Quant, f32); 4] =

@@ -13,6 +13,23 @@ pub struct SequencePosition {
     pub position: usize,
 }
 
+/// Sequences as rows of one length, those that are shorter than the longest filled up behind their end, where no token before
+/// can see it; and the length.
+pub(super) fn padded(sequences: &[Vec<u32>]) -> (Vec<u32>, usize) {
+    let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
+    let mut flat = Vec::with_capacity(sequences.len() * longest);
+    for sequence in sequences {
+        flat.extend(sequence);
+        flat.resize(flat.len() + longest - sequence.len(), 0);
+    }
+    (flat, longest)
+}
+
+/// The rows that places have among those of [`padded`] sequences.
+pub(super) fn rows_of(places: &[SequencePosition], longest: usize) -> Vec<u32> {
+    places.iter().map(|place| (place.sequence * longest + place.position) as u32).collect()
+}
+
 /// Takes the logits of some of the places that were asked for: the index of the first, and `(places, vocab)` numbers.
 pub type TakeLogits<'a> = &'a mut (dyn FnMut(usize, &[f32]) + Send);
 

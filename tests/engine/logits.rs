@@ -14,7 +14,6 @@ use sizewell::engine::model::{Decoder, Logits};
 use sizewell::engine::session::encoder::EncoderEngine;
 use sizewell::engine::weights::synthetic;
 use sizewell::engine::weights::{self as source, OpenedModel};
-use sizewell::workload::model::shape::ImageShape;
 use sizewell::workload::{Architecture, CacheType, ModelShape, Preset, Quant, RopeScaling};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -115,25 +114,7 @@ fn bits_of_encoder(architecture: Architecture, quant: Quant) -> String {
 }
 
 fn encoder(architecture: Architecture) -> Preset {
-    let is_image = architecture == Architecture::Vit;
-    let shape = ModelShape {
-        architecture,
-        hidden_size: 128,
-        intermediate_size: 192,
-        heads: 8,
-        kv_heads: 8,
-        head_dim: 16,
-        vocab_size: if is_image { 11 } else { 131 },
-        max_context: if is_image { 17 } else { 64 },
-        norm_eps: 1e-12,
-        rope_theta: 0.0,
-        tied_embeddings: true,
-        qkv_bias: true,
-        token_types: if is_image { 0 } else { 2 },
-        image: is_image.then_some(ImageShape { patch: 8, size: 32, channels: 3 }),
-        ..support::shape(Architecture::Llama)
-    };
-    Preset { name: "test".into(), about: "Test".into(), source: "https://example.org".into(), parameters: None, shape }
+    support::preset(support::encoder_shape(architecture))
 }
 
 fn open(path: &Path) -> OpenedModel {

@@ -1,10 +1,29 @@
 //! The driver's library that runs the kernels on the CPU: built from `tests/fake_cuda/` and `kernels/` by a C++
 //! compiler, where there is one.
 
+use sizewell::device::cuda::{self, Card};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+/// Set, the tests run on the machine's own first card instead of the fake: `scripts/gpu-verify` does so.
+pub const REAL: &str = "SIZEWELL_GPU_TESTS";
+
+/// The fake card, for one test at a time. `None` where there is no fake.
+pub fn card() -> Option<(Arc<Card>, MutexGuard<'static, ()>)> {
+    static ONE: Mutex<()> = Mutex::new(());
+    static USED: OnceLock<bool> = OnceLock::new();
+    let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let used = *USED.get_or_init(|| {
+        if std::env::var_os(REAL).is_some() {
+            return true;
+        }
+        let library = library();
+        library.inspect(|library| cuda::use_library(library).unwrap()).is_some()
+    });
+    used.then(|| (Arc::new(Card::open(0).unwrap()), one))
+}
 
 /// The library; `None`, with the reason on stderr, where it cannot be had.
 pub fn library() -> Option<&'static Path> {

@@ -17,7 +17,7 @@ use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sizewell::workload::model::tensors::{BlockTensor, TensorKind, TensorName};
-use sizewell::workload::{Architecture, ModelShape, RopeScaling};
+use sizewell::workload::{Architecture, ImageShape, ModelShape, Preset, RopeScaling};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,32 @@ pub fn shape(architecture: Architecture) -> ModelShape {
         qk_norm: is_gemma_3 || architecture == Architecture::Qwen3,
         ..ModelShape::of(architecture)
     }
+}
+
+/// A small shape of an encoder of texts or images, whose rows have an even number of blocks.
+pub fn encoder_shape(architecture: Architecture) -> ModelShape {
+    let is_image = architecture == Architecture::Vit;
+    ModelShape {
+        hidden_size: 128,
+        intermediate_size: 192,
+        layers: 3,
+        heads: 8,
+        kv_heads: 8,
+        head_dim: 16,
+        vocab_size: if is_image { 11 } else { 131 },
+        max_context: if is_image { 17 } else { 64 },
+        norm_eps: 1e-12,
+        tied_embeddings: true,
+        qkv_bias: true,
+        token_types: if is_image { 0 } else { 2 },
+        image: is_image.then_some(ImageShape { patch: 8, size: 32, channels: 3 }),
+        ..ModelShape::of(architecture)
+    }
+}
+
+/// A preset of a shape, for random weights.
+pub fn preset(shape: ModelShape) -> Preset {
+    Preset { name: "test".into(), about: "Test".into(), source: "https://example.org".into(), parameters: None, shape }
 }
 
 /// Every tensor of a model, with random values (norms around one, biases that matter).

@@ -8,6 +8,7 @@ use cudarc::driver::sys::{CUfunction_attribute, CUresult};
 use cudarc::driver::{CudaFunction, CudaModule, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// Shared memory that a kernel gets without asking.
@@ -112,10 +113,10 @@ impl Card {
     /// Kernel `name` of `kernels/<source>.cu`.
     pub fn kernel(&self, source: &'static str, name: &str) -> Result<Kernel, CudaError> {
         let mut modules = self.modules.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if !modules.contains_key(source) {
-            modules.insert(source, self.load(source)?);
-        }
-        let loaded = modules.get_mut(source).expect("it was put there");
+        let loaded = match modules.entry(source) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(self.load(source)?),
+        };
         if let Some(kernel) = loaded.functions.get(name) {
             return Ok(kernel.clone());
         }

@@ -24,14 +24,14 @@ use crate::workload::model::shape::ImageShape;
 use crate::workload::model::tensors::{BlockTensor, TensorName, TensorSpec};
 use crate::workload::{Encoding, ModelShape, Quant};
 use candle_core::Tensor;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The weights of one block.
 pub struct Block<B: Backend> {
     /// What it is made of.
     pub parts: BlockParts,
-    matrices: HashMap<BlockTensor, ProjectionOf<B>>,
-    norms: HashMap<BlockTensor, Norm<B::Vector>>,
+    matrices: BTreeMap<BlockTensor, ProjectionOf<B>>,
+    norms: BTreeMap<BlockTensor, Norm<B::Vector>>,
     /// Keys and values.
     cache: Option<B::Cache>,
 }
@@ -154,12 +154,12 @@ impl<B: Backend> Loader<'_, B> {
             (Up, UpBias),
             (Down, DownBias),
         ];
-        let mut matrices = HashMap::new();
+        let mut matrices = BTreeMap::new();
         for (weight, bias) in with_biases.into_iter().filter(|(weight, _)| *weight != Gate || parts.feed_forward.gated)
         {
             matrices.insert(weight, self.projection(at(weight), at(bias))?);
         }
-        let mut norms = HashMap::new();
+        let mut norms = BTreeMap::new();
         let kind = self.parts.norm;
         for (weight, bias, kind) in [
             (AttentionNorm, AttentionNormBias, kind),

@@ -4,7 +4,7 @@ use super::candle::failed;
 use super::generate;
 use crate::engine::EngineError;
 use crate::engine::backend::cpu::values::with_f32_values;
-use crate::engine::language::{HeldWeights, LanguageModel, SequencePosition, TakeLogits};
+use crate::engine::language::{HeldWeights, LanguageModel, SequencePosition, TakeLogits, padded, rows_of};
 use crate::engine::model::Decoder;
 use crate::units::Bytes;
 use crate::workload::{CacheType, Encoding};
@@ -42,15 +42,9 @@ impl CandleLanguageModel {
         Ok(())
     }
 
-    /// Hidden states of all sequences, those that are shorter than the longest filled up behind their end, where no
-    /// token before can see it: `(sequences * longest, hidden)`.
+    /// Hidden states of all sequences as rows of one length: `(sequences * longest, hidden)`.
     fn hidden(&mut self, sequences: &[Vec<u32>]) -> Result<(Tensor, usize)> {
-        let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
-        let mut flat = Vec::with_capacity(sequences.len() * longest);
-        for sequence in sequences {
-            flat.extend(sequence);
-            flat.resize(flat.len() + longest - sequence.len(), 0);
-        }
+        let (flat, longest) = padded(sequences);
         self.make_room(sequences.len(), longest)?;
         let input = Tensor::from_vec(flat, (sequences.len(), longest), &self.device)?;
         let hidden = self.decoder.hidden(&input)?;
@@ -63,9 +57,7 @@ impl CandleLanguageModel {
         let vocab = self.vocab_size();
         let at_once = (MOST_LOGITS / vocab).clamp(1, 4096);
         for (chunk, places) in places.chunks(at_once).enumerate() {
-            let rows: Vec<u32> =
-                places.iter().map(|place| (place.sequence * longest + place.position) as u32).collect();
-            let rows = Tensor::from_vec(rows, places.len(), &self.device)?;
+            let rows = Tensor::from_vec(rows_of(places, longest), places.len(), &self.device)?;
             let logits = self.decoder.head(&hidden.index_select(&rows, 0)?.unsqueeze(0)?)?;
             let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
             with_f32_values(&logits, |values| take(chunk * at_once, values))?;

@@ -37,7 +37,7 @@ pub enum TensorName {
 }
 
 /// A tensor of one block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum BlockTensor {
     AttentionNorm,

@@ -6,7 +6,7 @@ use super::products::Width;
 use super::{CudaDecoder, or_lost};
 use crate::device::cuda::{Card, CudaError};
 use crate::engine::EngineError;
-use crate::engine::language::{HeldWeights, LanguageModel, SequencePosition, TakeLogits};
+use crate::engine::language::{HeldWeights, LanguageModel, SequencePosition, TakeLogits, padded, rows_of};
 use crate::units::Bytes;
 use crate::workload::Encoding;
 use std::ops::ControlFlow;
@@ -57,15 +57,9 @@ impl CudaLanguageModel {
         Ok(())
     }
 
-    /// Runs all sequences, those that are shorter than the longest filled up behind their end, where no token before can
-    /// see it. Gives the length of the longest.
+    /// Runs all sequences as rows of one length. Gives the length.
     fn run(&mut self, sequences: &[Vec<u32>]) -> Result<usize, CudaError> {
-        let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
-        let mut flat = Vec::with_capacity(sequences.len() * longest);
-        for sequence in sequences {
-            flat.extend(sequence);
-            flat.resize(flat.len() + longest - sequence.len(), 0);
-        }
+        let (flat, longest) = padded(sequences);
         self.allocate(sequences.len(), longest)?;
         self.decoder.set_ids(&flat)?;
         self.decoder.run_hidden(longest)?;
@@ -81,9 +75,7 @@ impl CudaLanguageModel {
         let longest = self.run(sequences)?;
         let at_once = self.decoder.buffers()?.of_logits;
         for (chunk, places) in places.chunks(at_once).enumerate() {
-            let rows: Vec<u32> =
-                places.iter().map(|place| (place.sequence * longest + place.position) as u32).collect();
-            take(chunk * at_once, &self.decoder.logits_of(&rows)?);
+            take(chunk * at_once, &self.decoder.logits_of(&rows_of(places, longest))?);
         }
         Ok(())
     }
