@@ -2,6 +2,7 @@
 
 use super::side::Side;
 use crate::workload::Case;
+use crate::workload::input::Axis;
 use serde::Serialize;
 
 /// An interval has to be this much narrower than the distance to the limit, so that four of five repetitions tell:
@@ -54,13 +55,14 @@ pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative
     let model = side.first().run.record.model.as_ref();
     // Traffic is not told by its case: the command line of the run says what it was.
     let is_traffic = side.first().run.record.traffic.is_some();
-    let command = model.zip(seconds).filter(|_| !is_traffic).map(|(model, seconds)| {
+    let asked = model.zip(seconds).zip(arguments(case)).filter(|_| !is_traffic);
+    let command = asked.map(|((model, seconds), arguments)| {
         format!(
             "sizewell profile --model {} --quant {} --batch {}{} --precision {precision:.4} --max-time {seconds}",
             quoted(model.location.as_deref().unwrap_or(&model.name)),
             case.quant,
             case.batch,
-            axes(case)
+            arguments
         )
     });
     let both = if relative { " on both sides" } else { "" };
@@ -69,10 +71,11 @@ pub fn suggest(side: &Side, case: Case, distance: f64, half_width: f64, relative
     RerunAdvice { samples: Some(needed as usize), runs: None, command, words }
 }
 
-/// The axes of a case beside its level and batch, as arguments.
-fn axes(case: Case) -> String {
-    let lengths: String = case.input.lengths().iter().map(|(axis, value)| format!(" {} {value}", axis.flag)).collect();
-    case.cache.map_or(lengths.clone(), |cache| format!("{lengths} --kv-cache {cache}"))
+/// The axes of a case beside its level and batch, as arguments; `None` where no command takes such an input.
+fn arguments(case: Case) -> Option<String> {
+    let of = |(axis, value): &(&Axis, usize)| Some(format!(" {} {value}", axis.flag?));
+    let lengths = case.input.lengths().iter().map(of).collect::<Option<String>>()?;
+    Some(case.cache.map_or(lengths.clone(), |cache| format!("{lengths} --kv-cache {cache}")))
 }
 
 /// A word of a shell.
@@ -88,6 +91,17 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::Quant;
+    use crate::workload::input::Input;
+    use std::num::NonZeroUsize;
+
+    #[test]
+    fn an_input_that_no_command_takes_is_not_suggested() {
+        let text = Case::new(Quant::F16, 1, 8, 4);
+        assert_eq!(arguments(text).as_deref(), Some(" --prompt 8 --gen-tokens 4"));
+        let audio = Input::Audio { seconds: 30, gen_tokens: NonZeroUsize::MIN };
+        assert_eq!(arguments(Case { input: audio, ..text }), None);
+    }
 
     #[test]
     fn a_name_is_one_word_of_the_shell() {

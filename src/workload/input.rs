@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 /// One length of an input, with what it is called wherever it shows.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Axis {
-    /// On the command line.
-    pub flag: &'static str,
+    /// On the command line; `None` where no command takes it yet.
+    pub flag: Option<&'static str>,
     /// What stands before the number in the name of a case.
     pub letter: &'static str,
     /// What stands behind the number in a table.
@@ -14,14 +14,14 @@ pub struct Axis {
 }
 
 /// Tokens of a prompt or text.
-pub static PROMPT: Axis = Axis { flag: "--prompt", letter: "p", unit: "" };
+pub static PROMPT: Axis = Axis { flag: Some("--prompt"), letter: "p", unit: "" };
 /// Tokens that are generated.
-pub static GENERATED: Axis = Axis { flag: "--gen-tokens", letter: "g", unit: "" };
+pub static GENERATED: Axis = Axis { flag: Some("--gen-tokens"), letter: "g", unit: "" };
 /// Pixels of an image's side.
-pub static IMAGE_SIDE: Axis = Axis { flag: "--image-size", letter: "i", unit: " px" };
+pub static IMAGE_SIDE: Axis = Axis { flag: Some("--image-size"), letter: "i", unit: " px" };
 
 /// Seconds of speech.
-pub static AUDIO: Axis = Axis { flag: "--audio-seconds", letter: "a", unit: " s" };
+pub static AUDIO: Axis = Axis { flag: None, letter: "a", unit: " s" };
 
 /// What one sequence of a case takes in, and what it is to give. Each is one kind of work with the lengths that it has:
 /// an image that generates tokens cannot be said.
