@@ -65,7 +65,8 @@ fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
         && let Some(every) = shape.full_attention_every
     {
         let expected = |index: usize| if is_full(index, every) { "full_attention" } else { "sliding_attention" };
-        if !kinds.iter().enumerate().all(|(index, kind)| kind.as_str() == Some(expected(index))) {
+        let as_expected = kinds.iter().enumerate().all(|(index, kind)| kind.as_str() == Some(expected(index)));
+        if kinds.len() != shape.layers || !as_expected {
             return Err(format!("`layer_types` is not supported: of {every} layers the last attends to everything"));
         }
     }
@@ -113,4 +114,49 @@ fn parts(shape: &ModelShape) -> Parts {
         };
         BlockParts { norms: NormPlace::Around, attention, ..block }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::workload::Preset;
+    use crate::workload::model::config::parse;
+
+    /// The sizes as published with the instruction-tuned 1B, and keys that are beside them there.
+    const PUBLISHED: &str = r#"{"architectures":["Gemma3ForCausalLM"],"attention_bias":false,"attention_dropout":0.0,
+        "attn_logit_softcapping":null,"bos_token_id":2,"cache_implementation":"hybrid","eos_token_id":[1,106],
+        "final_logit_softcapping":null,"head_dim":256,"hidden_activation":"gelu_pytorch_tanh","hidden_size":1152,
+        "initializer_range":0.02,"intermediate_size":6912,"max_position_embeddings":32768,"model_type":"gemma3_text",
+        "num_attention_heads":4,"num_hidden_layers":26,"num_key_value_heads":1,"pad_token_id":0,
+        "query_pre_attn_scalar":256,"rms_norm_eps":1e-06,"rope_local_base_freq":10000,"rope_scaling":null,
+        "rope_theta":1000000,"sliding_window":512,"sliding_window_pattern":6,"torch_dtype":"bfloat16",
+        "transformers_version":"4.52.4","use_cache":true,"vocab_size":262144}"#;
+
+    #[test]
+    fn a_published_config_is_the_preset() {
+        let preset = Preset::named("gemma-3-1b").unwrap().shape;
+        assert_eq!(parse(PUBLISHED), Ok(preset.clone()));
+        // Newer files list the layers instead of their pattern.
+        let kinds: Vec<&str> =
+            (0..26).map(|index| if index % 6 == 5 { "full_attention" } else { "sliding_attention" }).collect();
+        let listed = format!("\"layer_types\":{}", serde_json::to_string(&kinds).unwrap());
+        assert_eq!(parse(&PUBLISHED.replace("\"sliding_window_pattern\":6", &listed)), Ok(preset));
+    }
+
+    #[test]
+    fn another_pattern_factor_or_part_is_told() {
+        let scaled = parse(&PUBLISHED.replace("\"query_pre_attn_scalar\":256", "\"query_pre_attn_scalar\":168")).unwrap();
+        assert_eq!(scaled.attention_scale, Some(168f64.sqrt().recip()));
+        for (from, to, words) in [
+            ("\"sliding_window_pattern\":6", "\"layer_types\":[\"full_attention\"]", "`layer_types`"),
+            ("\"sliding_window_pattern\":6", "\"layer_types\":[\"sliding_attention\"]", "`layer_types`"),
+            ("\"final_logit_softcapping\":null", "\"final_logit_softcapping\":30.0", "`final_logit_softcapping`"),
+            ("\"gelu_pytorch_tanh\"", "\"silu\"", "supported is \"gelu_pytorch_tanh\""),
+            ("\"hidden_size\":1152,", "\"text_config\":{\"hidden_size\":1152},", "`text_config`"),
+            ("\"rope_scaling\":null", "\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1e6}}", "full_attention"),
+        ] {
+            assert!(PUBLISHED.contains(from), "{from}");
+            let message = parse(&PUBLISHED.replace(from, to)).unwrap_err();
+            assert!(message.contains(words), "{to}: {message}");
+        }
+    }
 }
