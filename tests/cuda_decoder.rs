@@ -6,7 +6,7 @@ mod support;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use sizewell::device::cuda::Card;
-use sizewell::engine::backend::cuda::{Compute, CudaDecoder, CudaEngine};
+use sizewell::engine::backend::cuda::{Compute, CudaEngine, CudaModel};
 use sizewell::engine::backend::ops;
 use sizewell::engine::model::{Decoder, Logits};
 use sizewell::engine::weights::{self as source, OpenedModel};
@@ -82,7 +82,7 @@ fn compare(card: &Arc<Card>, shape: &ModelShape, quant: Quant, batch: usize, seq
     write_folder(folder.path(), shape, &tensors(shape), DType::F32, 1);
     let mut model = open(folder.path());
     let mut decoder =
-        CudaDecoder::load(card.clone(), shape, model.weights.as_mut(), quant, None, &mut |_, _| ()).unwrap();
+        CudaModel::load(card.clone(), shape, model.weights.as_mut(), quant, None, &mut |_, _| ()).unwrap();
     decoder.allocate(batch, seq + 3, seq).unwrap();
     let prompts = prompts(batch, seq, shape.vocab_size);
     decoder.set_ids(&prompts).unwrap();
@@ -192,7 +192,7 @@ fn a_recorded_step_says_what_single_steps_say() {
     assert_eq!(again, generated);
     let mut model = open(folder.path());
     let weights = model.weights.as_mut();
-    let mut single = CudaDecoder::load(card, &shape, weights, Quant::F16, None, &mut |_, _| ()).unwrap();
+    let mut single = CudaModel::load(card, &shape, weights, Quant::F16, None, &mut |_, _| ()).unwrap();
     single.allocate(2, 10, 4).unwrap();
     single.set_ids(&prompts.concat()).unwrap();
     for step in 0..6 {

@@ -5,10 +5,13 @@
 
 mod support;
 
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use sizewell::device::cuda::{self, Card};
-use sizewell::engine::backend::cuda::CudaDecoder;
-use sizewell::engine::weights as source;
+use sizewell::engine::backend::cuda::{CudaEngine, CudaModel};
+use sizewell::engine::language::{LanguageModel, SequencePosition};
+use sizewell::engine::scheduler::{BatchModel, Segment};
+use sizewell::engine::session::encoder::EncoderEngine;
+use sizewell::engine::weights::{self as source, synthetic};
 use sizewell::workload::{Architecture, ModelShape, Quant};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,7 +52,7 @@ fn ids(count: usize, vocabulary: usize) -> Vec<u32> {
 fn bits(card: &Arc<Card>, path: &Path, quant: Quant) -> String {
     let mut model = source::open(path, 0, false).unwrap();
     let weights = model.weights.as_mut();
-    let mut decoder = CudaDecoder::load(card.clone(), &model.shape, weights, quant, None, &mut |_, _| ()).unwrap();
+    let mut decoder = CudaModel::load(card.clone(), &model.shape, weights, quant, None, &mut |_, _| ()).unwrap();
     let mut hasher = blake3::Hasher::new();
     for (batch, seq) in [(1, 3), (2, 11)] {
         decoder.allocate(batch, seq + 2, seq).unwrap();
@@ -69,6 +72,57 @@ fn bits(card: &Arc<Card>, path: &Path, quant: Quant) -> String {
     hasher.finalize().to_hex()[..16].to_string()
 }
 
+/// Chunks of prompts beside what decodes, by the engine of the scheduler, and hidden states and logits of any rows.
+fn bits_of_pieces(card: &Arc<Card>, path: &Path, quant: Quant) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let engine = || CudaEngine::new(card.clone(), source::open(path, 0, false).unwrap());
+    let vocabulary = source::open(path, 0, false).unwrap().shape.vocab_size;
+    let (mut batch, _) = engine().batch_model(quant, 3, 30, 20).unwrap();
+    let prompt = ids(19, vocabulary);
+    let piece = |row, past, tokens, sampled| Segment { row, past, tokens, sampled };
+    for segments in [
+        vec![piece(0, 0, &prompt[..7], true), piece(2, 0, &prompt[..11], false)],
+        vec![piece(0, 7, &prompt[3..4], true), piece(2, 11, &prompt[11..], true)],
+    ] {
+        let chosen = batch.pass(&segments).unwrap();
+        hasher.update(&chosen.iter().flat_map(|token| token.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    let mut model = engine().language_model(quant, None).unwrap();
+    let sequences = [prompt[..19].to_vec(), prompt[4..9].to_vec()];
+    let places = [(0, 3), (0, 18), (1, 4)].map(|(sequence, position)| SequencePosition { sequence, position });
+    let mut take = |_: usize, values: &[f32]| {
+        values.iter().for_each(|value| {
+            hasher.update(&value.to_le_bytes());
+        });
+    };
+    model.logits(&sequences, &places, &mut take).unwrap();
+    model.embed(&sequences).unwrap().iter().for_each(|mean| take(0, mean));
+    hasher.finalize().to_hex()[..16].to_string()
+}
+
+/// Embeddings of texts, or logits of images at two resolutions.
+fn bits_of_encoder(card: &Arc<Card>, architecture: Architecture, quant: Quant) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let preset = support::preset(support::encoder_shape(architecture));
+    let mut engine = EncoderEngine::on_card(synthetic::open(&preset, 7), card.clone());
+    let mut add = |values: &[f32]| {
+        values.iter().for_each(|value| {
+            hasher.update(&value.to_le_bytes());
+        });
+    };
+    if architecture == Architecture::Bert {
+        let texts = [ids(9, 131), ids(9, 130), ids(40, 131)];
+        engine.embed(quant, &texts).unwrap().iter().for_each(|vector| add(vector));
+    } else {
+        for side in [32, 40] {
+            let pixels: Vec<f32> = (0..2 * 3 * side * side).map(|i| (i * 31 % 97) as f32 / 48.0 - 1.0).collect();
+            let pixels = Tensor::from_vec(pixels, (2, 3, side, side), &Device::Cpu).unwrap();
+            add(&engine.classify(quant, &pixels).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        }
+    }
+    hasher.finalize().to_hex()[..16].to_string()
+}
+
 /// Everything that the card of this process computes, a line for each.
 fn all(generation: &str, library: &Path) -> Vec<(String, String)> {
     cuda::use_library(library).unwrap();
@@ -80,6 +134,15 @@ fn all(generation: &str, library: &Path) -> Vec<(String, String)> {
         write_folder(&path, &shape, &tensors(&shape), DType::F32, 1);
         for quant in LEVELS {
             all.push((format!("sm_{generation} {name} {quant}"), bits(&card, &path, quant)));
+            if matches!(name, "qwen2" | "mistral-window") && matches!(quant, Quant::Bf16 | Quant::Int8) {
+                all.push((format!("sm_{generation} {name} {quant} pieces"), bits_of_pieces(&card, &path, quant)));
+            }
+        }
+    }
+    for architecture in [Architecture::Bert, Architecture::Vit] {
+        for quant in [Quant::F16, Quant::Int8] {
+            let bits = bits_of_encoder(&card, architecture, quant);
+            all.push((format!("sm_{generation} {architecture} {quant}"), bits));
         }
     }
     all
@@ -110,7 +173,8 @@ fn every_bit_of_a_cards_logits_is_as_it_was() {
         let lines = said.lines().filter_map(|line| line.strip_prefix("BITS ")?.split_once(' '));
         all.extend(lines.map(|(bits, name)| (name.to_string(), bits.to_string())));
     }
-    assert_eq!(all.len(), GENERATIONS.len() * models().len() * LEVELS.len());
+    let each = models().len() * LEVELS.len() + 2 * 2 + 2 * 2;
+    assert_eq!(all.len(), GENERATIONS.len() * each);
     let text: String = all.iter().map(|(name, bits)| format!("{bits} {name}\n")).collect();
     if std::env::var_os("SIZEWELL_UPDATE_LOGITS").is_some() {
         std::fs::write(record(), &text).unwrap();

@@ -4,7 +4,7 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor};
-use sizewell::engine::backend::cuda::{CudaDecoder, CudaEngine};
+use sizewell::engine::backend::cuda::{CudaEngine, CudaModel};
 use sizewell::engine::backend::ops::{Compute, Kernels};
 use sizewell::engine::language::{HeldWeights, LanguageModel, SequencePosition};
 use sizewell::engine::model::Decoder;
@@ -101,7 +101,7 @@ fn pieces_get_the_bits_that_a_batch_gets() {
         let (folder, shape) = model(Architecture::Qwen3);
         let load = || {
             let mut model = open(folder.path());
-            CudaDecoder::load(card.clone(), &shape, model.weights.as_mut(), quant, None, &mut |_, _| ()).unwrap()
+            CudaModel::load(card.clone(), &shape, model.weights.as_mut(), quant, None, &mut |_, _| ()).unwrap()
         };
         let mut uniform = load();
         uniform.allocate(2, 12, 5).unwrap();

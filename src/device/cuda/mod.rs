@@ -62,9 +62,18 @@ pub enum CudaError {
         /// The driver's word for it.
         why: String,
     },
+    /// What the host makes ready for a card could not be made.
+    #[error("{0}")]
+    Host(String),
     /// A kernel wrote something else than it should.
     #[error("wrong result: {0}")]
     WrongResult(String),
+}
+
+impl From<candle_core::Error> for CudaError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Host(error.to_string())
+    }
 }
 
 /// Errors after which nothing works any more in this process: those of which the CUDA driver API says that they leave it "in

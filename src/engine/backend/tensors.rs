@@ -5,11 +5,14 @@ use super::cpu::attention::{self, CachePositions, CachedAttention, KvCache};
 use super::cpu::{rope::rope, rows};
 use super::linear::{Layout, Linear};
 use super::ops::{self, Compute, Kernels};
-use super::{Backend, Norm, Projection};
+use super::{Backend, HeldMatrix, Norm, ProductInput, Selected};
+use crate::engine::model::CachedPositions;
 use crate::engine::model::ragged::RaggedBatch;
+use crate::engine::weights::ModelError;
 use crate::workload::CacheType;
 use crate::workload::model::parts::{Activation, Attention, AttentionMask, NormKind, Rotary};
-use candle_core::{Result, Tensor, bail};
+use crate::workload::model::tensors::TensorName;
+use candle_core::{Error, Result, Tensor, bail};
 use candle_nn::ops::{rms_norm, silu};
 use candle_nn::rotary_emb::rope_thd;
 
@@ -58,7 +61,48 @@ pub fn scale_of(attention: &Attention) -> f32 {
     }
 }
 
+/// Rows that go through a feed-forward part of the project's kernels at once: many rows of what is between the products would
+/// leave the caches and, in the end, the allocator.
+const MOST_ROWS: usize = 512;
+
+/// A matrix with an optional bias.
+pub struct Projection {
+    /// `(outputs, inputs)`.
+    pub weight: Linear,
+    /// One number for each output.
+    pub bias: Option<Tensor>,
+}
+
 impl Compute {
+    /// Room for `batch` sequences of up to `capacity` positions of one block, empty. candle's own kernels keep keys and values
+    /// in the type that they compute in.
+    pub(in crate::engine) fn cache(
+        &self,
+        attention: &Attention,
+        batch: usize,
+        capacity: usize,
+        kind: CacheType,
+    ) -> Result<Cache> {
+        let shape = (batch, attention.kv_heads, capacity, attention.head_dim);
+        let zeros = || Tensor::zeros(shape, self.dtype, &self.device);
+        Ok(match self.kernels {
+            Kernels::Own => Cache::Own(KvCache::new(kind, shape)),
+            Kernels::Candle => Cache::Candle(zeros()?, zeros()?),
+        })
+    }
+
+    fn normed(&self, x: &Tensor, norm: &Norm<Tensor>) -> Result<Tensor> {
+        match (self.kernels, norm.kind, &norm.bias) {
+            (Kernels::Own, NormKind::Rms, _) => rows::rms_norm(x, &norm.weight, norm.eps),
+            (Kernels::Candle, NormKind::Rms, _) => rms_norm(x, &norm.weight, norm.eps),
+            (Kernels::Own, NormKind::Layer, Some(bias)) => rows::layer_norm(x, &norm.weight, bias, norm.eps),
+            (Kernels::Candle, NormKind::Layer, Some(bias)) => {
+                candle_nn::ops::layer_norm(x, &norm.weight, bias, norm.eps)
+            }
+            (_, NormKind::Layer, None) => bail!("a layer norm has no bias"),
+        }
+    }
+
     /// Queries or keys of `(batch, positions, width)` as heads, normed and turned.
     fn heads(
         &self,
@@ -70,7 +114,7 @@ impl Compute {
         let (batch, seq, _) = x.dims3()?;
         let x = x.reshape((batch, seq, heads, attention.head_dim))?;
         let x = match norm {
-            Some(norm) => self.norm(&x, norm)?,
+            Some(norm) => self.normed(&x, norm)?,
             None => x,
         };
         let Some(rotary) = &attention.rotary else { return Ok(x) };
@@ -83,11 +127,17 @@ impl Compute {
 }
 
 impl Backend for Compute {
-    type Matrix = Linear;
+    type Error = Error;
+    type LoadError = ModelError;
+    type Matrices = Vec<Projection>;
     type Vector = Tensor;
+    /// Tokens `(batch, positions)`, or patches `(batch, patches, pixels)`.
+    type Input = Tensor;
+    type Stream = Tensor;
     type Rows = Tensor;
     type Cache = Cache;
     type Pass = Pass;
+    type Positions = CachedPositions;
 
     fn layout(&self) -> Layout {
         match self.kernels {
@@ -96,56 +146,100 @@ impl Backend for Compute {
         }
     }
 
-    fn matrix(&self, loaded: Linear) -> Result<Linear> {
-        loaded.prepared_for(self)
+    fn matrices(&self, loaded: Vec<(Linear, Option<Tensor>)>) -> Result<Vec<Projection>> {
+        let prepared = |(linear, bias): (Linear, Option<Tensor>)| {
+            let bias = bias.map(|bias| self.tensor(&bias)).transpose()?;
+            Ok(Projection { weight: linear.prepared_for(self)?, bias })
+        };
+        loaded.into_iter().map(prepared).collect()
     }
 
     fn vector(&self, values: &Tensor) -> Result<Tensor> {
         self.tensor(values)
     }
 
-    /// candle's own kernels keep keys and values in the type that they compute in.
-    fn cache(&self, attention: &Attention, batch: usize, capacity: usize, kind: CacheType) -> Result<Cache> {
-        let shape = (batch, attention.kv_heads, capacity, attention.head_dim);
-        let zeros = || Tensor::zeros(shape, self.dtype, &self.device);
-        Ok(match self.kernels {
-            Kernels::Own => Cache::Own(KvCache::new(kind, shape)),
-            Kernels::Candle => Cache::Candle(zeros()?, zeros()?),
-        })
+    fn load_error(name: TensorName, error: Error) -> ModelError {
+        ModelError::new(format!("{name:?}"), error)
     }
 
-    fn embed(&self, table: &Linear, ids: &Tensor) -> Result<Tensor> {
-        table.embed(ids)
+    fn held(&self, matrices: &Vec<Projection>) -> Vec<HeldMatrix> {
+        let of = |projection: &Projection| {
+            let (encoding, weights) = projection.weight.stored();
+            HeldMatrix { encoding, weights, bytes: projection.weight.bytes() }
+        };
+        matrices.iter().map(of).collect()
     }
 
-    fn scale(&self, x: &Tensor, factor: f32) -> Result<Tensor> {
-        x * factor as f64
-    }
-
-    fn add(&self, x: &Tensor, addend: &Tensor) -> Result<Tensor> {
-        x + addend
-    }
-
-    fn norm(&self, x: &Tensor, norm: &Norm<Tensor>) -> Result<Tensor> {
-        match (self.kernels, norm.kind, &norm.bias) {
-            (Kernels::Own, NormKind::Rms, _) => rows::rms_norm(x, &norm.weight, norm.eps),
-            (Kernels::Candle, NormKind::Rms, _) => rms_norm(x, &norm.weight, norm.eps),
-            (Kernels::Own, NormKind::Layer, Some(bias)) => rows::layer_norm(x, &norm.weight, bias, norm.eps),
-            (Kernels::Candle, NormKind::Layer, Some(bias)) => {
-                candle_nn::ops::layer_norm(x, &norm.weight, bias, norm.eps)
-            }
-            (_, NormKind::Layer, None) => bail!("a layer norm has no bias"),
+    fn embed(&self, table: &Vec<Projection>, ids: &Tensor) -> Result<Tensor> {
+        match table.as_slice() {
+            [table] => table.weight.embed(ids),
+            _ => bail!("tokens have one table"),
         }
     }
 
-    fn products(&self, projections: &[&Projection<Linear, Tensor>], x: &Tensor) -> Result<Vec<Tensor>> {
-        let matrices: Vec<&Linear> = projections.iter().map(|projection| &projection.weight).collect();
-        let biased = |(y, projection): (Tensor, &&Projection<Linear, Tensor>)| match (&projection.bias, self.kernels) {
+    fn scale(&self, stream: &mut Tensor, factor: f32) -> Result<()> {
+        *stream = (&*stream * factor as f64)?;
+        Ok(())
+    }
+
+    fn add_positions(&self, stream: &mut Tensor, table: &Tensor) -> Result<()> {
+        let (seq, most) = (stream.dim(1)?, table.dim(0)?);
+        if seq > most {
+            bail!("{seq} tokens exceed the model's {most} positions");
+        }
+        *stream = stream.broadcast_add(&table.narrow(0, 0, seq)?)?;
+        Ok(())
+    }
+
+    fn pixels(&self, patches: &Tensor) -> Result<Tensor> {
+        Ok(patches.clone())
+    }
+
+    fn patches(&self, patches: Tensor, class_token: &Tensor, positions: &Tensor) -> Result<Tensor> {
+        let (batch, _, hidden) = patches.dims3()?;
+        let class_token = class_token.broadcast_as((batch, 1, hidden))?.contiguous()?;
+        Tensor::cat(&[&class_token, &patches], 1)?.broadcast_add(positions)
+    }
+
+    fn add(&self, stream: &mut Tensor, made: Tensor) -> Result<()> {
+        *stream = (&*stream + made)?;
+        Ok(())
+    }
+
+    fn norm(&self, stream: &mut Tensor, norm: &Norm<Tensor>) -> Result<Tensor> {
+        self.normed(stream, norm)
+    }
+
+    fn norm_stream(&self, stream: &mut Tensor, norm: &Norm<Tensor>) -> Result<()> {
+        *stream = self.normed(stream, norm)?;
+        Ok(())
+    }
+
+    fn rows(&self, stream: &Tensor) -> Result<Tensor> {
+        Ok(stream.clone())
+    }
+
+    fn norm_selected(&self, stream: &mut Tensor, selected: Selected, norm: &Norm<Tensor>) -> Result<Tensor> {
+        let seq = stream.dim(1)?;
+        match selected {
+            Selected::First if seq > 1 => self.normed(&stream.narrow(1, 0, 1)?.contiguous()?, norm),
+            Selected::Last if seq > 1 => self.normed(&stream.narrow(1, seq - 1, 1)?.contiguous()?, norm),
+            _ => self.normed(stream, norm),
+        }
+    }
+
+    fn norm_rows(&self, rows: Tensor, norm: &Norm<Tensor>) -> Result<Tensor> {
+        self.normed(&rows, norm)
+    }
+
+    fn products(&self, _reads: ProductInput, matrices: &Vec<Projection>, x: &Tensor) -> Result<Vec<Tensor>> {
+        let linears: Vec<&Linear> = matrices.iter().map(|projection| &projection.weight).collect();
+        let biased = |(y, projection): (Tensor, &Projection)| match (&projection.bias, self.kernels) {
             (None, _) => Ok(y),
             (Some(bias), Kernels::Own) => rows::add_bias(&y, bias),
             (Some(bias), Kernels::Candle) => y.broadcast_add(bias),
         };
-        Linear::forward_all(&matrices, x)?.into_iter().zip(projections).map(biased).collect()
+        Linear::forward_all(&linears, x)?.into_iter().zip(matrices).map(biased).collect()
     }
 
     fn attend(
@@ -185,8 +279,9 @@ impl Backend for Compute {
         }
     }
 
-    fn activate(&self, activation: Activation, gate: Option<&Tensor>, x: &Tensor) -> Result<Tensor> {
-        match (self.kernels, activation, gate) {
+    fn activate(&self, activation: Activation, gate: Option<Tensor>, x: Tensor) -> Result<Tensor> {
+        let x = &x;
+        match (self.kernels, activation, gate.as_ref()) {
             (Kernels::Own, Activation::Silu, Some(gate)) => rows::swiglu(gate, x),
             (Kernels::Own, Activation::GeluErf, None) => rows::gelu(x),
             (Kernels::Own, Activation::GeluTanh, Some(gate)) => rows::geglu(gate, x),
@@ -202,7 +297,15 @@ impl Backend for Compute {
         }
     }
 
-    fn rows_at_once(&self) -> Option<usize> {
-        (self.kernels == Kernels::Own).then_some(512)
+    fn in_pieces(&self, rows: &Tensor, work: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let (batch, seq, hidden) = rows.dims3()?;
+        let count = batch * seq;
+        if self.kernels == Kernels::Candle || count <= MOST_ROWS {
+            return work(rows);
+        }
+        let flat = rows.reshape((1, count, hidden))?;
+        let pieces =
+            (0..count).step_by(MOST_ROWS).map(|first| work(&flat.narrow(1, first, MOST_ROWS.min(count - first))?));
+        Tensor::cat(&pieces.collect::<Result<Vec<_>>>()?, 1)?.reshape((batch, seq, hidden))
     }
 }

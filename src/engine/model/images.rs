@@ -1,45 +1,57 @@
 //! What images become before the first block: patches through a matrix, with positions that follow the resolution.
 
-use crate::engine::backend::{Backend, ProjectionOf};
+use crate::engine::backend::{Backend, ProductInput};
 use crate::workload::model::shape::ImageShape;
 use candle_core::{Device, Result, Tensor, bail};
+
+/// Patches high and wide.
+pub type Grid = (usize, usize);
 
 /// The weights that patches go through.
 pub struct Patches<B: Backend> {
     /// Patches and channels.
-    pub(super) shape: ImageShape,
+    pub(in crate::engine) shape: ImageShape,
     /// A row of `channels * patch * patch` weights for each hidden number.
-    pub(super) matrix: ProjectionOf<B>,
+    pub(super) matrices: B::Matrices,
     /// `(1, 1, hidden)`.
-    pub(super) class_token: Tensor,
-    /// Of the class token and of the patches of the resolution that the model was trained at: `(patches + 1, hidden)`.
-    pub(super) positions: Tensor,
-    /// Those of the patches, `(high, wide)`, of the last images, where they were of another resolution.
-    pub(super) resized: Option<((usize, usize), Tensor)>,
+    class_token: B::Vector,
+    /// Of the class token and of the patches of the resolution that the model was trained at: `(patches + 1, hidden)`, on the
+    /// host, as those of other resolutions are made of them.
+    table: Tensor,
+    /// The same, or those of the last images where they were of another resolution.
+    positions: B::Vector,
+    grid: Grid,
 }
 
-impl<B: Backend<Rows = Tensor>> Patches<B> {
-    /// `(batch, channels, height, width)` pixels to `(batch, 1 + patches, hidden)`.
-    pub(super) fn embed(&mut self, backend: &B, pixels: &Tensor) -> Result<Tensor> {
-        let grid = patch_grid(&self.shape, pixels.dims4()?)?;
-        let x = backend.products(&[&self.matrix], &patches(pixels, &self.shape, grid)?)?.remove(0);
-        let (batch, _, hidden) = x.dims3()?;
-        let class_token = self.class_token.broadcast_as((batch, 1, hidden))?.contiguous()?;
-        let x = Tensor::cat(&[&class_token, &x], 1)?;
-        x.broadcast_add(&self.positions_of(grid)?)
+impl<B: Backend> Patches<B> {
+    /// For images of `shape`; `positions` are `table` where it is computed with.
+    pub(super) fn new(
+        shape: ImageShape,
+        matrices: B::Matrices,
+        class_token: B::Vector,
+        table: Tensor,
+        positions: B::Vector,
+    ) -> Self {
+        let side = shape.size / shape.patch;
+        Self { shape, matrices, class_token, table, positions, grid: (side, side) }
     }
 
-    fn positions_of(&mut self, grid: (usize, usize)) -> Result<Tensor> {
-        let side = self.shape.size / self.shape.patch;
-        if grid == (side, side) {
-            return Ok(self.positions.clone());
+    /// Positions for images of `grid` from now on.
+    pub(in crate::engine) fn set_grid(&mut self, backend: &B, grid: Grid) -> std::result::Result<(), B::Error> {
+        if self.grid != grid {
+            let side = self.shape.size / self.shape.patch;
+            let table = if grid == (side, side) { self.table.clone() } else { interpolated(&self.table, side, grid)? };
+            self.positions = backend.vector(&table)?;
+            self.grid = grid;
         }
-        if let Some((_, positions)) = self.resized.as_ref().filter(|(known, _)| *known == grid) {
-            return Ok(positions.clone());
-        }
-        let positions = interpolated(&self.positions, side, grid)?;
-        self.resized = Some((grid, positions.clone()));
-        Ok(positions)
+        Ok(())
+    }
+
+    /// What the patches of images of the grid that was set become: `(batch, 1 + patches, hidden)`.
+    pub(super) fn embed(&self, backend: &B, input: &B::Input) -> std::result::Result<B::Stream, B::Error> {
+        let pixels = backend.pixels(input)?;
+        let mut made = backend.products(ProductInput::Patches, &self.matrices, &pixels)?;
+        backend.patches(made.remove(0), &self.class_token, &self.positions)
     }
 }
 

@@ -10,45 +10,55 @@ pub mod reference;
 #[path = "without_reference.rs"]
 pub mod reference;
 pub(super) mod rope;
+mod tensors;
 
-pub use pass::{ActivationHook, Logits, ProductInput};
+pub use super::backend::ProductInput;
+pub use pass::ActivationHook;
+pub use tensors::{CachedPositions, Logits};
 
-use super::backend::linear::Linear;
 use super::backend::ops::Compute;
-use super::backend::tensors::RotaryTables;
-use super::backend::{Backend, Norm, Projection, ProjectionOf};
+use super::backend::{Backend, HeldMatrix, Norm};
 use super::weights::{ModelError, WeightSource};
 use crate::units::Bytes;
-use crate::workload::model::parts::{BlockParts, Embedding, Head, NormKind, Parts, Rotary};
+use crate::workload::model::parts::{BlockParts, Embedding, Head, NormKind, Parts};
 use crate::workload::model::shape::ImageShape;
 use crate::workload::model::tensors::{BlockTensor, TensorName, TensorSpec};
 use crate::workload::{Encoding, ModelShape, Quant};
 use candle_core::Tensor;
 use std::collections::{BTreeMap, HashMap};
 
+/// The matrices of one block, those with the same input together.
+pub(in crate::engine) struct BlockMatrices<M> {
+    /// Query, key and value.
+    pub inputs: M,
+    /// What attention goes through.
+    pub attention_output: M,
+    /// Gate, where the part is gated, and up.
+    pub gate_up: M,
+    /// What is between goes through.
+    pub down: M,
+}
+
+impl<M> BlockMatrices<M> {
+    /// All of them.
+    pub(in crate::engine) fn each(&self) -> [&M; 4] {
+        [&self.inputs, &self.attention_output, &self.gate_up, &self.down]
+    }
+}
+
 /// The weights of one block.
 pub struct Block<B: Backend> {
     /// What it is made of.
     pub parts: BlockParts,
-    matrices: BTreeMap<BlockTensor, ProjectionOf<B>>,
+    pub(in crate::engine) matrices: BlockMatrices<B::Matrices>,
     norms: BTreeMap<BlockTensor, Norm<B::Vector>>,
     /// Keys and values.
-    cache: Option<B::Cache>,
-}
-
-impl<B: Backend> Block<B> {
-    /// One of its matrices that a block of its parts has.
-    fn matrix(&self, tensor: BlockTensor) -> candle_core::Result<&ProjectionOf<B>> {
-        match self.matrices.get(&tensor) {
-            Some(matrix) => Ok(matrix),
-            None => candle_core::bail!("the block has no {tensor:?}"),
-        }
-    }
+    pub(in crate::engine) cache: Option<B::Cache>,
 }
 
 /// What inputs become before the first block.
 enum InputEmbedding<B: Backend> {
-    Tokens { table: B::Matrix, scale: Option<f32>, learned: Option<(Tensor, Norm<B::Vector>)> },
+    Tokens { table: B::Matrices, scale: Option<f32>, learned: Option<(B::Vector, Norm<B::Vector>)> },
     Patches(Box<images::Patches<B>>),
 }
 
@@ -60,14 +70,11 @@ pub struct Model<B: Backend> {
     pub(in crate::engine) blocks: Vec<Block<B>>,
     final_norm: Option<Norm<B::Vector>>,
     /// Absent where it is the embedding, or where hidden states are pooled.
-    output: Option<ProjectionOf<B>>,
+    output: Option<B::Matrices>,
     /// Divisors of the rotary frequencies that came with the weights.
-    rope_divisors: Option<Vec<f32>>,
-    /// How the positions of the cache turn, by each way that blocks have.
-    rotary_tables: Vec<(Rotary, RotaryTables)>,
-    /// Positions that the cache holds.
-    filled: usize,
-    capacity: usize,
+    pub(in crate::engine) rope_divisors: Option<Vec<f32>>,
+    /// How the positions of the cache turn, and how many there are.
+    pub(in crate::engine) positions: B::Positions,
     /// How many matrices got each encoding.
     pub encodings: Vec<(Encoding, usize)>,
 }
@@ -83,7 +90,11 @@ pub(in crate::engine) fn count_encoding(encodings: &mut Vec<(Encoding, usize)>, 
     }
 }
 
-type Loaded<T> = std::result::Result<T, ModelError>;
+/// What was read.
+type Read<T> = std::result::Result<T, ModelError>;
+
+/// What was read and brought to where it is computed with.
+type Loaded<B, T> = std::result::Result<T, <B as Backend>::LoadError>;
 
 /// Loads the tensors of a model and counts the encodings of its matrices.
 struct Loader<'a, B: Backend> {
@@ -102,34 +113,40 @@ fn fail(name: TensorName) -> impl Fn(candle_core::Error) -> ModelError {
 }
 
 impl<B: Backend> Loader<'_, B> {
-    fn spec(&self, name: TensorName) -> Loaded<TensorSpec> {
+    fn spec(&self, name: TensorName) -> Read<TensorSpec> {
         let missing = || ModelError::new(self.shape.architecture.name(), format!("a model of it has no {name:?}"));
         self.specs.get(&name).cloned().ok_or_else(missing)
     }
 
-    fn matrix(&mut self, name: TensorName) -> Loaded<B::Matrix> {
-        let (rows, cols) = self.spec(name)?.rows_and_cols();
-        let (linear, encoding) = self.weights.matrix(name, rows, cols, (self.quant, self.backend.layout()))?;
-        count_encoding(&mut self.encodings, encoding);
-        self.backend.matrix(linear).map_err(fail(name))
+    /// Matrices with the same input, and the biases that the model has of them.
+    fn matrices(&mut self, names: &[(TensorName, Option<TensorName>)]) -> Loaded<B, B::Matrices> {
+        let mut loaded = Vec::with_capacity(names.len());
+        for (weight, bias) in names {
+            let (rows, cols) = self.spec(*weight)?.rows_and_cols();
+            let (linear, encoding) = self.weights.matrix(*weight, rows, cols, (self.quant, self.backend.layout()))?;
+            count_encoding(&mut self.encodings, encoding);
+            let bias = bias.filter(|bias| self.specs.contains_key(bias)).map(|bias| self.tensor(bias)).transpose()?;
+            loaded.push((linear, bias));
+        }
+        let first = names.first().map_or(TensorName::Output, |(weight, _)| *weight);
+        self.backend.matrices(loaded).map_err(|error| B::load_error(first, error))
     }
 
-    fn tensor(&mut self, name: TensorName) -> Loaded<Tensor> {
+    fn tensor(&mut self, name: TensorName) -> Read<Tensor> {
         let dims = self.spec(name)?.dims;
         self.weights.tensor(name, &dims)
     }
 
-    fn vector(&mut self, name: TensorName) -> Loaded<B::Vector> {
+    fn vector(&mut self, name: TensorName) -> Loaded<B, B::Vector> {
         let tensor = self.tensor(name)?;
-        self.backend.vector(&tensor).map_err(fail(name))
+        self.on_backend(name, &tensor)
     }
 
-    /// The vector of a tensor, where the model has it.
-    fn optional(&mut self, name: TensorName) -> Loaded<Option<B::Vector>> {
-        self.specs.contains_key(&name).then(|| self.vector(name)).transpose()
+    fn on_backend(&self, name: TensorName, tensor: &Tensor) -> Loaded<B, B::Vector> {
+        self.backend.vector(tensor).map_err(|error| B::load_error(name, error))
     }
 
-    fn norm(&mut self, kind: NormKind, weight: TensorName, bias: TensorName) -> Loaded<Norm<B::Vector>> {
+    fn norm(&mut self, kind: NormKind, weight: TensorName, bias: TensorName) -> Loaded<B, Norm<B::Vector>> {
         Ok(Norm {
             kind,
             weight: self.vector(weight)?,
@@ -138,27 +155,16 @@ impl<B: Backend> Loader<'_, B> {
         })
     }
 
-    fn projection(&mut self, weight: TensorName, bias: TensorName) -> Loaded<ProjectionOf<B>> {
-        Ok(Projection { weight: self.matrix(weight)?, bias: self.optional(bias)? })
-    }
-
-    fn block(&mut self, index: usize, parts: BlockParts) -> Loaded<Block<B>> {
+    fn block(&mut self, index: usize, parts: BlockParts) -> Loaded<B, Block<B>> {
         use BlockTensor::*;
-        let at = |tensor| TensorName::Block(index, tensor);
-        let with_biases = [
-            (Query, QueryBias),
-            (Key, KeyBias),
-            (Value, ValueBias),
-            (AttentionOutput, AttentionOutputBias),
-            (Gate, GateBias),
-            (Up, UpBias),
-            (Down, DownBias),
-        ];
-        let mut matrices = BTreeMap::new();
-        for (weight, bias) in with_biases.into_iter().filter(|(weight, _)| *weight != Gate || parts.feed_forward.gated)
-        {
-            matrices.insert(weight, self.projection(at(weight), at(bias))?);
-        }
+        let at = |(weight, bias)| (TensorName::Block(index, weight), Some(TensorName::Block(index, bias)));
+        let gate_up = [(Gate, GateBias), (Up, UpBias)].map(at);
+        let matrices = BlockMatrices {
+            inputs: self.matrices(&[(Query, QueryBias), (Key, KeyBias), (Value, ValueBias)].map(at))?,
+            attention_output: self.matrices(&[at((AttentionOutput, AttentionOutputBias))])?,
+            gate_up: self.matrices(if parts.feed_forward.gated { &gate_up } else { &gate_up[1..] })?,
+            down: self.matrices(&[at((Down, DownBias))])?,
+        };
         let mut norms = BTreeMap::new();
         let kind = self.parts.norm;
         for (weight, bias, kind) in [
@@ -169,17 +175,18 @@ impl<B: Backend> Loader<'_, B> {
             (QueryNorm, QueryBias, NormKind::Rms),
             (KeyNorm, KeyBias, NormKind::Rms),
         ] {
-            if self.specs.contains_key(&at(weight)) {
-                norms.insert(weight, self.norm(kind, at(weight), at(bias))?);
+            let name = TensorName::Block(index, weight);
+            if self.specs.contains_key(&name) {
+                norms.insert(weight, self.norm(kind, name, TensorName::Block(index, bias))?);
             }
         }
         Ok(Block { parts, matrices, norms, cache: None })
     }
 
-    fn begin(&mut self) -> Loaded<InputEmbedding<B>> {
+    fn begin(&mut self) -> Loaded<B, InputEmbedding<B>> {
         match self.parts.embedding {
             Embedding::Tokens { scale, learned, .. } => {
-                let table = self.matrix(TensorName::TokenEmbedding)?;
+                let table = self.matrices(&[(TensorName::TokenEmbedding, None)])?;
                 let learned = match learned {
                     Some(_) => Some(self.learned()?),
                     None => None,
@@ -192,23 +199,22 @@ impl<B: Backend> Loader<'_, B> {
 
     /// Positions with the first type of tokens added, the only one that an engine without pairs of texts needs, and the norm of
     /// the sum with the token's.
-    fn learned(&mut self) -> Loaded<(Tensor, Norm<B::Vector>)> {
+    fn learned(&mut self) -> Loaded<B, (B::Vector, Norm<B::Vector>)> {
         let positions = self.tensor(TensorName::Positions)?;
         let types = self.tensor(TensorName::TokenTypes)?;
         let sum = types.narrow(0, 0, 1).and_then(|first| positions.broadcast_add(&first));
         let norm = self.norm(self.parts.norm, TensorName::EmbeddingNorm, TensorName::EmbeddingNormBias)?;
-        Ok((sum.map_err(fail(TensorName::TokenTypes))?, norm))
+        let sum = sum.map_err(fail(TensorName::TokenTypes))?;
+        Ok((self.on_backend(TensorName::Positions, &sum)?, norm))
     }
 
-    fn patches(&mut self, image: ImageShape) -> Loaded<images::Patches<B>> {
+    fn patches(&mut self, image: ImageShape) -> Loaded<B, images::Patches<B>> {
         let name = TensorName::PatchPositions;
-        Ok(images::Patches {
-            shape: image,
-            matrix: self.projection(TensorName::Patches, TensorName::PatchesBias)?,
-            class_token: self.tensor(TensorName::ClassToken)?,
-            positions: self.tensor(name)?.squeeze(0).map_err(fail(name))?,
-            resized: None,
-        })
+        let matrices = self.matrices(&[(TensorName::Patches, Some(TensorName::PatchesBias))])?;
+        let class_token = self.vector(TensorName::ClassToken)?;
+        let table = self.tensor(name)?.squeeze(0).map_err(fail(name))?;
+        let positions = self.on_backend(name, &table)?;
+        Ok(images::Patches::new(image, matrices, class_token, table, positions))
     }
 }
 
@@ -221,7 +227,7 @@ impl<B: Backend> Model<B> {
         rope_divisors: Option<Vec<f32>>,
         backend: B,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Loaded<Self> {
+    ) -> Loaded<B, Self> {
         let parts = shape.parts();
         let specs = shape.tensors().into_iter().map(|spec| (spec.name, spec)).collect();
         let mut loader =
@@ -238,7 +244,9 @@ impl<B: Backend> Model<B> {
             false => None,
         };
         let output = match parts.head {
-            Head::Tokens | Head::Classes(_) => Some(loader.projection(TensorName::Output, TensorName::OutputBias)?),
+            Head::Tokens | Head::Classes(_) => {
+                Some(loader.matrices(&[(TensorName::Output, Some(TensorName::OutputBias))])?)
+            }
             Head::TiedTokens | Head::Pooled => None,
         };
         let encodings = loader.encodings;
@@ -250,49 +258,47 @@ impl<B: Backend> Model<B> {
             final_norm,
             output,
             rope_divisors,
-            rotary_tables: Vec::new(),
-            filled: 0,
-            capacity: 0,
+            positions: B::Positions::default(),
             encodings,
         })
     }
 
     /// The table that tokens are looked up in, of models that take tokens.
-    fn table(&self) -> Option<&B::Matrix> {
+    pub(super) fn table(&self) -> Option<&B::Matrices> {
         match &self.begin {
             InputEmbedding::Tokens { table, .. } => Some(table),
             InputEmbedding::Patches(_) => None,
         }
     }
-}
 
-impl Block<Compute> {
-    /// Its matrices, in the order of their names.
-    fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.matrices.values().map(|projection| &projection.weight)
+    /// The matrices that make logits.
+    pub(in crate::engine) fn logits_matrices(&self) -> Option<&B::Matrices> {
+        self.output.as_ref().or(self.table())
     }
-}
 
-impl Model<Compute> {
-    /// All matrices.
-    fn linears(&self) -> impl Iterator<Item = &Linear> {
+    /// The matrices that all rows of a pass go through: those of blocks, and of patches.
+    pub(in crate::engine) fn inner_matrices(&self) -> impl Iterator<Item = &B::Matrices> {
         let patches = match &self.begin {
-            InputEmbedding::Patches(patches) => Some(&patches.matrix.weight),
+            InputEmbedding::Patches(patches) => Some(&patches.matrices),
             InputEmbedding::Tokens { .. } => None,
         };
-        let output = self.output.iter().map(|output| &output.weight);
-        self.blocks.iter().flat_map(Block::linears).chain(output).chain(patches).chain(self.table())
+        self.blocks.iter().flat_map(|block| block.matrices.each()).chain(patches)
+    }
+
+    fn held(&self) -> impl Iterator<Item = HeldMatrix> {
+        let all = self.inner_matrices().chain(&self.output).chain(self.table());
+        all.flat_map(|matrices| self.backend.held(matrices))
     }
 
     /// Bytes of the matrices as stored.
     pub fn matrix_bytes(&self) -> Bytes {
-        Bytes(self.linears().map(Linear::bytes).sum::<usize>() as f64)
+        Bytes(self.held().map(|matrix| matrix.bytes).sum::<usize>() as f64)
     }
 
-    /// How many weights of the matrices are stored in each encoding.
+    /// How many weights of the matrices are stored in each encoding, most first.
     pub fn stored(&self) -> Vec<(Encoding, usize)> {
         let mut stored: Vec<(Encoding, usize)> = Vec::new();
-        for (encoding, weights) in self.linears().map(Linear::stored) {
+        for HeldMatrix { encoding, weights, .. } in self.held() {
             match stored.iter_mut().find(|(known, _)| *known == encoding) {
                 Some((_, count)) => *count += weights,
                 None => stored.push((encoding, weights)),
@@ -304,7 +310,8 @@ impl Model<Compute> {
 
     /// Bytes of the matrices that one decode step reads: all but an embedding that is not also the output.
     pub fn decode_matrix_bytes(&self) -> Bytes {
-        let looked_up = if self.output.is_some() { self.table().map_or(0, Linear::bytes) } else { 0 };
-        Bytes(self.matrix_bytes().0 - looked_up as f64)
+        let looked_up = self.table().filter(|_| self.output.is_some());
+        let bytes = looked_up.map_or(0, |table| self.backend.held(table).iter().map(|matrix| matrix.bytes).sum());
+        Bytes(self.matrix_bytes().0 - bytes as f64)
     }
 }

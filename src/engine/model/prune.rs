@@ -6,7 +6,6 @@ use crate::engine::backend::Backend;
 use crate::engine::backend::linear::Linear;
 use crate::engine::backend::ops::Compute;
 use crate::engine::weights::build::{self, Target};
-use crate::workload::model::tensors::BlockTensor;
 use crate::workload::pruning::{Method, Sparsity};
 use crate::workload::{CacheType, Pruning, Quant};
 use candle_core::{DType, Device, Result, Tensor, bail};
@@ -62,10 +61,9 @@ pub(in crate::engine) fn prune(
         InputEmbedding::Tokens { table, .. } => Some(table),
         InputEmbedding::Patches(_) => None,
     };
-    let output = decoder.output.as_mut().map(|output| &mut output.weight);
-    for matrix in table.into_iter().chain(output) {
-        let (values, rows, cols) = values(matrix)?;
-        *matrix = stored(&values, rows, cols, quant, &compute)?;
+    for projection in table.into_iter().chain(decoder.output.as_mut()).flatten() {
+        let (values, rows, cols) = values(&projection.weight)?;
+        projection.weight = stored(&values, rows, cols, quant, &compute)?;
     }
     Ok(zeros)
 }
@@ -92,7 +90,9 @@ fn pass(
 ) -> Result<Tensor> {
     decoder.reset();
     let pass = decoder.pass(x.dim(1)?)?;
-    decoder.blocks[index].forward(&decoder.backend, x, &pass, hook)
+    let mut stream = x.clone();
+    decoder.blocks[index].forward(&decoder.backend, &mut stream, &pass, hook)?;
+    Ok(stream)
 }
 
 fn prune_block(
@@ -103,23 +103,20 @@ fn prune_block(
     compute: &Compute,
 ) -> Result<usize> {
     let mut zeros = 0;
-    let matrices = [
-        (BlockTensor::Query, ProductInput::AttentionNorm),
-        (BlockTensor::Key, ProductInput::AttentionNorm),
-        (BlockTensor::Value, ProductInput::AttentionNorm),
-        (BlockTensor::AttentionOutput, ProductInput::Attention),
-        (BlockTensor::Gate, ProductInput::FeedForwardNorm),
-        (BlockTensor::Up, ProductInput::FeedForwardNorm),
-        (BlockTensor::Down, ProductInput::Gated),
+    let matrices = &mut block.matrices;
+    let read = [
+        (&mut matrices.inputs, ProductInput::AttentionNorm),
+        (&mut matrices.attention_output, ProductInput::Attention),
+        (&mut matrices.gate_up, ProductInput::FeedForwardNorm),
+        (&mut matrices.down, ProductInput::Gated),
     ];
-    for (tensor, reads) in matrices {
-        let Some(matrix) = block.matrices.get_mut(&tensor).map(|projection| &mut projection.weight) else { continue };
-        let (mut values, rows, cols) = values(matrix)?;
+    for (projection, reads) in read.into_iter().flat_map(|(each, reads)| each.iter_mut().map(move |one| (one, reads))) {
+        let (mut values, rows, cols) = values(&projection.weight)?;
         zeros += match pruning.method {
             Method::Magnitude => by_magnitude(&mut values, cols, pruning.sparsity),
             Method::Wanda => by_row(&mut values, cols, pruning.sparsity, Some(&norms.of(reads))),
         };
-        *matrix = stored(&values, rows, cols, quant, compute)?;
+        projection.weight = stored(&values, rows, cols, quant, compute)?;
     }
     Ok(zeros)
 }

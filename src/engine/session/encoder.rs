@@ -4,7 +4,7 @@
 use crate::device::cuda::Card;
 use crate::device::memory;
 use crate::engine::backend::cpu::values::with_f32_values;
-use crate::engine::backend::cuda::{self, CudaEncoder, LoadError};
+use crate::engine::backend::cuda::{self, CudaModel, LoadError};
 use crate::engine::backend::ops::Compute;
 use crate::engine::backend::ops::Kernels;
 use crate::engine::model::Model;
@@ -217,7 +217,7 @@ impl EncoderEngine {
         let weights = self.model.weights.as_mut();
         let on_load = self.on_load.as_mut();
         if let Some(card) = self.card.clone() {
-            let made = CudaEncoder::load(card.clone(), shape, weights, quant, on_load);
+            let made = CudaModel::load(card.clone(), shape, weights, quant, None, on_load);
             let made = made.map_err(|error| match error {
                 LoadError::Model(error) => EngineError::Model(error.to_string()),
                 LoadError::Cuda(error) => or_lost(error.into(), &card),

@@ -100,6 +100,18 @@ pub struct Attention {
     pub scale: Option<f64>,
 }
 
+impl Attention {
+    /// Width of all query heads.
+    pub fn q_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of all key heads, or of all value heads.
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+}
+
 /// Which positions a query attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttentionMask {
@@ -113,6 +125,11 @@ pub enum AttentionMask {
 }
 
 impl AttentionMask {
+    /// Whether keys and values are kept for the passes behind.
+    pub fn keeps(self) -> bool {
+        self != Self::All
+    }
+
     /// How many positions it sees at most, where not all.
     pub fn window(self) -> Option<usize> {
         match self {

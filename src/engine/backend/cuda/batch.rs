@@ -1,20 +1,20 @@
 //! The decoder on a card as a model of the scheduler, with as many places in its cache as memory allows.
 
 use super::buffers::Extent;
-use super::{CudaDecoder, or_lost};
+use super::{CudaModel, or_lost};
 use crate::device::cuda::CudaError;
 use crate::engine::EngineError;
 use crate::engine::scheduler::{BatchModel, Segment};
 
 /// A decoder with room for sequences that come and go.
 pub struct CudaBatch {
-    decoder: CudaDecoder,
+    decoder: CudaModel,
     extent: Extent,
 }
 
 impl CudaBatch {
     /// Takes `decoder` and gives it room. Every kernel of a pass is loaded.
-    pub(super) fn new(decoder: CudaDecoder, extent: Extent) -> Result<Self, CudaError> {
+    pub(super) fn new(decoder: CudaModel, extent: Extent) -> Result<Self, CudaError> {
         let mut batch = Self { decoder, extent };
         batch.make_room()?;
         Ok(batch)

@@ -4,14 +4,14 @@
 use super::products::{MOST_GEMV_ROWS, Width, Workspace};
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::model::rope;
-use crate::workload::model::parts::Rotary;
+use crate::workload::model::parts::{BlockParts, Embedding, Head, Parts, Rotary};
 use crate::workload::{Encoding, ModelShape, Quant};
 
 /// Most parts that the keys of a sequence are split into.
 const MOST_SPLITS: usize = 64;
 
 /// What buffers have to hold.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
     /// Sequences that the cache has places for.
     pub sequences: usize,
@@ -33,16 +33,45 @@ impl Extent {
         let rows = times(&[batch, prompt.max(1)]);
         Self { sequences: batch, capacity, rows, logits: (batch, Width::Half), gathers: false, widest }
     }
+
+    /// That of a batch of texts or images of `seq` positions each, all of which see each other.
+    pub fn of_encoder(batch: usize, seq: usize, widest: usize) -> Self {
+        let (rows, logits) = (times(&[batch, seq]), (batch, Width::Single));
+        Self { sequences: batch, capacity: seq, rows, logits, gathers: false, widest }
+    }
+}
+
+/// A product of sizes; what no memory holds stays at the end of the numbers.
+pub(super) fn times(factors: &[usize]) -> usize {
+    factors.iter().fold(1, |product: usize, factor| product.saturating_mul(*factor))
+}
+
+/// The blocks of a model, one behind the other.
+fn blocks(parts: &Parts) -> impl Iterator<Item = &BlockParts> {
+    parts.blocks.iter().flat_map(|(block, count)| std::iter::repeat_n(block, *count))
+}
+
+/// Every way that blocks turn queries and keys.
+fn rotaries(parts: &Parts) -> Vec<(Rotary, usize)> {
+    let mut rotaries: Vec<(Rotary, usize)> = Vec::new();
+    for (block, _) in &parts.blocks {
+        let rotary = block.attention.rotary.map(|rotary| (rotary, block.attention.head_dim));
+        rotaries.extend(rotary.filter(|rotary| !rotaries.contains(rotary)));
+    }
+    rotaries
 }
 
 /// Bytes of each buffer.
 pub(super) struct Sizes {
-    /// Keys, or values, of one layer.
-    cache: usize,
-    layers: usize,
-    table: usize,
+    /// Keys, or values, of each block that keeps them.
+    cache: Vec<usize>,
+    /// Keys, or values, of a block that keeps none: the next has no need of them.
+    passing: usize,
+    /// Cosines, or sines, of each way to turn.
+    tables: Vec<usize>,
     places: usize,
     ids: usize,
+    pixels: usize,
     residual: usize,
     hidden: usize,
     qkv: usize,
@@ -59,35 +88,52 @@ pub(super) struct Sizes {
     splits: usize,
 }
 
-/// A product of sizes; what no memory holds stays at the end of the numbers.
-pub(super) fn times(factors: &[usize]) -> usize {
-    factors.iter().fold(1, |product: usize, factor| product.saturating_mul(*factor))
-}
-
 impl Sizes {
-    /// What `extent` takes of a model of `shape` on a card of so many multiprocessors.
-    pub fn new(shape: &ModelShape, multiprocessors: u32, extent: Extent) -> Self {
+    /// What `extent` takes of a model of `parts` on a card of so many multiprocessors.
+    pub fn new(parts: &Parts, multiprocessors: u32, extent: Extent) -> Self {
         let Extent { sequences: batch, capacity, rows, logits: (of_logits, width), gathers, widest } = extent;
-        let (q, kv, ff) = (shape.q_width(), shape.kv_width(), shape.intermediate_size);
-        let groups = times(&[batch, shape.kv_heads]).max(1);
+        let most = |of: fn(&BlockParts) -> usize| parts.blocks.iter().map(|(block, _)| of(block)).max().unwrap_or(0);
+        let kv = most(|block| block.attention.kv_width());
+        let (q, ff) = (most(|block| block.attention.q_width()), most(|block| block.feed_forward.width));
+        let gated = most(|block| if block.feed_forward.gated { block.feed_forward.width } else { 0 });
+        let keeps = |block: &&BlockParts| block.attention.mask.keeps();
+        let patch = match &parts.embedding {
+            Embedding::Patches(image) => image.channels * image.patch * image.patch,
+            Embedding::Tokens { .. } => 0,
+        };
+        let classes = match (parts.head, &parts.embedding) {
+            (Head::Classes(classes), _) => classes,
+            (Head::Tokens | Head::TiedTokens, Embedding::Tokens { vocabulary, .. }) => *vocabulary,
+            _ => 0,
+        };
+        let groups = times(&[batch, most(|block| block.attention.kv_heads)]).max(1);
         let wanted = (4 * multiprocessors as usize).div_ceil(groups);
         let splits = wanted.clamp(1, MOST_SPLITS).min(capacity.div_ceil(64)).max(1);
+        let splits_of = |block: &BlockParts| {
+            let attention = &block.attention;
+            times(&[batch, attention.heads, splits, attention.head_dim + 2, 4])
+        };
+        let hidden = parts.hidden;
         Self {
-            cache: times(&[batch, kv, capacity, 2]),
-            layers: shape.layers,
-            table: times(&[capacity, shape.head_dim / 2, 4]),
-            places: times(&[batch, 8]),
-            ids: times(&[rows, 4]),
-            residual: times(&[rows, shape.hidden_size, 4]),
-            hidden: times(&[rows, shape.hidden_size, 2]),
+            cache: blocks(parts)
+                .filter(keeps)
+                .map(|block| times(&[batch, block.attention.kv_width(), capacity, 2]))
+                .collect(),
+            passing: if blocks(parts).all(|block| keeps(&block)) { 0 } else { times(&[rows, kv, 2]) },
+            tables: rotaries(parts).iter().map(|(_, head_dim)| times(&[capacity, head_dim / 2, 4])).collect(),
+            places: times(&[batch, 8]).max(16),
+            ids: if patch == 0 { times(&[rows, 4]) } else { 0 },
+            pixels: times(&[rows, patch, 2]),
+            residual: times(&[rows, hidden, 4]),
+            hidden: times(&[rows, hidden, 2]),
             qkv: times(&[rows, q + 2 * kv, 2]),
             attended: times(&[rows, q, 2]),
-            partial: times(&[batch, shape.heads, splits, shape.head_dim + 2, 4]),
-            gate_up: times(&[rows, 2 * ff, 2]),
-            gated: times(&[rows, ff, 2]),
-            logits: times(&[of_logits, shape.vocab_size, width.bytes()]),
-            picked: if gathers { (times(&[of_logits, 4]), times(&[of_logits, shape.hidden_size, 2])) } else { (0, 0) },
-            columns: q.max(ff).max(shape.hidden_size),
+            partial: blocks(parts).filter(keeps).map(splits_of).max().unwrap_or(0),
+            gate_up: times(&[rows, ff + gated, 2]),
+            gated: times(&[rows, gated, 2]),
+            logits: times(&[of_logits, classes, width.bytes()]),
+            picked: if gathers { (times(&[of_logits, 4]), times(&[of_logits, hidden, 2])) } else { (0, 0) },
+            columns: q.max(ff).max(hidden).max(patch),
             widened: if rows > MOST_GEMV_ROWS { widest } else { 0 },
             splits,
         }
@@ -95,11 +141,13 @@ impl Sizes {
 
     /// All of it.
     pub fn bytes(&self) -> usize {
+        let caches = self.cache.iter().chain(&self.tables).fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
         let parts = [
-            times(&[2, self.layers, self.cache]),
-            times(&[2, self.table]),
-            self.places.max(16),
+            times(&[2, caches]),
+            times(&[2, self.passing]),
+            self.places,
             self.ids,
+            self.pixels,
             self.residual,
             times(&[2, self.hidden]),
             self.qkv,
@@ -125,15 +173,41 @@ pub(super) fn widest(shape: &ModelShape, quant: Quant) -> usize {
     stacks.iter().filter(|(_, cols)| in_blocks(*cols)).map(|(rows, cols)| rows * cols).max().unwrap_or(0)
 }
 
-/// Buffers for a batch and its context.
-pub(super) struct DecoderBuffers {
-    pub keys: Vec<Buffer>,
-    pub values: Vec<Buffer>,
+/// Cosines and sines of positions: `(positions, head_dim / 2)` each.
+pub(super) struct RotaryBuffers {
+    pub rotary: Rotary,
     pub cos: Buffer,
     pub sin: Buffer,
+}
+
+/// Keys and values of one block: `(sequences, kv_heads, capacity, head_dim)` each.
+pub struct CacheBuffers {
+    /// Keys.
+    pub keys: Buffer,
+    /// Values.
+    pub values: Buffer,
+}
+
+impl CacheBuffers {
+    fn new(card: &Card, bytes: usize) -> Result<Self, CudaError> {
+        Ok(Self { keys: card.zeros(bytes)?, values: card.zeros(bytes)? })
+    }
+
+    /// One for each block that keeps keys and values.
+    pub(super) fn of_blocks(card: &Card, sizes: &Sizes) -> Result<Vec<Self>, CudaError> {
+        sizes.cache.iter().map(|bytes| Self::new(card, *bytes)).collect()
+    }
+}
+
+/// Buffers for a batch and its context, beside the caches of the blocks.
+pub(super) struct Buffers {
+    /// Keys and values of a block that keeps none.
+    pub passing: CacheBuffers,
+    pub rotary: Vec<RotaryBuffers>,
     /// Row of the cache and positions that it holds, of each sequence of a pass.
     pub places: Buffer,
     pub ids: Buffer,
+    pub pixels: Buffer,
     pub residual: Buffer,
     pub normed: Buffer,
     pub qkv: Buffer,
@@ -146,42 +220,31 @@ pub(super) struct DecoderBuffers {
     /// Numbers of the rows that get logits, and those rows, where they lie anywhere.
     pub picked: Option<(Buffer, Buffer)>,
     pub workspace: Workspace,
-    /// Sequences.
-    pub batch: usize,
-    /// Tokens of the largest pass.
-    pub rows: usize,
-    /// Rows that get logits at once.
-    pub of_logits: usize,
-    pub capacity: usize,
+    pub extent: Extent,
     pub splits: usize,
 }
 
-impl DecoderBuffers {
+impl Buffers {
     /// Takes it from `card`.
     pub fn new(
         card: &Card,
-        shape: &ModelShape,
+        parts: &Parts,
+        sizes: &Sizes,
         extent: Extent,
         rope_divisors: Option<&[f32]>,
     ) -> Result<Self, CudaError> {
-        let Extent { sequences: batch, capacity, rows, logits: (of_logits, _), .. } = extent;
-        if rows.max(capacity) > u32::MAX as usize {
-            return Err(CudaError::Unsupported(format!("{rows} tokens at once are more than the kernels count")));
+        let mut rotary = Vec::new();
+        for (turns, head_dim) in rotaries(parts) {
+            let (cos, sin) = rope::tables(&turns, head_dim, rope_divisors, extent.capacity)?;
+            let table = |table: candle_core::Tensor| card.with(&table.flatten_all()?.to_vec1::<f32>()?);
+            rotary.push(RotaryBuffers { rotary: turns, cos: table(cos)?, sin: table(sin)? });
         }
-        let sizes = Sizes::new(shape, card.facts.multiprocessors, extent);
-        let cache = || (0..sizes.layers).map(|_| card.zeros(sizes.cache)).collect::<Result<Vec<Buffer>, CudaError>>();
-        // First what grows with the context: what does not fit the card is refused before the host computes its tables.
-        let (keys, values) = (cache()?, cache()?);
-        let (cos, sin) = rope::tables(&Rotary::of(shape), shape.head_dim, rope_divisors, capacity)
-            .and_then(|(cos, sin)| Ok((cos.flatten_all()?.to_vec1::<f32>()?, sin.flatten_all()?.to_vec1::<f32>()?)))
-            .map_err(|e| CudaError::Unsupported(format!("rotary tables: {e}")))?;
         Ok(Self {
-            keys,
-            values,
-            cos: card.with(&cos)?,
-            sin: card.with(&sin)?,
+            passing: CacheBuffers { keys: card.alloc(sizes.passing)?, values: card.alloc(sizes.passing)? },
+            rotary,
             places: card.alloc(sizes.places)?,
             ids: card.alloc(sizes.ids)?,
+            pixels: card.alloc(sizes.pixels)?,
             residual: card.alloc(sizes.residual)?,
             normed: card.alloc(sizes.hidden)?,
             qkv: card.alloc(sizes.qkv)?,
@@ -196,10 +259,7 @@ impl DecoderBuffers {
                 (ids, rows) => Some((card.alloc(ids)?, card.alloc(rows)?)),
             },
             workspace: Workspace::new(card, MOST_GEMV_ROWS, sizes.columns, sizes.widened)?,
-            batch,
-            rows,
-            of_logits,
-            capacity,
+            extent,
             splits: sizes.splits,
         })
     }

@@ -2,7 +2,7 @@
 //! end where the memory does.
 
 use super::buffers::{Extent, Sizes, widest};
-use super::{CudaDecoder, CudaEngine};
+use super::{CudaEngine, CudaModel};
 use crate::device::cuda::CudaError;
 use crate::engine::EngineError;
 use crate::units::Bytes;
@@ -30,12 +30,12 @@ impl CudaEngine {
     /// Numbers of the largest matrix of a level that many rows need widened.
     pub(super) fn widest(&self, quant: Quant) -> usize {
         let decoder = self.loaded.as_ref().filter(|(known, _)| *known == quant).map(|(_, decoder)| decoder);
-        decoder.map_or_else(|| widest(&self.model.shape, quant), CudaDecoder::widest)
+        decoder.map_or_else(|| widest(&self.model.shape, quant), CudaModel::widest)
     }
 
     /// Weights of a level, and buffers.
     fn needed_for(&self, quant: Quant, extent: Extent) -> Bytes {
-        let buffers = Sizes::new(&self.model.shape, self.card.facts.multiprocessors, extent).bytes();
+        let buffers = Sizes::new(&self.model.shape.parts(), self.card.facts.multiprocessors, extent).bytes();
         self.weights(quant) + Bytes(buffers as f64)
     }
 

@@ -1,7 +1,7 @@
 //! Prefill and greedy decoding on a card, with the host out of the way: a decode step is recorded once as a graph and
 //! replayed, and the next one is launched before the tokens of the last have arrived.
 
-use super::CudaDecoder;
+use super::CudaModel;
 use crate::device::cuda::{Card, CudaError, Graph, Marker, Pinned};
 use crate::engine::{EngineError, Generated, Step};
 
@@ -31,7 +31,7 @@ impl DecodeGraph {
     /// under way by then, as its input never leaves the card.
     pub fn generate(
         &mut self,
-        decoder: &mut CudaDecoder,
+        decoder: &mut CudaModel,
         prompts: &[Vec<u32>],
         gen_tokens: usize,
         step: Step<'_>,
@@ -60,14 +60,14 @@ impl DecodeGraph {
     }
 
     /// Launches a decode step: the first one as it is, the later ones as a graph of it.
-    fn launch_next(&mut self, decoder: &CudaDecoder) -> Result<(), CudaError> {
+    fn launch_next(&mut self, decoder: &mut CudaModel) -> Result<(), CudaError> {
         if !self.ran {
             self.ran = true;
             return decoder.step(1);
         }
         let graph = match self.graph.take() {
             Some(graph) => graph,
-            None => decoder.card().record(|| decoder.step(1))?,
+            None => decoder.card().clone().record(|| decoder.step(1))?,
         };
         self.graph.insert(graph).launch()
     }
@@ -85,7 +85,7 @@ impl TokenTransfer {
     }
 
     /// Sends the tokens that the last step chose.
-    fn begin(&mut self, decoder: &CudaDecoder) -> Result<(), CudaError> {
+    fn begin(&mut self, decoder: &CudaModel) -> Result<(), CudaError> {
         self.tokens.receive(decoder.card().stream(), decoder.ids()?)?;
         self.marker.record(decoder.card())
     }

@@ -3,7 +3,7 @@
 use super::buffers::Extent;
 use super::generate::DecodeGraph;
 use super::products::Width;
-use super::{CudaDecoder, or_lost};
+use super::{CudaModel, or_lost};
 use crate::device::cuda::{Card, CudaError};
 use crate::engine::EngineError;
 use crate::engine::language::{HeldWeights, LanguageModel, SequencePosition, TakeLogits, padded, rows_of};
@@ -25,13 +25,13 @@ enum AllocatedFor {
 
 /// A decoder on a card with the weights of one variant.
 pub struct CudaLanguageModel {
-    decoder: CudaDecoder,
+    decoder: CudaModel,
     allocated: AllocatedFor,
     notes: Vec<String>,
 }
 
 impl CudaLanguageModel {
-    pub(super) fn new(decoder: CudaDecoder, notes: Vec<String>) -> Self {
+    pub(super) fn new(decoder: CudaModel, notes: Vec<String>) -> Self {
         Self { decoder, allocated: AllocatedFor::Nothing, notes }
     }
 
@@ -49,7 +49,7 @@ impl CudaLanguageModel {
             return Ok(());
         }
         self.allocated = AllocatedFor::Nothing;
-        let logits = (Self::rows_at_once(self.decoder.shape.vocab_size).min(batch * length), Width::Single);
+        let logits = (Self::rows_at_once(self.decoder.shape().vocab_size).min(batch * length), Width::Single);
         let widest = self.decoder.widest();
         let (sequences, rows) = (batch, batch * length);
         self.decoder.allocate_for(Extent { sequences, capacity: length, rows, logits, gathers: true, widest })?;
@@ -73,7 +73,7 @@ impl CudaLanguageModel {
         take: TakeLogits<'_>,
     ) -> Result<(), CudaError> {
         let longest = self.run(sequences)?;
-        let at_once = self.decoder.buffers()?.of_logits;
+        let at_once = self.decoder.buffers()?.extent.logits.0;
         for (chunk, places) in places.chunks(at_once).enumerate() {
             take(chunk * at_once, &self.decoder.logits_of(&rows_of(places, longest))?);
         }
@@ -82,7 +82,7 @@ impl CudaLanguageModel {
 
     fn means(&mut self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, CudaError> {
         let longest = self.run(sequences)?;
-        let width = self.decoder.shape.hidden_size;
+        let width = self.decoder.shape().hidden_size;
         let hidden = self.decoder.hidden(sequences.len() * longest)?;
         let of = |(index, sequence): (usize, &Vec<u32>)| {
             let rows = &hidden[index * longest * width..][..sequence.len() * width];
@@ -99,11 +99,11 @@ impl CudaLanguageModel {
 
 impl LanguageModel for CudaLanguageModel {
     fn vocab_size(&self) -> usize {
-        self.decoder.shape.vocab_size
+        self.decoder.shape().vocab_size
     }
 
     fn max_context(&self) -> usize {
-        self.decoder.shape.max_context
+        self.decoder.shape().max_context
     }
 
     fn logits(
@@ -139,11 +139,11 @@ impl LanguageModel for CudaLanguageModel {
 
 impl HeldWeights for CudaLanguageModel {
     fn matrix_bytes(&self) -> Bytes {
-        Bytes(self.decoder.matrix_bytes() as f64)
+        self.decoder.matrix_bytes()
     }
 
     fn stored(&self) -> Vec<(Encoding, usize)> {
-        self.decoder.stored()
+        self.decoder.model.stored()
     }
 
     fn notes(&self) -> &[String] {

@@ -3,19 +3,20 @@
 //! to be kept beside the code that launches them.
 
 use crate::device::cuda::{Arg, Card, CudaError};
-use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Kernels of a card.
+/// Kernels of a card; clones rehearse together.
+#[derive(Clone)]
 pub(super) struct Launcher {
     card: Arc<Card>,
-    rehearses: Cell<bool>,
+    rehearses: Arc<AtomicBool>,
 }
 
 impl Launcher {
     /// Of `card`.
     pub fn new(card: Arc<Card>) -> Self {
-        Self { card, rehearses: Cell::new(false) }
+        Self { card, rehearses: Arc::default() }
     }
 
     /// The card.
@@ -25,14 +26,14 @@ impl Launcher {
 
     /// Whether nothing is to reach the card now.
     pub fn rehearses(&self) -> bool {
-        self.rehearses.get()
+        self.rehearses.load(Ordering::Relaxed)
     }
 
     /// Loads what `work` would launch.
     pub fn rehearse(&self, work: impl FnOnce() -> Result<(), CudaError>) -> Result<(), CudaError> {
-        self.rehearses.set(true);
+        self.rehearses.store(true, Ordering::Relaxed);
         let worked = work();
-        self.rehearses.set(false);
+        self.rehearses.store(false, Ordering::Relaxed);
         worked
     }
 

@@ -1,25 +1,24 @@
 //! The engine on an NVIDIA card: weights come through candle, and the kernels of `kernels/` compute with them.
 
+pub mod backend;
 mod batch;
 mod buffers;
-pub mod decoder;
 pub mod encoder;
 mod fitting;
 mod generate;
 mod language;
 mod launcher;
-mod load;
+mod model;
 mod ops;
 mod products;
 mod segments;
 mod serving;
+mod stack;
 mod weights;
 
 pub use batch::CudaBatch;
-pub use decoder::CudaDecoder;
-pub use encoder::CudaEncoder;
 pub use language::CudaLanguageModel;
-pub use load::LoadError;
+pub use model::{CudaModel, LoadError};
 pub use weights::Compute;
 
 use crate::device::cuda::{Card, CudaError};
@@ -42,7 +41,7 @@ const CACHE: CacheType = CacheType::F16;
 pub struct CudaEngine {
     card: Arc<Card>,
     model: OpenedModel,
-    loaded: Option<(Quant, CudaDecoder)>,
+    loaded: Option<(Quant, CudaModel)>,
     /// For the buffers of the case that was prepared last.
     replay: Option<DecodeGraph>,
     on_load: Box<dyn FnMut(usize, usize) + Send>,
@@ -85,7 +84,7 @@ impl CudaEngine {
         }
         let weights = self.model.weights.as_mut();
         let on_load = self.on_load.as_mut();
-        let decoder = CudaDecoder::load(self.card.clone(), &self.model.shape, weights, quant, divisors, on_load);
+        let decoder = CudaModel::load(self.card.clone(), &self.model.shape, weights, quant, divisors, on_load);
         let decoder = decoder.map_err(|error| match error {
             LoadError::Model(error) => model(error),
             LoadError::Cuda(error) => {
@@ -119,25 +118,28 @@ impl CudaEngine {
     }
 }
 
-/// Whether a decoder is made of what these kernels compute: norms before attention and feed-forward, a gated SiLU, logits as
-/// they come.
-fn is_plain(parts: &Parts) -> bool {
-    let embedded = matches!(parts.embedding, Embedding::Tokens { scale: None, learned: None, .. });
-    let plain = |block: &BlockParts| {
-        let BlockParts { norms, attention, feed_forward } = block;
-        let attends = attention.scale.is_none() && !attention.output_bias && attention.rotary.is_some();
-        let fed = feed_forward.gated && feed_forward.activation == Activation::Silu && !feed_forward.bias;
-        *norms == NormPlace::Before && attends && fed && feed_forward.experts.is_none()
+/// What the kernels lack of a model's parts, where they do.
+fn lacking(parts: &Parts) -> Option<&'static str> {
+    if matches!(parts.embedding, Embedding::Tokens { scale: Some(_), .. }) {
+        return Some("embeddings that are scaled");
+    }
+    let lacking_of = |BlockParts { norms, feed_forward, .. }: &BlockParts| match (norms, parts.norm) {
+        (NormPlace::Around, _) => Some("norms behind attention and feed-forward"),
+        (NormPlace::Behind, NormKind::Rms) => Some("RMS norms behind a block"),
+        _ if feed_forward.experts.is_some() => Some("experts"),
+        _ => match (feed_forward.activation, feed_forward.gated) {
+            (Activation::Silu, true) | (Activation::GeluErf, false) => None,
+            _ => Some("the activation of its feed-forward part"),
+        },
     };
-    let alike = parts.blocks.len() == 1;
-    embedded && alike && parts.norm == NormKind::Rms && parts.blocks.iter().all(|(block, _)| plain(block))
+    parts.blocks.iter().find_map(|(block, _)| lacking_of(block))
 }
 
 /// What the kernels ask of a shape.
 pub(super) fn check_shape(shape: &ModelShape) -> Result<(), EngineError> {
     let refuse = |why: String| Err(EngineError::Unsupported(format!("the CUDA kernels cannot: {why}")));
-    if !shape.is_encoder() && !is_plain(&shape.parts()) {
-        return refuse(format!("what a model of the architecture `{}` is made of", shape.architecture));
+    if let Some(what) = lacking(&shape.parts()) {
+        return refuse(format!("{what}, as the architecture `{}` has them", shape.architecture));
     }
     if !shape.head_dim.is_multiple_of(8) || shape.head_dim > 256 {
         return refuse(format!("heads of {}: they take multiples of 8 up to 256", shape.head_dim));
@@ -161,7 +163,7 @@ pub(super) fn check_level(quant: Quant) -> Result<(), EngineError> {
 }
 
 /// What computes the matrix products of a case that has some.
-fn remarks(decoder: &CudaDecoder, case: &Case) -> Result<Vec<String>, EngineError> {
+fn remarks(decoder: &CudaModel, case: &Case) -> Result<Vec<String>, EngineError> {
     let mut product_paths = decoder.product_paths(case.batch * case.prompt_tokens(), case.batch)?;
     product_paths.extend(decoder.product_paths(case.batch, case.batch)?);
     if !product_paths.iter().any(|way| matches!(way, ProductPath::Matrix | ProductPath::Widened)) {
@@ -180,7 +182,7 @@ fn products_by(card: &Card) -> String {
 
 /// What a decode step does with the weights more than once at this batch. Where the card has no matrix product a prefill does
 /// so too, in as many passes as its rows take.
-fn rereads(decoder: &CudaDecoder, case: &Case) -> Result<Option<String>, EngineError> {
+fn rereads(decoder: &CudaModel, case: &Case) -> Result<Option<String>, EngineError> {
     let first = |rows: usize| -> Result<Option<String>, CudaError> {
         Ok(decoder.product_paths(rows, case.batch)?.into_iter().find_map(ProductPath::rereads))
     };
@@ -214,11 +216,11 @@ impl CudaEngine {
         self.replay = Some(DecodeGraph::new(&self.card, case.batch)?);
         Ok(Prepared {
             loaded,
-            weight_bytes: Bytes(decoder.matrix_bytes() as f64),
-            decode_weight_bytes: Bytes(decoder.decode_matrix_bytes() as f64),
+            weight_bytes: decoder.matrix_bytes(),
+            decode_weight_bytes: decoder.decode_matrix_bytes(),
             cache_bytes: shape.cache_bytes(case.batch, case.context() - 1, CACHE),
             cache_token_bytes: shape.cache_bytes(1, 1, CACHE),
-            notes: crate::engine::session::candle::encoding_notes(case.quant, &decoder.encodings),
+            notes: crate::engine::session::candle::encoding_notes(case.quant, decoder.encodings()),
             remarks: remarks(decoder, case)?,
             rereads: rereads(decoder, case)?,
         })

@@ -33,12 +33,13 @@ impl Strided {
     }
 }
 
-/// Heads of an attention, and their width.
+/// Heads of an attention, their width, and what products of queries and keys are multiplied by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads {
     pub heads: usize,
     pub kv_heads: usize,
     pub dim: usize,
+    pub scale: f32,
 }
 
 /// Keys and values of one block: `(rows of the cache, kv_heads, capacity, dim)` each.
@@ -193,7 +194,7 @@ impl Ops {
         shape: Heads,
         cache: Cache<'_>,
     ) -> Result<(), CudaError> {
-        let Heads { heads, kv_heads, dim } = shape;
+        let Heads { heads, kv_heads, dim, .. } = shape;
         let args = [
             q.at.into(),
             k.at.into(),
@@ -234,7 +235,7 @@ impl Ops {
         window: usize,
         (splits, partial, out): (usize, &Buffer, u64),
     ) -> Result<(), CudaError> {
-        let Heads { heads, kv_heads, dim } = shape;
+        let Heads { heads, kv_heads, dim, scale } = shape;
         let args = [
             q.at.into(),
             q.stride.into(),
@@ -246,7 +247,7 @@ impl Ops {
             dim.into(),
             cache.capacity.into(),
             window.into(),
-            Arg::F32(1.0 / (dim as f32).sqrt()),
+            Arg::F32(scale),
             splits.into(),
             partial.into(),
         ];
@@ -273,7 +274,7 @@ impl Ops {
         mask: KernelMask,
         out: u64,
     ) -> Result<(), CudaError> {
-        let Heads { heads, kv_heads, dim } = shape;
+        let Heads { heads, kv_heads, dim, scale } = shape;
         let Sequences { places, count, seq } = sequences;
         let (window, both_ways) = match mask {
             KernelMask::Before { window } => (window, 0),
@@ -292,7 +293,7 @@ impl Ops {
             cache.capacity.into(),
             window.into(),
             Arg::U32(both_ways),
-            Arg::F32(1.0 / (dim as f32).sqrt()),
+            Arg::F32(scale),
             out.into(),
         ];
         let is_tiled = matches!(dim, 64 | 128) && self.card().facts.capability >= (8, 0);

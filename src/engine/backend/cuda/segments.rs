@@ -2,10 +2,12 @@
 //! one long batch; attention sees the pieces, each behind what its row of the cache holds. Pieces with equally many tokens
 //! that lie side by side are one launch: all that decode, for one.
 
-use super::CudaDecoder;
-use super::buffers::DecoderBuffers;
-use super::products::Width;
+use super::CudaModel;
+use super::backend::{CardPass, CardRows};
+use super::buffers::Extent;
+use super::ops::Strided;
 use crate::device::cuda::CudaError;
+use crate::engine::backend::Selected;
 use crate::engine::scheduler::Segment;
 
 /// Sequences of one length within a pass.
@@ -46,28 +48,27 @@ fn wrong(why: String) -> CudaError {
     CudaError::Unsupported(why)
 }
 
-impl CudaDecoder {
+impl CudaModel {
     /// Runs pieces of sequences, each behind what its row of the cache holds, and gives the most probable token behind each
     /// piece that is sampled, in order.
     pub fn pass(&mut self, segments: &[Segment<'_>]) -> Result<Vec<u32>, CudaError> {
         let sampled = self.send(segments)?;
-        let buffers = self.buffers()?;
         let lengths = segments.iter().map(|segment| segment.tokens.len());
         let rows = lengths.clone().sum();
-        let groups = Group::of_lengths(lengths);
-        self.run_pass(buffers, rows, &groups, sampled.len())?;
-        buffers.ids.download(sampled.len())
+        self.run_pass(rows, Group::of_lengths(lengths), sampled.len())?;
+        self.ids()?.download(sampled.len())
     }
 
     /// Checks the pieces and puts on the card what they are made of. Gives the rows whose logits are wanted.
     fn send(&mut self, segments: &[Segment<'_>]) -> Result<Vec<u32>, CudaError> {
-        let vocabulary = self.shape.vocab_size;
+        let vocabulary = self.shape().vocab_size;
         let buffers = self.buffers_mut()?;
+        let Extent { sequences, capacity, rows: most, .. } = buffers.extent;
         let (mut ids, mut places, mut sampled) = (Vec::new(), Vec::new(), Vec::new());
         for segment in segments {
             let count = segment.tokens.len();
-            if count == 0 || segment.past + count > buffers.capacity || segment.row >= buffers.batch {
-                let (end, capacity) = (segment.past + count, buffers.capacity);
+            if count == 0 || segment.past + count > capacity || segment.row >= sequences {
+                let end = segment.past + count;
                 return Err(wrong(format!("{end} positions of row {} do not fit a cache of {capacity}", segment.row)));
             }
             if let Some(token) = segment.tokens.iter().find(|token| **token as usize >= vocabulary) {
@@ -79,8 +80,7 @@ impl CudaDecoder {
                 sampled.push(ids.len() as u32 - 1);
             }
         }
-        if ids.is_empty() || ids.len() > buffers.rows || segments.len() > buffers.batch {
-            let (sequences, most) = (buffers.batch, buffers.rows);
+        if ids.is_empty() || ids.len() > most || segments.len() > sequences {
             return Err(wrong(format!(
                 "a pass has 1 to {most} tokens of up to {sequences} sequences, not {} of {}",
                 ids.len(),
@@ -98,80 +98,74 @@ impl CudaDecoder {
     }
 
     /// The launches of a pass.
-    fn run_pass(
-        &self,
-        buffers: &DecoderBuffers,
-        rows: usize,
-        groups: &[Group],
-        sampled: usize,
-    ) -> Result<(), CudaError> {
-        self.through_blocks(buffers, rows, groups)?;
+    fn run_pass(&mut self, rows: usize, groups: Vec<Group>, sampled: usize) -> Result<(), CudaError> {
+        let mut stream = self.model.run(&rows, &CardPass { groups })?;
         if sampled == 0 {
             return Ok(());
         }
-        self.finish(buffers, rows)?;
+        let normed = self.model.finish(&mut stream, Selected::All)?;
         match sampled == rows {
-            true => self.pick(buffers, buffers.normed.at(), rows),
-            false => {
-                let picked = self.gathered(buffers, sampled)?;
-                self.pick(buffers, picked, sampled)
-            }
+            true => self.pick(&normed),
+            false => self.pick(&self.gathered(&normed, sampled)?),
         }
     }
 
     /// Loads every kernel of passes of up to all rows: of each number of rows that products tell apart, with and without
     /// prompts beside what decodes.
-    pub(super) fn rehearse_passes(&self) -> Result<(), CudaError> {
-        let buffers = self.buffers()?;
-        self.ops.launcher.rehearse(|| {
-            for rows in [1, 2, 3, 5, 17].into_iter().filter(|rows| *rows <= buffers.rows) {
-                self.run_pass(buffers, rows, &[Group::of_batch(rows, 1)], rows)?;
-                self.run_pass(buffers, rows, &[Group::of_batch(1, rows)], 1)?;
+    pub(super) fn rehearse_passes(&mut self) -> Result<(), CudaError> {
+        let most = self.buffers()?.extent.rows;
+        self.model.backend.launcher().clone().rehearse(|| {
+            for rows in [1, 2, 3, 5, 17].into_iter().filter(|rows| *rows <= most) {
+                self.run_pass(rows, vec![Group::of_batch(rows, 1)], rows)?;
+                self.run_pass(rows, vec![Group::of_batch(1, rows)], 1)?;
             }
             Ok(())
         })
     }
 
     /// The normed rows whose numbers were sent, one behind the other.
-    fn gathered(&self, buffers: &DecoderBuffers, count: usize) -> Result<u64, CudaError> {
-        let Some((numbers, rows)) = &buffers.picked else {
+    fn gathered(&self, normed: &CardRows, count: usize) -> Result<CardRows, CudaError> {
+        let Some((numbers, rows)) = &self.buffers()?.picked else {
             return Err(wrong("no room was kept for rows that lie anywhere".to_string()));
         };
-        let sizes = (count, self.shape.hidden_size);
+        let sizes = (count, normed.cols);
         // SAFETY: the numbers are of rows of the pass, and there is room for as many as get logits.
-        unsafe { self.ops.gather(rows.at(), buffers.normed.at(), numbers.at(), sizes)? };
-        Ok(rows.at())
+        unsafe { self.model.backend.ops.gather(rows.at(), normed.place.at, numbers.at(), sizes)? };
+        Ok(CardRows { place: Strided { at: rows.at(), ..normed.place }, rows: count, ..*normed })
     }
 
     /// Runs the tokens that were set, `(batch, seq)`, from the beginning, and norms what the last block leaves.
     pub fn run_hidden(&mut self, seq: usize) -> Result<(), CudaError> {
         self.reset()?;
-        let buffers = self.buffers()?;
-        let rows = buffers.batch * seq;
-        self.through_blocks(buffers, rows, &[Group::of_batch(buffers.batch, seq)])?;
-        self.finish(buffers, rows)
+        let batch = self.buffers()?.extent.sequences;
+        let mut stream = self.model.run(&(batch * seq), &CardPass { groups: vec![Group::of_batch(batch, seq)] })?;
+        self.finished = Some(self.model.finish(&mut stream, Selected::All)?);
+        Ok(())
+    }
+
+    fn finished(&self) -> Result<CardRows, CudaError> {
+        self.finished.ok_or_else(|| wrong("no tokens have been run".to_string()))
     }
 
     /// The normed states of the first `rows` rows that [`Self::run_hidden`] left, `(rows, hidden)`.
     pub fn hidden(&self, rows: usize) -> Result<Vec<f32>, CudaError> {
-        let bits = self.buffers()?.normed.download::<u16>(rows * self.shape.hidden_size)?;
+        let bits = self.buffers()?.normed.download::<u16>(rows * self.finished()?.cols)?;
         Ok(self.compute().values(&bits))
     }
 
     /// Logits in `f32` of some of the rows that [`Self::run_hidden`] left, as many at once as there is room for.
     pub fn logits_of(&mut self, rows: &[u32]) -> Result<Vec<f32>, CudaError> {
         let buffers = self.buffers_mut()?;
-        let (most, tokens) = (buffers.of_logits, buffers.rows);
+        let (most, tokens) = (buffers.extent.logits.0, buffers.extent.rows);
         if rows.len() > most || rows.iter().any(|row| *row as usize >= tokens) {
             return Err(wrong(format!("logits are of up to {most} rows of {tokens} at once")));
         }
         if let Some((numbers, _)) = &mut buffers.picked {
             numbers.upload(rows)?;
         }
-        let buffers = self.buffers()?;
-        let picked = self.gathered(buffers, rows.len())?;
-        self.head_product(buffers, picked, rows.len(), Width::Single)?;
-        buffers.logits.download(rows.len() * self.shape.vocab_size)
+        let picked = self.gathered(&self.finished()?, rows.len())?;
+        self.model.logits(&picked)?;
+        self.buffers()?.logits.download(rows.len() * self.shape().vocab_size)
     }
 }
 

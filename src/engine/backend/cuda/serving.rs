@@ -70,7 +70,7 @@ impl CudaEngine {
         let Some((_, decoder)) = self.loaded.take() else {
             return Err(EngineError::Failed("no weights are loaded".to_string()));
         };
-        let notes = encoding_notes(quant, &decoder.encodings);
+        let notes = encoding_notes(quant, decoder.encodings());
         Ok(CudaLanguageModel::new(decoder, notes))
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::device::cuda::{Buffer, Card, CudaError};
 use crate::engine::backend::linear::{Linear, Parts};
-use crate::engine::weights::ModelError;
 use crate::workload::{Encoding, Quant};
 use candle_core::quantized::GgmlDType;
 use candle_core::{CpuStorage, DType, Storage, Tensor};
@@ -130,23 +129,24 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Packs `linear` of `(rows, cols)`.
-    pub fn new(linear: &Linear, rows: usize, cols: usize, compute: Compute) -> Result<Self, ModelError> {
-        let wrong = |e: candle_core::Error| ModelError::new("weights", e);
-        match linear.parts().map_err(wrong)? {
+    /// Packs a matrix.
+    pub fn new(linear: &Linear, compute: Compute) -> Result<Self, CudaError> {
+        match linear.parts()? {
             Parts::Dense(tensor) => {
-                let quants = dense_bytes(tensor, compute).map_err(wrong)?;
+                let (rows, cols) = tensor.dims2()?;
+                let quants = dense_bytes(tensor, compute)?;
                 Ok(Self { rows, cols, kind: Kind::Dense, quants, scales: Vec::new() })
             }
             Parts::Blocks(tensor) => {
-                let kind = Kind::of(tensor.dtype()).map_err(|e| ModelError::new("weights", e))?;
-                let (quants, scales) = unpack(kind, &tensor.data().map_err(wrong)?);
+                let (rows, cols) = tensor.shape().dims2()?;
+                let kind = Kind::of(tensor.dtype()).map_err(CudaError::Unsupported)?;
+                let (quants, scales) = unpack(kind, &tensor.data()?);
                 Ok(Self { rows, cols, kind, quants, scales })
             }
         }
     }
 
-    /// `others` below this one, where all are of one kind: one launch instead of several.
+    /// `parts` below each other, where all are of one kind: one launch instead of several.
     pub fn stacked(parts: Vec<Self>) -> Vec<Self> {
         let alike = parts.windows(2).all(|pair| pair[0].kind == pair[1].kind && pair[0].cols == pair[1].cols);
         if !alike {
