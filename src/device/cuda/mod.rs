@@ -18,7 +18,7 @@ pub use graph::{Graph, Marker};
 pub use images::{Form, IMAGES, Image, PTX_VARIABLE};
 pub use kernels::{Arg, Kernel};
 pub use pinned::Pinned;
-pub use pool::POOLS_VARIABLE;
+pub use pool::{LEAST_BYTES, POOLS_VARIABLE};
 
 use crate::units::Bytes;
 use cudarc::driver::DriverError;

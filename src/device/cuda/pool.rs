@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// Set to 0, memory is allocated piece by piece although the driver has a pool.
 pub const POOLS_VARIABLE: &str = "SIZEWELL_CUDA_POOLS";
 /// The least that is asked for: an empty buffer has an address too.
-const LEAST_BYTES: usize = 16;
+pub const LEAST_BYTES: usize = 16;
 /// The most bytes of a pool that were in use.
 const HIGHEST_USE: sys::CUmemPool_attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
 

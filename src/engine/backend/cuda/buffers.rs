@@ -2,7 +2,7 @@
 //! itself.
 
 use super::products::{MOST_GEMV_ROWS, Width, Workspace};
-use crate::device::cuda::{Buffer, Card, CudaError};
+use crate::device::cuda::{Buffer, Card, CudaError, LEAST_BYTES};
 use crate::engine::model::rope;
 use crate::workload::model::parts::{BlockParts, Embedding, Head, Parts, Rotary};
 use crate::workload::{Encoding, ModelShape, Quant};
@@ -121,7 +121,7 @@ impl Sizes {
                 .collect(),
             passing: if blocks(parts).all(|block| keeps(&block)) { 0 } else { times(&[rows, kv, 2]) },
             tables: rotaries(parts).iter().map(|(_, head_dim)| times(&[capacity, head_dim / 2, 4])).collect(),
-            places: times(&[batch, 8]).max(16),
+            places: times(&[batch, 8]),
             ids: if patch == 0 { times(&[rows, 4]) } else { 0 },
             pixels: times(&[rows, patch, 2]),
             residual: times(&[rows, hidden, 4]),
@@ -142,25 +142,27 @@ impl Sizes {
     /// All of it.
     pub fn bytes(&self) -> usize {
         let caches = self.cache.iter().chain(&self.tables).fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
-        let parts = [
-            times(&[2, caches]),
-            times(&[2, self.passing]),
+        // Where nothing is kept the card still gives a few bytes.
+        let taken = [
+            self.passing,
+            self.passing,
             self.places,
             self.ids,
             self.pixels,
             self.residual,
-            times(&[2, self.hidden]),
+            self.hidden,
+            self.hidden,
             self.qkv,
             self.attended,
             self.partial,
             self.gate_up,
             self.gated,
             self.logits,
-            self.picked.0,
-            self.picked.1,
-            Workspace::bytes(MOST_GEMV_ROWS, self.columns, self.widened),
         ];
-        parts.into_iter().fold(0, usize::saturating_add)
+        let taken = taken.into_iter().map(|bytes| bytes.max(LEAST_BYTES));
+        let workspace = Workspace::bytes(MOST_GEMV_ROWS, self.columns, self.widened);
+        let others = [times(&[2, caches]), self.picked.0, self.picked.1, workspace];
+        taken.chain(others).fold(0, usize::saturating_add)
     }
 }
 
