@@ -1,9 +1,6 @@
-//! Tells the program its git revision, the version of candle that it was built with, and what tells this build from
+//! Tells the program its git revision and what tells this build from
 //! another of the same revision.
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,29 +11,12 @@ fn main() {
     for file in SOURCES {
         println!("cargo:rerun-if-changed={file}");
     }
-    pack_ptx().expect("the PTX of kernels/ptx can be packed");
     println!("cargo:rustc-env=SIZEWELL_BUILD={}", build());
-    println!("cargo:rustc-env=SIZEWELL_CANDLE_VERSION={}", candle_version().unwrap_or("unknown".into()));
     println!("cargo:rustc-env=SIZEWELL_GIT_REVISION={}", git_revision().unwrap_or("unknown".into()));
 }
 
-/// Packs each file of kernels/ptx into a folder of the build: it is text, and a seventh of the program as it is.
-fn pack_ptx() -> std::io::Result<()> {
-    let to = Path::new(&std::env::var("OUT_DIR").unwrap_or_default()).join("ptx");
-    // A file that is gone from the sources must not stay in the program.
-    let _ = std::fs::remove_dir_all(&to);
-    std::fs::create_dir_all(&to)?;
-    for path in files(Path::new("kernels/ptx")) {
-        let name = format!("{}.gz", path.file_name().unwrap_or_default().to_string_lossy());
-        let mut packed = GzEncoder::new(std::fs::File::create(to.join(name))?, Compression::best());
-        packed.write_all(&std::fs::read(path)?)?;
-        packed.finish()?;
-    }
-    Ok(())
-}
-
 /// What a build is made of.
-const SOURCES: [&str; 5] = ["src", "kernels", "Cargo.toml", "Cargo.lock", "build.rs"];
+const SOURCES: [&str; 6] = ["src", "crates", "kernels", "Cargo.toml", "Cargo.lock", "build.rs"];
 
 /// How it is built and of what, in words: measurements of two builds do not belong into one run, though both be of one
 /// revision (a debug build, other flags, changes that are not committed).
@@ -81,13 +61,6 @@ fn files(path: &Path) -> Vec<PathBuf> {
     let mut within: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     within.sort();
     within.iter().flat_map(|path| files(path)).collect()
-}
-
-/// The version that Cargo.lock holds for candle-core.
-fn candle_version() -> Option<String> {
-    let lock = std::fs::read_to_string("Cargo.lock").ok()?;
-    let after = lock.split("name = \"candle-core\"").nth(1)?;
-    Some(after.split("version = \"").nth(1)?.split('"').next()?.to_string())
 }
 
 /// The commit that is checked out; a package that was built outside of a repository has none.

@@ -20,34 +20,22 @@
 
 #![warn(missing_docs)]
 
-pub mod data_file;
-pub mod statistics;
-pub mod units;
-
-pub mod workload;
-
-pub mod device;
-
-pub mod engine;
+pub use sizewell_engine::{device, engine, measure, power};
+pub use sizewell_record::{data_file, names, record, statistics, units, workload};
+pub use sizewell_sizing::{catalog, evidence, gate, sizing};
 
 pub mod evaluation;
-pub mod measure;
-pub mod names;
-pub mod power;
-
-pub mod record;
-
-pub mod catalog;
-
-pub mod evidence;
 
 pub mod quality;
-pub mod sizing;
-
-pub mod gate;
 
 pub mod report;
 
 pub mod job;
 
 pub mod cli;
+
+/// Says to the crates below which build of the program they are part of.
+pub fn identify() {
+    let build = Some(env!("SIZEWELL_BUILD"));
+    record::program::set(record::program::Program { git_revision: env!("SIZEWELL_GIT_REVISION"), build });
+}

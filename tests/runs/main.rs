@@ -7,6 +7,7 @@ mod coldstart;
 mod command_line;
 mod kill;
 mod measuring;
+mod names;
 mod run_folder;
 mod schema;
 mod stories;

@@ -11,8 +11,8 @@ from simulator.device import ROOT
 
 from .framework import Wrong
 
-ENGINE = "src/engine/backend/cuda"
-CEILINGS = "src/device/ceilings/cuda"
+ENGINE = "crates/engine/src/engine/backend/cuda"
+CEILINGS = "crates/engine/src/device/ceilings/cuda"
 
 
 @functools.cache

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::sync::LazyLock;
 
 static PTX: Dir<'static> = include_dir!("$OUT_DIR/ptx");
-static CODE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/kernels/machine-code");
+static CODE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../kernels/machine-code");
 
 /// Set to anything, no machine code is used: for the time that a driver takes to compile, and where code does wrong.
 pub const PTX_VARIABLE: &str = "SIZEWELL_PTX";

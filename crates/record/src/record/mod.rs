@@ -18,6 +18,8 @@ pub mod import;
 pub mod metric;
 pub mod outcome;
 pub mod plausible;
+/// Which build of the program this is.
+pub mod program;
 pub mod quality;
 pub mod quality_record;
 pub mod reader;

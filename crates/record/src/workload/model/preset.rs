@@ -5,7 +5,7 @@ use crate::data_file::{DataFileError, nearest, parse_toml};
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 
-static MODELS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/models");
+static MODELS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../models");
 
 /// The files of the small trained model.
 pub fn reference_files() -> Option<&'static Dir<'static>> {

@@ -135,7 +135,7 @@ fn record(import: ImportRecord) -> RunRecord {
         finished_at: None,
         environment: Environment {
             sizewell_version: env!("CARGO_PKG_VERSION").to_string(),
-            git_revision: option_env!("SIZEWELL_GIT_REVISION").unwrap_or("unknown").to_string(),
+            git_revision: crate::record::program::current().git_revision.to_string(),
             ..Environment::default()
         },
         engine: EngineRecord::default(),

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use thiserror::Error;
 
-static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/instance-catalog");
+static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../instance-catalog");
 
 /// A catalog that cannot be used.
 #[derive(Debug, Error)]

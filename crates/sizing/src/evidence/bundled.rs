@@ -10,8 +10,8 @@ pub fn bundled() -> &'static [Run] {
     static RUNS: OnceLock<Vec<Run>> = OnceLock::new();
     RUNS.get_or_init(|| {
         let files = [
-            ("llama-cpp.csv", include_str!("../../evidence/llama-cpp.csv")),
-            ("vllm.csv", include_str!("../../evidence/vllm.csv")),
+            ("llama-cpp.csv", include_str!("../../../../evidence/llama-cpp.csv")),
+            ("vllm.csv", include_str!("../../../../evidence/vllm.csv")),
         ];
         let overrides = Overrides::default();
         let runs = files

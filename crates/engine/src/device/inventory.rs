@@ -22,8 +22,8 @@ pub fn environment(argv: Vec<String>, engine_threads: usize, pinned_to: Option<S
     cpu.pinned_to = pinned_to;
     Environment {
         sizewell_version: env!("CARGO_PKG_VERSION").to_string(),
-        git_revision: env!("SIZEWELL_GIT_REVISION").to_string(),
-        build: Some(env!("SIZEWELL_BUILD").to_string()),
+        git_revision: crate::record::program::current().git_revision.to_string(),
+        build: crate::record::program::current().build.map(str::to_string),
         argv,
         hostname: hostname(),
         machine: machine(root),

@@ -215,7 +215,7 @@ mod tests {
     use crate::units::interval::Interval;
 
     fn node() -> Own {
-        parse_toml("own.toml", include_str!("../../../../instance-catalog/own/8xh100.toml")).unwrap()
+        parse_toml("own.toml", include_str!("../../../../../../instance-catalog/own/8xh100.toml")).unwrap()
     }
 
     /// The worked example: 8 H100 for 310,000 USD over 4 years, 10.2 kW, PUE 1.3, 0.09 USD/kWh.
