@@ -8,6 +8,9 @@
 //! - the ratio of a recorded to a bare loop, with its 95 % interval over the rounds, which sees both, and
 //! - the ratio of the two bare loops, which is 1 but for the noise of the machine.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 #[path = "../tests/support/record.rs"]
 mod record;
 

@@ -24,15 +24,11 @@ pub use sizewell_engine::{device, engine, measure, power};
 pub use sizewell_record::{data_file, names, record, statistics, units, workload};
 pub use sizewell_sizing::{catalog, evidence, gate, sizing};
 
-pub mod evaluation;
-
-pub mod quality;
-
-pub mod report;
-
-pub mod job;
-
 pub mod cli;
+pub mod evaluation;
+pub mod job;
+pub mod quality;
+pub mod report;
 
 /// Says to the crates below which build of the program they are part of.
 pub fn identify() {

@@ -1,6 +1,9 @@
 //! Everything above the driver of an NVIDIA card, on a fake driver that runs the kernels on the CPU. What it cannot
 //! show is speed, and what a real chip or driver does otherwise.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 #[cfg(unix)]
 #[path = "cuda/blas.rs"]
 mod blas;

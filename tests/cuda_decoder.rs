@@ -1,6 +1,9 @@
 //! The decoder on a card against the decoder on the CPU, with the fake driver that runs the kernels: the same weights
 //! and the same logits within what 16 bits allow.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 mod support;
 
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -337,7 +340,10 @@ fn no_kernel_is_loaded_while_a_case_is_measured() {
     let Some(library) = support::fake_cuda::library().filter(|_| !is_real()) else { return };
     // SAFETY: it is the library that is in use; the function takes nothing and counts.
     let library = unsafe { libloading::Library::new(library) }.unwrap();
-    let loaded = || unsafe { library.get::<unsafe extern "C" fn() -> i32>(b"fakeFunctionsLoaded\0").unwrap()() };
+    let loaded = || {
+        // SAFETY: the function takes nothing and counts.
+        unsafe { library.get::<unsafe extern "C" fn() -> i32>(b"fakeFunctionsLoaded\0").unwrap()() }
+    };
     let shape = ModelShape { heads: 2, kv_heads: 1, head_dim: 64, layers: 1, ..shape(Architecture::Qwen2) };
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path(), &shape, &tensors(&shape), DType::F32, 1);

@@ -1,6 +1,9 @@
 //! What the engine on a card does beside batches of one length: pieces of sequences that come and go, logits at any place,
 //! embeddings and image classes; against the CPU, with the fake driver that runs the kernels.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 mod support;
 
 use candle_core::{DType, Device, Tensor};

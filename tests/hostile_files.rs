@@ -1,6 +1,9 @@
 //! Wrong, truncated and hostile model files: an error that names the file and what is wrong, never a panic, and never
 //! more memory than the file can justify.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 mod support;
 
 use candle_core::DType;

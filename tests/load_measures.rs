@@ -1,6 +1,9 @@
 //! The load generator measures what is there: against queues whose times theory or arithmetic gives, and a server that
 //! stalls.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 mod support;
 
 use rand::{Rng, SeedableRng};

@@ -4,6 +4,9 @@
 //! model is from the entropy of the source. The same seed gives the same text, tokenizer and order of windows; sums of
 //! floats depend on the number of threads.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 mod data;
 mod model;
 mod tokenizer;

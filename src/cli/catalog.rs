@@ -5,14 +5,14 @@ mod check;
 mod list;
 mod place;
 
-pub use place::load_catalog;
+pub(crate) use place::load_catalog;
 
 use super::Exit;
 use super::console::Console;
 
 /// What to do with the catalog.
 #[derive(Debug, clap::Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// List its offers.
     List(list::Args),
     /// Say what is wrong with it: prices against each other, their peers and the calendar.
@@ -24,7 +24,7 @@ pub enum Verb {
 }
 
 /// Runs a verb.
-pub fn run(verb: Verb, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn run(verb: Verb, console: &Console) -> anyhow::Result<Exit> {
     match verb {
         Verb::List(args) => list::run(args),
         Verb::Check(args) => check::run(args, console),

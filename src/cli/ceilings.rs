@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Arguments of `ceilings`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Device to measure: `cpu`, `cuda:0`, `cuda` for every card, `all`, or several with commas between.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 /// Measures and shows the ceilings.
-pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     let options = CeilingsOptions {
         devices: args.device,
         threads: args.threads,
@@ -40,9 +40,10 @@ pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     configure_threads(options.threads(), None);
     signals::hear(stop);
     let measured = ceilings::run(&options, console)?;
-    match args.json {
-        true => output::json(&measured.record.ceilings)?,
-        false => output::table(&content::ceilings(&measured.record))?,
+    if args.json {
+        output::json(&measured.record.ceilings)?
+    } else {
+        output::table(&content::ceilings(&measured.record))?
     }
     Ok(measured.status().into())
 }

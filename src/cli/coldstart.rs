@@ -10,7 +10,7 @@ use crate::report::content;
 use crate::workload::Quant;
 use std::path::PathBuf;
 
-pub use coldstart::PROBE_VERB;
+pub(crate) use coldstart::PROBE_VERB;
 
 /// What is started.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,7 +42,7 @@ impl From<StartArgs> for Start {
 
 /// Arguments of `coldstart`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     what: StartArgs,
     /// Starts with a cold page cache, and as many with a warm one.
@@ -58,7 +58,7 @@ pub struct Args {
 
 /// Arguments of the process that is started.
 #[derive(Debug, clap::Args)]
-pub struct ProbeArgs {
+pub(crate) struct ProbeArgs {
     #[command(flatten)]
     what: StartArgs,
     /// When it was started, by the machine's clock.
@@ -70,7 +70,7 @@ pub struct ProbeArgs {
 }
 
 /// The process that is started.
-pub fn probe(args: ProbeArgs) -> anyhow::Result<Exit> {
+pub(crate) fn probe(args: ProbeArgs) -> anyhow::Result<Exit> {
     let entered = SystemClock.now();
     let start = Start::from(args.what);
     configure_threads(start.engine_threads(), None);
@@ -79,7 +79,7 @@ pub fn probe(args: ProbeArgs) -> anyhow::Result<Exit> {
 }
 
 /// Starts, and shows the phases.
-pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     let Args { what, repeat, output, json } = args;
     let options = ColdStartOptions {
         machine: MachineOptions { command_line: argv(), ..MachineOptions::default() },
@@ -90,12 +90,11 @@ pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     options.check()?;
     signals::hear(stop);
     let starts = coldstart::run(options, console, stop)?;
-    match json {
-        true => output::json(&starts.rows)?,
-        false => {
-            output::table(&content::cold_starts(&starts.rows))?;
-            output::text(&format!("\n{}\n", starts.folder.display()))?;
-        }
+    if json {
+        output::json(&starts.rows)?
+    } else {
+        output::table(&content::cold_starts(&starts.rows))?;
+        output::text(&format!("\n{}\n", starts.folder.display()))?;
     }
     Ok(starts.status().into())
 }

@@ -6,13 +6,13 @@ use clap_complete::Shell;
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
-pub struct CompletionArgs {
+pub(crate) struct CompletionArgs {
     /// The shell.
     shell: Shell,
 }
 
 /// Prints the completion script of a shell.
-pub fn completions(args: CompletionArgs) -> anyhow::Result<Exit> {
+pub(crate) fn completions(args: CompletionArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "sizewell", &mut script);
     output::text(&String::from_utf8_lossy(&script))?;
@@ -20,7 +20,7 @@ pub fn completions(args: CompletionArgs) -> anyhow::Result<Exit> {
 }
 
 /// Prints the manual page, with a section for each command.
-pub fn man() -> anyhow::Result<Exit> {
+pub(crate) fn man() -> anyhow::Result<Exit> {
     let mut page = Vec::new();
     let command = Cli::command();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;

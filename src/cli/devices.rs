@@ -12,14 +12,14 @@ use std::path::Path;
 
 /// Arguments of `devices`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 /// Lists the devices, the power meter and the instance.
-pub fn run(args: Args) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let devices = inventory::devices();
     let environment = inventory::environment(Vec::new(), crate::device::cpu::default_threads(), None);
     let (_, power) = power::open(Path::new("/"), DeviceId::Cpu);

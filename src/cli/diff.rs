@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Folder of the run before.
     #[arg(value_name = "BEFORE")]
     before: PathBuf,
@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 /// Compares two runs.
-pub fn run(args: Args) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let floor = args.noise_floor.as_deref().map(|text| share("--noise-floor", text)).transpose()?;
     if !(args.confidence > 0.5 && args.confidence < 1.0) {
         return usage("--confidence is a share above 0.5 and below 1");

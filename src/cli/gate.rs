@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Arguments of `gate`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Folder of the run to judge; several runs of the same show how much runs differ.
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
@@ -45,7 +45,7 @@ pub struct Args {
 }
 
 /// Judges.
-pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     if args.policy.is_none() && args.baseline.is_empty() {
         return usage("what is the run held against? --policy gate.toml, or --baseline RUN, or both");
     }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = formats())]
-pub struct Args {
+pub(crate) struct Args {
     /// The format, or `auto`, which recognises a file by its keys; the list stands below.
     #[arg(value_name = "FORMAT")]
     format: String,
@@ -61,7 +61,7 @@ fn formats() -> String {
 }
 
 /// Reads result files into a run folder.
-pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     let shape =
         args.model.as_deref().map(|model| shape::read(model, console.shows_progress())).transpose().or_else(usage)?;
     let instance = args.instance.as_deref().map(MachinePrice::parse_instance).transpose().or_else(usage)?;

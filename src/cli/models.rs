@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// What to do with model presets.
 #[derive(Debug, clap::Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// List the presets.
     List {
         /// Print JSON.
@@ -48,7 +48,7 @@ pub enum Verb {
 const LISTED: [Quant; 3] = [Quant::F16, Quant::Int8, Quant::Int4];
 
 /// Runs a verb.
-pub fn run(verb: Verb, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn run(verb: Verb, console: &Console) -> anyhow::Result<Exit> {
     match verb {
         Verb::List { json } => list(json),
         Verb::Show { name, json } => show(&name, json, console),
@@ -72,11 +72,10 @@ pub fn run(verb: Verb, console: &Console) -> anyhow::Result<Exit> {
 
 /// A preset for random weights; of a model that exists as files, its weights are there already.
 fn named(model: &str) -> Result<Preset, String> {
-    match Path::new(model).exists() {
-        true => {
-            Err(format!("{model} is a file or folder: random weights are written of a preset, which --model names"))
-        }
-        false => Preset::named(model),
+    if Path::new(model).exists() {
+        Err(format!("{model} is a file or folder: random weights are written of a preset, which --model names"))
+    } else {
+        Preset::named(model)
     }
 }
 
@@ -104,9 +103,10 @@ fn list(json: bool) -> anyhow::Result<Exit> {
 
 /// Bytes of a token in the cache in 16 bits; nothing of models that have none.
 fn cache_of(shape: &ModelShape) -> String {
-    match shape.architecture.task().generates() {
-        false => DASH.to_string(),
-        true => shape.cache_bytes(1, 1, CacheType::F16).human(),
+    if shape.architecture.task().generates() {
+        shape.cache_bytes(1, 1, CacheType::F16).human()
+    } else {
+        DASH.to_string()
     }
 }
 

@@ -18,7 +18,7 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Writes text. Where its reader has gone, the rest is for nobody, and the command goes on to its own end: what it finds is
 /// no better or worse for that.
-pub fn text(text: &str) -> anyhow::Result<()> {
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     write(&printable_lines(text))
 }
 
@@ -37,14 +37,14 @@ fn write(text: &str) -> anyhow::Result<()> {
 }
 
 /// Writes a table as wide as the terminal.
-pub fn table(table: &Table) -> anyhow::Result<()> {
+pub(crate) fn table(table: &Table) -> anyhow::Result<()> {
     // On a terminal the table library asks for the width itself.
     let width = if std::io::stdout().is_terminal() { None } else { Some(PIPE_WIDTH) };
     text(&terminal::render(table, width))
 }
 
 /// Writes JSON. What a terminal would obey is written by its number, which reads back as the same.
-pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     let show = |c: char| match c {
         '\n' => c.to_string(),
@@ -55,7 +55,7 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 }
 
 /// Writes what one run is as JSON; of several, an array.
-pub fn one_or_all(values: &[serde_json::Value]) -> anyhow::Result<()> {
+pub(crate) fn one_or_all(values: &[serde_json::Value]) -> anyhow::Result<()> {
     match values {
         [one] => json(one),
         all => json(&all),
@@ -63,7 +63,7 @@ pub fn one_or_all(values: &[serde_json::Value]) -> anyhow::Result<()> {
 }
 
 /// Writes several runs side by side; nothing for one.
-pub fn comparison(runs: &[&Run]) -> anyhow::Result<()> {
+pub(crate) fn comparison(runs: &[&Run]) -> anyhow::Result<()> {
     content::series(runs).map_or(Ok(()), |side_by_side| table(&side_by_side))
 }
 
@@ -84,7 +84,7 @@ const RECORD: [&str; 12] = [
 ];
 
 /// Refuses outputs that would take the place of what was read, of a part of a record, or of each other.
-pub fn check_files(outputs: &[&Path], inputs: &[&Path]) -> anyhow::Result<()> {
+pub(crate) fn check_files(outputs: &[&Path], inputs: &[&Path]) -> anyhow::Result<()> {
     for (index, output) in outputs.iter().enumerate() {
         if is_of_a_record(output) {
             return usage(format!("{} is a part of a run: choose another name", output.display()));
@@ -100,7 +100,7 @@ pub fn check_files(outputs: &[&Path], inputs: &[&Path]) -> anyhow::Result<()> {
 }
 
 /// Whether a path names a file that belongs to a run folder's record.
-pub fn is_of_a_record(path: &Path) -> bool {
+pub(crate) fn is_of_a_record(path: &Path) -> bool {
     let real = real(path);
     let (Some(folder), Some(name)) = (real.parent(), real.file_name()) else { return false };
     let name = name.to_string_lossy();
@@ -127,7 +127,7 @@ fn same(a: &Path, b: &Path) -> bool {
 }
 
 /// Writes a file that the user named: whole or not at all, and through no link. A device or a pipe is written to as it is.
-pub fn file(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn file(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
     let is_special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
     let of_process = path.starts_with("/dev") || path.starts_with("/proc");
     let written =

@@ -10,7 +10,7 @@ use crate::sizing::plan::plan;
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     what: RankArgs,
     /// Rows of the table.
@@ -22,7 +22,7 @@ pub struct Args {
 }
 
 /// Plans for a demand.
-pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     if !args.what.has_demand() {
         return usage("what is asked of the service? --rps R, --day FILE, or --users N --think-time TIME");
     }

@@ -6,13 +6,13 @@ use crate::power::limit;
 
 /// Arguments of `power-guard`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Number of the card.
     card: u32,
 }
 
 /// Holds the limit until standard input ends.
-pub fn run(args: Args) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     // What ends the other process must not end this one: it has to outlive it.
     ctrlc::set_handler(|| ())?;
     limit::guard(args.card, std::io::stdin().lock(), std::io::stdout())?;

@@ -10,7 +10,7 @@ use crate::report::{content, json};
 
 /// Arguments of `profile`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     measure: MeasureArgs,
     /// Print the run as JSON.
@@ -27,7 +27,7 @@ pub(super) fn measure(options: &ProfileOptions, reporter: &dyn Reporter, stop: &
 }
 
 /// Measures and shows the cases.
-pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     let series = measure(&args.measure.into(), console, stop)?;
     let runs: Vec<&Run> = series.runs().collect();
     if args.json {

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
 /// Shows a sweep.
-pub struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     lines: bool,
     total: usize,
@@ -20,7 +20,7 @@ pub struct Progress {
 
 impl Progress {
     /// As the terminal and `--quiet` allow.
-    pub fn new(console: &Console) -> Self {
+    pub(crate) fn new(console: &Console) -> Self {
         let bar = console.shows_progress().then(|| {
             let bar = ProgressBar::new(0);
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}");
@@ -100,9 +100,8 @@ impl Observer for Progress {
             Outcome::Ok => {
                 let rate =
                     row.metrics.decode_tokens_per_s.map_or(String::new(), |r| format!("decode {}", r.value.human()));
-                let ttft = row.metrics.ttft.map_or(String::new(), |t| match row.key.case.generates() {
-                    false => t.median.human(),
-                    true => format!(", TTFT {}", t.median.human()),
+                let ttft = row.metrics.ttft.map_or(String::new(), |t| {
+                    if row.key.case.generates() { format!(", TTFT {}", t.median.human()) } else { t.median.human() }
                 });
                 format!("{}: {rate}{ttft}{}", row.key.case, self.time_left())
             }

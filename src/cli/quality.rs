@@ -145,7 +145,7 @@ impl From<&Args> for QualityOptions {
 }
 
 /// Evaluates every variant, measures how fast it is, and shows one table.
-pub fn run(mut args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
+pub(crate) fn run(mut args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     let options = match args.resume.take() {
         Some(folder) => quality::begun_with(&folder, |argv| {
             let begun = begun_by(argv)?;
@@ -159,9 +159,10 @@ pub fn run(mut args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exi
     configure_threads(options.machine.engine_threads()?, None);
     signals::hear(stop);
     let evaluated = quality::run(&options, console, stop)?;
-    match evaluated.windows.is_empty() {
-        true => show(&args, &evaluated)?,
-        false => drift::show(&args, &evaluated.run, &evaluated.windows)?,
+    if evaluated.windows.is_empty() {
+        show(&args, &evaluated)?
+    } else {
+        drift::show(&args, &evaluated.run, &evaluated.windows)?
     }
     Ok(evaluated.conclude(console).into())
 }

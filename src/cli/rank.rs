@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 /// Form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     Table,
     Csv,
     Json,
@@ -19,7 +19,7 @@ pub enum Format {
 
 /// Arguments of `rank`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     what: RankArgs,
     /// Rows of the table.
@@ -37,7 +37,7 @@ pub struct Args {
 }
 
 /// Ranks runs.
-pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     let (runs, cold) = args.what.read_runs()?;
     let request = args.what.request(cold, console)?;
     let catalog = load_catalog(args.what.catalog.as_deref())?;
@@ -52,9 +52,10 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
             output::text("\n")?;
             output::table(&content::components(&ranking, args.top))?;
             if !ranking.excluded.is_empty() {
-                let table = match args.explain {
-                    true => content::excluded_offers(&ranking.excluded),
-                    false => content::excluded(&ranking.excluded),
+                let table = if args.explain {
+                    content::excluded_offers(&ranking.excluded)
+                } else {
+                    content::excluded(&ranking.excluded)
                 };
                 output::text("\n")?;
                 output::table(&table)?;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// Markets on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MarketArg {
+pub(crate) enum MarketArg {
     #[value(name = "on_demand", alias = "on-demand")]
     OnDemand,
     Spot,
@@ -59,7 +59,7 @@ enum OnlyArg {
 
 /// What is ranked.
 #[derive(Debug, clap::Args)]
-pub struct RankArgs {
+pub(crate) struct RankArgs {
     /// Folders of runs of one model and engine, measured or imported; offers are projected from the first.
     #[arg(value_name = "RUN", required = true)]
     pub runs: Vec<PathBuf>,
@@ -208,10 +208,7 @@ pub(super) fn share(what: &str, text: &str) -> anyhow::Result<f64> {
 }
 
 fn within(what: &str, value: f64, range: impl std::ops::RangeBounds<f64>) -> anyhow::Result<()> {
-    match value.is_finite() && range.contains(&value) {
-        true => Ok(()),
-        false => usage(format!("{what}: {value} is out of range")),
-    }
+    if value.is_finite() && range.contains(&value) { Ok(()) } else { usage(format!("{what}: {value} is out of range")) }
 }
 
 fn time(text: &Option<String>) -> anyhow::Result<Option<Seconds>> {
@@ -291,15 +288,16 @@ fn model_of(run: &Run) -> String {
 
 /// The engine that `name` is of: what older records of these runs call it, it is called now.
 fn known_engine(name: &str, runs: &[Run]) -> String {
-    match runs.iter().any(|run| run.record.engine.name.eq_ignore_ascii_case(name)) {
-        true => engine_identity(&name.to_lowercase()).to_string(),
-        false => name.to_string(),
+    if runs.iter().any(|run| run.record.engine.name.eq_ignore_ascii_case(name)) {
+        engine_identity(&name.to_lowercase()).to_string()
+    } else {
+        name.to_string()
     }
 }
 
 impl RankArgs {
     /// The request, with the cold start that one of the folders measured.
-    pub fn request(&self, measured_cold: Option<Interval>, console: &Console) -> anyhow::Result<RankRequest> {
+    pub(crate) fn request(&self, measured_cold: Option<Interval>, console: &Console) -> anyhow::Result<RankRequest> {
         let (evidence, left_out) = evidence::read_any(&self.evidence)?;
         left_out.iter().for_each(|file| console.warn(format!("left out of the evidence: {file}")));
         let instance = match &self.instance {
@@ -353,16 +351,17 @@ impl RankArgs {
 
     /// The runs of the folders: those with measured cases of the model and engine that were asked for, and the cold start
     /// that any of them measured.
-    pub fn read_runs(&self) -> anyhow::Result<(Vec<Run>, Option<Interval>)> {
+    pub(crate) fn read_runs(&self) -> anyhow::Result<(Vec<Run>, Option<Interval>)> {
         let (mut profiles, mut started): (Vec<Run>, Vec<Run>) = Default::default();
         let mut starts: Vec<f64> = Vec::new();
         for folder in &self.runs {
             let run = Run::read(folder)?;
             let cold = run.cold_starts()?;
             starts.extend(cold.iter());
-            match cold.is_empty() || run.cases.iter().any(|row| row.outcome == Outcome::Ok) {
-                true => profiles.extend(run.into_systems()),
-                false => started.push(run),
+            if cold.is_empty() || run.cases.iter().any(|row| row.outcome == Outcome::Ok) {
+                profiles.extend(run.into_systems())
+            } else {
+                started.push(run)
             }
         }
         if profiles.is_empty() {
@@ -403,9 +402,10 @@ impl RankArgs {
         }
         runs.retain(|run| !run.cases.is_empty());
         known.sort();
-        match runs.is_empty() {
-            true => usage(format!("--arrival: no requests came `{asked}`; there are {}", known.join(", "))),
-            false => Ok(runs),
+        if runs.is_empty() {
+            usage(format!("--arrival: no requests came `{asked}`; there are {}", known.join(", ")))
+        } else {
+            Ok(runs)
         }
     }
 
@@ -440,13 +440,13 @@ impl RankArgs {
     }
 
     /// Files that are read.
-    pub fn files(&self) -> Vec<&Path> {
+    pub(crate) fn files(&self) -> Vec<&Path> {
         let one = [&self.lengths, &self.demand.day].into_iter().flatten();
         self.runs.iter().chain(&self.evidence).chain(&self.own).chain(one).map(PathBuf::as_path).collect()
     }
 
     /// Whether a demand was given.
-    pub fn has_demand(&self) -> bool {
+    pub(crate) fn has_demand(&self) -> bool {
         self.demand.rps.is_some() || self.demand.day.is_some() || self.demand.users.is_some()
     }
 }

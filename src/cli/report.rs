@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     what: RankArgs,
     /// File to write; its ending says the form: .html, .pdf, .xlsx, .md, .csv or .json. A folder (with a slash behind it)
@@ -31,7 +31,7 @@ enum Target {
 }
 
 /// Writes the report of runs.
-pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     // The names first: a slip in the last should not cost the work for the others.
     let targets: Vec<Target> = args.output.iter().map(|path| target(path)).collect::<anyhow::Result<_>>()?;
     let outputs: Vec<&Path> = args.output.iter().map(PathBuf::as_path).filter(|path| !path.is_dir()).collect();
@@ -85,7 +85,7 @@ fn starts(folders: &[PathBuf]) -> anyhow::Result<Vec<ColdStartRow>> {
 }
 
 /// What a run's folder holds beside its cases.
-pub struct Parts {
+pub(crate) struct Parts {
     power: Vec<PowerRow>,
     quality: Vec<QualityRow>,
     drift: Vec<DriftWindow>,
@@ -93,7 +93,7 @@ pub struct Parts {
 
 impl Parts {
     /// Reads them.
-    pub fn read(run: &Run) -> anyhow::Result<Self> {
+    pub(crate) fn read(run: &Run) -> anyhow::Result<Self> {
         Ok(Self {
             power: run.power()?,
             quality: run.quality()?,
@@ -102,18 +102,28 @@ impl Parts {
     }
 
     /// With starts of the model.
-    pub fn extras<'a>(&'a self, cold_starts: &'a [ColdStartRow]) -> Extras<'a> {
+    pub(crate) fn extras<'a>(&'a self, cold_starts: &'a [ColdStartRow]) -> Extras<'a> {
         Extras { power: &self.power, quality: &self.quality, drift: &self.drift, cold_starts }
     }
 }
 
 /// The report that `run` writes of what it measured.
-pub fn of_run<'a>(runs: &'a [&'a Run], catalog: &'a Catalog, request: &'a RankRequest, parts: &'a Parts) -> Report<'a> {
+pub(crate) fn of_run<'a>(
+    runs: &'a [&'a Run],
+    catalog: &'a Catalog,
+    request: &'a RankRequest,
+    parts: &'a Parts,
+) -> Report<'a> {
     Report::new(runs, catalog, request, parts.extras(&[]))
 }
 
 /// Writes a report in one form.
-pub fn write(report: &Report<'_>, exporter: &dyn Exporter, path: &Path, console: &Console) -> anyhow::Result<()> {
+pub(crate) fn write(
+    report: &Report<'_>,
+    exporter: &dyn Exporter,
+    path: &Path,
+    console: &Console,
+) -> anyhow::Result<()> {
     let bytes = exporter.export(report)?;
     output::file(path, &bytes)?;
     console.say(format!("wrote {}", path.display()));
@@ -121,7 +131,7 @@ pub fn write(report: &Report<'_>, exporter: &dyn Exporter, path: &Path, console:
 }
 
 /// Writes every plot into a folder: SVG, and PNG where asked for.
-pub fn write_plots(report: &Report<'_>, folder: &Path, png: bool) -> anyhow::Result<()> {
+pub(crate) fn write_plots(report: &Report<'_>, folder: &Path, png: bool) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     for plot in report.plots() {
         output::file(&folder.join(format!("{}.svg", plot.name)), plot.svg.as_bytes())?;

@@ -18,7 +18,7 @@ const SHOWN: usize = 10;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     measure: MeasureArgs,
     /// Prices from this folder instead of those that the program carries.
@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 /// Measures, ranks and reports.
-pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     // The catalog first: an error in it should not cost minutes of measuring.
     let catalog = load_catalog(args.catalog.as_deref())?;
     let mut options = ProfileOptions::from(args.measure);
@@ -55,16 +55,18 @@ pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
         }
         report::write_plots(&report, &run.path.join("plots"), false)?;
         let rankings = &report.rankings;
-        match args.json {
-            true => shown.push(serde_json::json!({
+        if args.json {
+            shown.push(serde_json::json!({
                 "run": json::run(run), "rankings": rankings.as_ref().ok(), "no_ranking": rankings.as_ref().err()
-            })),
-            false => show(run, rankings, console)?,
+            }))
+        } else {
+            show(run, rankings, console)?
         }
     }
-    match args.json {
-        true => output::one_or_all(&shown)?,
-        false => output::comparison(&runs)?,
+    if args.json {
+        output::one_or_all(&shown)?
+    } else {
+        output::comparison(&runs)?
     }
     Ok(series.conclude(console).into())
 }

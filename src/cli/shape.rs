@@ -7,19 +7,20 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Reads what `--model` names; the error says what it may be.
-pub fn read(model: &str, show_progress: bool) -> Result<ModelShape, String> {
+pub(crate) fn read(model: &str, show_progress: bool) -> Result<ModelShape, String> {
     let exists = Path::new(model).exists();
     if !exists && model.contains('=') {
         return counts(model);
     }
-    model_shape(model, show_progress).map(|known| known.shape).map_err(|why| match exists {
-        true => why.to_string(),
-        false => format!(
+    model_shape(model, show_progress).map(|known| known.shape).map_err(|why| if exists {
+why.to_string()
+} else {
+format!(
             "{why}; --model also takes a folder with config.json, the file itself, a GGUF file, or counts such as \
              hidden_size=4096,intermediate_size=14336,num_hidden_layers=32,num_attention_heads=32,num_key_value_heads=8,\
              vocab_size=128256"
-        ),
-    })
+        )
+})
 }
 
 /// The shape by its counts, in the words of config.json.

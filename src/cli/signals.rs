@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The exit status of a command that a signal stopped, whichever signal it was.
-pub const STATUS: u8 = 130;
+pub(crate) const STATUS: u8 = 130;
 
 /// How long the command has to see that it is to stop.
 const TO_SEE: Duration = Duration::from_millis(800);
@@ -23,7 +23,7 @@ static HANDLER: OnceLock<()> = OnceLock::new();
 
 /// Hears signals for `stop` from here on. A job that does not look at it is ended at once. The system would do that too, but
 /// not for the first process of a container, which it lets live. There is a second thread from here on.
-pub fn hear(stop: &Stop) {
+pub(crate) fn hear(stop: &Stop) {
     HANDLER.get_or_init(|| {
         let hangup_is_ignored = ignores_hangup();
         let stop = stop.clone();

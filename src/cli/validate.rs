@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Result files of other tools or run folders: one card model after the other is left out. Without any, the
     /// measurements that the program carries.
     #[arg(value_name = "EVIDENCE", conflicts_with_all = ["train", "test"])]
@@ -39,7 +39,7 @@ fn read(paths: &[PathBuf], console: &Console) -> anyhow::Result<Vec<Run>> {
 }
 
 /// Says how far off projections are.
-pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     let catalog = load_catalog(args.catalog.as_deref())?;
     let validation = if !args.train.is_empty() {
         let (train, test) = (read(&args.train, console)?, read(&args.test, console)?);

@@ -78,11 +78,12 @@ pub fn log_likelihoods(
         let batch: Vec<_> = inputs.drain(..count).collect();
         add(model, batch, &mut sums)?;
     }
-    match sums.iter().all(|sum| sum.is_finite()) {
-        true => Ok(sums),
-        false => Err(EvaluationError::Other(
+    if sums.iter().all(|sum| sum.is_finite()) {
+        Ok(sums)
+    } else {
+        Err(EvaluationError::Other(
             "the model gives probabilities that are no numbers: its weights do not work at this level".to_string(),
-        )),
+        ))
     }
 }
 

@@ -274,9 +274,12 @@ pub(super) fn keys(line: &str) -> Result<Vec<String>, String> {
     if !line.starts_with('{') {
         return Err("is no object; a data set has one JSON object a line".to_string());
     }
-    let object: BTreeMap<String, IgnoredAny> = serde_json::from_str(line).map_err(|error| match error.is_eof() {
-        true => "is no whole object; a data set has one a line: jq -c . puts each on one".to_string(),
-        false => in_line(&error),
+    let object: BTreeMap<String, IgnoredAny> = serde_json::from_str(line).map_err(|error| {
+        if error.is_eof() {
+            "is no whole object; a data set has one a line: jq -c . puts each on one".to_string()
+        } else {
+            in_line(&error)
+        }
     })?;
     Ok(object.into_keys().collect())
 }

@@ -63,7 +63,7 @@ pub(super) struct Lines<'a> {
 
 impl Lines<'_> {
     /// The next line that is not blank; `None` at the end.
-    pub fn next_line(&mut self) -> Result<Option<String>, DataError> {
+    pub(crate) fn next_line(&mut self) -> Result<Option<String>, DataError> {
         loop {
             let mut bytes = Vec::new();
             self.line += 1;

@@ -81,10 +81,11 @@ impl RepeatDetector {
             *known.entry(*entry).or_default() += 1;
         }
         let all: usize = known.values().sum();
-        let repeated = match 2 * all >= shingles.len() {
+        let repeated = if 2 * all >= shingles.len() {
             // The earliest of those with as many.
-            true => known.into_iter().max_by_key(|(entry, count)| (*count, u32::MAX - entry)).map(|(entry, _)| entry),
-            false => None,
+            known.into_iter().max_by_key(|(entry, count)| (*count, u32::MAX - entry)).map(|(entry, _)| entry)
+        } else {
+            None
         };
         for shingle in shingles {
             if self.seen.len() < MOST_KEPT {

@@ -7,7 +7,7 @@ use crate::power::limit::{LimitGuard, LimitRange};
 use crate::units::Watts;
 
 /// A guard of a card's power limit, and what is done where the process ends without coming to it.
-pub struct HeldLimit {
+pub(crate) struct HeldLimit {
     guard: LimitGuard,
     /// The guard may have been killed before; then nobody else puts the limit back.
     at_end: AtEnd,
@@ -15,24 +15,24 @@ pub struct HeldLimit {
 
 impl HeldLimit {
     /// Of a card, by its number as CUDA counts.
-    pub fn of_card(index: usize, stop: &Stop) -> Result<Self, JobError> {
+    pub(crate) fn of_card(index: usize, stop: &Stop) -> Result<Self, JobError> {
         let guard = LimitGuard::start(&std::env::current_exe()?, index)?;
         let at_end = stop.at_end(guard.put_back());
         Ok(Self { guard, at_end })
     }
 
     /// What the card takes.
-    pub fn range(&self) -> &LimitRange {
+    pub(crate) fn range(&self) -> &LimitRange {
         &self.guard.range
     }
 
     /// Sets a limit, until another is set.
-    pub fn set(&mut self, limit: Watts) -> Result<(), PowerError> {
+    pub(crate) fn set(&mut self, limit: Watts) -> Result<(), PowerError> {
         self.guard.set(limit)
     }
 
     /// Restores the limit that was found, and says whether that worked.
-    pub fn restore(self) -> Result<(), PowerError> {
+    pub(crate) fn restore(self) -> Result<(), PowerError> {
         let restored = self.guard.restore();
         drop(self.at_end);
         restored

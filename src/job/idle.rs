@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// The power of the device with nothing to do, where it is not known yet and cases will be long enough for an energy;
 /// what was found goes into `record`. A card must not be open yet. The error says why there is none.
-pub fn idle_power(
+pub(crate) fn idle_power(
     source: Option<&mut (dyn PowerSource + 'static)>,
     record: &mut PowerRecord,
     max_time_s: f64,
@@ -32,7 +32,11 @@ pub fn idle_power(
 }
 
 /// The power of a card that waits with the last case's model on it, into `record`, where its idle power is known.
-pub fn waiting_power(source: Option<&mut (dyn PowerSource + 'static)>, record: &mut PowerRecord, context: Context<'_>) {
+pub(crate) fn waiting_power(
+    source: Option<&mut (dyn PowerSource + 'static)>,
+    record: &mut PowerRecord,
+    context: Context<'_>,
+) {
     if let (Some(source), Some(_), None) = (source, record.idle_w, record.waiting_w) {
         record.waiting_w = at_rest(source, "power of the waiting card", context).ok().map(|idle| idle.power);
     }

@@ -162,9 +162,10 @@ impl Comparison<'_> {
         if let Some(found) = resample(differences.len(), self.seed, |times| drawn_ratio(&differences, times).exp()) {
             let (lo, hi) = ends(value - 1.0, &found, differences.len());
             // Of a ratio the difference from one; the drawn ends are of the ratio itself.
-            (row.lo, row.hi) = match has_no_spread(value - 1.0, found.error) {
-                true => (lo.map(|lo| lo + 1.0), hi.map(|hi| hi + 1.0)),
-                false => (Some(found.lo.min(value)), Some(found.hi.max(value))),
+            (row.lo, row.hi) = if has_no_spread(value - 1.0, found.error) {
+                (lo.map(|lo| lo + 1.0), hi.map(|hi| hi + 1.0))
+            } else {
+                (Some(found.lo.min(value)), Some(found.hi.max(value)))
             };
         }
         row

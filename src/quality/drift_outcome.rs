@@ -39,9 +39,10 @@ impl OutcomeChange {
     /// The change that is so many standard errors from none; upwards, where the test is of the logarithm.
     pub fn change_of(&self, errors: f64) -> Option<f64> {
         let error = self.error?;
-        Some(match self.on_logarithm {
-            true => self.before * ((errors * error / self.before).exp() - 1.0),
-            false => errors * error,
+        Some(if self.on_logarithm {
+            self.before * ((errors * error / self.before).exp() - 1.0)
+        } else {
+            errors * error
         })
     }
 }
@@ -132,14 +133,12 @@ fn perplexity(before: &[Share], after: &[Share], paired: bool) -> OutcomeChange 
     let (first, value) = (ratio(before).exp(), ratio(after).exp());
     let half = student_point(after.len()) * ratio_error(after);
     let fewer = before.len().min(after.len());
-    let error = match paired {
-        true => paired_ratio_error(before, after),
-        false => ratio_error(before).hypot(ratio_error(after)),
-    };
+    let error = if paired { paired_ratio_error(before, after) } else { ratio_error(before).hypot(ratio_error(after)) };
     let change = ratio(after) - ratio(before);
-    let wide = match has_no_spread(change, error) {
-        true => half_width_without_spread(change, fewer),
-        false => Some(student_point(fewer) * error),
+    let wide = if has_no_spread(change, error) {
+        half_width_without_spread(change, fewer)
+    } else {
+        Some(student_point(fewer) * error)
     };
     OutcomeChange {
         before: first,

@@ -226,10 +226,7 @@ impl Column {
 
 /// Text that no spreadsheet takes for a formula (OWASP, CSV injection): a quote before what would begin one.
 pub fn inert(text: &str) -> String {
-    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        true => format!("'{text}"),
-        false => text.to_string(),
-    }
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_string() }
 }
 
 fn text(text: impl AsRef<str>) -> Value {

@@ -305,6 +305,18 @@ fn as_card(name: &'static str, mib: u64) -> [(&'static str, String); 3] {
     ]
 }
 
+fn check_first(first: &std::process::Output) {
+    let text = stdout(first);
+    assert!(line(&text, "logits").contains("FAILED") && first.status.code() == Some(1), "{text}{}", stderr(first));
+    assert!(text.contains("NO CARD: SIZEWELL_CUDA names a driver's library of its own"), "{text}");
+    assert!(text.contains("data sheet: nvidia/h100-sxm-80"), "{text}");
+    assert!(
+        line(&text, "coldstart").contains(" ok ")
+            && text.lines().any(|l| l.split_whitespace().take(2).eq(["cold", "ok"])),
+        "{text}"
+    );
+}
+
 #[test]
 fn all_three_calls_on_the_fake_driver() {
     let Some(library) = fake_cuda::library() else { return };
@@ -339,15 +351,7 @@ fn all_three_calls_on_the_fake_driver() {
 
     // A test program that runs nothing has shown nothing.
     let first = run("1", "devices logits peers coldstart", &h100, &[]);
-    let text = stdout(&first);
-    assert!(line(&text, "logits").contains("FAILED") && first.status.code() == Some(1), "{text}{}", stderr(&first));
-    assert!(text.contains("NO CARD: SIZEWELL_CUDA names a driver's library of its own"), "{text}");
-    assert!(text.contains("data sheet: nvidia/h100-sxm-80"), "{text}");
-    assert!(
-        line(&text, "coldstart").contains(" ok ")
-            && text.lines().any(|l| l.split_whitespace().take(2).eq(["cold", "ok"])),
-        "{text}"
-    );
+    check_first(&first);
 
     let second = run("2", "devices sweep energy meters", &h100, &[]);
     let text = stdout(&second);

@@ -1,5 +1,8 @@
 //! How models are computed: decoders and encoders against themselves and a second system, models from a hub.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

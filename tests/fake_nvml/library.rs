@@ -7,6 +7,10 @@
 //!
 //! Each script is a true power over time; the meters show of it what the sensor of that card would.
 #![allow(non_snake_case, clippy::missing_safety_doc)]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one promise for all: its callers are NVML's, which give pointers as NVML's header asks for them"
+)]
 
 use std::ffi::{c_char, c_double, c_int, c_longlong, c_uint, c_ulonglong, c_void};
 use std::sync::OnceLock;

@@ -1,5 +1,8 @@
 //! Runs: the loop that measures, the folder that keeps them, and the program around both.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,5 +1,8 @@
 //! Prices, evidence, projections and rankings.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,6 +1,9 @@
 //! Inputs that nobody here wrote, each with its right value: files of other tools, price lists, data sets, models, servers. One
 //! module a subject; small files that they read stand in `cases/`.
 
+// A program exports nothing.
+#![allow(unreachable_pub)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Arguments of `catalog update`.
 #[derive(Debug, clap::Args)]
-pub struct UpdateArgs {
+pub(crate) struct UpdateArgs {
     /// Lists to ask, in this order.
     #[arg(long, value_delimiter = ',', value_name = "LIST,...", value_parser = ["azure", "aws", "gpuhunt", "skypilot"])]
     from: Vec<String>,
@@ -45,7 +45,7 @@ pub struct UpdateArgs {
 
 /// Arguments of `catalog import`.
 #[derive(Debug, clap::Args)]
-pub struct ImportArgs {
+pub(crate) struct ImportArgs {
     /// The price list, as CSV.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -59,9 +59,10 @@ pub struct ImportArgs {
 
 /// The tables to start from: the snapshot that is there, or what the program carries.
 fn tables(place: &CatalogFolder) -> anyhow::Result<Tables> {
-    let (origin, files) = match place.is_catalog {
-        true => (place.folder.display().to_string(), folder_files(&place.folder)?),
-        false => ("embedded".to_string(), embedded_files()),
+    let (origin, files) = if place.is_catalog {
+        (place.folder.display().to_string(), folder_files(&place.folder)?)
+    } else {
+        ("embedded".to_string(), embedded_files())
     };
     let (tables, findings) = Tables::read(&prefix(&origin), &files);
     match findings.into_iter().find(|finding| finding.severity == Severity::Error) {
@@ -85,7 +86,7 @@ fn folder(named: Option<PathBuf>, console: &Console) -> anyhow::Result<(CatalogF
 }
 
 /// Fetches prices. Exit status 1 where no provider could be updated.
-pub fn update(args: UpdateArgs, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn update(args: UpdateArgs, console: &Console) -> anyhow::Result<Exit> {
     let named = |name: &str| List::ALL.into_iter().find(|list| list.name() == name);
     let mut endpoints = BTreeMap::new();
     for text in &args.endpoint {
@@ -96,9 +97,10 @@ pub fn update(args: UpdateArgs, console: &Console) -> anyhow::Result<Exit> {
         http::check_endpoint(url).or_else(|why| usage(format!("--endpoint: {why}")))?;
         endpoints.insert(list, url.to_string());
     }
-    let lists: Vec<List> = match args.from.is_empty() {
-        true => List::ALL.to_vec(),
-        false => args.from.iter().filter_map(|name| named(name)).collect(),
+    let lists: Vec<List> = if args.from.is_empty() {
+        List::ALL.to_vec()
+    } else {
+        args.from.iter().filter_map(|name| named(name)).collect()
     };
     if let Some(unknown) = args.provider.iter().find(|p| !lists.iter().any(|l| l.providers().contains(&p.as_str()))) {
         let mut known: Vec<&str> = lists.iter().flat_map(|list| list.providers()).collect();
@@ -129,7 +131,7 @@ pub fn update(args: UpdateArgs, console: &Console) -> anyhow::Result<Exit> {
 }
 
 /// Takes a list of the user.
-pub fn import(args: ImportArgs, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn import(args: ImportArgs, console: &Console) -> anyhow::Result<Exit> {
     let name = args.mapping.display().to_string();
     let read = |path: &Path| {
         bounded::file(path, bounded::MOST_TEXT)
@@ -157,9 +159,10 @@ fn write(folder: &Path, tables: &Tables, outcomes: &[Outcome], console: &Console
     }
     snapshot::write(folder, tables, outcomes).context("the snapshot cannot be written; the old one is as it was")?;
     let name = folder.display();
-    match place::fetched().and_then(|used| used.canonicalize().ok()).is_some_and(|used| used == folder) {
-        true => console.say(format!("wrote {name}\nrankings use it from now on")),
-        false => console.say(format!("wrote {name}\n`--catalog {name}` ranks with it; other rankings do not use it")),
+    if place::fetched().and_then(|used| used.canonicalize().ok()).is_some_and(|used| used == folder) {
+        console.say(format!("wrote {name}\nrankings use it from now on"))
+    } else {
+        console.say(format!("wrote {name}\n`--catalog {name}` ranks with it; other rankings do not use it"))
     }
     Ok(())
 }

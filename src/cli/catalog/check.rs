@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// Arguments of `catalog check`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The catalog folder to check; the one that rankings use by default.
     #[arg(value_name = "DIR")]
     catalog: Option<PathBuf>,
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// Checks a catalog: exit status 1 where it has an error.
-pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
     let (origin, files) = match place::folder(args.catalog.as_deref()) {
         Some(folder) => (folder.display().to_string(), folder_files(&folder)?),
         None => ("embedded".to_string(), embedded_files()),
@@ -39,7 +39,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Exit> {
 }
 
 /// Findings as a table.
-pub fn table(origin: &str, findings: &[Finding]) -> Table {
+pub(crate) fn table(origin: &str, findings: &[Finding]) -> Table {
     let mut table = Table::new(format!("Check of the {origin} catalog"), &["what", "where", "message", "remedy"]);
     for finding in findings {
         let severity = if finding.severity == Severity::Error { "error" } else { "warning" };

@@ -1,7 +1,7 @@
 //! `sizewell catalog list`.
 
 use super::load_catalog;
-use crate::catalog::{Market, Offer};
+use crate::catalog::{Catalog, Market, Offer};
 use crate::cli::{Exit, output, usage};
 use crate::report::table::{DASH, Table};
 use crate::units::Quantity;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Arguments of `catalog list`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Only this provider.
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
@@ -32,7 +32,7 @@ pub struct Args {
 }
 
 /// Lists offers.
-pub fn run(args: Args) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let catalog = load_catalog(args.catalog.as_deref())?;
     let is = |wanted: &Option<String>, have: &str| wanted.as_deref().is_none_or(|w| w.eq_ignore_ascii_case(have));
     let has = |wanted: &Option<String>, offer: &Offer| match wanted {
@@ -51,37 +51,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
                 && has(&args.accelerator, offer)
         })
         .collect();
-    for (what, wanted, known) in [
-        (
-            "provider",
-            &args.provider,
-            catalog.offers.iter().map(|o| o.shape.provider.to_string()).collect::<BTreeSet<_>>(),
-        ),
-        ("region", &args.region, catalog.offers.iter().map(|o| o.region.to_string()).collect()),
-        ("market", &args.market, catalog.offers.iter().map(|o| o.market.name().to_string()).collect()),
-    ] {
-        if let Some(name) = wanted.as_ref().filter(|name| !known.iter().any(|k| k.eq_ignore_ascii_case(name))) {
-            let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            return usage(format!("the catalog has no {what} `{name}`; it has {}", known.join(", ")));
-        }
+    if let Some(why) = unknown_name(&args, &catalog) {
+        return usage(why);
     }
     if args.json {
-        let rows: Vec<_> = offers
-            .iter()
-            .map(|offer| {
-                let source = catalog.sources.get(&*offer.source);
-                let flags: Vec<&str> = offer.flags.iter().chain(&offer.shape.flags).map(|f| &**f).collect();
-                serde_json::json!({
-                    "provider": offer.shape.provider, "instance_type": offer.shape.instance_type,
-                    "region": offer.region, "zone": offer.zone, "market": offer.market, "usd": offer.price,
-                    "unit": offer.unit, "usd_per_h": offer.usd_per_h(), "accelerator": offer.shape.accelerator,
-                    "accelerator_count": offer.shape.accelerator_count, "cpu": offer.shape.cpu,
-                    "vcpus": offer.shape.vcpus, "memory_bytes": offer.shape.memory,
-                    "observed_at": offer.observed_at, "source": source.map(|s| &s.what),
-                    "source_licence": source.map(|s| &s.licence), "flags": flags,
-                })
-            })
-            .collect();
+        let rows: Vec<_> = offers.iter().map(|offer| as_json(offer, &catalog)).collect();
         output::json(&rows)?;
         return Ok(Exit::Done);
     }
@@ -99,6 +73,39 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     output::table(&table)?;
     Ok(Exit::Done)
+}
+
+/// That the catalog has nothing of a name that was asked for, where it has not.
+fn unknown_name(args: &Args, catalog: &Catalog) -> Option<String> {
+    for (what, wanted, known) in [
+        (
+            "provider",
+            &args.provider,
+            catalog.offers.iter().map(|o| o.shape.provider.to_string()).collect::<BTreeSet<_>>(),
+        ),
+        ("region", &args.region, catalog.offers.iter().map(|o| o.region.to_string()).collect()),
+        ("market", &args.market, catalog.offers.iter().map(|o| o.market.name().to_string()).collect()),
+    ] {
+        if let Some(name) = wanted.as_ref().filter(|name| !known.iter().any(|k| k.eq_ignore_ascii_case(name))) {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            return Some(format!("the catalog has no {what} `{name}`; it has {}", known.join(", ")));
+        }
+    }
+    None
+}
+
+fn as_json(offer: &Offer, catalog: &Catalog) -> serde_json::Value {
+    let source = catalog.sources.get(&*offer.source);
+    let flags: Vec<&str> = offer.flags.iter().chain(&offer.shape.flags).map(|f| &**f).collect();
+    serde_json::json!({
+        "provider": offer.shape.provider, "instance_type": offer.shape.instance_type,
+        "region": offer.region, "zone": offer.zone, "market": offer.market, "usd": offer.price,
+        "unit": offer.unit, "usd_per_h": offer.usd_per_h(), "accelerator": offer.shape.accelerator,
+        "accelerator_count": offer.shape.accelerator_count, "cpu": offer.shape.cpu,
+        "vcpus": offer.shape.vcpus, "memory_bytes": offer.shape.memory,
+        "observed_at": offer.observed_at, "source": source.map(|s| &s.what),
+        "source_licence": source.map(|s| &s.licence), "flags": flags,
+    })
 }
 
 fn cells(offer: &Offer) -> Vec<String> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Shows a load test on the terminal while it runs.
-pub struct LoadDisplay {
+pub(crate) struct LoadDisplay {
     bar: Option<ProgressBar>,
     lines: bool,
     last_line: Instant,
@@ -24,7 +24,7 @@ pub struct LoadDisplay {
 
 impl LoadDisplay {
     /// As the terminal and `--quiet` allow.
-    pub fn new(console: &Console) -> Self {
+    pub(crate) fn new(console: &Console) -> Self {
         let bar = console.shows_progress().then(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
@@ -75,19 +75,18 @@ fn one_line(step: &StepRecord) -> String {
         format!(": {word}")
     });
     let cut = step.cut_short.as_ref().map_or(String::new(), |why| format!(" ({why})"));
-    let disturbed = match step.disturbed.is_empty() {
-        true => String::new(),
-        false => format!(" (doubtful: {})", step.disturbed.join(", ")),
-    };
+    let disturbed =
+        if step.disturbed.is_empty() { String::new() } else { format!(" (doubtful: {})", step.disturbed.join(", ")) };
     format!("{}, {} requests{verdict}{disturbed}{cut}; {}", rates(step), step.requests, times.join("; "))
 }
 
 /// What was offered and what was answered, which are one in a closed loop.
 fn rates(step: &StepRecord) -> String {
     let answered = digits(step.answered_requests_per_s.0);
-    match step.is_closed() {
-        true => format!("{answered} req/s answered"),
-        false => format!("{} req/s offered, {answered} answered", digits(step.offered_requests_per_s.0)),
+    if step.is_closed() {
+        format!("{answered} req/s answered")
+    } else {
+        format!("{} req/s offered, {answered} answered", digits(step.offered_requests_per_s.0))
     }
 }
 

@@ -3,8 +3,8 @@
 mod args;
 mod display;
 
-pub use args::Args;
-pub use display::LoadDisplay;
+pub(crate) use args::Args;
+pub(crate) use display::LoadDisplay;
 
 use super::console::Console;
 use super::{Exit, configure_threads, output, signals};
@@ -14,7 +14,7 @@ use crate::record::Run;
 use crate::report::content::traffic as tables;
 
 /// Runs the load test, and shows it.
-pub fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: Args, console: &Console, stop: &Stop) -> anyhow::Result<Exit> {
     let (json, only_serves) = (args.json, args.only_serves());
     let plan = Plan::new(LoadOptions::try_from(args)?)?;
     configure_threads(plan.threads(), None);

@@ -213,10 +213,8 @@ impl LoadRun {
         self.recorder.finish()?;
         self.record.traffic = Some(self.traffic.clone());
         self.record.finished_at = Some(clock::now());
-        self.record.status = match self.stop.is_asked() || outcome.is_err() {
-            true => RunStatus::Interrupted,
-            false => RunStatus::Complete,
-        };
+        self.record.status =
+            if self.stop.is_asked() || outcome.is_err() { RunStatus::Interrupted } else { RunStatus::Complete };
         let named = (self.model_name.as_str(), self.quant);
         let rows = outcome::cases(&self.plan, &self.record, &self.traffic, named);
         self.folder.append_rows(&Vec::from_iter(rows.into_iter().map(CaseRow::believable)))?;

@@ -39,10 +39,7 @@ fn distribution(latency: &Latency, is_open: bool) -> Option<Distribution<Seconds
 /// A length as it was asked for, where one was: what comes of a distribution differs from run to run. Of a trace or a file, the
 /// mean.
 fn planned(traffic: &TrafficOptions, lengths: LengthDistribution, mean: Option<f64>) -> usize {
-    match traffic.is_made_up() {
-        true => lengths.middle(),
-        false => mean.map_or(1, |mean| (mean.round() as usize).max(1)),
-    }
+    if traffic.is_made_up() { lengths.middle() } else { mean.map_or(1, |mean| (mean.round() as usize).max(1)) }
 }
 
 /// The rows of a load test: one, of the step that stands for it, so that `rank`, `plan`, `diff` and `gate` read it like any
@@ -61,9 +58,10 @@ pub(super) fn cases(
         Some(Load::Closed { users, .. }) => Some(*users),
         _ => None,
     };
-    let generated = match streams {
-        true => planned(&options.traffic, options.traffic.gen_tokens, step.output_tokens.or(Some(step.asked_tokens))),
-        false => 1,
+    let generated = if streams {
+        planned(&options.traffic, options.traffic.gen_tokens, step.output_tokens.or(Some(step.asked_tokens)))
+    } else {
+        1
     };
     let prompt = planned(&options.traffic, options.traffic.prompt, step.prompt_tokens);
     let case = Case::new(quant, users.unwrap_or(1), prompt, generated);
@@ -120,9 +118,10 @@ fn absent(step: &StepRecord) -> Vec<(String, String)> {
         absent.push(("itl_s".to_string(), "events are not known to be tokens".to_string()));
     }
     if step.ttft_s.count > 0 && step.tpot_s.count == 0 {
-        let why = match step.answer_notes.is_empty() {
-            true => "nobody counted the tokens: --tokenizer counts them".to_string(),
-            false => step.answer_notes.join("; "),
+        let why = if step.answer_notes.is_empty() {
+            "nobody counted the tokens: --tokenizer counts them".to_string()
+        } else {
+            step.answer_notes.join("; ")
         };
         absent.push(("tpot_s".to_string(), why));
     }

@@ -239,10 +239,12 @@ impl TrafficOptions {
 }
 
 fn above_zero(what: &str, value: f64) -> Result<(), JobError> {
-    match value > 0.0 && (LEAST..1e9).contains(&value) {
-        true => Ok(()),
-        false if value > 0.0 => usage(format!("{what} must lie between {LEAST} and a billion")),
-        false => usage(format!("{what} must be above 0")),
+    if (LEAST..1e9).contains(&value) {
+        Ok(())
+    } else if value > 0.0 {
+        usage(format!("{what} must lie between {LEAST} and a billion"))
+    } else {
+        usage(format!("{what} must be above 0"))
     }
 }
 

@@ -124,9 +124,10 @@ pub(super) fn endpoint(
         api: target.api().to_string(),
         engine: EngineRecord {
             name: shown(&engine.name),
-            hardware: Some(match location.is_local() {
-                true => "a server on this machine".to_string(),
-                false => shown(&format!("the server at {}", location.host())),
+            hardware: Some(if location.is_local() {
+                "a server on this machine".to_string()
+            } else {
+                shown(&format!("the server at {}", location.host()))
             }),
             ..engine
         },

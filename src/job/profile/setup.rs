@@ -71,10 +71,7 @@ pub(super) struct SeriesOutput {
 impl SeriesOutput {
     fn of(&mut self, part: &Part, hostname: &str, model: &str) -> PathBuf {
         let base = self.base.get_or_insert_with(|| default_folder(hostname, model));
-        match self.several {
-            true => base.join(part.folder_name()),
-            false => base.clone(),
-        }
+        if self.several { base.join(part.folder_name()) } else { base.clone() }
     }
 }
 

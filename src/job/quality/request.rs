@@ -99,10 +99,8 @@ impl Request {
             return usage(format!("--stride must be between 1 and {}", context - 1));
         }
         let wanda = options.prune.iter().any(|asked| asked.pruning.method == Method::Wanda);
-        let (calibration, calibration_record, calibration_set) = match wanda {
-            true => calibration(options, model, &sets, context, bos)?,
-            false => (Vec::new(), None, None),
-        };
+        let (calibration, calibration_record, calibration_set) =
+            if wanda { calibration(options, model, &sets, context, bos)? } else { (Vec::new(), None, None) };
         let model_hash = ModelDescription::of(model).origin.hash().ok();
         Ok(Self {
             variants,

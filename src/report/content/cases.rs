@@ -27,11 +27,12 @@ fn columns(task: Task) -> Vec<Column> {
         column(">decode", |row| quantity(row.metrics.decode_tokens_per_s.map(|e| e.value)));
     }
     let results = format!(">{}", task.results());
-    match generates {
-        true => column(&results, |row| quantity(row.metrics.requests_per_s.map(|e| e.value))),
-        false => column(&results, |row| {
+    if *generates {
+        column(&results, |row| quantity(row.metrics.requests_per_s.map(|e| e.value)))
+    } else {
+        column(&results, |row| {
             row.metrics.requests_per_s.map_or(DASH.to_string(), |e| format!("{}/s", digits(e.value.0)))
-        }),
+        })
     }
     column(">peak memory", |row| quantity(row.metrics.peak_device));
     if *generates {
@@ -193,17 +194,17 @@ pub fn summary(run: &Run) -> Vec<String> {
         lines.push(format!("Fastest decode: {rate} ({}).", row.key.case));
     }
     let task = run.record.task();
-    let most: fn(&CaseRow) -> Option<f64> = match task.generates() {
-        true => |row| row.metrics.prefill_tokens_per_s.map(|d| d.value.0),
-        false => |row| row.metrics.requests_per_s.map(|d| d.value.0),
+    let most: fn(&CaseRow) -> Option<f64> = if task.generates() {
+        |row| row.metrics.prefill_tokens_per_s.map(|d| d.value.0)
+    } else {
+        |row| row.metrics.requests_per_s.map(|d| d.value.0)
     };
     if let Some(row) = fastest(most) {
-        lines.push(match task.generates() {
-            true => format!("Fastest prefill: {} ({}).", estimate(row.metrics.prefill_tokens_per_s), row.key.case),
-            false => {
-                let results = row.metrics.requests_per_s.map_or(String::new(), |e| digits(e.value.0));
-                format!("Most {}: {results} a second ({}).", task.results(), row.key.case)
-            }
+        lines.push(if task.generates() {
+            format!("Fastest prefill: {} ({}).", estimate(row.metrics.prefill_tokens_per_s), row.key.case)
+        } else {
+            let results = row.metrics.requests_per_s.map_or(String::new(), |e| digits(e.value.0));
+            format!("Most {}: {results} a second ({}).", task.results(), row.key.case)
         });
     }
     if let Some(read) = roof(&run.record.ceilings, &run.record.engine.device, CeilingKind::ReadBandwidth) {

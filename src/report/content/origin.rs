@@ -1,5 +1,6 @@
 //! Where the numbers come from: ceilings of the machine, environment, versions.
 
+use crate::record::run::PowerRecord;
 use crate::record::{Bound, Run, RunRecord};
 use crate::report::table::Table;
 use crate::units::Quantity;
@@ -24,6 +25,31 @@ pub fn ceilings(record: &RunRecord) -> Table {
     }
     table.notes.push("Shares of a roof are shares of the best sample, as STREAM reports it".to_string());
     table
+}
+
+/// Where the power of a run was read, how well, and what it was at rest.
+fn power_lines(power: &PowerRecord) -> Vec<(&'static str, String)> {
+    let mut lines = vec![(
+        "power",
+        power.reason.clone().unwrap_or_else(|| format!("{}: {}", power.source, power.zones.join(", "))),
+    )];
+    if let Some(sensor) = &power.sensor {
+        let error =
+            sensor.error.map_or("error not stated".to_string(), |error| format!("error up to {:.0} %", error * 100.0));
+        let period = format!("{}, moves every {}, {error}", sensor.method, sensor.update_period_s);
+        lines.push(("power sensor", if sensor.part_time { format!("{period}, part-time") } else { period }));
+    }
+    if let Some(idle) = power.idle_w {
+        let how = power.idle.as_ref().map_or(String::new(), |idle| {
+            let state = idle.performance_state.map_or(String::new(), |state| format!(", in P{state}"));
+            let open = if idle.card_open { ", with the card open" } else { "" };
+            format!("{state}{open}, after {}", idle.waited_s)
+        });
+        lines.push(("idle power", format!("{}{how}", idle.human())));
+    } else if let Some(why) = power.idle.as_ref().and_then(|idle| idle.reason.clone()) {
+        lines.push(("idle power", why));
+    }
+    lines
 }
 
 /// Where the run comes from.
@@ -70,23 +96,8 @@ pub fn environment(run: &Run) -> Table {
     line("seed", record.seed.to_string());
     line("requests arrive", run.arrivals());
     line("definitions", record.metric_definitions.clone());
-    let power = &record.power;
-    line("power", power.reason.clone().unwrap_or_else(|| format!("{}: {}", power.source, power.zones.join(", "))));
-    if let Some(sensor) = &power.sensor {
-        let error =
-            sensor.error.map_or("error not stated".to_string(), |error| format!("error up to {:.0} %", error * 100.0));
-        let period = format!("{}, moves every {}, {error}", sensor.method, sensor.update_period_s);
-        line("power sensor", if sensor.part_time { format!("{period}, part-time") } else { period });
-    }
-    if let Some(idle) = power.idle_w {
-        let how = power.idle.as_ref().map_or(String::new(), |idle| {
-            let state = idle.performance_state.map_or(String::new(), |state| format!(", in P{state}"));
-            let open = if idle.card_open { ", with the card open" } else { "" };
-            format!("{state}{open}, after {}", idle.waited_s)
-        });
-        line("idle power", format!("{}{how}", idle.human()));
-    } else if let Some(why) = power.idle.as_ref().and_then(|idle| idle.reason.clone()) {
-        line("idle power", why);
+    for (what, value) in power_lines(&record.power) {
+        line(what, value);
     }
     if let Some(overhead) = record.overhead {
         line(

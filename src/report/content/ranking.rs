@@ -40,11 +40,10 @@ fn usage(usage: &Usage) -> String {
                 Load::Rates(rates) => {
                     let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
                     let peak = rates.iter().copied().fold(0.0, f64::max);
-                    match peak > mean * 1.000_001 {
-                        true => {
-                            format!("{} at the peak, {} in the mean", RequestsPerSecond(peak), RequestsPerSecond(mean))
-                        }
-                        false => RequestsPerSecond(mean).human(),
+                    if peak > mean * 1.000_001 {
+                        format!("{} at the peak, {} in the mean", RequestsPerSecond(peak), RequestsPerSecond(mean))
+                    } else {
+                        RequestsPerSecond(mean).human()
                     }
                 }
             };

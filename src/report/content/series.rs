@@ -77,9 +77,10 @@ fn against<Q: Quantity>(value: Option<Estimate<Q>>, first: Option<Estimate<Q>>) 
     let (Some(value), Some(first)) = (value, first) else { return DASH.to_string() };
     let ends = |e: Estimate<Q>| (e.lo.unwrap_or(e.value).si(), e.hi.unwrap_or(e.value).si());
     let ((lo, hi), (first_lo, first_hi)) = (ends(value), ends(first));
-    match lo <= first_hi && first_lo <= hi {
-        true => "same?".to_string(),
-        false => format!("{:+.1} %", (value.value.si() / first.value.si() - 1.0) * 100.0),
+    if lo <= first_hi && first_lo <= hi {
+        "same?".to_string()
+    } else {
+        format!("{:+.1} %", (value.value.si() / first.value.si() - 1.0) * 100.0)
     }
 }
 

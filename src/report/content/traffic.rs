@@ -126,9 +126,10 @@ fn notes(table: &mut Table, traffic: &TrafficRecord) {
         ));
     }
     for step in traffic.steps.iter().filter(|step| !step.lag_is_small) {
-        let (word, much) = match step.lag_spoils {
-            true => ("INVALID", "by more than a tenth of what is measured, or could not send every request"),
-            false => ("DOUBTFUL", "by a part of the times that counts"),
+        let (word, much) = if step.lag_spoils {
+            ("INVALID", "by more than a tenth of what is measured, or could not send every request")
+        } else {
+            ("DOUBTFUL", "by a part of the times that counts")
         };
         notes
             .push(format!("{word} at {} req/s: the generator was late {much}.", digits(step.offered_requests_per_s.0)));
@@ -301,11 +302,12 @@ fn phases(traffic: &TrafficRecord) -> Option<Table> {
         row.push(Seconds(phases.parts().iter().map(|(_, seconds)| seconds).sum()).human());
         table.push(row);
     }
-    table.notes.push(match outside {
-        true => "Seen from outside: before the first token, waiting for a place, for others' prefills and for the own one look \
+    table.notes.push(if outside {
+        "Seen from outside: before the first token, waiting for a place, for others' prefills and for the own one look \
                  alike."
-            .to_string(),
-        false => "As the server says, in the mean; transfer is what is left of E2E.".to_string(),
+            .to_string()
+    } else {
+        "As the server says, in the mean; transfer is what is left of E2E.".to_string()
     });
     (!table.rows.is_empty()).then_some(table)
 }

@@ -6,17 +6,17 @@ use resvg::usvg;
 use std::sync::Arc;
 
 /// A4 across, in points.
-pub const PAGE: (f32, f32) = (841.89, 595.28);
+pub(crate) const PAGE: (f32, f32) = (841.89, 595.28);
 const MARGIN: f32 = 36.0;
 const TOP: f32 = 40.0;
 const BOTTOM: f32 = 44.0;
 
 /// Grey of text that explains.
-pub const GREY: u8 = 90;
+pub(crate) const GREY: u8 = 90;
 
 /// How a paragraph looks.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Style {
+pub(crate) enum Style {
     /// The first sentence.
     Lead,
     /// Text.
@@ -43,7 +43,7 @@ impl Style {
 
 /// What a part of the document is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The whole.
     Document,
     /// A heading of a level.
@@ -64,7 +64,7 @@ pub enum Kind {
 
 /// A node of the logical tree: what it is, and the nodes within.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(crate) struct Node {
     /// What it is.
     pub kind: Kind,
     /// Those within, in reading order.
@@ -72,7 +72,7 @@ pub struct Node {
 }
 
 /// Something on a page.
-pub enum Item {
+pub(crate) enum Item {
     /// A line of text: left end, base line, size, weight, grey, the text, the node that it belongs to.
     Text {
         /// Left end of the base line.
@@ -111,7 +111,7 @@ pub enum Item {
 }
 
 /// A document that is being laid out.
-pub struct Layout {
+pub(crate) struct Layout {
     /// The pages so far.
     pub pages: Vec<Vec<Item>>,
     /// The logical tree; the first is the document.
@@ -126,7 +126,7 @@ pub struct Layout {
 
 impl Layout {
     /// An empty document, with a font for what the project's lack.
-    pub fn new(title: &str, fallback: Option<Fallback>) -> anyhow::Result<Self> {
+    pub(crate) fn new(title: &str, fallback: Option<Fallback>) -> anyhow::Result<Self> {
         let mut metrics = Metrics::new(fallback)?;
         let running_title = metrics.drawable(title);
         let document = Node { kind: Kind::Document, children: Vec::new() };
@@ -141,52 +141,52 @@ impl Layout {
     }
 
     /// Width between the margins.
-    pub fn width(&self) -> f32 {
+    pub(crate) fn width(&self) -> f32 {
         PAGE.0 - 2.0 * MARGIN
     }
 
     /// The left margin.
-    pub fn left(&self) -> f32 {
+    pub(crate) fn left(&self) -> f32 {
         MARGIN
     }
 
     /// Where the next thing begins.
-    pub fn top(&self) -> f32 {
+    pub(crate) fn top(&self) -> f32 {
         self.y
     }
 
     /// Goes on from another height.
-    pub fn move_to(&mut self, y: f32) {
+    pub(crate) fn move_to(&mut self, y: f32) {
         self.y = y;
     }
 
     /// The lowest that things may reach.
-    pub fn bottom(&self) -> f32 {
+    pub(crate) fn bottom(&self) -> f32 {
         PAGE.1 - BOTTOM
     }
 
     /// Begins a page.
-    pub fn new_page(&mut self) {
+    pub(crate) fn new_page(&mut self) {
         self.pages.push(Vec::new());
         self.y = TOP;
     }
 
     /// Begins a page where there is no room for `height`.
-    pub fn reserve(&mut self, height: f32) {
+    pub(crate) fn reserve(&mut self, height: f32) {
         if self.y + height > self.bottom() && self.y > TOP {
             self.new_page();
         }
     }
 
     /// Puts something on the page.
-    pub fn put(&mut self, item: Item) {
+    pub(crate) fn put(&mut self, item: Item) {
         if let Some(page) = self.pages.last_mut() {
             page.push(item);
         }
     }
 
     /// A node within another.
-    pub fn node(&mut self, parent: usize, kind: Kind) -> usize {
+    pub(crate) fn node(&mut self, parent: usize, kind: Kind) -> usize {
         self.nodes.push(Node { kind, children: Vec::new() });
         let index = self.nodes.len() - 1;
         self.nodes[parent].children.push(index);
@@ -194,12 +194,12 @@ impl Layout {
     }
 
     /// A node of the document.
-    pub fn group(&mut self, kind: Kind) -> usize {
+    pub(crate) fn group(&mut self, kind: Kind) -> usize {
         self.node(0, kind)
     }
 
     /// A heading, kept together with what follows.
-    pub fn heading(&mut self, level: u16, text: &str) {
+    pub(crate) fn heading(&mut self, level: u16, text: &str) {
         let size = match level {
             1 => 22.0,
             2 => 15.0,
@@ -217,14 +217,14 @@ impl Layout {
     }
 
     /// A paragraph over the whole width.
-    pub fn paragraph(&mut self, text: &str, style: Style) {
+    pub(crate) fn paragraph(&mut self, text: &str, style: Style) {
         let width = self.width().min(if style == Style::Note { f32::INFINITY } else { 640.0 });
         self.text_at(text, style, MARGIN, width);
         self.y += 2.5;
     }
 
     /// A paragraph of some width.
-    pub fn text_at(&mut self, text: &str, style: Style, left: f32, width: f32) {
+    pub(crate) fn text_at(&mut self, text: &str, style: Style, left: f32, width: f32) {
         let grey = match style {
             Style::Note | Style::Missing => GREY,
             _ => 0,
@@ -235,7 +235,7 @@ impl Layout {
     }
 
     /// How high a paragraph is.
-    pub fn height_of(&mut self, text: &str, style: Style, width: f32) -> f32 {
+    pub(crate) fn height_of(&mut self, text: &str, style: Style, width: f32) -> f32 {
         let text = self.metrics.drawable(text);
         self.metrics.lines(&text, style.weight(), style.size(), width).len() as f32 * style.size() * 1.35
     }
@@ -257,12 +257,12 @@ impl Layout {
     }
 
     /// A drawing on the page as it is.
-    pub fn picture(&mut self, node: usize, tree: usvg::Tree, at: (f32, f32), scale: f32) {
+    pub(crate) fn picture(&mut self, node: usize, tree: usvg::Tree, at: (f32, f32), scale: f32) {
         self.put(Item::Picture { at, scale, tree: Arc::new(tree), node });
     }
 
     /// Puts title and number on every page.
-    pub fn number_pages(&mut self) {
+    pub(crate) fn number_pages(&mut self) {
         let count = self.pages.len();
         let y = PAGE.1 - 20.0;
         for (index, page) in self.pages.iter_mut().enumerate() {

@@ -29,7 +29,7 @@ struct Fonts {
 }
 
 /// The bytes of the file.
-pub fn file(mut layout: Layout, title: &str, today: Date) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn file(mut layout: Layout, title: &str, today: Date) -> anyhow::Result<Vec<u8>> {
     layout.number_pages();
     let font =
         |bytes: &'static [u8]| Font::new(bytes.into(), 0).ok_or_else(|| anyhow::anyhow!("a font cannot be read"));

@@ -13,7 +13,7 @@ const WIDEST_TEXT: f32 = 330.0;
 
 impl Layout {
     /// A table from here on.
-    pub fn table(&mut self, table: &Table) {
+    pub(crate) fn table(&mut self, table: &Table) {
         if table.columns.is_empty() {
             return;
         }

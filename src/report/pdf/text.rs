@@ -7,7 +7,7 @@ use ttf_parser::Face;
 
 /// Which of the two faces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Weight {
+pub(crate) enum Weight {
     /// Text.
     Regular,
     /// Headings.
@@ -15,7 +15,7 @@ pub enum Weight {
 }
 
 /// Widths of the characters of both faces, in parts of the size.
-pub struct Metrics {
+pub(crate) struct Metrics {
     faces: [(Face<'static>, HashMap<char, f32>); 2],
     /// For what they lack.
     fallback: Option<(Fallback, Face<'static>)>,
@@ -27,7 +27,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Of the project's fonts, and of another for what they lack.
-    pub fn new(fallback: Option<Fallback>) -> anyhow::Result<Self> {
+    pub(crate) fn new(fallback: Option<Fallback>) -> anyhow::Result<Self> {
         let face = |bytes: &'static [u8]| anyhow::Ok((Face::parse(bytes, 0)?, HashMap::new()));
         let fallback = match fallback {
             Some(font) => Some((font.clone(), Face::parse(font.data, font.index)?)),
@@ -38,7 +38,7 @@ impl Metrics {
     }
 
     /// The font for what the others lack.
-    pub fn fallback(&self) -> Option<&Fallback> {
+    pub(crate) fn fallback(&self) -> Option<&Fallback> {
         self.fallback.as_ref().map(|(font, _)| font)
     }
 
@@ -66,7 +66,7 @@ impl Metrics {
     }
 
     /// Text of which every character can be drawn: control characters become spaces, what no font has its number.
-    pub fn drawable(&mut self, text: &str) -> String {
+    pub(crate) fn drawable(&mut self, text: &str) -> String {
         let mut drawn = String::with_capacity(text.len());
         for c in text.chars() {
             if c.is_control() {
@@ -87,7 +87,7 @@ impl Metrics {
     }
 
     /// Stretches of text by the font that draws them: how far each begins from the left, and whether the other font does.
-    pub fn runs<'a>(&self, text: &'a str, weight: Weight, size: f32) -> Vec<(f32, bool, &'a str)> {
+    pub(crate) fn runs<'a>(&self, text: &'a str, weight: Weight, size: f32) -> Vec<(f32, bool, &'a str)> {
         let mut runs: Vec<(f32, bool, usize)> = Vec::new();
         let mut left = 0.0;
         for (at, c) in text.char_indices() {
@@ -102,12 +102,12 @@ impl Metrics {
     }
 
     /// The width of text of a size.
-    pub fn width(&mut self, text: &str, weight: Weight, size: f32) -> f32 {
+    pub(crate) fn width(&mut self, text: &str, weight: Weight, size: f32) -> f32 {
         text.chars().map(|c| self.advance(c, weight)).sum::<f32>() * size
     }
 
     /// Lines no wider than `most`, broken between words; within one where it is wider alone.
-    pub fn lines(&mut self, text: &str, weight: Weight, size: f32, most: f32) -> Vec<String> {
+    pub(crate) fn lines(&mut self, text: &str, weight: Weight, size: f32, most: f32) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         let mut line = String::new();
         let mut used = 0.0;

@@ -5,11 +5,11 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Width of every plot.
-pub const WIDTH: u32 = 760;
+pub(crate) const WIDTH: u32 = 760;
 /// Room on the right for the legend.
-pub const LEGEND_WIDTH: u32 = 150;
+pub(crate) const LEGEND_WIDTH: u32 = 150;
 /// Font of all text.
-pub const FONT: &str = "sans-serif";
+pub(crate) const FONT: &str = "sans-serif";
 
 /// Okabe and Ito's colours without the yellow, which is too light on white.
 const COLOURS: [RGBColor; 7] = [
@@ -23,17 +23,17 @@ const COLOURS: [RGBColor; 7] = [
 ];
 
 /// Colour of series `index`.
-pub fn colour(index: usize) -> RGBColor {
+pub(crate) fn colour(index: usize) -> RGBColor {
     COLOURS[index % COLOURS.len()]
 }
 
 /// Lines of the grid.
-pub const GRID: RGBColor = RGBColor(225, 225, 225);
+pub(crate) const GRID: RGBColor = RGBColor(225, 225, 225);
 /// Axes and their labels.
-pub const INK: RGBColor = RGBColor(60, 60, 60);
+pub(crate) const INK: RGBColor = RGBColor(60, 60, 60);
 
 /// Text of `size` in `colour`, anchored left and centred vertically.
-pub fn text(size: i32, colour: RGBColor) -> TextStyle<'static> {
+pub(crate) fn text(size: i32, colour: RGBColor) -> TextStyle<'static> {
     TextStyle {
         font: (FONT, size).into_font(),
         color: colour.to_backend_color(),
@@ -42,7 +42,7 @@ pub fn text(size: i32, colour: RGBColor) -> TextStyle<'static> {
 }
 
 /// The mark of series `index` at a pixel: circle, square, triangle, diamond, cross in turn.
-pub fn mark<DB: DrawingBackend>(
+pub(crate) fn mark<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     index: usize,
     (x, y): (i32, i32),
@@ -59,7 +59,7 @@ pub fn mark<DB: DrawingBackend>(
 }
 
 /// Marks and names down the right side, from `top` on.
-pub fn legend<DB: DrawingBackend>(
+pub(crate) fn legend<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     names: &[String],
     top: i32,
@@ -74,16 +74,13 @@ pub fn legend<DB: DrawingBackend>(
 }
 
 /// A name cut to `most` characters.
-pub fn shortened(name: &str, most: usize) -> String {
-    match name.chars().count() > most {
-        true => name.chars().take(most - 1).chain(['…']).collect(),
-        false => name.to_string(),
-    }
+pub(crate) fn shortened(name: &str, most: usize) -> String {
+    if name.chars().count() > most { name.chars().take(most - 1).chain(['…']).collect() } else { name.to_string() }
 }
 
 /// Draws on an SVG of the given height and adds the words for a screen reader. A plot that cannot be drawn becomes a
 /// picture that says so, never a missing report.
-pub fn svg(
+pub(crate) fn svg(
     height: u32,
     title: &str,
     description: &str,
@@ -113,12 +110,12 @@ pub fn svg(
 }
 
 /// Text within XML.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// `1`, `10`, `0.01`: a tick of a logarithmic axis; and numbers at three digits elsewhere.
-pub fn tick(value: f64) -> String {
+pub(crate) fn tick(value: f64) -> String {
     let magnitude = value.abs();
     match magnitude {
         m if m >= 1e12 => format!("{}T", trimmed(value / 1e12)),
@@ -131,14 +128,11 @@ pub fn tick(value: f64) -> String {
 
 fn trimmed(value: f64) -> String {
     let text = crate::units::digits(value);
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
-        false => text,
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
 
 /// Powers of ten, with 2 and 5 between where the range is short, that cover `low..high`.
-pub fn log_ticks(low: f64, high: f64) -> Vec<f64> {
+pub(crate) fn log_ticks(low: f64, high: f64) -> Vec<f64> {
     let decades = (high / low).log10();
     let steps: &[f64] = if decades > 3.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
@@ -149,7 +143,7 @@ pub fn log_ticks(low: f64, high: f64) -> Vec<f64> {
 }
 
 /// Four to six round values from `low` to `high`.
-pub fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
+pub(crate) fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
     let rough = (high - low) / 5.0;
     let magnitude = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|s| s * magnitude).find(|s| *s >= rough).unwrap_or(magnitude);
@@ -158,7 +152,7 @@ pub fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
 }
 
 /// A range that holds all `values` with a tenth of it as room.
-pub fn close_range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+pub(crate) fn close_range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values
         .filter(|v| v.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
@@ -167,14 +161,11 @@ pub fn close_range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// A range that holds all `values` with some room, from 0 where `from_zero`.
-pub fn range(values: impl Iterator<Item = f64>, from_zero: bool) -> Option<(f64, f64)> {
+pub(crate) fn range(values: impl Iterator<Item = f64>, from_zero: bool) -> Option<(f64, f64)> {
     let values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
     let low = values.iter().copied().min_by(f64::total_cmp)?;
     let high = values.iter().copied().max_by(f64::total_cmp)?;
-    match from_zero {
-        true => Some((0.0, if high > 0.0 { high * 1.08 } else { 1.0 })),
-        false => Some((low / 1.3, high * 1.3)),
-    }
+    if from_zero { Some((0.0, if high > 0.0 { high * 1.08 } else { 1.0 })) } else { Some((low / 1.3, high * 1.3)) }
 }
 
 #[cfg(test)]

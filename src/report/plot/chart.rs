@@ -184,9 +184,10 @@ impl Chart {
             for (index, line) in self.lines.iter().enumerate() {
                 draw(area, index, line, &x, &y)?;
             }
-            match below {
-                true => legend(area, &names, (LEFT, bottom + 58), LONGEST_BELOW),
-                false => legend(area, &names, (right + 18, TOP + 10), LONGEST_AT_SIDE),
+            if below {
+                legend(area, &names, (LEFT, bottom + 58), LONGEST_BELOW)
+            } else {
+                legend(area, &names, (right + 18, TOP + 10), LONGEST_AT_SIDE)
             }
         });
         let Self { name, title, description, note, .. } = self;

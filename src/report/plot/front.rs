@@ -6,6 +6,7 @@ use crate::record::Basis;
 use crate::report::content::offer_name;
 use crate::report::table::Table;
 use crate::sizing::{RankRow, Ranking};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -16,6 +17,13 @@ const TOP: i32 = 60;
 const BOTTOM: i32 = HEIGHT as i32 - 60;
 /// Rows that have their names beside them.
 const NAMED: usize = 8;
+
+const WORDS: &str = "time of a request, s (left is faster); up is dearer, USD per thousand requests";
+
+/// What was measured, and what is projected.
+fn series_of(row: &RankRow) -> usize {
+    if row.basis == Basis::Measured { 0 } else { 1 }
+}
 
 /// All rows with a cost; `None` where there are fewer than two.
 pub fn plot(ranking: &Ranking) -> Option<Plot> {
@@ -59,38 +67,49 @@ pub fn plot(ranking: &Ranking) -> Option<Plot> {
             area.draw(&PathElement::new(vec![(LEFT, y(cost)), (RIGHT, y(cost))], canvas::GRID))?;
             area.draw(&Text::new(format!("${}", tick(cost)), (LEFT - 6, y(cost)), right.clone()))?;
         }
-        let words = "time of a request, s (left is faster); up is dearer, USD per thousand requests";
-        area.draw(&Text::new(words, ((LEFT + RIGHT) / 2, BOTTOM + 38), centred.clone()))?;
+        area.draw(&Text::new(WORDS, ((LEFT + RIGHT) / 2, BOTTOM + 38), centred.clone()))?;
         for (row, time, cost) in rows.iter().rev() {
-            let series = if row.basis == Basis::Measured { 0 } else { 1 };
-            match row.on_front || row.basis == Basis::Measured {
-                true => canvas::mark(area, series, (x(*time), y(*cost)))?,
-                false => area.draw(&Circle::new((x(*time), y(*cost)), 2, colour(series).mix(0.5).filled()))?,
+            let series = series_of(row);
+            if row.on_front || row.basis == Basis::Measured {
+                canvas::mark(area, series, (x(*time), y(*cost)))?
+            } else {
+                area.draw(&Circle::new((x(*time), y(*cost)), 2, colour(series).mix(0.5).filled()))?
             }
         }
-        let line: Vec<(i32, i32)> = front.iter().map(|(_, time, cost)| (x(*time), y(*cost))).collect();
-        area.draw(&PathElement::new(line, INK.stroke_width(2)))?;
+        let line = front.iter().map(|(_, time, cost)| (x(*time), y(*cost)));
+        area.draw(&PathElement::new(line.collect::<Vec<_>>(), INK.stroke_width(2)))?;
         let measured = rows.iter().filter(|(row, ..)| row.basis == Basis::Measured && !row.on_front);
-        for (row, time, cost) in front.iter().take(NAMED).copied().chain(measured.take(NAMED)) {
-            let series = if row.basis == Basis::Measured { 0 } else { 1 };
-            let ends = row.usd_per_request.map_or([*cost; 2], |c| [c.lo.to_f64() * 1e3, c.hi.to_f64() * 1e3]);
-            let bars = [
-                [(x(row.e2e_s.lo.max(t0)), y(*cost)), (x(row.e2e_s.hi.min(t1)), y(*cost))],
-                [(x(*time), y(ends[0].max(c0))), (x(*time), y(ends[1].min(c1)))],
-            ];
-            for bar in bars {
-                area.draw(&PathElement::new(bar.to_vec(), colour(series).stroke_width(1)))?;
-            }
-            let end = x(*time) > (LEFT + RIGHT) / 2;
-            let pos = Pos::new(if end { HPos::Right } else { HPos::Left }, VPos::Bottom);
-            let place = (x(*time) + if end { -8 } else { 8 }, y(*cost) - 6);
-            area.draw(&Text::new(shortened(&offer_name(row), 34), place, text(12, INK).pos(pos)))?;
+        for row in front.iter().take(NAMED).copied().chain(measured.take(NAMED)) {
+            name(area, row, (t0, t1, &x), (c0, c1, &y))?;
         }
         Ok(())
     });
     let note = "Bars of what is named: 95 % intervals of what was measured, margins of what is projected.".to_string();
     let data = table(&title, &rows);
     Some(Plot { name: format!("front-{}", quants.join("-")), title, description, note, data, svg })
+}
+
+/// The bars and the name of a row, between the ends of both axes, which say where their values lie.
+fn name(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    (row, time, cost): &(&RankRow, f64, f64),
+    (t0, t1, x): (f64, f64, &dyn Fn(f64) -> i32),
+    (c0, c1, y): (f64, f64, &dyn Fn(f64) -> i32),
+) -> Result<(), Box<dyn std::error::Error>> {
+    let series = series_of(row);
+    let ends = row.usd_per_request.map_or([*cost; 2], |c| [c.lo.to_f64() * 1e3, c.hi.to_f64() * 1e3]);
+    let bars = [
+        [(x(row.e2e_s.lo.max(t0)), y(*cost)), (x(row.e2e_s.hi.min(t1)), y(*cost))],
+        [(x(*time), y(ends[0].max(c0))), (x(*time), y(ends[1].min(c1)))],
+    ];
+    for bar in bars {
+        area.draw(&PathElement::new(bar.to_vec(), colour(series).stroke_width(1)))?;
+    }
+    let end = x(*time) > (LEFT + RIGHT) / 2;
+    let pos = Pos::new(if end { HPos::Right } else { HPos::Left }, VPos::Bottom);
+    let place = (x(*time) + if end { -8 } else { 8 }, y(*cost) - 6);
+    area.draw(&Text::new(shortened(&offer_name(row), 34), place, text(12, INK).pos(pos)))?;
+    Ok(())
 }
 
 /// The rows on the front and the measured ones; the others are in the ranking's CSV.

@@ -5,7 +5,8 @@ use super::canvas::{self, GRID, INK, LEGEND_WIDTH, WIDTH, log_ticks, text, tick}
 use crate::record::ceiling::{highest, roof};
 use crate::record::{Bound, Ceiling, CeilingKind, Outcome, Run};
 use crate::report::table::Table;
-use crate::workload::Case;
+use crate::workload::{Case, ModelShape};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -33,16 +34,8 @@ fn label(roof: &Ceiling) -> String {
     }
 }
 
-/// The roofline; `None` without ceilings or cases.
-pub fn plot(run: &Run) -> Option<Plot> {
-    let shape = &run.record.model.as_ref()?.shape;
-    let (ceilings, device) = (&run.record.ceilings, &run.record.engine.device);
-    let bandwidth = roof(ceilings, device, CeilingKind::ReadBandwidth)?;
-    use CeilingKind::*;
-    let roofs: Vec<&Ceiling> = [GemmF32, GemmF16, GemmBf16, TensorF16, TensorBf16, FmaF32, DotBf16, DotInt8]
-        .into_iter()
-        .filter_map(|kind| highest(ceilings, device, kind))
-        .collect();
+/// Both phases of each case that was measured, and the names of their series.
+fn points(run: &Run, shape: &ModelShape) -> (Vec<RooflinePoint>, Vec<String>) {
     let mut names: Vec<String> = Vec::new();
     let mut spots = Vec::new();
     for row in run.cases.iter().filter(|row| row.outcome == Outcome::Ok) {
@@ -63,6 +56,56 @@ pub fn plot(run: &Run) -> Option<Plot> {
             spots.push(RooflinePoint { case, series, intensity: ops / bytes, rate: ops / seconds });
         }
     }
+    (spots, names)
+}
+
+fn table(title: &str, spots: &[RooflinePoint], names: &[String]) -> Table {
+    let mut data = Table::new(title, &["case", ">operations per byte", ">operations/s"]);
+    if spots.len() > MOST_ROWS {
+        data.notes.push(format!("the first {MOST_ROWS} of {} marks", spots.len()));
+    }
+    for spot in spots.iter().take(MOST_ROWS) {
+        let [intensity, rate] = [spot.intensity, spot.rate].map(|value| format!("{value:.3e}"));
+        data.push(vec![format!("{}, {}", spot.case, names[spot.series]), intensity, rate]);
+    }
+    data
+}
+
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// Grid and words of both axes, each with its ends and where its values lie.
+fn axes(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    (x_low, x_high, x): (f64, f64, &dyn Fn(f64) -> i32),
+    (y_low, y_high, y): (f64, f64, &dyn Fn(f64) -> i32),
+) -> Drawn {
+    let bottom = HEIGHT as i32 - BOTTOM;
+    for value in log_ticks(x_low, x_high) {
+        area.draw(&PathElement::new(vec![(x(value), TOP), (x(value), bottom)], GRID))?;
+        let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
+        area.draw(&Text::new(tick(value), (x(value), bottom + 14), style))?;
+    }
+    for value in log_ticks(y_low, y_high) {
+        area.draw(&PathElement::new(vec![(LEFT, y(value)), (RIGHT, y(value))], GRID))?;
+        let style = text(13, INK).pos(Pos::new(HPos::Right, VPos::Center));
+        area.draw(&Text::new(tick(value), (LEFT - 8, y(value)), style))?;
+    }
+    let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
+    area.draw(&Text::new("operations per byte read", ((LEFT + RIGHT) / 2, bottom + 38), style))?;
+    Ok(())
+}
+
+/// The roofline; `None` without ceilings or cases.
+pub fn plot(run: &Run) -> Option<Plot> {
+    let shape = &run.record.model.as_ref()?.shape;
+    let (ceilings, device) = (&run.record.ceilings, &run.record.engine.device);
+    let bandwidth = roof(ceilings, device, CeilingKind::ReadBandwidth)?;
+    use CeilingKind::*;
+    let roofs: Vec<&Ceiling> = [GemmF32, GemmF16, GemmBf16, TensorF16, TensorBf16, FmaF32, DotBf16, DotInt8]
+        .into_iter()
+        .filter_map(|kind| highest(ceilings, device, kind))
+        .collect();
+    let (spots, names) = points(run, shape);
     let highest = roofs.iter().map(|roof| roof.best).max_by(f64::total_cmp)?;
     let (x_low, x_high) = canvas::range(spots.iter().map(|s| s.intensity), false)?;
     let (y_low, y_high) = canvas::range(spots.iter().map(|s| s.rate).chain([highest]), false)?;
@@ -83,18 +126,7 @@ pub fn plot(run: &Run) -> Option<Plot> {
     let svg = canvas::svg(HEIGHT, &title, &description, |area| {
         area.draw(&Text::new(title.clone(), (LEFT, 18), text(17, BLACK)))?;
         area.draw(&Text::new("operations/s".to_string(), (8, 34), text(13, INK)))?;
-        for value in log_ticks(x_low, x_high) {
-            area.draw(&PathElement::new(vec![(x(value), TOP), (x(value), bottom)], GRID))?;
-            let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
-            area.draw(&Text::new(tick(value), (x(value), bottom + 14), style))?;
-        }
-        for value in log_ticks(y_low, y_high) {
-            area.draw(&PathElement::new(vec![(LEFT, y(value)), (RIGHT, y(value))], GRID))?;
-            let style = text(13, INK).pos(Pos::new(HPos::Right, VPos::Center));
-            area.draw(&Text::new(tick(value), (LEFT - 8, y(value)), style))?;
-        }
-        let style = text(13, INK).pos(Pos::new(HPos::Center, VPos::Center));
-        area.draw(&Text::new("operations per byte read", ((LEFT + RIGHT) / 2, bottom + 38), style))?;
+        axes(area, (x_low, x_high, &x), (y_low, y_high, &y))?;
         // The slanted roof, from the left edge up to the highest flat one.
         let (start, end) = (x_low.max(y_low / bandwidth), (highest / bandwidth).min(x_high));
         if end > start {
@@ -118,14 +150,7 @@ pub fn plot(run: &Run) -> Option<Plot> {
         canvas::legend(area, &names, TOP + 10)?;
         Ok(())
     });
-    let mut data = Table::new(title.clone(), &["case", ">operations per byte", ">operations/s"]);
-    if spots.len() > MOST_ROWS {
-        data.notes.push(format!("the first {MOST_ROWS} of {} marks", spots.len()));
-    }
-    for spot in spots.iter().take(MOST_ROWS) {
-        let [intensity, rate] = [spot.intensity, spot.rate].map(|value| format!("{value:.3e}"));
-        data.push(vec![format!("{}, {}", spot.case, names[spot.series]), intensity, rate]);
-    }
+    let data = table(&title, &spots, &names);
     let note = format!("Medians; {}. Roofs are the best of their samples.", super::curves::sizes_of_samples(run));
     Some(Plot { name: "roofline".to_string(), title, description, note, data, svg })
 }

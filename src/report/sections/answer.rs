@@ -80,10 +80,8 @@ fn against(first: CostInterval, second: CostInterval) -> String {
     if ratio.abs() < 0.005 {
         return "at about the same cost".to_string();
     }
-    let words = match ratio >= 0.0 {
-        true => format!("{} dearer", Fraction(ratio)),
-        false => format!("{} cheaper", Fraction(-ratio)),
-    };
+    let words =
+        if ratio >= 0.0 { format!("{} dearer", Fraction(ratio)) } else { format!("{} cheaper", Fraction(-ratio)) };
     if second.overlaps(&first) { format!("{words}, which cannot be told apart") } else { words }
 }
 

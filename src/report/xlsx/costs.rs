@@ -15,9 +15,9 @@ use crate::units::interval::Interval;
 use rust_xlsxwriter::{Chart, ChartType, Format, Formula, Workbook, Worksheet, XlsxError};
 
 /// The name of the sheet.
-pub const NAME: &str = "Costs";
+pub(crate) const NAME: &str = "Costs";
 /// The first row of offers, from 0.
-pub const FIRST: u32 = 4;
+pub(crate) const FIRST: u32 = 4;
 /// Offers in the chart.
 const CHARTED: u32 = 15;
 
@@ -76,18 +76,20 @@ fn usd(cost: CostInterval) -> Interval {
 
 /// Requests a second in the mean and at the peak, of requests that take `e2e_s`.
 fn demanded(settings: &Settings, e2e_s: f64) -> (f64, f64) {
-    match settings.users > 0.0 {
-        true => [arithmetic::rate_of_users(settings.users, settings.think_s, e2e_s); 2].into(),
-        false => (settings.mean, settings.peak),
+    if settings.users > 0.0 {
+        [arithmetic::rate_of_users(settings.users, settings.think_s, e2e_s); 2].into()
+    } else {
+        (settings.mean, settings.peak)
     }
 }
 
 /// Hours of an instance that a request takes, busy and waiting, as the sheet computes them.
 fn hours(settings: &Settings, rate: f64, e2e_s: f64) -> (f64, f64) {
     let (mean, _) = demanded(settings, e2e_s);
-    let used = match mean > 0.0 {
-        false => settings.utilisation,
-        true => arithmetic::utilisation(mean, instances(settings, rate, e2e_s), rate).min(1.0),
+    let used = if mean > 0.0 {
+        arithmetic::utilisation(mean, instances(settings, rate, e2e_s), rate).min(1.0)
+    } else {
+        settings.utilisation
     };
     arithmetic::hours(rate, used).into()
 }
@@ -133,7 +135,7 @@ fn priced<'a>(report: &Report<'_>, settings: &Settings, row: &'a RankRow, gen_to
 }
 
 /// Writes the sheet.
-pub fn sheet(
+pub(crate) fn sheet(
     workbook: &mut Workbook,
     looks: &CellFormats,
     report: &Report<'_>,

@@ -7,7 +7,7 @@ use rust_xlsxwriter::{DataValidation, DataValidationRule, Format, Workbook, Xlsx
 
 /// What the cells hold at first.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Share of the paid time that is used, where there is no volume.
     pub utilisation: f64,
     /// Requests a second in the mean; 0 where only a share is known.
@@ -31,7 +31,7 @@ pub struct Settings {
 }
 
 /// The name of the sheet.
-pub const NAME: &str = "Inputs";
+pub(crate) const NAME: &str = "Inputs";
 
 /// What a demand comes to.
 fn settings(report: &Report<'_>) -> Settings {
@@ -126,7 +126,7 @@ fn rows<'f>(settings: &Settings, share: &'f Format, plain: &'f Format) -> [Input
 }
 
 /// Writes the sheet.
-pub fn sheet(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<Settings, XlsxError> {
+pub(crate) fn sheet(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<Settings, XlsxError> {
     let settings = settings(report);
     let sheet = workbook.add_worksheet().set_name(NAME)?;
     sheet.set_column_width(0, 46)?.set_column_width(1, 14)?.set_column_width(2, 90)?;

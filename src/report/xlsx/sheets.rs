@@ -8,7 +8,7 @@ use crate::report::table::{DASH, Table};
 use rust_xlsxwriter::{Workbook, XlsxError};
 
 /// The first sheet: the answer in sentences.
-pub fn answer(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<(), XlsxError> {
+pub(crate) fn answer(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<(), XlsxError> {
     let sheet = workbook.add_worksheet().set_name("Answer")?;
     let record = &report.run().record;
     let model = record.model.as_ref().map_or("This machine", |model| &model.name);
@@ -24,7 +24,7 @@ pub fn answer(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>)
 }
 
 /// One row for each case, every metric in SI units.
-pub fn cases(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<(), XlsxError> {
+pub(crate) fn cases(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<(), XlsxError> {
     let sheet = workbook.add_worksheet().set_name("Cases")?;
     let first = ["level", "batch", "prompt tokens", "generated tokens", "outcome", "state", "samples"];
     let titles = first.into_iter().chain(metric::all().map(|metric| metric.tag));
@@ -58,7 +58,7 @@ pub fn cases(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) 
 }
 
 /// The tables of the report, one sheet for each section that has some.
-pub fn tables(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<(), XlsxError> {
+pub(crate) fn tables(workbook: &mut Workbook, looks: &CellFormats, report: &Report<'_>) -> Result<(), XlsxError> {
     for section in report.sections() {
         let name = match section.id {
             "cost" => "Ranking",

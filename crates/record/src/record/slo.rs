@@ -49,9 +49,10 @@ impl SloTerm {
 
     /// What is limited: `TTFT (median)`, `E2E p99`.
     pub fn subject(&self) -> String {
-        match self.percentile == MEDIAN {
-            true => format!("{} (median)", self.of.label()),
-            false => format!("{} {}", self.of.label(), self.percentile_name()),
+        if self.percentile == MEDIAN {
+            format!("{} (median)", self.of.label())
+        } else {
+            format!("{} {}", self.of.label(), self.percentile_name())
         }
     }
 
@@ -135,10 +136,8 @@ impl fmt::Display for Slo {
     /// In the words of the grammar, so that it is read as the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let term = |term: &SloTerm| {
-            let percentile = match term.percentile == MEDIAN {
-                true => String::new(),
-                false => format!("_{}", term.percentile_name()),
-            };
+            let percentile =
+                if term.percentile == MEDIAN { String::new() } else { format!("_{}", term.percentile_name()) };
             format!("{}{percentile}={}s", term.of.name(), term.limit_s.0)
         };
         let goodput = self.goodput.map(|share| format!("goodput={share}"));
@@ -168,9 +167,10 @@ impl FromStr for Slo {
             };
             slo.terms.push(SloTerm { of, percentile: percentile?, limit_s: parse_seconds(value)? });
         }
-        match slo.goodput.is_some() && slo.terms.is_empty() {
-            true => Err("goodput is the share of requests within limits: give ttft, tpot or e2e too".to_string()),
-            false => Ok(slo),
+        if slo.goodput.is_some() && slo.terms.is_empty() {
+            Err("goodput is the share of requests within limits: give ttft, tpot or e2e too".to_string())
+        } else {
+            Ok(slo)
         }
     }
 }

@@ -74,10 +74,7 @@ impl TryFrom<FlatCase> for Case {
             }
         };
         let case = Self { quant, batch, input, cache };
-        match case.is_possible() {
-            true => Ok(case),
-            false => Err(format!("{case}: no case has this batch and these lengths")),
-        }
+        if case.is_possible() { Ok(case) } else { Err(format!("{case}: no case has this batch and these lengths")) }
     }
 }
 

@@ -66,9 +66,10 @@ impl Grid {
 
     /// The error of images that are named for a model of `task`, which takes none.
     pub(super) fn has_no_images(&self, task: Task) -> Result<(), String> {
-        match self.image.is_empty() {
-            true => Ok(()),
-            false => Err(format!("image names sizes of images, but the model {}", task.info().does)),
+        if self.image.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("image names sizes of images, but the model {}", task.info().does))
         }
     }
 

@@ -197,9 +197,10 @@ impl Task {
 
     /// The error of an input that its models do not take.
     pub fn check(self, input: &Input) -> Result<(), String> {
-        match (self.info().takes)(input) {
-            true => Ok(()),
-            false => Err(format!("{} is not supported: the model {}", input.what(), self.info().does)),
+        if (self.info().takes)(input) {
+            Ok(())
+        } else {
+            Err(format!("{} is not supported: the model {}", input.what(), self.info().does))
         }
     }
 }

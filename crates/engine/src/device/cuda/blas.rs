@@ -96,7 +96,9 @@ impl Blas {
             batch_size: None,
         };
         let result = match format {
+            // SAFETY: the matrices have these sizes in this format, as the caller promises.
             Format::F16 => unsafe { self.run::<f16>(config, d, a, b, (m, n, k)) },
+            // SAFETY: as above.
             Format::Bf16 => unsafe { self.run::<bf16>(config, d, a, b, (m, n, k)) },
         };
         result.map_err(|why| CudaError::Driver { what: "a product by cuBLASLt".to_string(), why })

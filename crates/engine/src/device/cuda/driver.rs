@@ -3,6 +3,7 @@
 use super::CudaError;
 use cudarc::driver::sys::{CUevent, CUresult};
 use libloading::Library;
+use std::ffi::OsStr;
 use std::sync::OnceLock;
 
 /// Where the driver is looked for instead of the linker's places: tests bring their own.
@@ -56,14 +57,13 @@ fn open(library: Library) -> Result<Driver, String> {
 /// own name from then on.
 fn load() -> Result<Library, String> {
     let no_driver = "no NVIDIA driver: libcuda.so.1 is not there (install the driver, or give a container its GPUs)";
-    // SAFETY: loading runs the library's initialisers, which is what a driver is for.
+    let open = |name: &OsStr| {
+        // SAFETY: loading runs the library's initialisers, which is what a driver is for.
+        unsafe { Library::new(name) }
+    };
     match std::env::var_os(LIBRARY_VARIABLE) {
-        Some(path) => {
-            unsafe { Library::new(&path) }.map_err(|e| format!("{LIBRARY_VARIABLE}={}: {e}", path.to_string_lossy()))
-        }
-        None => {
-            LIBRARIES.iter().find_map(|name| unsafe { Library::new(*name) }.ok()).ok_or_else(|| no_driver.to_string())
-        }
+        Some(path) => open(&path).map_err(|e| format!("{LIBRARY_VARIABLE}={}: {e}", path.to_string_lossy())),
+        None => LIBRARIES.iter().find_map(|name| open(name.as_ref()).ok()).ok_or_else(|| no_driver.to_string()),
     }
 }
 

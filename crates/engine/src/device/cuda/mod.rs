@@ -114,9 +114,10 @@ impl CudaError {
             _ => None,
         };
         let why = known.map_or_else(|| format!("{:?}", error.0), |known| format!("{known} ({:?})", error.0));
-        match LOST.contains(&(error.0 as u32)) {
-            true => Self::Lost { what: what.into(), why },
-            false => Self::Driver { what: what.into(), why },
+        if LOST.contains(&(error.0 as u32)) {
+            Self::Lost { what: what.into(), why }
+        } else {
+            Self::Driver { what: what.into(), why }
         }
     }
 

@@ -63,12 +63,7 @@ pub(super) struct Allocated {
 fn allocate(stream: &CudaStream, bytes: usize, pooled: bool) -> Result<u64, DriverError> {
     stream.context().bind_to_thread()?;
     // SAFETY: bytes have no invalid values; whoever reads them has written or filled them before.
-    unsafe {
-        match pooled {
-            true => result::malloc_async(stream.cu_stream(), bytes),
-            false => result::malloc_sync(bytes),
-        }
-    }
+    unsafe { if pooled { result::malloc_async(stream.cu_stream(), bytes) } else { result::malloc_sync(bytes) } }
 }
 
 /// Gives back what [`allocate`] gave, in the same way. Nothing can be done about an error: a card that is lost says so at the
@@ -77,12 +72,11 @@ pub(super) fn free(stream: &CudaStream, at: u64, pooled: bool) {
     let _ = stream.context().bind_to_thread();
     // SAFETY: it was allocated in the same way, and its one owner gives it up.
     let _ = unsafe {
-        match pooled {
-            true => result::free_async(at, stream.cu_stream()),
-            false => {
-                let _ = stream.synchronize();
-                result::free_sync(at)
-            }
+        if pooled {
+            result::free_async(at, stream.cu_stream())
+        } else {
+            let _ = stream.synchronize();
+            result::free_sync(at)
         }
     };
 }

@@ -114,9 +114,10 @@ impl Linear {
     /// The products of several matrices with the same `x`, as one piece of work where all are in panels.
     pub fn forward_all(matrices: &[&Linear], x: &Tensor) -> Result<Vec<Tensor>> {
         let packed: Vec<&Packed> = matrices.iter().filter_map(|matrix| matrix.as_packed()).collect();
-        match packed.len() == matrices.len() {
-            true => products(x, &packed),
-            false => matrices.iter().map(|matrix| matrix.forward(x)).collect(),
+        if packed.len() == matrices.len() {
+            products(x, &packed)
+        } else {
+            matrices.iter().map(|matrix| matrix.forward(x)).collect()
         }
     }
 

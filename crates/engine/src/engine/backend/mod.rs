@@ -67,6 +67,10 @@ pub struct HeldMatrix {
     pub bytes: usize,
 }
 
+/// What is made of a few rows of a pass.
+pub type PieceWork<'a, B> =
+    &'a mut dyn FnMut(&<B as Backend>::Rows) -> Result<<B as Backend>::Rows, <B as Backend>::Error>;
+
 /// The operations that the parts of a model are made of. What a pass carries along the blocks is a stream of
 /// `(batch, positions, width)`, to which each part adds; rows are what parts read and make of it.
 ///
@@ -180,11 +184,7 @@ pub trait Backend {
 
     /// What `work` makes of `rows`, a few of them at a time where that is faster: what is between the matrices of a
     /// feed-forward part is the widest of all.
-    fn in_pieces(
-        &self,
-        rows: &Self::Rows,
-        work: &mut dyn FnMut(&Self::Rows) -> Result<Self::Rows, Self::Error>,
-    ) -> Result<Self::Rows, Self::Error> {
+    fn in_pieces(&self, rows: &Self::Rows, work: PieceWork<'_, Self>) -> Result<Self::Rows, Self::Error> {
         work(rows)
     }
 }

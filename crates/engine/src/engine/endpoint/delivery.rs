@@ -15,11 +15,11 @@ const MANY: f64 = 0.1;
 const FEW: f64 = 4.0;
 
 /// An event with text: when it came, and its bytes.
-pub type Event = (Instant, usize);
+pub(crate) type Event = (Instant, usize);
 
 /// The tokens of `tokens` that were seen to come behind the first moment, which is what the time from the first to the last
 /// is divided by; `None` where all or most of them came at once. `waited` is the time from the request to the last of them.
-pub fn after_first(events: &[Event], tokens: usize, waited: Duration) -> Option<f64> {
+pub(crate) fn after_first(events: &[Event], tokens: usize, waited: Duration) -> Option<f64> {
     let (first, last) = (events.first()?, events.last()?);
     let span = last.0.duration_since(first.0).as_secs_f64();
     let further = tokens.saturating_sub(1) as f64;
@@ -50,9 +50,10 @@ pub fn after_first(events: &[Event], tokens: usize, waited: Duration) -> Option<
 fn weights(events: &[Event], tokens: usize) -> Vec<f64> {
     let bytes: usize = events.iter().map(|(_, bytes)| bytes).sum();
     let one_each = events.len().abs_diff(tokens) as f64 <= 0.1 * events.len() as f64;
-    match one_each || bytes == 0 {
-        true => vec![tokens as f64 / events.len() as f64; events.len()],
-        false => events.iter().map(|(_, own)| (own * tokens) as f64 / bytes as f64).collect(),
+    if one_each || bytes == 0 {
+        vec![tokens as f64 / events.len() as f64; events.len()]
+    } else {
+        events.iter().map(|(_, own)| (own * tokens) as f64 / bytes as f64).collect()
     }
 }
 

@@ -220,6 +220,10 @@ mod tests {
             json!({"id": "q.gguf", "owned_by": "llamacpp", "meta": {"n_ctx_train": 32768, "n_params": 494032768}});
         let about = ServerDescription::of_model(&model);
         assert_eq!((about.engine.as_deref(), about.parameters), (Some("llama.cpp"), Some(494_032_768.0)));
+    }
+
+    #[test]
+    fn engines_say_it_at_paths_of_their_own() {
         for (path, value, engine, version, dtype) in [
             ("/version", json!({"version": "0.32.0"}), None, Some("0.32.0"), None),
             (

@@ -135,9 +135,10 @@ pub(super) async fn read(response: hyper::Response<Incoming>, options: ReadOptio
     loop {
         // Behind the end of the answer only the end of the stream is waited for, so that the connection can be used again;
         // a server that holds it open or breaks it there has answered all the same.
-        let frame = match reading.ending.done {
-            false => body.frame().await,
-            true => tokio::time::timeout(PATIENCE_BEHIND, body.frame()).await.ok().flatten().filter(Result::is_ok),
+        let frame = if reading.ending.done {
+            tokio::time::timeout(PATIENCE_BEHIND, body.frame()).await.ok().flatten().filter(Result::is_ok)
+        } else {
+            body.frame().await
         };
         let Some(frame) = frame else { break };
         let data = match frame.map(|frame| frame.into_data()) {
@@ -178,9 +179,10 @@ fn not_a_stream(body: &[u8]) -> AnswerFault {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
     let Ok(value) = serde_json::from_str::<Value>(repaired(text).as_deref().unwrap_or(text)) else {
-        let what = match text.lines().next().is_some_and(|line| serde_json::from_str::<Value>(line.trim()).is_ok()) {
-            true => "lines of JSON instead of a stream of events (an API that is not OpenAI's?)",
-            false => "a text instead of a stream",
+        let what = if text.lines().next().is_some_and(|line| serde_json::from_str::<Value>(line.trim()).is_ok()) {
+            "lines of JSON instead of a stream of events (an API that is not OpenAI's?)"
+        } else {
+            "a text instead of a stream"
         };
         return (RequestOutcome::Malformed, format!("{what}: {}", one_line(text)));
     };

@@ -26,7 +26,7 @@ const WORDS: [&str; 11] = [
 ];
 
 /// What a body says went wrong, as `: text`; empty where it says nothing.
-pub fn error_text(body: &str) -> String {
+pub(crate) fn error_text(body: &str) -> String {
     let parsed: Option<Value> = serde_json::from_str(body.trim_start_matches('\u{feff}')).ok();
     let text = match &parsed {
         Some(value) => told(value).unwrap_or_else(|| words(value)),
@@ -37,13 +37,13 @@ pub fn error_text(body: &str) -> String {
 }
 
 /// A text on one line, not too much of it.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     text.chars().take(MOST_OF_A_MESSAGE).collect()
 }
 
 /// An error of which a value speaks that is no part of an answer, in the server's words; `None` where it speaks of none.
-pub fn told(value: &Value) -> Option<String> {
+pub(crate) fn told(value: &Value) -> Option<String> {
     let Some(object) = value.as_object() else {
         return value.as_str().filter(|text| !text.trim().is_empty()).map(one_line);
     };

@@ -27,7 +27,7 @@ const WHOLE: [&str; 2] = ["arguments", "input"];
 
 /// Text of a field; empty where there is none.
 #[derive(Debug, Default)]
-pub struct FieldText<'a>(pub Cow<'a, str>);
+pub(crate) struct FieldText<'a>(pub Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for FieldText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

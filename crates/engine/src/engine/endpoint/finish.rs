@@ -2,7 +2,7 @@
 
 /// What a `finish_reason` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
+pub(crate) enum Finish {
     /// The answer goes on: some servers say so with a word where others say null.
     GoesOn,
     /// The answer is whole, or as long as it may be.
@@ -75,7 +75,7 @@ const FAILED: [&str; 13] = [
 
 impl Finish {
     /// The meaning of a word.
-    pub fn of(word: &str) -> Self {
+    pub(crate) fn of(word: &str) -> Self {
         let word = word.trim().to_lowercase();
         let word = word.as_str();
         let has = |words: &[&str]| words.contains(&word);

@@ -2,7 +2,7 @@
 //! tokens. Both are put right where they stand, so that the rest can be read.
 
 /// Where `text` has numbers or characters that JSON does not, the same with `null` and U+FFFD in their place.
-pub fn repaired(text: &str) -> Option<String> {
+pub(crate) fn repaired(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let (mut rest, mut changed) = (text, false);
     while let Some(at) = rest.find(['"', 'N', 'I', '-']) {

@@ -38,7 +38,7 @@ const LONG: usize = 20;
 const SHORT: usize = 4;
 
 /// Whether a value of this name is a secret.
-pub fn is_secret(name: &str, value: &str) -> bool {
+pub(crate) fn is_secret(name: &str, value: &str) -> bool {
     let plain: String = name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
     let has = |test: fn(&char) -> bool| value.chars().any(|c| test(&c));
     let looks_like_one = value.len() >= LONG

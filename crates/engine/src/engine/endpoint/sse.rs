@@ -2,11 +2,11 @@
 //! bound on how much is kept of a line that never ends.
 
 /// The longest line: a chunk of an answer is some hundred bytes.
-pub const MOST_OF_A_LINE: usize = 1 << 20;
+pub(crate) const MOST_OF_A_LINE: usize = 1 << 20;
 
 /// Why a stream cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// A line beyond [`MOST_OF_A_LINE`].
     TooLong,
     /// A line that is not UTF-8.
@@ -15,7 +15,7 @@ pub enum Fault {
 
 /// An event as it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event<'a> {
+pub(crate) struct Event<'a> {
     /// What the server calls it; empty where it does not.
     pub name: &'a str,
     /// Its data lines.
@@ -24,7 +24,7 @@ pub struct Event<'a> {
 
 /// Takes bytes as they come and gives events as they end. Lines end with a line feed, a carriage return or both.
 #[derive(Debug, Default)]
-pub struct Events {
+pub(crate) struct Events {
     /// The line that has not ended yet.
     line: Vec<u8>,
     /// Name and data lines of the event that has not ended yet.
@@ -39,7 +39,7 @@ pub struct Events {
 
 impl Events {
     /// Takes the next bytes and calls `take` with each event that they end.
-    pub fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(Event<'_>)) -> Result<(), Fault> {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(Event<'_>)) -> Result<(), Fault> {
         if self.after_return && !bytes.is_empty() {
             self.after_return = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
@@ -67,7 +67,7 @@ impl Events {
     }
 
     /// Ends the event that the stream ended within: some servers leave out the empty line behind their last one.
-    pub fn finish(&mut self, mut take: impl FnMut(Event<'_>)) -> Result<(), Fault> {
+    pub(crate) fn finish(&mut self, mut take: impl FnMut(Event<'_>)) -> Result<(), Fault> {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
             self.line_ended(&line, &mut take)?;

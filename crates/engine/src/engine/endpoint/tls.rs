@@ -33,9 +33,10 @@ impl Trust {
         let bytes = std::fs::read(path).map_err(|e| format!("{name}: {e}"))?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         let certificates = read.map_err(|e| format!("{name}: {e}"))?;
-        match certificates.is_empty() {
-            true => Err(format!("{name}: no certificate in it (PEM, `-----BEGIN CERTIFICATE-----`)")),
-            false => Ok(Self::Also(certificates)),
+        if certificates.is_empty() {
+            Err(format!("{name}: no certificate in it (PEM, `-----BEGIN CERTIFICATE-----`)"))
+        } else {
+            Ok(Self::Also(certificates))
         }
     }
 

@@ -19,7 +19,7 @@ const SHORT: usize = 8;
 
 /// What a server counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Tokens of the prompt.
     pub prompt: Option<usize>,
     /// Tokens of the answer.
@@ -32,7 +32,7 @@ pub struct Usage {
 
 impl Usage {
     /// Reads what servers send; a number that is no count is none.
-    pub fn of(value: &Value) -> Self {
+    pub(crate) fn of(value: &Value) -> Self {
         let of = |keys: &[&str]| keys.iter().find_map(|key| count(value.get(*key)?));
         let details = ["completion_tokens_details", "output_tokens_details"];
         let within = details.iter().find_map(|key| count(value.get(*key)?.get("reasoning_tokens")?));
@@ -53,7 +53,7 @@ fn count(value: &Value) -> Option<usize> {
 
 /// What the tokens of an answer are counted from: its events, its characters and the usage that the server reports.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct TokenCounts {
+pub(crate) struct TokenCounts {
     /// Tokens that were asked for.
     pub asked: usize,
     /// Events with text.
@@ -70,7 +70,7 @@ pub struct TokenCounts {
 
 impl TokenCounts {
     /// The tokens that came, and what is odd about the counts.
-    pub fn tokens(&self) -> (Option<(usize, CountedBy)>, Vec<AnswerWarning>) {
+    pub(crate) fn tokens(&self) -> (Option<(usize, CountedBy)>, Vec<AnswerWarning>) {
         let mut odd = Vec::new();
         let server = self.server(&mut odd);
         let counted = match (server, self.tokenizer) {
@@ -119,18 +119,17 @@ impl TokenCounts {
             };
         }
         let visible = counted - thoughts;
-        match self.thought || self.events > visible + 2 || visible == 0 {
-            false => {
-                odd.push(AnswerWarning::UnseenTokens);
-                Some(visible)
-            }
-            true if self.fits(counted) => Some(counted),
+        let is_plain = !self.thought && self.events <= visible + 2 && visible > 0;
+        if is_plain {
+            odd.push(AnswerWarning::UnseenTokens);
+            Some(visible)
+        } else if self.fits(counted) {
+            Some(counted)
+        } else {
             // A summary of what was thought, or parts of tokens.
-            true => {
-                odd.push(AnswerWarning::UnseenTokens);
-                odd.push(AnswerWarning::CountTooHigh);
-                None
-            }
+            odd.push(AnswerWarning::UnseenTokens);
+            odd.push(AnswerWarning::CountTooHigh);
+            None
         }
     }
 
@@ -175,7 +174,11 @@ fn alike(a: usize, b: usize) -> bool {
 
 /// The server's count of a prompt's tokens, where it can be one of tokens: some count characters, and what no template stands
 /// around cannot have several times the tokens that a tokenizer finds.
-pub fn of_prompt(api: Api, planned: &PlannedRequest, counted: Option<usize>) -> (Option<usize>, Option<AnswerWarning>) {
+pub(crate) fn of_prompt(
+    api: Api,
+    planned: &PlannedRequest,
+    counted: Option<usize>,
+) -> (Option<usize>, Option<AnswerWarning>) {
     let Some(counted) = counted.filter(|counted| *counted > 0) else { return (None, None) };
     let (Prompt::Text(text), ours) = (&planned.prompt, planned.prompt_tokens) else { return (Some(counted), None) };
     let characters = text.chars().count();
@@ -187,10 +190,7 @@ pub fn of_prompt(api: Api, planned: &PlannedRequest, counted: Option<usize>) -> 
         return (None, Some(AnswerWarning::CountsCharacters));
     }
     let too_many = ours.map_or(counted > text.len() + SLACK, |ours| counted > 2 * ours + 4 * SLACK);
-    match api != Api::Chat && too_many {
-        true => (None, Some(AnswerWarning::PromptTooHigh)),
-        false => (Some(counted), None),
-    }
+    if api != Api::Chat && too_many { (None, Some(AnswerWarning::PromptTooHigh)) } else { (Some(counted), None) }
 }
 
 #[cfg(test)]

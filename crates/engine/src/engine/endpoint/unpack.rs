@@ -10,10 +10,10 @@ use hyper::header::CONTENT_ENCODING;
 use std::io::Write;
 
 /// Packed bytes that are unpacked at once: what little can become is a thousand times as much.
-pub const PART: usize = 4096;
+pub(crate) const PART: usize = 4096;
 
 /// Unpacks a body as it comes.
-pub enum Unpack {
+pub(crate) enum Unpack {
     /// It is not packed.
     Plain,
     /// gzip.
@@ -28,7 +28,7 @@ pub enum Unpack {
 
 impl Unpack {
     /// As the head of an answer says; the error names a packing that cannot be undone, and what to do about it.
-    pub fn of(headers: &HeaderMap) -> Result<Self, String> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, String> {
         let name = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
         match name.trim().to_lowercase().as_str() {
             "" | "identity" => Ok(Self::Plain),
@@ -43,13 +43,14 @@ impl Unpack {
     }
 
     /// The next bytes unpacked; call it with no more than [`PART`] where memory matters.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
         let Some(first) = bytes.first() else { return Ok(Vec::new()) };
         if let Self::Deflate = self {
             // A head of zlib: method 8, and divisible by 31 with the byte behind it, of which the low half is enough.
-            *self = match first & 0x0f == 8 && first >> 4 <= 7 {
-                true => Self::Zlib(Box::new(ZlibDecoder::new(Vec::new()))),
-                false => Self::Raw(Box::new(DeflateDecoder::new(Vec::new()))),
+            *self = if first & 0x0f == 8 && first >> 4 <= 7 {
+                Self::Zlib(Box::new(ZlibDecoder::new(Vec::new())))
+            } else {
+                Self::Raw(Box::new(DeflateDecoder::new(Vec::new())))
             };
         }
         let unpacked = match self {
@@ -70,7 +71,7 @@ impl Unpack {
 
 /// Why a body could not be read.
 #[derive(Debug)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// It has more bytes than it may.
     TooLong,
     /// It ended before its end.
@@ -81,7 +82,7 @@ pub enum BodyError {
 
 impl BodyError {
     /// In words.
-    pub fn words(self) -> String {
+    pub(crate) fn words(self) -> String {
         match self {
             Self::TooLong => "the body is too long".to_string(),
             Self::Broken(why) | Self::Packed(why) => why,
@@ -90,7 +91,7 @@ impl BodyError {
 }
 
 /// All of a body, unpacked, unless it has more than `most` bytes.
-pub async fn whole(response: hyper::Response<Incoming>, most: usize) -> Result<Vec<u8>, BodyError> {
+pub(crate) async fn whole(response: hyper::Response<Incoming>, most: usize) -> Result<Vec<u8>, BodyError> {
     let mut unpack = Unpack::of(response.headers()).map_err(BodyError::Packed)?;
     let body: Bytes = match Limited::new(response.into_body(), most).collect().await {
         Ok(body) => body.to_bytes(),

@@ -239,9 +239,10 @@ impl<B: Backend> Model<B> {
             blocks.push(loader.block(index, block)?);
             progress(index + 1, shape.layers);
         }
-        let final_norm = match parts.final_norm {
-            true => Some(loader.norm(parts.norm, TensorName::OutputNorm, TensorName::OutputNormBias)?),
-            false => None,
+        let final_norm = if parts.final_norm {
+            Some(loader.norm(parts.norm, TensorName::OutputNorm, TensorName::OutputNormBias)?)
+        } else {
+            None
         };
         let output = match parts.head {
             Head::Tokens | Head::Classes(_) => {

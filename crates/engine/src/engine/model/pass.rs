@@ -68,9 +68,10 @@ impl<B: Backend> Block<B> {
         self.add(backend, stream, made, (AttentionNorm, AttentionPostNorm))?;
         let rows = self.read(backend, stream, FeedForwardNorm)?;
         hook(ProductInput::FeedForwardNorm, &rows)?;
-        let made = match self.parts.feed_forward.gated {
-            true => backend.in_pieces(&rows, &mut |rows| self.feed_forward(backend, rows, &mut *hook))?,
-            false => self.feed_forward(backend, &rows, hook)?,
+        let made = if self.parts.feed_forward.gated {
+            backend.in_pieces(&rows, &mut |rows| self.feed_forward(backend, rows, &mut *hook))?
+        } else {
+            self.feed_forward(backend, &rows, hook)?
         };
         self.add(backend, stream, made, (FeedForwardNorm, FeedForwardPostNorm))
     }

@@ -10,7 +10,7 @@ use std::f64::consts::TAU;
 /// The frequency of pair `i` is `theta^(-2i / head_dim)` (RoFormer, arXiv 2104.09864), stretched as the model
 /// asks; pairs are `(i, i + head_dim / 2)`, the order of Hugging Face checkpoints. `divisors`, where a GGUF file
 /// brings them (`rope_freqs.weight`), divide the frequencies instead of Llama 3's scaling of the shape.
-pub fn tables(
+pub(crate) fn tables(
     rotary: &Rotary,
     head_dim: usize,
     divisors: Option<&[f32]>,

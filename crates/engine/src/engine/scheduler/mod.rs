@@ -129,9 +129,10 @@ impl Scheduler {
         }
         let context = prompt.len().saturating_add(gen_tokens);
         if prompt.is_empty() || gen_tokens == 0 || context > self.slot_tokens {
-            let why = match context > self.slot_tokens {
-                true => format!("{context} tokens do not fit a place of {} in the cache", self.slot_tokens),
-                false => "a prompt and an answer have at least one token".to_string(),
+            let why = if context > self.slot_tokens {
+                format!("{context} tokens do not fit a place of {} in the cache", self.slot_tokens)
+            } else {
+                "a prompt and an answer have at least one token".to_string()
             };
             let _ = tell.send(SequenceEvent::Failed(why));
             return events;
@@ -224,38 +225,9 @@ impl Loop {
     /// One pass: every sequence that decodes, and chunks of prompts in the order of their coming. One that fails or panics is
     /// the end of the sequences that are in it, and of nothing else. The error says why the engine cannot go on.
     fn pass(&mut self) -> Result<(), String> {
-        // Those that decode come first, so that one call attends to all of them.
-        self.active.sort_by_key(|active| (active.last.is_none(), active.admitted));
-        let mut budget = self.prefill_chunk;
-        let mut taken: Vec<(usize, usize)> = Vec::with_capacity(self.active.len());
-        for (index, active) in self.active.iter().enumerate() {
-            let tokens = match active.last {
-                Some(_) => 1,
-                None => (active.job.prompt.len() - active.filled).min(budget),
-            };
-            if active.last.is_none() {
-                budget -= tokens;
-            }
-            if tokens > 0 {
-                taken.push((index, tokens));
-            }
-        }
-        let segments: Vec<Segment<'_>> = taken
-            .iter()
-            .map(|(index, tokens)| {
-                let active = &self.active[*index];
-                let (row, past) = (active.slot, active.filled);
-                match &active.last {
-                    Some(last) => Segment { row, past, tokens: std::slice::from_ref(last), sampled: true },
-                    None => Segment {
-                        row,
-                        past,
-                        tokens: &active.job.prompt[past..past + tokens],
-                        sampled: past + tokens == active.job.prompt.len(),
-                    },
-                }
-            })
-            .collect();
+        let taken = self.next_pieces();
+        let segment = |(index, tokens): &(usize, usize)| self.active[*index].segment(*tokens);
+        let segments: Vec<Segment<'_>> = taken.iter().map(segment).collect();
         let sampled: Vec<bool> = segments.iter().map(|segment| segment.sampled).collect();
         let model = &mut self.model;
         match catch_unwind(AssertUnwindSafe(|| model.pass(&segments))) {
@@ -280,6 +252,33 @@ impl Loop {
                 self.recover(&why)?;
             }
         }
+        self.release();
+        Ok(())
+    }
+
+    /// What the next pass is made of: which sequences, and how many tokens of each. Those that decode come first, so that one
+    /// call attends to all of them.
+    fn next_pieces(&mut self) -> Vec<(usize, usize)> {
+        self.active.sort_by_key(|active| (active.last.is_none(), active.admitted));
+        let mut budget = self.prefill_chunk;
+        let mut taken: Vec<(usize, usize)> = Vec::with_capacity(self.active.len());
+        for (index, active) in self.active.iter().enumerate() {
+            let tokens = match active.last {
+                Some(_) => 1,
+                None => (active.job.prompt.len() - active.filled).min(budget),
+            };
+            if active.last.is_none() {
+                budget -= tokens;
+            }
+            if tokens > 0 {
+                taken.push((index, tokens));
+            }
+        }
+        taken
+    }
+
+    /// Gives back the places of sequences that have ended or that nobody waits for.
+    fn release(&mut self) {
         let free = &mut self.free;
         self.active.retain(|active| {
             let over = active.made == active.job.gen_tokens || active.job.tell.is_closed();
@@ -289,7 +288,6 @@ impl Loop {
             !over
         });
         self.load.active.store(self.active.len(), Ordering::Relaxed);
-        Ok(())
     }
 
     /// Ends the sequences that were `taken` into a pass.
@@ -323,6 +321,20 @@ impl Loop {
 }
 
 impl Active {
+    /// The next `tokens` of it.
+    fn segment(&self, tokens: usize) -> Segment<'_> {
+        let (row, past) = (self.slot, self.filled);
+        match &self.last {
+            Some(last) => Segment { row, past, tokens: std::slice::from_ref(last), sampled: true },
+            None => Segment {
+                row,
+                past,
+                tokens: &self.job.prompt[past..past + tokens],
+                sampled: past + tokens == self.job.prompt.len(),
+            },
+        }
+    }
+
     fn got(&mut self, token: u32) {
         let now = Instant::now();
         self.first.get_or_insert(now);

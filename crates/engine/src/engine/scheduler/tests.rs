@@ -29,9 +29,10 @@ impl BatchModel for Counting {
         let mut passes = self.passes.lock().unwrap();
         if passes.len() == self.fail_at {
             passes.push(Vec::new());
-            return Err(match self.loses_card {
-                true => EngineError::DeviceLost("an address that is not aligned".to_string()),
-                false => EngineError::Failed("out of luck".to_string()),
+            return Err(if self.loses_card {
+                EngineError::DeviceLost("an address that is not aligned".to_string())
+            } else {
+                EngineError::Failed("out of luck".to_string())
             });
         }
         passes.push(segments.iter().map(|s| (s.row, s.past, s.tokens.len())).collect());
@@ -45,10 +46,7 @@ impl BatchModel for Counting {
     }
 
     fn recover(&mut self) -> Result<(), EngineError> {
-        match self.comes_back {
-            true => Ok(()),
-            false => panic!("a lock is poisoned"),
-        }
+        if self.comes_back { Ok(()) } else { panic!("a lock is poisoned") }
     }
 }
 

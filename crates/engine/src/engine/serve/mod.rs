@@ -128,9 +128,10 @@ async fn models(State(served): State<Arc<ServerState>>) -> Json<Value> {
 }
 
 async fn model(State(served): State<Arc<ServerState>>, Path(name): Path<String>) -> Response {
-    match name == served.model {
-        true => Json(about(&served)).into_response(),
-        false => refused(Refusal(StatusCode::NOT_FOUND, format!("the one model here is `{}`", served.model))),
+    if name == served.model {
+        Json(about(&served)).into_response()
+    } else {
+        refused(Refusal(StatusCode::NOT_FOUND, format!("the one model here is `{}`", served.model)))
     }
 }
 
@@ -170,9 +171,10 @@ async fn answer(api: Api, served: Arc<ServerState>, headers: HeaderMap, body: Bo
     let prompt_tokens = prompt.len();
     let events = served.scheduler.submit(prompt, gen_tokens);
     let answering = stream::ResponseStream::new(api, served, events, (prompt_tokens, tokenize_s));
-    match streams {
-        true => answering.streamed(usage_event).await,
-        false => answering.whole().await.map(|whole| Json(whole).into_response()),
+    if streams {
+        answering.streamed(usage_event).await
+    } else {
+        answering.whole().await.map(|whole| Json(whole).into_response())
     }
 }
 

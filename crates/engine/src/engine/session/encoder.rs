@@ -173,12 +173,13 @@ impl EncoderEngine {
     /// An error where the model is of another task.
     fn must_be(&self, task: Task) -> Result<(), EngineError> {
         let architecture = self.model.shape.architecture;
-        match architecture.task() == task {
-            true => Ok(()),
-            false => Err(EngineError::Unsupported(match task {
+        if architecture.task() == task {
+            Ok(())
+        } else {
+            Err(EngineError::Unsupported(match task {
                 Task::Embed => format!("a model of the architecture `{architecture}` does not embed texts"),
                 _ => format!("a model of the architecture `{architecture}` does not classify images"),
-            })),
+            }))
         }
     }
 
@@ -267,12 +268,13 @@ impl EncoderEngine {
         };
         self.must_be(Task::ClassifyImage)?;
         let side = case.image_side().unwrap_or(*size);
-        match (1..=config::MOST_SIDE).contains(&side) && side.is_multiple_of(*patch) {
-            true => Ok(((side / patch).pow(2) + 1, side)),
-            false => Err(EngineError::Unsupported(format!(
+        if (1..=config::MOST_SIDE).contains(&side) && side.is_multiple_of(*patch) {
+            Ok(((side / patch).pow(2) + 1, side))
+        } else {
+            Err(EngineError::Unsupported(format!(
                 "images have sides of a multiple of {patch} pixels, up to {}, not of {side}",
                 config::MOST_SIDE
-            ))),
+            )))
         }
     }
 }

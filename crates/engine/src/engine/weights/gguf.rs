@@ -226,16 +226,17 @@ impl WeightSource for GgufWeights {
         let encoding = if keep && (quant == self.native || stored.block().0 > 1) { stored } else { target };
         let fail = |e: candle_core::Error| self.error(Some(&entry), format!("tensor `{name}`: {e}"));
         let target = Target { rows, cols, encoding, layout };
-        let linear = match encoding == stored {
-            true => build::encoded(target, |range, bytes| self.read_rows(id, &name, &entry, range, bytes))?,
-            false => build::matrix(target, |range, values| {
+        let linear = if encoding == stored {
+            build::encoded(target, |range, bytes| self.read_rows(id, &name, &entry, range, bytes))?
+        } else {
+            build::matrix(target, |range, values| {
                 let mut bytes = vec![0; range.len() * row_bytes];
                 self.read_rows(id, &name, &entry, range, &mut bytes)?;
                 for (bytes, values) in bytes.chunks_exact(row_bytes).zip(values.chunks_exact_mut(cols)) {
                     decode_row(stored, bytes, values).map_err(fail)?;
                 }
                 Ok(())
-            })?,
+            })?
         };
         Ok((linear.map_err(fail)?, encoding))
     }

@@ -18,7 +18,7 @@ const MAX_WEIGHTS: u64 = 1 << 44;
 
 /// A tensor of the file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TensorEntry {
+pub(crate) struct TensorEntry {
     /// Rows times columns from the outside in: `[rows, cols]`, `[len]`.
     pub dims: Vec<usize>,
     /// How it is stored, or the number of a type that candle cannot read.
@@ -32,7 +32,7 @@ pub struct TensorEntry {
 }
 
 /// Checks the header and lists the tensors. The error says what is wrong, without the file's name.
-pub fn check<R: Read + Seek>(reader: &mut R) -> Result<HashMap<String, TensorEntry>, String> {
+pub(crate) fn check<R: Read + Seek>(reader: &mut R) -> Result<HashMap<String, TensorEntry>, String> {
     let file_len = reader.seek(SeekFrom::End(0)).map_err(|e| e.to_string())?;
     reader.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
     let mut walk = HeaderReader { reader, at: 0, file_len, array_elements: 0, alignment: 32 };

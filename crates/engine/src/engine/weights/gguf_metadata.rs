@@ -89,7 +89,7 @@ impl Metadata<'_> {
     }
 
     /// A whole number, where there is one.
-    pub fn size(&self, key: &str) -> Result<Option<usize>, String> {
+    pub(crate) fn size(&self, key: &str) -> Result<Option<usize>, String> {
         match self.number(key)? {
             None => Ok(None),
             Some(v) if v >= 0.0 && v.fract() == 0.0 && v < 1e15 => Ok(Some(v as usize)),
@@ -111,7 +111,7 @@ impl Metadata<'_> {
 
     /// The shape of a model that is to run. The error names the key that is missing, wrong, or asks for what the engine does
     /// not do.
-    pub fn shape(&self) -> Result<ModelShape, String> {
+    pub(crate) fn shape(&self) -> Result<ModelShape, String> {
         if let Some(kind) = self.text("general.type").filter(|kind| *kind != "model") {
             return Err(format!("`general.type` is {kind}: the file holds no model by itself"));
         }
@@ -210,20 +210,22 @@ impl Metadata<'_> {
                 Value::Array(layers) => of_layers(layers),
                 number => number_of(number) == Some(every as f64),
             };
-            return match as_known {
-                true => Ok(()),
-                false => Err(format!(
+            return if as_known {
+                Ok(())
+            } else {
+                Err(format!(
                     "metadata `{key}` {pattern:?} is not supported: of {every} layers the last attends to everything"
-                )),
+                ))
             };
         }
         let of_all =
             matches!(pattern, Value::Array(layers) if layers.iter().all(|layer| number_of(layer) == Some(1.0)));
-        match window >= shape.max_context || of_all {
-            true => Ok(()),
-            false => Err(format!(
+        if window >= shape.max_context || of_all {
+            Ok(())
+        } else {
+            Err(format!(
                 "metadata `{key}` {pattern:?} is not supported: a window of attention ({window}) is of all layers or of none"
-            )),
+            ))
         }
     }
 

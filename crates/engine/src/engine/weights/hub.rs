@@ -122,10 +122,7 @@ fn files(id: &str, show_progress: bool) -> Result<Files<'_>, ModelError> {
     let offline =
         filled("HF_HUB_OFFLINE").is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()));
     let token = filled("HF_TOKEN").or(cache.token());
-    let client = match offline {
-        true => None,
-        false => Some(Client::new(filled("HF_ENDPOINT"), token, show_progress)?),
-    };
+    let client = if offline { None } else { Some(Client::new(filled("HF_ENDPOINT"), token, show_progress)?) };
     let repo = Repo::model(id.to_string());
     let refs = cache.path().join(repo.folder_name()).join("refs");
     Ok(Files { id, cache: cache.repo(repo), refs, client })

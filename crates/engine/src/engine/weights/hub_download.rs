@@ -24,7 +24,7 @@ const MAX_LIST: u64 = 64 << 20;
 const SLOWEST: u64 = 50_000;
 
 /// Talks to a hub.
-pub struct Client {
+pub(crate) struct Client {
     endpoint: String,
     token: Option<String>,
     show_progress: bool,
@@ -65,7 +65,11 @@ fn host(address: &str) -> Option<(String, Option<u16>)> {
 
 impl Client {
     /// A client for `endpoint`, or the usual hub.
-    pub fn new(endpoint: Option<String>, token: Option<String>, show_progress: bool) -> Result<Self, ModelError> {
+    pub(crate) fn new(
+        endpoint: Option<String>,
+        token: Option<String>,
+        show_progress: bool,
+    ) -> Result<Self, ModelError> {
         let endpoint = endpoint.unwrap_or(DEFAULT_ENDPOINT.to_string());
         let is_web = endpoint.starts_with("https://") || endpoint.starts_with("http://");
         if !is_web || host(&endpoint).is_none() {
@@ -108,7 +112,7 @@ impl Client {
     }
 
     /// The names of the files of a model.
-    pub fn list(&self, id: &str) -> Result<Vec<String>, ModelError> {
+    pub(crate) fn list(&self, id: &str) -> Result<Vec<String>, ModelError> {
         let fail = |message: String| ModelError::new(id, format!("cannot be fetched: {message}"));
         let url = format!("{}/api/models/{id}/revision/main", self.endpoint);
         let (response, _) = self.get(&url, None, Duration::from_secs(60)).map_err(fail)?;
@@ -120,7 +124,7 @@ impl Client {
     }
 
     /// Downloads a file into the cache; a download that broke off goes on where it ended.
-    pub fn download(&self, id: &str, file: &str, cache: &CacheRepo) -> Result<PathBuf, ModelError> {
+    pub(crate) fn download(&self, id: &str, file: &str, cache: &CacheRepo) -> Result<PathBuf, ModelError> {
         let place = format!("{id}/{file}");
         self.try_download(id, file, cache)
             .map_err(|message| ModelError::new(place, format!("cannot be fetched: {message}")))
@@ -209,9 +213,10 @@ fn tags(response: &Response<Body>) -> Result<Option<Tagged>, String> {
     let (Some(etag), Some(commit)) = (etag, text_header(response, "x-repo-commit")) else { return Ok(None) };
     let etag = etag.trim_start_matches("W/").trim_matches('"').to_string();
     let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-    match is_name(&etag) && is_name(commit) {
-        true => Ok(Some(Tagged { etag, commit: commit.to_string() })),
-        false => Err("the hub's answer was malformed: its tags are no names".to_string()),
+    if is_name(&etag) && is_name(commit) {
+        Ok(Some(Tagged { etag, commit: commit.to_string() }))
+    } else {
+        Err("the hub's answer was malformed: its tags are no names".to_string())
     }
 }
 
@@ -236,12 +241,13 @@ fn check_hash(file: &Path, tag: &str) -> Result<(), String> {
         }
     }
     let found: String = hasher.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    match found.eq_ignore_ascii_case(tag) {
-        true => Ok(()),
-        false => Err(format!(
+    if found.eq_ignore_ascii_case(tag) {
+        Ok(())
+    } else {
+        Err(format!(
             "what came has the SHA-256 {found}, but the hub has published {tag}: it was changed on the way, and is not kept; \
              run again to fetch it anew"
-        )),
+        ))
     }
 }
 

@@ -61,7 +61,7 @@ fn widen(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
 impl Tensors {
     /// Opens the safetensors files of `folder` and checks each tensor against its file, and all of them against the index
     /// where there is one; the paths of the files too. A tensor that is in two files is an error: which of them is meant?
-    pub fn open(folder: &Path) -> Result<(Self, Vec<PathBuf>), ModelError> {
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Vec<PathBuf>), ModelError> {
         let found = shard_files(folder)?;
         let mut tensors = Self { folder: folder.to_path_buf(), shards: Vec::new(), entries: HashMap::new() };
         for path in &found.files {
@@ -86,7 +86,7 @@ impl Tensors {
 
     /// The shape of a decoder by its config and its tensors: biases and output matrix are what the files have, and where the
     /// config says otherwise, the error says so.
-    pub fn shape_of_decoder(&self, config: config::Config) -> Result<ModelShape, String> {
+    pub(crate) fn shape_of_decoder(&self, config: config::Config) -> Result<ModelShape, String> {
         let mut shape = config.shape;
         let bias = self.entries.keys().find(|name| is_qkv_bias(name));
         match (config.attention_bias, bias) {
@@ -129,7 +129,7 @@ impl Tensors {
     }
 
     /// Holds the tensors against those that a decoder of `shape` needs.
-    pub fn check_decoder(&self, shape: &ModelShape) -> Result<(), ModelError> {
+    pub(crate) fn check_decoder(&self, shape: &ModelShape) -> Result<(), ModelError> {
         let needed = inventory::needed(shape, &|name| hugging_face(shape.architecture, name));
         let output = hugging_face(shape.architecture, TensorName::Output);
         let checked = self.check(&needed, inventory::BESIDE_DECODERS, &mut |name| {
@@ -138,21 +138,24 @@ impl Tensors {
                 || name.ends_with("rotary_emb.inv_freq") && self.are_frequencies(name, shape)
         });
         let lacks_output = !shape.tied_embeddings && !self.entries.contains_key(&output);
-        checked.map_err(|error| match lacks_output {
-            true => ModelError {
-                message: format!(
-                    "{}; if it is the token embedding, `tie_word_embeddings` in config.json must be true",
-                    error.message
-                ),
-                ..error
-            },
-            false => error,
+        checked.map_err(|error| {
+            if lacks_output {
+                ModelError {
+                    message: format!(
+                        "{}; if it is the token embedding, `tie_word_embeddings` in config.json must be true",
+                        error.message
+                    ),
+                    ..error
+                }
+            } else {
+                error
+            }
         })
     }
 
     /// Holds the tensors against those that a model needs; `changes_nothing` is asked of one that is not used, as is whether it
     /// is a bias of zeros. The error names the tensor.
-    pub fn check(
+    pub(crate) fn check(
         &self,
         needed: &[RequiredTensor],
         beside: &[&str],
@@ -198,14 +201,14 @@ impl Tensors {
     }
 
     /// The tensors of one file that the program carries, called `name` in messages.
-    pub fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self, ModelError> {
+    pub(crate) fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self, ModelError> {
         let (shard, infos) = open_shard(name, Bytes::Embedded(bytes))?;
         let entries = infos.into_iter().map(|(name, info)| (name, Entry { shard: 0, info })).collect();
         Ok(Self { folder: name.to_path_buf(), shards: vec![shard], entries })
     }
 
     /// The precision that a tensor is stored in, as a level: that of the token embedding stands for a checkpoint.
-    pub fn precision(&self, name: &str) -> Result<Quant, ModelError> {
+    pub(crate) fn precision(&self, name: &str) -> Result<Quant, ModelError> {
         match self.entry(name)?.info.dtype {
             Dtype::F32 => Ok(Quant::F32),
             Dtype::F16 => Ok(Quant::F16),
@@ -215,7 +218,7 @@ impl Tensors {
     }
 
     /// The shape of a tensor, where it is there.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.entries.get(name).map(|entry| entry.info.shape.as_slice())
     }
 
@@ -249,7 +252,7 @@ impl Tensors {
     }
 
     /// A tensor that must have this shape, as `f32`.
-    pub fn floats(&self, name: &str, dims: &[usize]) -> Result<Tensor, ModelError> {
+    pub(crate) fn floats(&self, name: &str, dims: &[usize]) -> Result<Tensor, ModelError> {
         let entry = self.checked(name, dims)?;
         let (start, end) = entry.info.data_offsets;
         let mut bytes = vec![0; end - start];
@@ -261,7 +264,7 @@ impl Tensors {
 
     /// A tensor that must have this shape as a matrix at `quant`, a row for each index of its first dimension, and the
     /// encoding that it got.
-    pub fn matrix(
+    pub(crate) fn matrix(
         &self,
         name: &str,
         dims: &[usize],
@@ -278,14 +281,15 @@ impl Tensors {
             Dtype::BF16 => Encoding::Bf16,
             _ => Encoding::F32,
         };
-        let built = match stored == encoding {
-            true => build::encoded(target, |range, bytes| self.read(name, entry, range.start * row_bytes, bytes))?,
-            false => build::matrix(target, |range, values| {
+        let built = if stored == encoding {
+            build::encoded(target, |range, bytes| self.read(name, entry, range.start * row_bytes, bytes))?
+        } else {
+            build::matrix(target, |range, values| {
                 let mut bytes = vec![0; range.len() * row_bytes];
                 self.read(name, entry, range.start * row_bytes, &mut bytes)?;
                 widen(dtype, &bytes, values);
                 Ok(())
-            })?,
+            })?
         };
         Ok((built.map_err(|e| ModelError::new(&self.folder, e))?, encoding))
     }

@@ -26,7 +26,7 @@ impl Bytes {
         }
     }
 
-    pub fn read_exact_at(&self, out: &mut [u8], offset: u64) -> std::io::Result<()> {
+    pub(crate) fn read_exact_at(&self, out: &mut [u8], offset: u64) -> std::io::Result<()> {
         match self {
             Self::File(file) => file.read_exact_at(out, offset),
             Self::Embedded(bytes) => match bytes.get(offset as usize..offset as usize + out.len()) {
@@ -87,15 +87,16 @@ pub(super) fn shard_files(folder: &Path) -> Result<ShardFiles, ModelError> {
     if !files.iter().all(is_copy) {
         files.retain(|path| !is_copy(path));
     }
-    match files.is_empty() {
-        true => Err(ModelError::new(folder, "holds no *.safetensors file")),
-        false => Ok(ShardFiles { files, index: None }),
+    if files.is_empty() {
+        Err(ModelError::new(folder, "holds no *.safetensors file"))
+    } else {
+        Ok(ShardFiles { files, index: None })
     }
 }
 
 impl ShardFiles {
     /// Holds the tensors that the files have against the index, where there is one. `file_of` gives the file of a tensor.
-    pub fn check_index<'a>(
+    pub(crate) fn check_index<'a>(
         &self,
         names: impl Iterator<Item = &'a str>,
         file_of: &dyn Fn(&str) -> Option<&'a Path>,

@@ -27,9 +27,10 @@ impl Counted {
     /// Bytes of one expert's share, or of the whole where there are none, in all copies.
     fn bytes_of_one(&self, quant: Quant) -> f64 {
         self.copies
-            * match self.is_matrix {
-                true => quant.matrix_bytes(self.rows, self.cols).0,
-                false => 4.0 * self.rows as f64 * self.cols as f64,
+            * if self.is_matrix {
+                quant.matrix_bytes(self.rows, self.cols).0
+            } else {
+                4.0 * self.rows as f64 * self.cols as f64
             }
     }
 
@@ -122,9 +123,10 @@ impl Parts {
             let each = attention.head_dim * kind.element_bytes() + kind.scale_bytes();
             2.0 * *count as f64 * attention.kv_heads as f64 * each as f64
         };
-        match self.has_cache() {
-            true => Bytes(self.blocks.iter().map(heads).sum::<f64>() * batch as f64 * tokens as f64),
-            false => Bytes(0.0),
+        if self.has_cache() {
+            Bytes(self.blocks.iter().map(heads).sum::<f64>() * batch as f64 * tokens as f64)
+        } else {
+            Bytes(0.0)
         }
     }
 

@@ -234,9 +234,10 @@ impl ModelShape {
                 if !(1..=most).contains(&patch) || !(1..=most).contains(&size) || !size.is_multiple_of(patch) {
                     return Err(format!("image.size is {size}; it must be a multiple of image.patch ({patch})"));
                 }
-                match (1..=64).contains(&channels) {
-                    true => Ok(()),
-                    false => Err(format!("image.channels is {channels}; it must be between 1 and 64")),
+                if (1..=64).contains(&channels) {
+                    Ok(())
+                } else {
+                    Err(format!("image.channels is {channels}; it must be between 1 and 64"))
                 }
             }
             _ if !(1..=1 << 10).contains(&self.token_types) => {

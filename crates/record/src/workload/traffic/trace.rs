@@ -83,9 +83,10 @@ impl Trace {
     pub fn summary(&self, speed: f64) -> String {
         let (count, seconds) = (self.requests.len(), self.seconds() / speed);
         let played = if speed == 1.0 { String::new() } else { format!(" at {speed} times its speed") };
-        let rate = match seconds > 0.0 {
-            true => format!("{} requests a second over {}", digits(count as f64 / seconds), Seconds(seconds)),
-            false => "all at once".to_string(),
+        let rate = if seconds > 0.0 {
+            format!("{} requests a second over {}", digits(count as f64 / seconds), Seconds(seconds))
+        } else {
+            "all at once".to_string()
         };
         let gap = self.requests.windows(2).map(|pair| (pair[1].at_s - pair[0].at_s) / speed).fold(0.0, f64::max);
         let mut parts = vec![format!("the trace has {count} requests, {rate}{played}"), self.times.clone()];

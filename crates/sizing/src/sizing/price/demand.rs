@@ -81,9 +81,10 @@ impl Load {
             }
             rates.push(rate);
         }
-        match rates.iter().any(|rate| *rate > 0.0) {
-            true => Ok(Self::Rates(rates)),
-            false => Err(format!("{name}: no request all day: nothing to plan for")),
+        if rates.iter().any(|rate| *rate > 0.0) {
+            Ok(Self::Rates(rates))
+        } else {
+            Err(format!("{name}: no request all day: nothing to plan for"))
         }
     }
 }
@@ -154,9 +155,10 @@ impl Usage {
         let peak = rates.iter().copied().fold(0.0, f64::max);
         let needed = |rate: f64| formulas::instances_for(rate, requests_per_s, demand.headroom, demand.spare as f64);
         let instances = needed(peak).max(1.0);
-        let mean_instances = match demand.autoscale {
-            true => rates.iter().map(|rate| needed(*rate)).sum::<f64>() / rates.len() as f64,
-            false => instances,
+        let mean_instances = if demand.autoscale {
+            rates.iter().map(|rate| needed(*rate)).sum::<f64>() / rates.len() as f64
+        } else {
+            instances
         };
         let utilisation = formulas::utilisation(mean, mean_instances, requests_per_s);
         let possible = mean_instances > 0.0 && utilisation.is_finite() && utilisation > 0.0;

@@ -317,9 +317,12 @@ impl<'a> Collector<'a> {
         let (provider, kind) = instance.clone().unwrap_or(("this machine".to_string(), environment.hostname.clone()));
         let provider = place_of(&mut self.out.providers, provider.into());
         self.out.shapes.push((provider, kind.into(), hardware, 1, name, 0));
-        let why = hourly.is_none().then(|| match known {
-            true => "every price of its type was left out".to_string(),
-            false => "its price is not known: --as provider:type or --price-per-hour gives it one".to_string(),
+        let why = hourly.is_none().then(|| {
+            if known {
+                "every price of its type was left out".to_string()
+            } else {
+                "its price is not known: --as provider:type or --price-per-hour gives it one".to_string()
+            }
         });
         self.out.fixed.push((self.out.shapes.len() - 1, hourly.map(Usd::to_f64), why));
         Ok(instance)

@@ -92,10 +92,7 @@ pub(super) fn row_name(run: &Run, all: &[&Run]) -> String {
         alike.into_iter().any(|other| other.record.engine.settings.get(key) != settings.get(key))
     };
     let told: Vec<&str> = settings.iter().filter(|(key, _)| differs(key)).map(|(_, value)| value.as_str()).collect();
-    match told.is_empty() {
-        true => hardware(run),
-        false => format!("{} ({})", hardware(run), told.join(", ")),
-    }
+    if told.is_empty() { hardware(run) } else { format!("{} ({})", hardware(run), told.join(", ")) }
 }
 
 /// Why a run cannot have been on a type.

@@ -84,8 +84,7 @@ pub fn rank_runs(runs: &[&Run], catalog: &Catalog, request: &RankRequest) -> Res
     front::mark_ties(&mut rows);
     front::mark_front(&mut rows);
     excluded.sort();
-    let Points { lengths, quants, .. } = all.swap_remove(0).1;
-    let task = first.record.task();
+    let (Points { lengths, quants, .. }, task) = (all.swap_remove(0).1, first.record.task());
     Ok(Ranking {
         prompt_tokens: lengths.mean_prompt(),
         gen_tokens: lengths.mean_gen(),
@@ -249,9 +248,10 @@ impl<'a> Ranker<'a> {
         let (provider, name) = instance.unwrap_or(("this machine".to_string(), hostname.clone()));
         (row.provider, row.instance_type) = (provider.into(), name.into());
         if hourly.is_none() {
-            row.why_no_cost = Some(match known {
-                true => "every price of its type was left out, for the reasons given there".into(),
-                false => "its price is not known: --as provider:type or --price-per-hour gives it one".into(),
+            row.why_no_cost = Some(if known {
+                "every price of its type was left out, for the reasons given there".into()
+            } else {
+                "its price is not known: --as provider:type or --price-per-hour gives it one".into()
             });
         }
         self.rows.push(row);

@@ -215,9 +215,10 @@ impl Figures<'_> {
 
     /// Doubts of the measurement that the figures follow from; what is projected to a card does not follow from a CPU.
     fn doubts(&self) -> Vec<Arc<str>> {
-        match self.sized.speed.ground.is_some() && self.point.device == "cpu" {
-            true => Vec::new(),
-            false => self.point.doubts.clone(),
+        if self.sized.speed.ground.is_some() && self.point.device == "cpu" {
+            Vec::new()
+        } else {
+            self.point.doubts.clone()
         }
     }
 

@@ -205,9 +205,10 @@ fn along_rates(
     let costs = costs_at(runs, catalog, request, &rows, &usages)?;
     let offers: Vec<(RankRow, Vec<Option<CostInterval>>)> = rows.into_iter().cloned().zip(costs).collect();
     let known = offers.iter().skip(1).any(|(_, costs)| costs.iter().flatten().count() > costs.len() / 2);
-    match known {
-        true => Ok(CostCurves { along: rates, offers }),
-        false => Err("how long a cold start takes is not known".to_string()),
+    if known {
+        Ok(CostCurves { along: rates, offers })
+    } else {
+        Err("how long a cold start takes is not known".to_string())
     }
 }
 

@@ -210,19 +210,17 @@ impl<'a> Curves<'a> {
         if !near(ttft, prompt) || far {
             return None;
         }
-        let prefill = match within(ttft, prompt) {
-            true => along(ttft, prompt)?,
-            false => {
-                let (at, time) = nearest(ttft, prompt)?;
-                widened(time, ops(prompt) / ops(at), SCALED_PREFILL)
-            }
+        let prefill = if within(ttft, prompt) {
+            along(ttft, prompt)?
+        } else {
+            let (at, time) = nearest(ttft, prompt)?;
+            widened(time, ops(prompt) / ops(at), SCALED_PREFILL)
         };
-        let decode = match within(tpot, middle) {
-            true => along(tpot, middle)?,
-            false => {
-                let (at, time) = nearest(tpot, middle)?;
-                widened(time, bytes(middle) / bytes(at), SCALED_DECODE)
-            }
+        let decode = if within(tpot, middle) {
+            along(tpot, middle)?
+        } else {
+            let (at, time) = nearest(tpot, middle)?;
+            widened(time, bytes(middle) / bytes(at), SCALED_DECODE)
         };
         Some((Times { ttft: prefill, tpot: decode }, SCALED))
     }

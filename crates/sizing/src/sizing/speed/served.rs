@@ -11,14 +11,14 @@ const MOST_BUSY: f64 = 0.9;
 /// Mean seconds to the first token where `in_flight` requests are served in the mean, each with a prefill of `prefill_s`
 /// and then `gen_tokens - 1` steps of `tpot_s`: prefill, half a step, and the wait of a queue with random arrivals and equal
 /// service times (Pollaczek and Khinchine: `busy x service / 2 (1 - busy)`).
-pub fn first_token_s(prefill_s: f64, tpot_s: f64, in_flight: f64, gen_tokens: f64) -> f64 {
+pub(crate) fn first_token_s(prefill_s: f64, tpot_s: f64, in_flight: f64, gen_tokens: f64) -> f64 {
     let request_s = prefill_s + tpot_s * (gen_tokens - 1.0).max(0.0);
     let busy = (in_flight / request_s * prefill_s).min(MOST_BUSY);
     prefill_s + tpot_s / 2.0 + busy * prefill_s / (2.0 * (1.0 - busy))
 }
 
 /// What was measured on one card, carried over to another by what the same sum says of both.
-pub fn carried(measured: Interval, here: Interval, there: f64) -> Interval {
+pub(crate) fn carried(measured: Interval, here: Interval, there: f64) -> Interval {
     Interval::new(measured.value * here.value / there, measured.lo * here.lo / there, measured.hi * here.hi / there)
 }
 

@@ -223,9 +223,10 @@ impl<'a> Speeds<'a> {
         let sized = |reference: &Reference<'a>| {
             self.learnt.cpus.times(&self.asker.engine, &self.asker.model, reference.case(), shape)
         };
-        let method = match self.references.iter().flatten().any(|reference| sized(reference).is_some()) {
-            true => "other instances of this CPU",
-            false => "same CPU generation",
+        let method = if self.references.iter().flatten().any(|reference| sized(reference).is_some()) {
+            "other instances of this CPU"
+        } else {
+            "same CPU generation"
         };
         let times = |reference: &Reference<'a>| match (reference.on_same_cpu(shape), sized(reference)) {
             (Ok(_) | Err(Refusal::TooFar(_) | Refusal::Threads(_)), Some(times)) => Ok((times, None)),

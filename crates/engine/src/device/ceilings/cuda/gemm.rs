@@ -60,9 +60,9 @@ fn rate(bench: &mut MeasurementContext<'_>, format: &Format, size: usize) -> Res
     let card = bench.card;
     match card.blas() {
         Ok(library) => {
-            let times = bench.samples(&mut |_| unsafe {
+            let times = bench.samples(&mut |_| {
                 // SAFETY: all three matrices are of that size.
-                library.gemm(format.blas, d.at(), a.at(), b.at(), size, size, size)
+                unsafe { library.gemm(format.blas, d.at(), a.at(), b.at(), size, size, size) }
             })?;
             verify(format, &a, &b, &d, size)?;
             bench.keep_rate(format.kind, Bound::Roof, work, &times, format!("{size}^3 by cuBLASLt, random data"));

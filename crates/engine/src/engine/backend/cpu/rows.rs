@@ -42,9 +42,10 @@ pub(super) fn made_of_rows(len: usize, cols: usize, work: impl Fn(usize, &mut [f
 
 /// An error where two tensors have rows of different lengths.
 pub(super) fn same_cols(a: &Layout, b: &Layout) -> Result<()> {
-    match a.dims().last() == b.dims().last() {
-        true => Ok(()),
-        false => bail!("{:?} and {:?} have rows of different lengths", a.shape(), b.shape()),
+    if a.dims().last() == b.dims().last() {
+        Ok(())
+    } else {
+        bail!("{:?} and {:?} have rows of different lengths", a.shape(), b.shape())
     }
 }
 

@@ -279,9 +279,10 @@ impl Backend for CardBackend {
     }
 
     fn rows(&self, stream: &CardStream) -> Result<CardRows, CudaError> {
-        match stream.is_normed {
-            true => Ok(CardRows::at(self.buffers()?.normed.at(), stream.rows, stream.hidden)),
-            false => unsupported("products of a stream that is not normed"),
+        if stream.is_normed {
+            Ok(CardRows::at(self.buffers()?.normed.at(), stream.rows, stream.hidden))
+        } else {
+            unsupported("products of a stream that is not normed")
         }
     }
 

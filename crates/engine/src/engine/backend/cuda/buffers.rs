@@ -29,13 +29,13 @@ pub(super) struct Extent {
 
 impl Extent {
     /// That of a batch of prompts of one length, all of which generate.
-    pub fn of_batch(batch: usize, capacity: usize, prompt: usize, widest: usize) -> Self {
+    pub(crate) fn of_batch(batch: usize, capacity: usize, prompt: usize, widest: usize) -> Self {
         let rows = times(&[batch, prompt.max(1)]);
         Self { sequences: batch, capacity, rows, logits: (batch, Width::Half), gathers: false, widest }
     }
 
     /// That of a batch of texts or images of `seq` positions each, all of which see each other.
-    pub fn of_encoder(batch: usize, seq: usize, widest: usize) -> Self {
+    pub(crate) fn of_encoder(batch: usize, seq: usize, widest: usize) -> Self {
         let (rows, logits) = (times(&[batch, seq]), (batch, Width::Single));
         Self { sequences: batch, capacity: seq, rows, logits, gathers: false, widest }
     }
@@ -90,7 +90,7 @@ pub(super) struct Sizes {
 
 impl Sizes {
     /// What `extent` takes of a model of `parts` on a card of so many multiprocessors.
-    pub fn new(parts: &Parts, multiprocessors: u32, extent: Extent) -> Self {
+    pub(crate) fn new(parts: &Parts, multiprocessors: u32, extent: Extent) -> Self {
         let Extent { sequences: batch, capacity, rows, logits: (of_logits, width), gathers, widest } = extent;
         let most = |of: fn(&BlockParts) -> usize| parts.blocks.iter().map(|(block, _)| of(block)).max().unwrap_or(0);
         let kv = most(|block| block.attention.kv_width());
@@ -140,7 +140,7 @@ impl Sizes {
     }
 
     /// All of it.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let caches = self.cache.iter().chain(&self.tables).fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
         // Where nothing is kept the card still gives a few bytes.
         let taken = [
@@ -228,7 +228,7 @@ pub(super) struct Buffers {
 
 impl Buffers {
     /// Takes it from `card`.
-    pub fn new(
+    pub(crate) fn new(
         card: &Card,
         parts: &Parts,
         sizes: &Sizes,
@@ -267,7 +267,7 @@ impl Buffers {
     }
 
     /// Where the place of sequence `index` of a pass is.
-    pub fn place(&self, index: usize) -> u64 {
+    pub(crate) fn place(&self, index: usize) -> u64 {
         self.places.at() + 8 * index as u64
     }
 }

@@ -67,10 +67,7 @@ impl CudaEngine {
         // The driver keeps what was freed for the next time that it is asked for.
         self.card.trim()?;
         let (available, _) = available()?;
-        match needed.0 <= available.0 {
-            true => Ok(()),
-            false => Err(EngineError::DoesNotFit { needed, available }),
-        }
+        if needed.0 <= available.0 { Ok(()) } else { Err(EngineError::DoesNotFit { needed, available }) }
     }
 
     /// Remembers what the weights of a level take, as they are loaded and nothing else is.

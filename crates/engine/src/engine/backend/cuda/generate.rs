@@ -17,7 +17,7 @@ pub(super) struct DecodeGraph {
 
 impl DecodeGraph {
     /// For `batch` sequences.
-    pub fn new(card: &Card, batch: usize) -> Result<Self, CudaError> {
+    pub(crate) fn new(card: &Card, batch: usize) -> Result<Self, CudaError> {
         Ok(Self {
             ran: false,
             graph: None,
@@ -29,7 +29,7 @@ impl DecodeGraph {
     ///
     /// `step` is called when the tokens of a step are on the host: that is the time of the token. The step after it is
     /// under way by then, as its input never leaves the card.
-    pub fn generate(
+    pub(crate) fn generate(
         &mut self,
         decoder: &mut CudaModel,
         prompts: &[Vec<u32>],

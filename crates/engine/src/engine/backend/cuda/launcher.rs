@@ -15,22 +15,22 @@ pub(super) struct Launcher {
 
 impl Launcher {
     /// Of `card`.
-    pub fn new(card: Arc<Card>) -> Self {
+    pub(crate) fn new(card: Arc<Card>) -> Self {
         Self { card, rehearses: Arc::default() }
     }
 
     /// The card.
-    pub fn card(&self) -> &Arc<Card> {
+    pub(crate) fn card(&self) -> &Arc<Card> {
         &self.card
     }
 
     /// Whether nothing is to reach the card now.
-    pub fn rehearses(&self) -> bool {
+    pub(crate) fn rehearses(&self) -> bool {
         self.rehearses.load(Ordering::Relaxed)
     }
 
     /// Loads what `work` would launch.
-    pub fn rehearse(&self, work: impl FnOnce() -> Result<(), CudaError>) -> Result<(), CudaError> {
+    pub(crate) fn rehearse(&self, work: impl FnOnce() -> Result<(), CudaError>) -> Result<(), CudaError> {
         self.rehearses.store(true, Ordering::Relaxed);
         let worked = work();
         self.rehearses.store(false, Ordering::Relaxed);
@@ -41,7 +41,7 @@ impl Launcher {
     ///
     /// # Safety
     /// As [`crate::device::cuda::Kernel::launch`].
-    pub unsafe fn launch(
+    pub(crate) unsafe fn launch(
         &self,
         (source, name): (&'static str, &str),
         blocks: (usize, usize, usize),

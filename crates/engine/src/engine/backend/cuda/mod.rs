@@ -191,9 +191,10 @@ fn rereads(decoder: &CudaModel, case: &Case) -> Result<Option<String>, EngineErr
     {
         return Ok(Some(format!("a decode step of batch {} {how}", case.batch)));
     }
-    match decoder.has_gemm()? {
-        true => Ok(None),
-        false => Ok(first(case.batch * case.prompt_tokens())?.map(|how| format!("the prefill {how}"))),
+    if decoder.has_gemm()? {
+        Ok(None)
+    } else {
+        Ok(first(case.batch * case.prompt_tokens())?.map(|how| format!("the prefill {how}")))
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Strided {
 
 impl Strided {
     /// The rows from number `row` on.
-    pub fn at_row(self, row: usize) -> Self {
+    pub(crate) fn at_row(self, row: usize) -> Self {
         Self { at: self.at + 2 * (row * self.stride) as u64, ..self }
     }
 }
@@ -80,17 +80,17 @@ pub(super) enum KernelMask {
 
 impl Ops {
     /// Of `card`.
-    pub fn new(card: Arc<Card>, compute: Compute) -> Self {
+    pub(crate) fn new(card: Arc<Card>, compute: Compute) -> Self {
         Self { launcher: Launcher::new(card), compute }
     }
 
     /// The card.
-    pub fn card(&self) -> &Arc<Card> {
+    pub(crate) fn card(&self) -> &Arc<Card> {
         self.launcher.card()
     }
 
     /// Products that work in `workspace`.
-    pub fn products<'a>(&'a self, workspace: &'a Workspace) -> Products<'a> {
+    pub(crate) fn products<'a>(&'a self, workspace: &'a Workspace) -> Products<'a> {
         Products { launcher: &self.launcher, compute: self.compute, workspace }
     }
 
@@ -115,7 +115,7 @@ impl Ops {
     ///
     /// # Safety
     /// The numbers are below the table's rows, and the residual holds `rows` rows.
-    pub unsafe fn embed(&self, residual: u64, table: &Matrix, ids: u64, rows: usize) -> Result<(), CudaError> {
+    pub(crate) unsafe fn embed(&self, residual: u64, table: &Matrix, ids: u64, rows: usize) -> Result<(), CudaError> {
         let (residual, ids, hidden) = (Arg::U64(residual), Arg::U64(ids), table.cols);
         let blocks = (rows, 1, 1);
         // SAFETY: as the caller promises.
@@ -138,7 +138,13 @@ impl Ops {
     ///
     /// # Safety
     /// `out` holds `rows` rows of `cols` numbers, and `table` those of the numbers.
-    pub unsafe fn gather(&self, out: u64, table: u64, ids: u64, (rows, cols): (usize, usize)) -> Result<(), CudaError> {
+    pub(crate) unsafe fn gather(
+        &self,
+        out: u64,
+        table: u64,
+        ids: u64,
+        (rows, cols): (usize, usize),
+    ) -> Result<(), CudaError> {
         let args = [out.into(), table.into(), ids.into(), cols.into()];
         // SAFETY: as the caller promises.
         unsafe { self.launcher.launch(("embed", "gather_rows"), (rows, 1, 1), THREADS, 0, &args) }
@@ -148,7 +154,7 @@ impl Ops {
     ///
     /// # Safety
     /// All hold `rows` rows of `hidden` numbers, and the weight has `hidden`.
-    pub unsafe fn rms_norm(
+    pub(crate) unsafe fn rms_norm(
         &self,
         (rows, hidden): (usize, usize),
         (residual, delta): (u64, u64),
@@ -165,7 +171,7 @@ impl Ops {
     ///
     /// # Safety
     /// All hold `rows` rows of `hidden` numbers, and weight and bias have `hidden`.
-    pub unsafe fn layer_norm(
+    pub(crate) unsafe fn layer_norm(
         &self,
         (rows, hidden): (usize, usize),
         (residual, delta): (u64, u64),
@@ -186,7 +192,7 @@ impl Ops {
     /// # Safety
     /// The parts hold the rows of the sequences, and the places name rows of the cache; positions beyond its capacity are
     /// skipped.
-    pub unsafe fn file(
+    pub(crate) unsafe fn file(
         &self,
         [q, k, v]: [Strided; 3],
         preparation: &QueryKeyPreparation,
@@ -226,7 +232,7 @@ impl Ops {
     ///
     /// # Safety
     /// As [`Ops::file`]; `partial` has room for all splits, and `out` for the rows.
-    pub unsafe fn attend_one(
+    pub(crate) unsafe fn attend_one(
         &self,
         q: Strided,
         sequences: Sequences,
@@ -265,7 +271,7 @@ impl Ops {
     ///
     /// # Safety
     /// As [`Ops::file`]; `out` has room for the rows.
-    pub unsafe fn attend_many(
+    pub(crate) unsafe fn attend_many(
         &self,
         q: Strided,
         sequences: Sequences,
@@ -299,17 +305,14 @@ impl Ops {
         let is_tiled = matches!(dim, 64 | 128) && self.card().facts.capability >= (8, 0);
         // SAFETY: as the caller promises.
         unsafe {
-            match is_tiled {
-                true => {
-                    let name = format!("attention_prefill{dim}_{}", self.compute.name());
-                    let blocks = (seq.div_ceil(PREFILL_TILE), heads, count);
-                    let shared = (512 * (dim + 8)) as u32;
-                    self.launcher.launch(("attention", &name), blocks, ATTENTION_THREADS, shared, &args)
-                }
-                false => {
-                    let blocks = (seq.div_ceil(4), heads, count);
-                    self.launch("attention", "attention_any", blocks, ATTENTION_THREADS, &args)
-                }
+            if is_tiled {
+                let name = format!("attention_prefill{dim}_{}", self.compute.name());
+                let blocks = (seq.div_ceil(PREFILL_TILE), heads, count);
+                let shared = (512 * (dim + 8)) as u32;
+                self.launcher.launch(("attention", &name), blocks, ATTENTION_THREADS, shared, &args)
+            } else {
+                let blocks = (seq.div_ceil(4), heads, count);
+                self.launch("attention", "attention_any", blocks, ATTENTION_THREADS, &args)
             }
         }
     }
@@ -318,7 +321,7 @@ impl Ops {
     ///
     /// # Safety
     /// Both hold that many, and so does `out`.
-    pub unsafe fn silu_mul(
+    pub(crate) unsafe fn silu_mul(
         &self,
         (rows, ff): (usize, usize),
         gate: Strided,
@@ -334,7 +337,7 @@ impl Ops {
     ///
     /// # Safety
     /// There are that many at `x`, a multiple of 8.
-    pub unsafe fn gelu(&self, x: u64, count: usize) -> Result<(), CudaError> {
+    pub(crate) unsafe fn gelu(&self, x: u64, count: usize) -> Result<(), CudaError> {
         let args = [x.into(), Arg::U64(count as u64)];
         // SAFETY: as the caller promises.
         unsafe { self.launch("encoder", "gelu", (count.div_ceil(2048), 1, 1), THREADS, &args) }
@@ -344,7 +347,7 @@ impl Ops {
     ///
     /// # Safety
     /// The residual holds `rows` rows of `cols` numbers, and the table `seq`.
-    pub unsafe fn add_positions(
+    pub(crate) unsafe fn add_positions(
         &self,
         residual: u64,
         positions: &Buffer,
@@ -361,7 +364,7 @@ impl Ops {
     /// # Safety
     /// The residual holds `rows` rows of `cols` numbers, `seq` of each image, the table `seq`, and there is a patch for each
     /// row but the first of an image.
-    pub unsafe fn set_patches(
+    pub(crate) unsafe fn set_patches(
         &self,
         residual: u64,
         patches: u64,
@@ -378,7 +381,7 @@ impl Ops {
     ///
     /// # Safety
     /// The logits are `(rows, vocab)`, and there is an id for each row.
-    pub unsafe fn argmax(
+    pub(crate) unsafe fn argmax(
         &self,
         logits: &Buffer,
         (rows, vocab): (usize, usize),
@@ -394,7 +397,7 @@ impl Ops {
     ///
     /// # Safety
     /// There is a place for each.
-    pub unsafe fn advance(&self, places: &Buffer, sequences: usize, by: usize) -> Result<(), CudaError> {
+    pub(crate) unsafe fn advance(&self, places: &Buffer, sequences: usize, by: usize) -> Result<(), CudaError> {
         let args = [places.into(), sequences.into(), by.into()];
         // SAFETY: as the caller promises.
         unsafe { self.launcher.launch(("argmax", "advance"), (1, 1, 1), 32, 0, &args) }

@@ -25,13 +25,13 @@ pub(super) struct Workspace {
 
 impl Workspace {
     /// Bytes of one, for what [`Workspace::new`] is asked.
-    pub fn bytes(rows: usize, cols: usize, widened: usize) -> usize {
+    pub(crate) fn bytes(rows: usize, cols: usize, widened: usize) -> usize {
         rows * cols + rows * cols / BLOCK * 8 + widened * 2
     }
 
     /// For up to `rows` rows through the weight-only kernels, of up to `cols` columns each; `widened` numbers of a
     /// matrix.
-    pub fn new(card: &Card, rows: usize, cols: usize, widened: usize) -> Result<Self, CudaError> {
+    pub(crate) fn new(card: &Card, rows: usize, cols: usize, widened: usize) -> Result<Self, CudaError> {
         Ok(Self {
             quantized: card.alloc(rows * cols)?,
             scales: card.alloc(rows * cols / BLOCK * 8)?,
@@ -53,7 +53,7 @@ pub(super) enum ProductPath {
 
 impl ProductPath {
     /// How often weights go through memory, where that is more than once.
-    pub fn rereads(self) -> Option<String> {
+    pub(crate) fn rereads(self) -> Option<String> {
         match self {
             Self::WeightOnly { passes: 0 | 1 } | Self::Matrix => None,
             Self::WeightOnly { passes } => Some(format!("reads the weights {passes} times")),
@@ -79,7 +79,7 @@ pub(super) enum Width {
 }
 
 impl Width {
-    pub fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::Half => 2,
             Self::Single => 4,
@@ -103,7 +103,7 @@ pub(super) struct Product<'a> {
 impl Products<'_> {
     /// How a product with `m` rows goes. `few` keeps to the weight-only kernels whatever `m` is, for a matrix too large to
     /// widen.
-    pub fn way(&self, m: usize, few: bool, is_quantized: bool) -> ProductPath {
+    pub(crate) fn way(&self, m: usize, few: bool, is_quantized: bool) -> ProductPath {
         match (few || m <= MOST_GEMV_ROWS || !self.has_gemm(), is_quantized) {
             (true, _) => ProductPath::WeightOnly { passes: m.div_ceil(PASS) },
             (false, true) => ProductPath::Widened,
@@ -112,7 +112,14 @@ impl Products<'_> {
     }
 
     /// Products of the same `x: (m, cols)`; `few` as in [`Products::way`].
-    pub fn run(&self, m: usize, x: u64, cols: usize, few: bool, products: &[Product<'_>]) -> Result<(), CudaError> {
+    pub(crate) fn run(
+        &self,
+        m: usize,
+        x: u64,
+        cols: usize,
+        few: bool,
+        products: &[Product<'_>],
+    ) -> Result<(), CudaError> {
         let is_quantized = products.iter().any(|product| product.matrix.is_quantized());
         // The vendor's library is asked for results in 16 bits only.
         let few = few || (!self.has_own_gemm() && products.iter().any(|product| product.width == Width::Single));
@@ -143,7 +150,7 @@ impl Products<'_> {
     }
 
     /// The project's own matrix product needs tensor cores of the Ampere generation; the vendor's any.
-    pub fn has_gemm(&self) -> bool {
+    pub(crate) fn has_gemm(&self) -> bool {
         self.blas().is_some() || self.has_own_gemm()
     }
 

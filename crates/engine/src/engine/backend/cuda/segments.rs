@@ -24,12 +24,12 @@ pub(super) struct Group {
 
 impl Group {
     /// A whole batch of prompts of one length, or of single tokens.
-    pub fn of_batch(batch: usize, seq: usize) -> Self {
+    pub(crate) fn of_batch(batch: usize, seq: usize) -> Self {
         Self { row: 0, first: 0, sequences: batch, seq }
     }
 
     /// The groups of pieces of so many tokens that lie one behind the other.
-    pub fn of_lengths(lengths: impl IntoIterator<Item = usize>) -> Vec<Self> {
+    pub(crate) fn of_lengths(lengths: impl IntoIterator<Item = usize>) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         let mut row = 0;
         for (index, seq) in lengths.into_iter().enumerate() {
@@ -104,10 +104,7 @@ impl CudaModel {
             return Ok(());
         }
         let normed = self.model.finish(&mut stream, Selected::All)?;
-        match sampled == rows {
-            true => self.pick(&normed),
-            false => self.pick(&self.gathered(&normed, sampled)?),
-        }
+        if sampled == rows { self.pick(&normed) } else { self.pick(&self.gathered(&normed, sampled)?) }
     }
 
     /// Loads every kernel of passes of up to all rows: of each number of rows that products tell apart, with and without

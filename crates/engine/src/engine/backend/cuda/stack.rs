@@ -81,9 +81,10 @@ impl Stack {
         let width: usize = self.parts.iter().sum();
         let place = |part: &usize| {
             // Stacked, the parts share each row; apart, each has rows of its own behind those of the others.
-            let place = match stacked {
-                true => Strided { at: at + 2 * before as u64, stride: width },
-                false => Strided { at: at + 2 * (before * rows) as u64, stride: *part },
+            let place = if stacked {
+                Strided { at: at + 2 * before as u64, stride: width }
+            } else {
+                Strided { at: at + 2 * (before * rows) as u64, stride: *part }
             };
             before += part;
             (place, *part)

@@ -33,7 +33,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The part of kernels' names.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Dense => "dense",
             Self::Q8_0 => "q8_0",
@@ -44,7 +44,7 @@ impl Kind {
     }
 
     /// What the weights are stored as, in a model that computes in `compute`.
-    pub fn encoding(self, compute: Compute) -> Encoding {
+    pub(crate) fn encoding(self, compute: Compute) -> Encoding {
         match (self, compute) {
             (Self::Dense, Compute::F16) => Encoding::F16,
             (Self::Dense, Compute::Bf16) => Encoding::Bf16,
@@ -130,7 +130,7 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Packs a matrix.
-    pub fn new(linear: &Linear, compute: Compute) -> Result<Self, CudaError> {
+    pub(crate) fn new(linear: &Linear, compute: Compute) -> Result<Self, CudaError> {
         match linear.parts()? {
             Parts::Dense(tensor) => {
                 let (rows, cols) = tensor.dims2()?;
@@ -147,7 +147,7 @@ impl Packed {
     }
 
     /// `parts` below each other, where all are of one kind: one launch instead of several.
-    pub fn stacked(parts: Vec<Self>) -> Vec<Self> {
+    pub(crate) fn stacked(parts: Vec<Self>) -> Vec<Self> {
         let alike = parts.windows(2).all(|pair| pair[0].kind == pair[1].kind && pair[0].cols == pair[1].cols);
         if !alike {
             return parts;
@@ -166,7 +166,7 @@ impl Packed {
     }
 
     /// Copies it to `card`.
-    pub fn upload(&self, card: &Card) -> Result<Matrix, CudaError> {
+    pub(crate) fn upload(&self, card: &Card) -> Result<Matrix, CudaError> {
         let scales = if self.scales.is_empty() { None } else { Some(card.with(&self.scales)?) };
         let bytes = self.quants.len() + self.scales.len();
         Ok(Matrix {
@@ -246,12 +246,12 @@ pub(super) struct Matrix {
 
 impl Matrix {
     /// Where its scales are; zero for floats, which have none.
-    pub fn scales_at(&self) -> u64 {
+    pub(crate) fn scales_at(&self) -> u64 {
         self.scales.as_ref().map_or(0, Buffer::at)
     }
 
     /// Whether its products take activations of 8 bits.
-    pub fn is_quantized(&self) -> bool {
+    pub(crate) fn is_quantized(&self) -> bool {
         self.kind != Kind::Dense
     }
 }

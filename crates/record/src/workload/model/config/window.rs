@@ -16,9 +16,10 @@ pub(super) fn window(keys: &Keys<'_>, shape: &ModelShape, rule: WindowRule) -> R
     let named = layer_types(keys, shape.layers)?;
     // A window that holds the whole context is none, whichever layers have it.
     let Some(size) = asked.filter(|size| *size < shape.max_context) else {
-        return match named.is_some_and(|slides| slides.contains(&true)) && asked.is_none() {
-            true => Err("`layer_types` names sliding_attention, but `sliding_window` is missing".to_string()),
-            false => Ok(None),
+        return if named.is_some_and(|slides| slides.contains(&true)) && asked.is_none() {
+            Err("`layer_types` names sliding_attention, but `sliding_window` is missing".to_string())
+        } else {
+            Ok(None)
         };
     };
     let (is_switched, is_of_all) = (rule == WindowRule::Switched, rule == WindowRule::All);

@@ -127,10 +127,7 @@ fn reference<'a>(observations: &[&'a Observation]) -> Option<&'a Arc<str>> {
 impl LawWithErrors {
     fn fit(kind: Kind, engine: &Arc<str>, observations: &[&Observation], batch_rate: f64, judge: bool) -> Option<Self> {
         let law = Law::fit(kind, engine, observations, batch_rate)?;
-        let scores = match judge {
-            true => Law::scores(kind, engine, observations, batch_rate),
-            false => Scores::default(),
-        };
+        let scores = if judge { Law::scores(kind, engine, observations, batch_rate) } else { Scores::default() };
         let (quantile, mape) = (scores.quantile(), scores.mape());
         Some(Self {
             law,
@@ -266,10 +263,8 @@ impl Laws {
                 (tier, _) => tier.factor(phase, varies),
             };
             // The quantile of left-out cards is of the law's own engine; how far another one is off is a guess of its own.
-            let quantile = match place.engine == *judged.law.engine() {
-                true => judged.quantile,
-                false => conformal::DEFAULT_QUANTILE,
-            };
+            let quantile =
+                if place.engine == *judged.law.engine() { judged.quantile } else { conformal::DEFAULT_QUANTILE };
             ln += share * (sum.ln() + known.mean);
             margin += share * (quantile * known.deviation).max(least.ln());
             tier = tier.max(known.tier);

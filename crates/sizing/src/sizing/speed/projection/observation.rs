@@ -103,22 +103,7 @@ impl Reader<'_> {
 
     fn read(&mut self, run: &Run) -> Result<Vec<Observation>, String> {
         let record = &run.record;
-        match record.engine.device.as_str() {
-            "cpu" => return Err("it ran on a CPU".to_string()),
-            "mixed" => return Err("a part of the layers was on the CPU".to_string()),
-            device if is_other_accelerator(device) => {
-                return Err(format!("it ran on {device}, whose kernels are not those that the laws are of"));
-            }
-            _ => {}
-        }
-        if record.accelerators > 1 {
-            return Err("the model was spread over several cards, whose links are not modelled".to_string());
-        }
-        let hardware = record.engine.hardware.as_deref();
-        let gpu = record.environment.gpus.iter().find(|gpu| Some(gpu.name.as_str()) == hardware);
-        if let Some(partition @ (Partition::Mig | Partition::Vgpu)) = gpu.and_then(|gpu| gpu.partition) {
-            return Err(format!("it was a part of a card ({partition:?})"));
-        }
+        check_device(run)?;
         let shape =
             &record.model.as_ref().ok_or("the shape of its model is not known (--model PRESET gives it one)")?.shape;
         if !run.cases.is_empty() && !run.cases.iter().any(|row| is_steady(run.arrival_of(row))) {
@@ -176,15 +161,38 @@ impl Reader<'_> {
     }
 }
 
+/// An error where a run was not on one whole card.
+fn check_device(run: &Run) -> Result<(), String> {
+    let record = &run.record;
+    match record.engine.device.as_str() {
+        "cpu" => return Err("it ran on a CPU".to_string()),
+        "mixed" => return Err("a part of the layers was on the CPU".to_string()),
+        device if is_other_accelerator(device) => {
+            return Err(format!("it ran on {device}, whose kernels are not those that the laws are of"));
+        }
+        _ => {}
+    }
+    if record.accelerators > 1 {
+        return Err("the model was spread over several cards, whose links are not modelled".to_string());
+    }
+    let hardware = record.engine.hardware.as_deref();
+    let gpu = record.environment.gpus.iter().find(|gpu| Some(gpu.name.as_str()) == hardware);
+    if let Some(partition @ (Partition::Mig | Partition::Vgpu)) = gpu.and_then(|gpu| gpu.partition) {
+        return Err(format!("it was a part of a card ({partition:?})"));
+    }
+    Ok(())
+}
+
 /// The figures of a card that a run had for itself; the error says why there are none.
 pub fn whole_card(accelerator: Option<&Accelerator>, name: &str) -> Result<Arc<Card>, String> {
     let Some(accelerator) = accelerator else {
         let vgpu = name.rsplit_once('-').is_some_and(|(_, end)| {
             end.ends_with('Q') && end[..end.len() - 1].chars().all(|c| c.is_ascii_digit()) && end.len() > 1
         });
-        return Err(match vgpu {
-            true => format!("{name} is a virtual GPU: a share of a card, whose neighbours are not known"),
-            false => format!("{name} is not in accelerators.csv"),
+        return Err(if vgpu {
+            format!("{name} is a virtual GPU: a share of a card, whose neighbours are not known")
+        } else {
+            format!("{name} is not in accelerators.csv")
         });
     };
     Card::of(accelerator).map(Arc::new).map_err(|figure| format!("the {figure} of {} is not known", accelerator.name))

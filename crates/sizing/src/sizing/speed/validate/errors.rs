@@ -59,7 +59,7 @@ fn mean(values: &[f64]) -> Option<f64> {
 }
 
 /// The sample below which this share lies, between samples by a straight line.
-pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
+pub(crate) fn quantile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = share * (sorted.len().checked_sub(1)?) as f64;
@@ -74,10 +74,8 @@ impl Errors {
         let (mut within, mut widths): ([Vec<f64>; 2], [Vec<f64>; 2]) = Default::default();
         for point in points {
             let Observation { phase, work, seconds, .. } = &point.observation;
-            let value = match flat {
-                true => point.flat_s,
-                false => point.projected.as_ref().map(|projected| projected.time.value),
-            };
+            let value =
+                if flat { point.flat_s } else { point.projected.as_ref().map(|projected| projected.time.value) };
             let Some(value) = value else { continue };
             let error = (value / seconds - 1.0).abs();
             let kind = match phase {

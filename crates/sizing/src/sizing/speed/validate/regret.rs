@@ -60,7 +60,7 @@ type Key = (Arc<str>, Arc<str>, Arc<str>, Arc<str>);
 
 /// Every model's regret over the GPU instance types that have a price and a true time. Types that nothing can be projected
 /// to (shares of a card, models spread over several) cannot be picked, and may be the best or the cheapest all the same.
-pub fn by_model(points: &[Point], runs: &[&Run], catalog: &Catalog) -> Vec<ModelRegret> {
+pub(crate) fn by_model(points: &[Point], runs: &[&Run], catalog: &Catalog) -> Vec<ModelRegret> {
     let mut projected: BTreeMap<Key, Times> = BTreeMap::new();
     for point in points {
         let o = &point.observation;

@@ -238,9 +238,10 @@ unsafe fn six_bits<S: Simd, const M: usize, const V: usize, const GROUP: i32, co
             let lane = v * S::LANES * 4;
             let both = S::bytes(from.add(group * PANEL * 4 + lane));
             let pairs = from.add(PANEL * BLOCK / 2 + lane);
-            match HIGH {
-                false => S::with_pair::<GROUP>(S::low_nibbles(both), S::bytes(pairs)),
-                true => S::with_pair::<GROUP>(S::high_nibbles(both), S::bytes(pairs.add(PANEL * 4))),
+            if HIGH {
+                S::with_pair::<GROUP>(S::high_nibbles(both), S::bytes(pairs.add(PANEL * 4)))
+            } else {
+                S::with_pair::<GROUP>(S::low_nibbles(both), S::bytes(pairs))
             }
         });
         for m in 0..M {

@@ -12,13 +12,17 @@ pub(in super::super) struct Avx2<const VNNI: bool>;
 /// they fit for unsigned bytes up to 128.
 #[inline(always)]
 unsafe fn dot(sum: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
+    // SAFETY: the caller promises that the CPU has the instructions; no memory is touched.
     unsafe {
         let pairs = _mm256_maddubs_epi16(unsigned, signed);
         _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
     }
 }
 
-// SAFETY of all: the trait demands of callers that the CPU has the instructions and that pointers are valid.
+#[expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one promise for all: the trait demands of callers that the CPU has the instructions and that pointers are valid"
+)]
 impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const LANES: usize = 8;
     const SIGNED_BIAS: i32 = if VNNI { 128 } else { 0 };
@@ -87,29 +91,22 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
     #[inline(always)]
     unsafe fn signed(weights: __m256i) -> __m256i {
-        match VNNI {
-            true => unsafe { _mm256_xor_si256(weights, _mm256_set1_epi8(-128)) },
-            false => weights,
-        }
+        if VNNI { unsafe { _mm256_xor_si256(weights, _mm256_set1_epi8(-128)) } } else { weights }
     }
     #[inline(always)]
     unsafe fn dot_signed(sum: __m256i, weights: __m256i, x: __m256i) -> __m256i {
         unsafe {
-            match VNNI {
-                true => _mm256_dpbusd_avx_epi32(sum, weights, x),
+            if VNNI {
+                _mm256_dpbusd_avx_epi32(sum, weights, x)
+            } else {
                 // The sign of a weight moves to the activation: those are never -128, which has no opposite.
-                false => dot(sum, _mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights)),
+                dot(sum, _mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights))
             }
         }
     }
     #[inline(always)]
     unsafe fn dot_unsigned(sum: __m256i, weights: __m256i, x: __m256i) -> __m256i {
-        unsafe {
-            match VNNI {
-                true => _mm256_dpbusd_avx_epi32(sum, weights, x),
-                false => dot(sum, weights, x),
-            }
-        }
+        unsafe { if VNNI { _mm256_dpbusd_avx_epi32(sum, weights, x) } else { dot(sum, weights, x) } }
     }
     #[inline(always)]
     unsafe fn low_nibbles(bytes: __m256i) -> __m256i {

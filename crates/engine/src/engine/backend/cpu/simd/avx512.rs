@@ -8,7 +8,10 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(in super::super) struct Avx512Vnni;
 
-// SAFETY of all: the trait demands of callers that the CPU has the instructions and that pointers are valid.
+#[expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one promise for all: the trait demands of callers that the CPU has the instructions and that pointers are valid"
+)]
 impl Simd for Avx512Vnni {
     const LANES: usize = 16;
     const SIGNED_BIAS: i32 = 128;

@@ -8,7 +8,10 @@ use std::arch::aarch64::*;
 #[derive(Clone, Copy)]
 pub(in super::super) struct Neon;
 
-// SAFETY of all: NEON is part of the target; the trait demands of callers that pointers are valid.
+#[expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one promise for all: NEON is part of the target; the trait demands of callers that pointers are valid"
+)]
 impl Simd for Neon {
     const LANES: usize = 4;
     const SIGNED_BIAS: i32 = 0;

@@ -19,7 +19,10 @@ fn bytes_of(value: [i32; LANES], each: impl Fn(u8) -> u8) -> [i32; LANES] {
     value.map(|lane| i32::from_le_bytes(lane.to_le_bytes().map(&each)))
 }
 
-// SAFETY of all: reads and writes stay within the vector that the pointer names, as the trait demands of callers.
+#[expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one promise for all: reads and writes stay within the vector that the pointer names, as the trait demands of callers"
+)]
 impl Simd for Portable {
     const LANES: usize = LANES;
     const SIGNED_BIAS: i32 = 0;
