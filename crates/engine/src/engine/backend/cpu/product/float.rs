@@ -64,7 +64,8 @@ pub(super) unsafe fn tile<S: Simd, W: Weight, const M: usize, const V: usize, co
             if k % BLOCK < prefetch.lines {
                 S::prefetch(prefetch.from.wrapping_add((k / BLOCK * prefetch.lines + k % BLOCK) * 64));
             }
-            let weights: [S::F; V] = std::array::from_fn(|v| W::load::<S>(panel.add(k * PANEL + v * S::LANES)));
+            let weights: [S::F; V] =
+                filled!([S::splat(0.0); V], v => W::load::<S>(panel.add(k * PANEL + v * S::LANES)));
             for m in 0..M {
                 let x = S::splat(*x.add(if APART { m * stride + k } else { k * M + m }));
                 for v in 0..V {
@@ -118,7 +119,10 @@ pub(super) unsafe fn one_row<S: Simd, W: Weight, const V: usize>(
         }
         let one = S::splat(1.0);
         for v in 0..V {
-            let total = (1..SUMS).fold(sums[0][v], |total, u| S::fma(sums[u][v], one, total));
+            let mut total = sums[0][v];
+            for u in 1..SUMS {
+                total = S::fma(sums[u][v], one, total);
+            }
             S::store(out.add(v * S::LANES), total);
         }
     }

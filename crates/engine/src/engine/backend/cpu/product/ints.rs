@@ -97,12 +97,12 @@ impl Blocks for Q8 {
             for block in 0..cols / BLOCK {
                 let from = panel.add(block * Q8_BYTES);
                 prefetch.ask::<S>(block);
-                let mut sums: Ints<S, M, V> = std::array::from_fn(|m| {
+                let mut sums: Ints<S, M, V> = filled!([[S::int_splat(0); V]; M], m => {
                     let (low, high) = x.sums::<M>(block, m);
                     [S::int_splat(-S::SIGNED_BIAS * (low + high)); V]
                 });
                 for group in 0..8 {
-                    let weights: [S::I; V] = std::array::from_fn(|v| {
+                    let weights: [S::I; V] = filled!([S::int_splat(0); V], v => {
                         S::signed(S::bytes(from.add(HEAD + group * PANEL * 4 + v * S::LANES * 4)))
                     });
                     for m in 0..M {
@@ -113,7 +113,7 @@ impl Blocks for Q8 {
                     }
                 }
                 let scales: [S::F; V] =
-                    std::array::from_fn(|v| S::load_f16(from.cast::<half::f16>().add(v * S::LANES)));
+                    filled!([S::splat(0.0); V], v => S::load_f16(from.cast::<half::f16>().add(v * S::LANES)));
                 scaled::<S, M, V>(&sums, &scales, x, block, totals);
             }
         }
@@ -131,10 +131,11 @@ unsafe fn nibbles<S: Simd, const M: usize, const V: usize>(
     // SAFETY: the caller stays within the tile and the panel.
     unsafe {
         for group in 0..4 {
-            let both: [S::I; V] = std::array::from_fn(|v| S::bytes(weights.add(group * PANEL * 4 + v * S::LANES * 4)));
-            for (group, weights) in
-                [(group, both.map(|w| S::low_nibbles(w))), (group + 4, both.map(|w| S::high_nibbles(w)))]
-            {
+            let both: [S::I; V] =
+                filled!([S::int_splat(0); V], v => S::bytes(weights.add(group * PANEL * 4 + v * S::LANES * 4)));
+            let low = filled!([S::int_splat(0); V], v => S::low_nibbles(both[v]));
+            let high = filled!([S::int_splat(0); V], v => S::high_nibbles(both[v]));
+            for (group, weights) in [(group, low), (group + 4, high)] {
                 for m in 0..M {
                     let four = x.four::<S, M>(block, group, m);
                     for v in 0..V {
@@ -163,13 +164,13 @@ impl Blocks for Q4 {
                 let from = panel.add(block * Q4_BYTES);
                 prefetch.ask::<S>(block);
                 // Weights are 8 more than they stand for.
-                let mut sums: Ints<S, M, V> = std::array::from_fn(|m| {
+                let mut sums: Ints<S, M, V> = filled!([[S::int_splat(0); V]; M], m => {
                     let (low, high) = x.sums::<M>(block, m);
                     [S::int_splat(-8 * (low + high)); V]
                 });
                 nibbles::<S, M, V>(from.add(HEAD), x, block, &mut sums);
                 let scales: [S::F; V] =
-                    std::array::from_fn(|v| S::load_f16(from.cast::<half::f16>().add(v * S::LANES)));
+                    filled!([S::splat(0.0); V], v => S::load_f16(from.cast::<half::f16>().add(v * S::LANES)));
                 scaled::<S, M, V>(&sums, &scales, x, block, totals);
             }
         }
@@ -192,10 +193,10 @@ impl Blocks for Q4K {
             for outer in 0..cols / 256 {
                 let factors = panel.add(outer * Q4K_BYTES);
                 let halves = factors.cast::<half::f16>();
-                let factor: [S::F; V] = std::array::from_fn(|v| S::load_f16(halves.add(v * S::LANES)));
+                let factor: [S::F; V] = filled!([S::splat(0.0); V], v => S::load_f16(halves.add(v * S::LANES)));
                 let minus = S::splat(-1.0);
                 let min_factor: [S::F; V] =
-                    std::array::from_fn(|v| S::mul(minus, S::load_f16(halves.add(PANEL + v * S::LANES))));
+                    filled!([S::splat(0.0); V], v => S::mul(minus, S::load_f16(halves.add(PANEL + v * S::LANES))));
                 for inner in 0..8 {
                     let block = outer * 8 + inner;
                     let from = factors.add(PANEL * 4 + inner * Q4K_BLOCK);
@@ -203,9 +204,8 @@ impl Blocks for Q4K {
                     let mut sums: Ints<S, M, V> = [[S::int_splat(0); V]; M];
                     nibbles::<S, M, V>(from.add(HEAD), x, block, &mut sums);
                     let scales: [S::F; V] =
-                        std::array::from_fn(|v| S::mul(factor[v], S::load_u8(from.add(v * S::LANES))));
-                    let mins: [S::F; V] =
-                        std::array::from_fn(|v| S::mul(min_factor[v], S::load_u8(from.add(PANEL + v * S::LANES))));
+                        filled!([S::splat(0.0); V], v => S::mul(factor[v], S::load_u8(from.add(v * S::LANES))));
+                    let mins: [S::F; V] = filled!([S::splat(0.0); V], v => S::mul(min_factor[v], S::load_u8(from.add(PANEL + v * S::LANES))));
                     scaled::<S, M, V>(&sums, &scales, x, block, totals);
                     for m in 0..M {
                         let (low, high) = x.sums::<M>(block, m);
@@ -234,7 +234,7 @@ unsafe fn six_bits<S: Simd, const M: usize, const V: usize, const GROUP: i32, co
     // SAFETY: the caller stays within the tile and the panel.
     unsafe {
         let group = GROUP as usize;
-        let weights: [S::I; V] = std::array::from_fn(|v| {
+        let weights: [S::I; V] = filled!([S::int_splat(0); V], v => {
             let lane = v * S::LANES * 4;
             let both = S::bytes(from.add(group * PANEL * 4 + lane));
             let pairs = from.add(PANEL * BLOCK / 2 + lane);
@@ -265,7 +265,7 @@ unsafe fn half_of_six_bits<S: Simd, const M: usize, const V: usize, const HIGH: 
     // SAFETY: the caller stays within the tile and the panel.
     unsafe {
         // Weights are 32 more than they stand for.
-        let mut sums: Ints<S, M, V> = std::array::from_fn(|m| {
+        let mut sums: Ints<S, M, V> = filled!([[S::int_splat(0); V]; M], m => {
             let (low, high) = x.sums::<M>(block, m);
             [S::int_splat(-32 * if HIGH { high } else { low }); V]
         });
@@ -276,7 +276,7 @@ unsafe fn half_of_six_bits<S: Simd, const M: usize, const V: usize, const HIGH: 
         six_bits::<S, M, V, 3, HIGH>(weights, x, block, &mut sums);
         let first = if HIGH { PANEL } else { 0 };
         let scales: [S::F; V] =
-            std::array::from_fn(|v| S::mul(factor[v], S::load_i8(from.add(first + v * S::LANES).cast())));
+            filled!([S::splat(0.0); V], v => S::mul(factor[v], S::load_i8(from.add(first + v * S::LANES).cast())));
         scaled::<S, M, V>(&sums, &scales, x, block, totals);
     }
 }
@@ -294,7 +294,7 @@ impl Blocks for Q6K {
             for outer in 0..cols / 256 {
                 let factors = panel.add(outer * Q6K_BYTES);
                 let factor: [S::F; V] =
-                    std::array::from_fn(|v| S::load_f16(factors.cast::<half::f16>().add(v * S::LANES)));
+                    filled!([S::splat(0.0); V], v => S::load_f16(factors.cast::<half::f16>().add(v * S::LANES)));
                 for inner in 0..8 {
                     let block = outer * 8 + inner;
                     let from = factors.add(HEAD + inner * Q6K_BLOCK);
