@@ -42,8 +42,6 @@ pub struct Report<'a> {
     pub rankings: Result<Vec<Ranking>, String>,
     /// How the costs of the first ranking move; `None` without one.
     pub sensitivity: Option<CostSensitivity>,
-    /// What a reader of the page can choose from; `None` without a ranking.
-    pub choices: Option<Choices>,
     /// The readings of power and memory while the first run's cases were measured.
     pub power: &'a [PowerRow],
     /// Figures of quality.
@@ -73,9 +71,8 @@ impl<'a> Report<'a> {
         let rankings = rankings(runs, catalog, request);
         let first = rankings.as_ref().ok().and_then(|rankings| rankings.first());
         let sensitivity = first.map(|first| sensitivity(runs, catalog, request, first));
-        let choices = first.and_then(|_| choices(runs, catalog, request).ok());
         let Extras { power, quality, drift, cold_starts } = extras;
-        Self { runs, request, catalog, rankings, sensitivity, choices, power, quality, drift, cold_starts }
+        Self { runs, request, catalog, rankings, sensitivity, power, quality, drift, cold_starts }
     }
 
     /// The run that the report is about.
@@ -86,6 +83,12 @@ impl<'a> Report<'a> {
     /// The day of the report, which ages of prices are counted to.
     pub fn today(&self) -> Date {
         self.request.today
+    }
+
+    /// What a reader of the page can choose from; `None` without a ranking.
+    pub fn choices(&self) -> Option<Choices> {
+        self.rankings.as_ref().ok()?.first()?;
+        choices(self.runs, self.catalog, self.request).ok()
     }
 
     /// What the report says, section by section.

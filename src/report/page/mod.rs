@@ -47,7 +47,7 @@ pub fn policy(script: &str) -> String {
 
 /// What the script chooses from, as JSON that no HTML ends; `None` without a ranking.
 pub fn data(report: &Report<'_>) -> anyhow::Result<Option<String>> {
-    let Some(choices) = &report.choices else { return Ok(None) };
+    let Some(choices) = report.choices() else { return Ok(None) };
     let mut value = serde_json::to_value(choices)?;
     let quants: Vec<&str> =
         report.rankings.iter().flatten().take(1).flat_map(|r| &r.quants).map(|q| q.name()).collect();

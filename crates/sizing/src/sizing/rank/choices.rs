@@ -49,6 +49,13 @@ type Tiers = Vec<(f64, Option<f64>, f64)>;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Hourly(usize, Vec<[f64; 3]>);
 
+impl Hourly {
+    /// The same as a key.
+    fn bits(&self) -> (usize, Vec<[u64; 3]>) {
+        (self.0, self.1.iter().map(|range| range.map(f64::to_bits)).collect())
+    }
+}
+
 /// The hourly costs of an offer by their places in a list, or why they are not known.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -131,7 +138,7 @@ struct Collector<'a> {
     hardware: HashMap<Key, usize>,
     shapes: HashMap<*const Shape, usize>,
     egress: HashMap<(Arc<str>, Arc<str>), usize>,
-    hourly: HashMap<String, usize>,
+    hourly: HashMap<(usize, Vec<[u64; 3]>), usize>,
 }
 
 /// The place of a value in a list, where it is put if it is not there.
@@ -424,9 +431,9 @@ impl<'a> Collector<'a> {
                 costs.truncate(1);
             }
             let hourly = Hourly(component as usize, costs);
-            // There are as many of them as spot offers: looked up by their text, as floats are no keys.
+            // There are as many of them as spot offers: looked up by their bits, as floats are no keys.
             let next = self.out.hourly.len();
-            let place = *self.hourly.entry(format!("{hourly:?}")).or_insert(next);
+            let place = *self.hourly.entry(hourly.bits()).or_insert(next);
             if place == next {
                 self.out.hourly.push(hourly);
             }
