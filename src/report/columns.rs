@@ -7,6 +7,7 @@ use super::table::DASH;
 use crate::record::Basis;
 use crate::sizing::cost::Component;
 use crate::sizing::projection::Tier;
+use crate::sizing::speed::exclusion::ExclusionReason;
 use crate::sizing::{CostInterval, Excluded, RankRow, Ranking};
 use crate::units::{Fraction, Quantity, RequestsPerSecond, Seconds, Usd};
 use crate::workload::Task;
@@ -418,7 +419,11 @@ pub fn shown(ranking: &Ranking) -> Vec<(Column, String, Option<u8>)> {
 pub fn of_excluded(column: &Column, item: &Excluded) -> String {
     let (provider, name) = item.offer.split_once(':').unwrap_or(("", &item.offer));
     match column.name.as_str() {
-        "status" => if item.reason.starts_with("does not fit") { "does_not_fit" } else { "excluded" }.to_string(),
+        "status" => match item.reason {
+            ExclusionReason::DoesNotFit(_) => "does_not_fit",
+            ExclusionReason::Other(_) => "excluded",
+        }
+        .to_string(),
         "provider" => inert(provider),
         "instance_type" => inert(name),
         "quant" => item.quant.to_string(),

@@ -66,8 +66,6 @@ pub fn options(plan: &Plan, most: usize) -> Table {
 /// Serverless offers against instances that are kept.
 pub fn warm(plan: &Plan, most: usize) -> Option<Table> {
     let first = plan.warm.first()?;
-    let unknown =
-        |warm: &ServerlessOption| warm.note.as_deref().is_some_and(|note| note.starts_with("how long a cold start"));
     let month = |warm: &ServerlessOption| warm.serverless_usd_per_month.map_or(f64::INFINITY, |usd| usd.to_f64());
     let mut shown: Vec<&ServerlessOption> = plan.warm.iter().collect();
     shown.sort_by(|a, b| month(a).total_cmp(&month(b)));
@@ -85,7 +83,7 @@ pub fn warm(plan: &Plan, most: usize) -> Option<Table> {
             warm.break_even_requests_per_s.map_or(DASH.to_string(), |rate| RequestsPerSecond(rate).human()),
             warm.break_even_utilisation.map_or(DASH.to_string(), |share| Fraction(share).human()),
             match (&warm.note, warm.is_whole) {
-                (Some(note), true) if !unknown(warm) => note.clone(),
+                (Some(note), true) if !warm.is_start_unknown => note.clone(),
                 (_, true) => DASH.to_string(),
                 (_, false) => "CPU and memory come on top".to_string(),
             },
@@ -94,7 +92,7 @@ pub fn warm(plan: &Plan, most: usize) -> Option<Table> {
     let kept =
         "break-even use: busy for a larger share of the time, an hour of the same hardware is cheaper than its seconds";
     table.notes.push(kept.to_string());
-    if shown.iter().any(|warm| unknown(warm)) {
+    if shown.iter().any(|warm| warm.is_start_unknown) {
         let note = "where there is a dash, how long a cold start takes is not known: --cold-start 20s says it, or a run of \
                     `sizewell coldstart` among the folders";
         table.notes.push(note.to_string());

@@ -8,6 +8,7 @@ use crate::sizing::demand::{Load, Usage};
 use crate::sizing::project::Provenance;
 use crate::sizing::projection::Tier;
 use crate::sizing::projection::terms::Phase;
+use crate::sizing::speed::exclusion::ExclusionReason;
 use crate::sizing::{CostInterval, Excluded, RankRow, Ranking};
 use crate::units::Quantity;
 use crate::units::{Fraction, RequestsPerSecond, Seconds};
@@ -296,20 +297,22 @@ pub(super) fn ranking_notes(ranking: &Ranking, most: usize) -> Vec<String> {
 
 /// What was left out of a ranking: one line for each reason, with the types that it holds for.
 pub fn excluded(excluded: &[Excluded]) -> Table {
-    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut reasons: BTreeMap<(bool, String), Vec<&str>> = BTreeMap::new();
     for item in excluded {
         // Sizes differ from type to type; the reason is the same.
-        let reason = item.reason.split(':').next().unwrap_or("");
-        let reason = if reason == "does not fit" { reason } else { &item.reason }.to_string();
+        let reason = match &item.reason {
+            ExclusionReason::DoesNotFit(_) => (false, "does not fit".to_string()),
+            ExclusionReason::Other(reason) => (true, reason.to_string()),
+        };
         let offers = reasons.entry(reason).or_default();
         if !offers.contains(&item.offer.as_str()) {
             offers.push(&item.offer);
         }
     }
-    let mut lines: Vec<(String, Vec<&str>)> = reasons.into_iter().collect();
-    lines.sort_by_key(|(reason, offers)| (reason != "does not fit", std::cmp::Reverse(offers.len())));
+    let mut lines: Vec<((bool, String), Vec<&str>)> = reasons.into_iter().collect();
+    lines.sort_by_key(|((is_other, _), offers)| (*is_other, std::cmp::Reverse(offers.len())));
     let mut table = Table::new("Not ranked", &["reason", ">types", "for example"]);
-    for (reason, offers) in lines {
+    for ((_, reason), offers) in lines {
         let shown: Vec<&str> = offers.iter().take(3).copied().collect();
         table.push(vec![reason, offers.len().to_string(), shown.join(", ")]);
     }

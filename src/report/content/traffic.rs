@@ -1,10 +1,11 @@
 //! What a load test found: each step, where the time goes, and the limit in words.
 
 use crate::record::{
-    LimitKind, LimitRecord, PhaseTimes, Ranged, RecoveryRecord, Run, StepRecord, StepVerdict, TrafficRecord,
+    CutShort, LimitKind, LimitRecord, PhaseTimes, Ranged, RecoveryRecord, Run, StepRecord, StepVerdict, TrafficRecord,
 };
 use crate::report::table::{DASH, Table};
 use crate::units::{Fraction, Quantity, RequestsPerSecond, Seconds, TokensPerSecond, digits};
+use std::collections::BTreeSet;
 
 /// Notes below the table of steps, so that a long search does not bury them.
 const MOST_NOTES: usize = 20;
@@ -144,11 +145,10 @@ fn notes(table: &mut Table, traffic: &TrafficRecord) {
             ));
         }
     }
-    let mut reasons: Vec<&String> = traffic.steps.iter().filter_map(|step| step.cut_short.as_ref()).collect();
-    reasons.sort();
-    reasons.dedup();
+    let cut_short = |step: &StepRecord| step.cut_short.as_ref().map(CutShort::to_string);
+    let reasons: BTreeSet<String> = traffic.steps.iter().filter_map(cut_short).collect();
     for why in reasons {
-        let rates = rates(traffic, |step| step.cut_short.as_ref() == Some(why));
+        let rates = rates(traffic, |step| cut_short(step).as_ref() == Some(&why));
         notes.push(format!("* {rates} req/s ended early: {why}."));
     }
     for message in traffic.steps.iter().flat_map(|step| &step.messages) {

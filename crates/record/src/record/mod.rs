@@ -49,6 +49,6 @@ pub use run::{EngineRecord, LoadRecord, ModelRecord, RunRecord, RunStatus};
 pub use sample::{PowerRow, SampleRow};
 pub use slo::{Slo, SloTerm};
 pub use traffic::{
-    Latency, LatencyKind, LimitKind, LimitRecord, Moment, PhaseTimes, Ranged, RecoveryRecord, SchedulerRecord,
-    StepRecord, StepVerdict, TermRecord, TrafficRecord,
+    CutShort, Latency, LatencyKind, LimitKind, LimitRecord, Moment, PhaseTimes, Ranged, RecoveryRecord,
+    SchedulerRecord, StepRecord, StepVerdict, TermRecord, TrafficRecord,
 };

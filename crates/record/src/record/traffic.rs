@@ -7,6 +7,44 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Why a step was ended before its time; a sentence in files.
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum CutShort {
+    /// More came than was answered: in flight were so many more each second, as it is written.
+    OverSaturated(String),
+    /// Anything else, in words.
+    Other(String),
+}
+
+const OVER_SATURATED: [&str; 2] = ["over-saturated: ", " more requests in flight each second"];
+
+impl From<String> for CutShort {
+    fn from(words: String) -> Self {
+        let growth = words.strip_prefix(OVER_SATURATED[0]).and_then(|rest| rest.strip_suffix(OVER_SATURATED[1]));
+        match growth.map(str::to_string) {
+            Some(growth) => Self::OverSaturated(growth),
+            None => Self::Other(words),
+        }
+    }
+}
+
+impl From<CutShort> for String {
+    fn from(why: CutShort) -> Self {
+        why.to_string()
+    }
+}
+
+impl std::fmt::Display for CutShort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OverSaturated(growth) => write!(f, "{}{growth}{}", OVER_SATURATED[0], OVER_SATURATED[1]),
+            Self::Other(words) => f.write_str(words),
+        }
+    }
+}
+
 /// A load test.
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct TrafficRecord {
@@ -299,7 +337,7 @@ pub struct StepRecord {
     /// What it says of the SLO, where there is one.
     pub verdict: Option<StepVerdict>,
     /// Why it was ended before its time.
-    pub cut_short: Option<String>,
+    pub cut_short: Option<CutShort>,
     /// Requests in flight that were added each second, where more came than were answered.
     pub backlog_growth_per_s: Option<f64>,
     /// Where the time went.

@@ -11,7 +11,7 @@ use super::saturation::Backlog;
 use super::step::{Load, StepOutcome, StepPlan, record};
 use super::tally::Tally;
 use crate::engine::target::{Answer, FirstToken, RequestOutcome, Target};
-use crate::record::{StepRecord, StepVerdict};
+use crate::record::{CutShort, StepRecord, StepVerdict};
 use crate::workload::traffic::{Arrivals, PlannedRequest, Prompt, PromptSource, Schedule};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -416,7 +416,8 @@ fn collect(
             shown = now;
             let sent = shared.sent.load(Ordering::Relaxed);
             observer.live(&StepSnapshot { plan, elapsed_s: elapsed, tally: &tally, in_flight, sent });
-            let reason = observer.reason_to_stop().or_else(|| reason_to_end(plan, &tally, &backlog, all_sent));
+            let asked = observer.reason_to_stop().map(CutShort::Other);
+            let reason = asked.or_else(|| reason_to_end(plan, &tally, &backlog, all_sent));
             if let (Some(reason), None) = (reason, &outcome.cut_short) {
                 outcome.cut_short = Some(reason);
                 shared.stop.store(true, Ordering::Relaxed);
@@ -455,13 +456,13 @@ fn set_times(outcome: &mut StepOutcome, plan: &StepPlan, tally: &Tally, last_due
 }
 
 /// Why a step need not go on.
-fn reason_to_end(plan: &StepPlan, tally: &Tally, backlog: &Backlog, all_sent: bool) -> Option<String> {
+fn reason_to_end(plan: &StepPlan, tally: &Tally, backlog: &Backlog, all_sent: bool) -> Option<CutShort> {
     if !plan.may_end_early || plan.slo.is_empty() {
         return None;
     }
     let planned = plan.end.requests.map_or(u64::MAX, |requests| requests as u64);
     if tally.is_lost(&plan.slo, planned) {
-        return Some("the SLO is broken whatever the remaining requests do".to_string());
+        return Some(CutShort::Other("the SLO is broken whatever the remaining requests do".to_string()));
     }
     // A backlog that grows is still no verdict: some requests have to be beyond a limit.
     let (_, verdict) = tally.judged(&plan.slo);
@@ -470,7 +471,7 @@ fn reason_to_end(plan: &StepPlan, tally: &Tally, backlog: &Backlog, all_sent: bo
         return None;
     }
     let growth = growth(plan, tally, backlog)?;
-    Some(format!("over-saturated: {} more requests in flight each second", crate::units::digits(growth)))
+    Some(CutShort::OverSaturated(crate::units::digits(growth)))
 }
 
 /// Requests that the backlog grows by each second. It grows until the first answers are there, and with a rate that rises: only

@@ -6,7 +6,9 @@
 
 use super::search::{CompletedStep, SearchResult, SearchSettings};
 use crate::engine::target::RequestOutcome;
-use crate::record::{Latency, LatencyKind, LimitKind, LimitRecord, PhaseTimes, Ranged, StepRecord, TermRecord};
+use crate::record::{
+    CutShort, Latency, LatencyKind, LimitKind, LimitRecord, PhaseTimes, Ranged, StepRecord, TermRecord,
+};
 use crate::units::{RequestsPerSecond, Seconds, digits};
 
 /// A lag of the generator above this share of a limit spoils what the limit is about.
@@ -115,7 +117,7 @@ fn kind(held: Option<&StepRecord>, broken: Option<&StepRecord>) -> LimitKind {
     }
     let failed =
         |step: &StepRecord| 1.0 - step.outcomes.get("ok").copied().unwrap_or(0) as f64 / step.requests.max(1) as f64;
-    let over_saturated = broken.cut_short.as_deref().is_some_and(|why| why.starts_with("over-saturated"));
+    let over_saturated = matches!(broken.cut_short, Some(CutShort::OverSaturated(_)));
     let ratio = alike(&broken.e2e_s, &held.e2e_s).map_or(1.0, |(broken, held)| broken / held);
     if failed(broken) > failed(held) + 0.01 || over_saturated || ratio > CLIFF {
         LimitKind::Cliff

@@ -5,8 +5,7 @@ use super::lag::{self, Lag};
 use super::sample::Sample;
 use super::tally::Tally;
 use crate::engine::target::RequestOutcome;
-use crate::record::Slo;
-use crate::record::{StepRecord, StepVerdict};
+use crate::record::{CutShort, Slo, StepRecord, StepVerdict};
 use crate::units::{RequestsPerSecond, Seconds, TokensPerSecond};
 use crate::workload::traffic::{Arrivals, Trace};
 use std::sync::Arc;
@@ -94,7 +93,7 @@ pub struct StepOutcome {
     /// The most requests in flight.
     pub most_in_flight: u64,
     /// Why it was ended before its time.
-    pub cut_short: Option<String>,
+    pub cut_short: Option<CutShort>,
     /// Answers that came within the measured time, and their tokens.
     pub within: (u64, u64),
     /// Seconds in which they came.

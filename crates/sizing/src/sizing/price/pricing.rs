@@ -3,7 +3,7 @@
 use super::cost::component::{Breakdown, Component};
 use super::cost::own::OwnHour;
 use super::cost::rented::{self, Hours};
-use super::cost::serverless::{self, ServerlessTerms};
+use super::cost::serverless::{self, ServerlessTerms, UnknownCost};
 use super::cost::{spot, traffic};
 use super::demand::{Fleet, Usage};
 use super::service::Service;
@@ -233,7 +233,7 @@ impl<'a> Pricer<'a> {
         let terms = serverless_terms(self.catalog, self.service, listing.offer, hourly)?;
         let speed = &sized.speed;
         let batch = in_flight(speed.requests_per_s.value, speed.e2e.value);
-        serverless_cost(&terms, &self.service.usage, speed.e2e, batch)
+        serverless_cost(&terms, &self.service.usage, speed.e2e, batch).map_err(|why| why.to_string())
     }
 }
 
@@ -249,7 +249,7 @@ pub fn serverless_cost(
     usage: &Usage,
     e2e: Interval,
     batch: usize,
-) -> Result<Breakdown, String> {
+) -> Result<Breakdown, UnknownCost> {
     let Some(demand) = usage.demand() else { return serverless::cost(terms, e2e, batch, None) };
     let rates = demand.load.rates(e2e.value);
     let sum: f64 = rates.iter().sum();

@@ -4,8 +4,8 @@
 use super::filter::{self, Age, Filter};
 use super::listing::{hardware_name, listings, unusable};
 use super::machine::{self, hourly_of, instance_of};
-use super::ranking::{chosen, of_quant};
 use super::request::RankRequest;
+use super::selection::{chosen, of_quant};
 use crate::catalog::facts::AdderKind;
 use crate::catalog::{Catalog, Market, Offer, Shape};
 use crate::record::{Basis, Run, Slo};
@@ -354,7 +354,7 @@ impl<'a> Collector<'a> {
                     }
                 }
                 Err(why) => {
-                    found.refused.insert(level, why);
+                    found.refused.insert(level, why.to_string());
                 }
             }
         }

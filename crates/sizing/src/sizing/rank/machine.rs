@@ -5,9 +5,11 @@ use super::request::RankRequest;
 use crate::catalog::{Catalog, Offer};
 use crate::record::comparable::obstacle;
 use crate::record::{Basis, Run};
+use crate::sizing::speed::exclusion::ExclusionReason;
 use crate::sizing::speed::fit;
 use crate::sizing::speed::points::Point;
 use crate::sizing::speed::project::Measured;
+use crate::sizing::speed::project::Refusal;
 use crate::sizing::speed::projection::Card;
 use crate::units::{Usd, digits_plain};
 use std::sync::Arc;
@@ -170,11 +172,11 @@ pub(super) fn mismatch(run: &Run, offer: &Offer) -> Vec<String> {
 }
 
 /// Why lengths that another tool did not run on its card would not fit it.
-pub(super) fn too_large(run: &Run, catalog: &Catalog, point: &Point) -> Option<String> {
+pub(super) fn too_large(run: &Run, catalog: &Catalog, point: &Point) -> Option<ExclusionReason> {
     let (model, card) = (run.record.model.as_ref()?, catalog.accelerator_of_run(&run.record)?);
     let memory = card.memory()? * run.record.accelerators.max(1) as f64;
     let longest = point.case.with_context(point.longest);
     let needed = fit::needed(&model.shape, &longest, fit::GPU_RESERVE);
-    (run.record.basis == Basis::Imported && needed.0 > memory.0)
-        .then(|| format!("does not fit: {needed} with the reserve, {memory} in {}", card.name))
+    let refusal = Refusal::DoesNotFit { needed, memory, place: &card.name };
+    (run.record.basis == Basis::Imported && needed.0 > memory.0).then(|| refusal.into())
 }

@@ -10,5 +10,6 @@ pub mod plan;
 pub mod ranking;
 pub mod request;
 pub mod row;
+mod selection;
 pub mod sensitivity;
 mod unit;

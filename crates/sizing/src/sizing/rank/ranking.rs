@@ -8,14 +8,16 @@ use super::listing::{listings, unusable};
 use super::machine::{self, hourly_of, instance_of, mismatch, same_engine_and_model, too_large};
 use super::request::RankRequest;
 use super::row::{Excluded, Figures, RankRow};
+use super::selection::{chosen, of_quant};
 use crate::catalog::{Catalog, Market, Offer, Shape};
 use crate::record::{Basis, Run};
 use crate::sizing::price::cost::carbon;
 use crate::sizing::price::demand::Usage;
 use crate::sizing::price::pricing::{Listing, Pricer, SizedOffer};
 use crate::sizing::speed::cpu_sizes::CpuSizes;
+use crate::sizing::speed::exclusion::ExclusionReason;
 use crate::sizing::speed::lengths::Lengths;
-use crate::sizing::speed::points::{self, Point, Points, RequestedLengths};
+use crate::sizing::speed::points::{Point, Points};
 use crate::sizing::speed::projection;
 use crate::sizing::speed::speeds::{Calibration, Speed, Speeds, copies};
 use crate::workload::{Quant, Task};
@@ -108,43 +110,6 @@ fn image_size(run: &Run, lengths: &Lengths) -> Option<usize> {
     run.cases.iter().map(|row| row.key.case).find(|case| case.prompt_tokens() == tokens)?.image_side()
 }
 
-/// Runs with their points, and what was left out.
-pub(super) type Selection<'r> = (Vec<(&'r Run, Points)>, Vec<Excluded>);
-
-/// The points of each run at the same lengths and levels. Of many imported systems some were not measured at those: they
-/// are left out with the reason. A run that was measured here must have them.
-pub(super) fn chosen<'r>(runs: &[&'r Run], catalog: &Catalog, request: &RankRequest) -> Result<Selection<'r>, String> {
-    machine::check(runs, catalog, request)?;
-    let mut all: Vec<(&Run, Points)> = Vec::new();
-    let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
-    for run in runs {
-        let selected = match all.first() {
-            None => points::select(run, &request.wanted, &request.quants),
-            Some((_, first)) => {
-                let wanted = RequestedLengths { lengths: Some(first.lengths.clone()), ..RequestedLengths::default() };
-                points::select(run, &wanted, &first.quants)
-            }
-        };
-        match selected {
-            Ok(points) => all.push((run, points)),
-            Err(why) if run.record.basis == Basis::Imported => {
-                let instance = &run.record.environment.instance;
-                let named = instance.provider.as_ref().zip(instance.instance_type.as_ref());
-                let name = named.map_or("an imported system".to_string(), |(p, t)| format!("{p}:{t}"));
-                let quant = run.cases.first().map_or(Quant::F16, |row| row.key.case.quant);
-                left_out.push(Excluded::all_of(name, quant, "it was not measured at these lengths".into()));
-                reasons.push(why);
-            }
-            Err(why) if runs.len() == 1 => return Err(why),
-            Err(why) => return Err(format!("{}: {why}", run.path.display())),
-        }
-    }
-    match (all.is_empty(), reasons.into_iter().next()) {
-        (true, why) => Err(why.unwrap_or("there is no run to rank".to_string())),
-        (false, _) => Ok((all, left_out)),
-    }
-}
-
 struct Ranker<'a> {
     catalog: &'a Catalog,
     request: &'a RankRequest,
@@ -200,7 +165,7 @@ impl<'a> Ranker<'a> {
         (self.prompt_tokens, self.gen_tokens)
     }
 
-    fn exclude(&mut self, offer: String, quant: Quant, reason: impl Into<Arc<str>>) {
+    fn exclude(&mut self, offer: String, quant: Quant, reason: impl Into<ExclusionReason>) {
         self.excluded.push(Excluded::all_of(offer, quant, reason.into()));
     }
 
@@ -208,10 +173,13 @@ impl<'a> Ranker<'a> {
     fn add_measured(&mut self, run: &Run, points: &Points, quant: Quant) -> Result<(), String> {
         let instance = instance_of(run, self.request);
         let hardware = machine::row_name(run, &self.systems);
-        let speed = self.speeds(run, of_quant(points, quant)).measured(&hardware).and_then(|speed| {
-            let refused = too_large(run, self.catalog, &points.points[speed.point]);
-            refused.map_or(Ok(Arc::new(speed)), Err)
-        });
+        let speed =
+            self.speeds(run, of_quant(points, quant)).measured(&hardware).map_err(ExclusionReason::from).and_then(
+                |speed| {
+                    let refused = too_large(run, self.catalog, &points.points[speed.point]);
+                    refused.map_or(Ok(Arc::new(speed)), Err)
+                },
+            );
         let speed = match speed {
             Ok(speed) => speed,
             Err(why) => {
@@ -276,7 +244,7 @@ impl<'a> Ranker<'a> {
         let known = !offers.is_empty();
         offers.retain(|offer| match unusable(offer, self.request) {
             Some(why) if self.request.wants(offer.market) => {
-                self.excluded.push(Excluded::price_of(offer, quant, why));
+                self.excluded.push(Excluded::price_of(offer, quant, why.into()));
                 false
             }
             why => why.is_none(),
@@ -312,14 +280,14 @@ impl<'a> Ranker<'a> {
     /// Projects every other offer, and hardware of one's own, from the points of one level.
     fn add_offers(&mut self, run: &Run, points: &Points, quant: Quant) {
         let mut speeds = self.speeds(run, of_quant(points, quant));
-        let mut places: HashMap<*const Shape, Result<Arc<SizedOffer>, Arc<str>>> = HashMap::new();
-        let mut left_out: HashSet<(*const Shape, Arc<str>)> = HashSet::new();
+        let mut places: HashMap<*const Shape, Result<Arc<SizedOffer>, ExclusionReason>> = HashMap::new();
+        let mut left_out: HashSet<(*const Shape, ExclusionReason)> = HashSet::new();
         let mut kept: Vec<(f64, Arc<SizedOffer>, Listing<'a>)> = Vec::new();
         let mut cheapest: HashMap<(*const Shape, Market), usize> = HashMap::new();
         let catalog: &'a Catalog = self.catalog;
         for offer in &catalog.offers {
             if let Some(filter) = self.filter.rejects(offer) {
-                let why: Arc<str> = format!("not asked for ({filter})").into();
+                let why = ExclusionReason::from(format!("not asked for ({filter})"));
                 if left_out.insert((Arc::as_ptr(&offer.shape), why.clone())) {
                     self.excluded.push(Excluded::all_of(offer.name(), quant, why));
                 }
@@ -329,7 +297,7 @@ impl<'a> Ranker<'a> {
             let listings: Vec<Listing<'a>> = listings(offer, self.request).collect();
             if let Some(why) = self.refusal(offer).filter(|_| !listings.is_empty()) {
                 if !why.is_empty() {
-                    self.excluded.push(Excluded::price_of(offer, quant, why));
+                    self.excluded.push(Excluded::price_of(offer, quant, why.into()));
                 }
                 continue;
             }
@@ -382,7 +350,7 @@ impl<'a> Ranker<'a> {
         unusable(offer, self.request)
     }
 
-    fn place(&self, speeds: &mut Speeds<'_>, shape: &Shape) -> Result<Arc<SizedOffer>, Arc<str>> {
+    fn place(&self, speeds: &mut Speeds<'_>, shape: &Shape) -> Result<Arc<SizedOffer>, ExclusionReason> {
         let speed = speeds.on(shape)?;
         let sized = SizedOffer::new(speed, copies(shape), &self.request.service.usage);
         sized.map(Arc::new).ok_or_else(|| "its rate cannot be computed with".into())
@@ -467,10 +435,6 @@ impl<'a> Ranker<'a> {
         });
         Some(row)
     }
-}
-
-pub(super) fn of_quant(points: &Points, quant: Quant) -> Vec<(usize, &Point)> {
-    points.points.iter().enumerate().filter(|(_, point)| point.case.quant == quant).collect()
 }
 
 fn hardware_name(sized: &SizedOffer, shape: &Shape) -> Arc<str> {

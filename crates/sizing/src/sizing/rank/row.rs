@@ -8,6 +8,7 @@ use crate::sizing::price::demand::{Fleet, Load};
 use crate::sizing::price::pricing::SizedOffer;
 use crate::sizing::price::service::Service;
 use crate::sizing::speed::energy;
+use crate::sizing::speed::exclusion::ExclusionReason;
 use crate::sizing::speed::points::Point;
 use crate::sizing::speed::project::Provenance;
 use crate::units::Usd;
@@ -121,17 +122,17 @@ pub struct Excluded {
     /// Precision that it was excluded for.
     pub quant: Quant,
     /// Why.
-    pub reason: Arc<str>,
+    pub reason: ExclusionReason,
 }
 
 impl Excluded {
     /// Whatever its place and market.
-    pub(super) fn all_of(offer: String, quant: Quant, reason: Arc<str>) -> Self {
+    pub(super) fn all_of(offer: String, quant: Quant, reason: ExclusionReason) -> Self {
         Self { offer, region: None, market: None, quant, reason }
     }
 
     /// For its price in one place and market.
-    pub(super) fn price_of(offer: &Offer, quant: Quant, reason: Arc<str>) -> Self {
+    pub(super) fn price_of(offer: &Offer, quant: Quant, reason: ExclusionReason) -> Self {
         Self { offer: offer.name(), region: Some(offer.region.clone()), market: Some(offer.market), quant, reason }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod cpu_sizes;
 pub mod energy;
+pub mod exclusion;
 pub mod fit;
 pub mod lengths;
 pub mod points;

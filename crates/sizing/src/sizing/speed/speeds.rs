@@ -3,6 +3,7 @@
 
 use super::cpu_sizes::CpuSizes;
 use super::energy::Board;
+use super::exclusion::ExclusionReason;
 use super::points::Point;
 use super::project::{LawQuery, Measured, Provenance, Reference, Refusal, TargetCard, Times};
 use super::projection::Laws;
@@ -71,7 +72,7 @@ pub struct Calibration {
 pub type ProjectedTimes = (Times, Option<Provenance>);
 
 /// Candidates by their place among the points, why the first that is none is not, and what they run on.
-type Candidates = (Vec<(usize, ProjectedTimes)>, Option<String>, Arc<str>, &'static str, Option<Board>);
+type Candidates = (Vec<(usize, ProjectedTimes)>, Option<ExclusionReason>, Arc<str>, &'static str, Option<Board>);
 
 /// What hardware does at every point of a level.
 #[derive(Debug, Clone)]
@@ -94,7 +95,7 @@ pub struct Speeds<'a> {
     cpu: Option<String>,
     asker: LawQuery,
     learnt: Arc<Calibration>,
-    known: HashMap<Key, Result<Arc<Speed>, Arc<str>>>,
+    known: HashMap<Key, Result<Arc<Speed>, ExclusionReason>>,
 }
 
 /// The share of a card that one copy of the model gets: all of it, or what the type has.
@@ -149,58 +150,61 @@ impl<'a> Speeds<'a> {
     }
 
     /// Projected to a shape, or why not.
-    pub fn on(&mut self, shape: &Shape) -> Result<Arc<Speed>, Arc<str>> {
+    pub fn on(&mut self, shape: &Shape) -> Result<Arc<Speed>, ExclusionReason> {
         let key = Key::of(shape);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        let speed = self.project(shape).map(Arc::new).map_err(Arc::from);
+        let speed = self.project(shape).map(Arc::new);
         self.known.insert(key, speed.clone());
         speed
     }
 
     /// What hardware does at every point of the level, without limits: the index of each point with its times.
-    pub fn everywhere(&mut self, shape: &Shape) -> Result<Projected, String> {
+    pub fn everywhere(&mut self, shape: &Shape) -> Result<Projected, ExclusionReason> {
         let (candidates, refusal, hardware, method, _) = self.candidates(shape)?;
         if candidates.is_empty() {
-            return Err(refusal.unwrap_or("no batch can be projected".to_string()));
+            return Err(refusal.unwrap_or("no batch can be projected".into()));
         }
         let at = candidates.into_iter().map(|(place, found)| (self.points[place].0, found)).collect();
         Ok(Projected { hardware, method, at })
     }
 
-    fn project(&mut self, shape: &Shape) -> Result<Speed, String> {
+    fn project(&mut self, shape: &Shape) -> Result<Speed, ExclusionReason> {
         let (candidates, refusal, hardware, method, board) = self.candidates(shape)?;
         match self.best(candidates.into_iter(), false) {
             Ok((place, (times, ground))) => {
                 let speed = self.speed(place, times, hardware, method, board);
                 Ok(Speed { ground, ..speed })
             }
-            Err(unknown) => Err(refusal.or(unknown).unwrap_or("no batch keeps the limits".to_string())),
+            Err(unknown) => {
+                let unknown = unknown.map(ExclusionReason::from);
+                Err(refusal.or(unknown).unwrap_or("no batch keeps the limits".into()))
+            }
         }
     }
 
     /// The times at each point that can be carried over to a shape, and why the first of the others cannot.
-    fn candidates(&mut self, shape: &Shape) -> Result<Candidates, String> {
+    fn candidates(&mut self, shape: &Shape) -> Result<Candidates, ExclusionReason> {
         if self.run.record.traffic.is_some() {
             return Err(
                 "times under traffic are of the machine that had it: `sizewell profile` measures what is projected"
-                    .to_string(),
+                    .into(),
             );
         }
         if let Some(limited) = self.slo.beyond_medians() {
-            return Err(format!("{limited} is not projected: only what was measured can keep a limit on it"));
+            return Err(format!("{limited} is not projected: only what was measured can keep a limit on it").into());
         }
         let on_cpu = self.run.record.engine.device == "cpu";
         let catalog = self.catalog;
         if let Some(id) = &shape.accelerator {
             let Some(accelerator) = catalog.accelerators.get(&**id) else {
-                return Err(format!("its accelerator `{id}` is not in accelerators.csv"));
+                return Err(format!("its accelerator `{id}` is not in accelerators.csv").into());
             };
             if shape.count_unit != CountUnit::Device {
-                return Err("its accelerators are not counted in devices".to_string());
+                return Err("its accelerators are not counted in devices".into());
             }
-            let place = TargetCard::new(accelerator, share(shape)).map_err(|why| why.to_string())?;
+            let place = TargetCard::new(accelerator, share(shape)).map_err(ExclusionReason::from)?;
             let mut asker = std::mem::take(&mut self.asker);
             let found = self.carried(
                 |reference| reference.on_accelerator(&place, &mut asker).map(|(times, ground)| (times, Some(ground))),
@@ -212,12 +216,14 @@ impl<'a> Speeds<'a> {
             return found;
         }
         if !on_cpu {
-            return Err("it has no GPU, and the run was on one: CPUs are not projected from GPUs".to_string());
+            return Err("it has no GPU, and the run was on one: CPUs are not projected from GPUs".into());
         }
         let generation = shape.cpu.as_deref().unwrap_or("any of several");
         if self.cpu.is_none() || self.cpu.as_deref() != shape.cpu.as_deref() {
             let measured = self.cpu.as_deref().unwrap_or("not one that the catalog names");
-            return Err(format!("its CPU is {generation}, the measured one {measured}: CPUs are not projected across"));
+            return Err(
+                format!("its CPU is {generation}, the measured one {measured}: CPUs are not projected across").into()
+            );
         }
         let hardware = format!("{} vCPU {generation}", shape.vcpus.unwrap_or(0.0));
         let sized = |reference: &Reference<'a>| {
@@ -241,11 +247,11 @@ impl<'a> Speeds<'a> {
         hardware: Arc<str>,
         method: &'static str,
         board: Option<Board>,
-    ) -> Result<Candidates, String> {
+    ) -> Result<Candidates, ExclusionReason> {
         let mut refusal: Option<Refusal<'a>> = None;
         let mut candidates = Vec::with_capacity(self.points.len());
         for (place, reference) in self.references.iter().enumerate() {
-            match times(reference.as_ref().map_err(String::clone)?) {
+            match times(reference.as_ref().map_err(|why| ExclusionReason::from(why.as_str()))?) {
                 Ok(found) => candidates.push((place, found)),
                 Err(why) => {
                     refusal.get_or_insert(why);
@@ -253,7 +259,7 @@ impl<'a> Speeds<'a> {
             }
         }
         // The words are made only where they are needed: rankings ask for thousands.
-        let words = refusal.filter(|_| candidates.is_empty() || !self.slo.is_empty()).map(|why| why.to_string());
+        let words = refusal.filter(|_| candidates.is_empty() || !self.slo.is_empty()).map(ExclusionReason::from);
         Ok((candidates, words, hardware, method, board))
     }
 

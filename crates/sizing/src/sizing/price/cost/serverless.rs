@@ -27,6 +27,29 @@ pub struct ServerlessTerms {
     pub increment_s: f64,
 }
 
+/// Why a cost is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownCost {
+    /// Nobody has said or measured how long a start takes.
+    #[error("how long a cold start takes is not known: --cold-start 20s, or a run of `sizewell coldstart`")]
+    ColdStart,
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<&str> for UnknownCost {
+    fn from(why: &str) -> Self {
+        Self::Other(why.to_string())
+    }
+}
+
+impl From<String> for UnknownCost {
+    fn from(why: String) -> Self {
+        Self::Other(why)
+    }
+}
+
 /// What a request costs that takes `exec_s` on a worker which runs `batch` at a time, at `requests_per_s` in all; `None`
 /// for the rate is a worker that is always busy. With a rate comes the share of its sustained rate that a worker is loaded
 /// to, the same as that of kept instances: one that is full all the time keeps nobody's limit either. The error says what is
@@ -36,8 +59,8 @@ pub fn cost(
     exec_s: Interval,
     batch: usize,
     requests_per_s: Option<(f64, f64)>,
-) -> Result<Breakdown, String> {
-    let too_much = || "the amount is beyond what can be computed".to_string();
+) -> Result<Breakdown, UnknownCost> {
+    let too_much = || UnknownCost::from("the amount is beyond what can be computed");
     let price = CostInterval::exact(terms.usd_per_s);
     let mut breakdown = Breakdown::default();
     let mut add = |component, seconds: Interval| {
@@ -62,11 +85,7 @@ pub fn cost(
     let cold = match (terms.cold_s, starts > 0.0) {
         (_, false) => None,
         (Some(cold), true) => Some(cold.map(|s| s * starts)),
-        (None, true) => {
-            return Err(
-                "how long a cold start takes is not known: --cold-start 20s, or a run of `sizewell coldstart`".into()
-            );
-        }
+        (None, true) => return Err(UnknownCost::ColdStart),
     };
     if idle + cold.map_or(0.0, |cold| cold.value) >= always {
         add(Component::Idle, Interval::exact(always))?;
@@ -121,7 +140,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_said() {
         let unknown = ServerlessTerms { cold_s: None, ..terms(0.0) };
-        assert!(cost(&unknown, Interval::exact(2.0), 1, Some((1e-3, 1.0))).unwrap_err().contains("--cold-start"));
+        assert!(cost(&unknown, Interval::exact(2.0), 1, Some((1e-3, 1.0))).unwrap_err() == UnknownCost::ColdStart);
         assert!(
             cost(&unknown, Interval::exact(2.0), 1, Some((100.0, 1.0))).is_ok(),
             "a worker that is never left waiting"

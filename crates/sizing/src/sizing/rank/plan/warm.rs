@@ -3,7 +3,7 @@
 use super::PlanOption;
 use crate::catalog::{Catalog, Market, Offer};
 use crate::record::Run;
-use crate::sizing::price::cost::serverless::{self, ServerlessTerms};
+use crate::sizing::price::cost::serverless::{self, ServerlessTerms, UnknownCost};
 use crate::sizing::price::cost::{Component, HOURS_PER_MONTH, SECONDS_PER_MONTH};
 use crate::sizing::price::demand::Usage;
 use crate::sizing::price::pricing::{in_flight, serverless_cost, serverless_terms};
@@ -41,6 +41,9 @@ pub struct ServerlessOption {
     pub is_whole: bool,
     /// Why something is not known, or which of the two is always cheaper.
     pub note: Option<String>,
+    /// What is not known is how long a start takes.
+    #[serde(skip)]
+    pub is_start_unknown: bool,
 }
 
 impl ServerlessOption {
@@ -101,7 +104,7 @@ pub enum Crossing {
 }
 
 /// What a month of the demand costs serverless, with its traffic.
-fn month(terms: &ServerlessTerms, row: &RankRow, usage: &Usage) -> Result<f64, String> {
+fn month(terms: &ServerlessTerms, row: &RankRow, usage: &Usage) -> Result<f64, UnknownCost> {
     let too_much = "the amount is beyond what can be computed";
     let batch = in_flight(row.requests_per_s.value / row.replicas.max(1) as f64, row.e2e_s.value);
     let total = serverless_cost(terms, usage, row.e2e_s, batch)?.total().ok_or(too_much)?;
@@ -175,7 +178,7 @@ fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanO
     let kept_usd_per_month = best.row.usd_per_month?.value;
     let kept = KeptCost::new(best, usage)?;
     let terms = serverless_terms(catalog, &request.service, offer, row.usd_per_h?);
-    let now = terms.clone().and_then(|terms| month(&terms, row, usage));
+    let now = terms.clone().map_err(UnknownCost::from).and_then(|terms| month(&terms, row, usage));
     let most = (10.0 * rate).max(10.0 * best.row.requests_per_s.value);
     let crossing = match &terms {
         Ok(terms) => {
@@ -184,13 +187,14 @@ fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanO
         Err(_) => Crossing::Unknown,
     };
     let note = match (&crossing, &now) {
-        (_, Err(why)) => Some(why.clone()),
+        (_, Err(why)) => Some(why.to_string()),
         (Crossing::NeverCheaper, _) => Some("dearer at any rate".to_string()),
         (Crossing::AlwaysCheaper, _) => Some("cheaper at any rate that was looked at".to_string()),
         (Crossing::Unknown, _) => Some("what it costs at some rates is not known".to_string()),
         (Crossing::At(_), _) => None,
     };
     let usd_per_s = terms.as_ref().map_or(Usd::default(), |terms| terms.usd_per_s);
+    let is_start_unknown = now == Err(UnknownCost::ColdStart);
     Some(ServerlessOption {
         serverless: row.name(),
         hardware: row.hardware.clone(),
@@ -208,6 +212,7 @@ fn compare(row: &RankRow, catalog: &Catalog, request: &RankRequest, best: &PlanO
             .then(|| serverless::break_even_utilisation(best.row.usd_per_h.unwrap_or_default(), usd_per_s)),
         is_whole: !row.is_incomplete(),
         note,
+        is_start_unknown,
     })
 }
 
