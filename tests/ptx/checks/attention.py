@@ -112,7 +112,7 @@ def operands(device, numbers, kind, case):
         keys[case.row(sequence), :, end:] = np.nan
         values[case.row(sequence), :, end:] = np.nan
     past = device.upload(places((case.row(sequence), case.before(sequence)) for sequence in range(case.batch)))
-    host.follows(host.ENGINE, "Arg::F32(1.0 / (dim as f32).sqrt())", "shape.sliding_window.unwrap_or(0)")
+    host.follows(host.ENGINE, "Arg::F32(scale)", "scale: scale_of(attention)", "attention.mask.window().unwrap_or(0)")
     stride = (case.heads + 2 * case.kv_heads) * case.dim
     arguments = [device.upload(qkv), stride, device.upload(keys), device.upload(values), past]
     return arguments, reference(qkv[:, :, : case.heads], keys, values, case)
