@@ -248,6 +248,23 @@ fn logits_of_any_place_and_mean_states_are_those_of_the_cpu() {
     };
 }
 
+/// By its name, for everything that a card is asked for, and before a weight is read.
+#[test]
+fn what_the_kernels_lack_of_a_model_is_named() {
+    let Some((card, _one)) = card() else { return };
+    let shape = support::shape(Architecture::Gemma3);
+    let engine = || CudaEngine::new(card.clone(), synthetic::open(&support::preset(shape.clone()), 7));
+    let refused = |answer: Result<(), EngineError>| match answer {
+        Err(EngineError::Unsupported(why)) => {
+            assert!(why.contains("embeddings that are scaled") && why.contains("gemma3"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    };
+    refused(engine().prepare(&Case::new(Quant::F16, 1, 4, 2)).map(|_| ()));
+    refused(engine().language_model(Quant::F16, None).map(|_| ()));
+    refused(engine().batch_model(Quant::F16, 1, 8, 4).map(|_| ()));
+}
+
 fn encoder(architecture: Architecture, head_dim: usize) -> Preset {
     let (hidden_size, max_context) = (4 * head_dim, if architecture == Architecture::Vit { 17 } else { 128 });
     let sizes = ModelShape { hidden_size, intermediate_size: 160, max_context, ..support::encoder_shape(architecture) };

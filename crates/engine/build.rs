@@ -3,7 +3,7 @@
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn main() {
     for path in ["../../kernels", "../../Cargo.lock", "build.rs"] {
@@ -19,21 +19,14 @@ fn pack_ptx() -> std::io::Result<()> {
     // A file that is gone from the sources must not stay in the program.
     let _ = std::fs::remove_dir_all(&to);
     std::fs::create_dir_all(&to)?;
-    for path in files(Path::new("../../kernels/ptx")) {
+    for file in std::fs::read_dir("../../kernels/ptx")? {
+        let path = file?.path();
         let name = format!("{}.gz", path.file_name().unwrap_or_default().to_string_lossy());
         let mut packed = GzEncoder::new(std::fs::File::create(to.join(name))?, Compression::best());
         packed.write_all(&std::fs::read(path)?)?;
         packed.finish()?;
     }
     Ok(())
-}
-
-/// A file, or all files of a folder in the order of their names.
-fn files(path: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(path) else { return vec![path.to_path_buf()] };
-    let mut within: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    within.sort();
-    within.iter().flat_map(|path| files(path)).collect()
 }
 
 /// The version that Cargo.lock holds for candle-core.

@@ -132,7 +132,7 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    /// The logits of rows that were finished.
+    /// The logits of rows that were finished: `(.., hidden)` to `(.., vocab)`.
     pub(in crate::engine) fn logits(&self, rows: &B::Rows) -> Result<B::Rows, B::Error> {
         let matrices = self.logits_matrices().ok_or_else(|| missing("the model makes no logits".to_string()))?;
         one(self.backend.products(ProductInput::Head, matrices, rows)?)

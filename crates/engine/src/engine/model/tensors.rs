@@ -74,11 +74,6 @@ impl Model<Compute> {
         self.finish(&mut stream, Selected::All)
     }
 
-    /// The logits of normed hidden states: `(.., hidden)` to `(.., vocab)`.
-    pub fn head(&self, rows: &Tensor) -> Result<Tensor> {
-        self.logits(rows)
-    }
-
     /// Logits `(batch, classes)` of `pixels: (batch, channels, height, width)`, by the first position.
     pub fn classify(&mut self, pixels: &Tensor) -> Result<Tensor> {
         let Some((images, backend)) = self.patches_mut() else { bail!("the model takes texts, not images") };

@@ -58,7 +58,7 @@ impl CandleLanguageModel {
         let at_once = (MOST_LOGITS / vocab).clamp(1, 4096);
         for (chunk, places) in places.chunks(at_once).enumerate() {
             let rows = Tensor::from_vec(rows_of(places, longest), places.len(), &self.device)?;
-            let logits = self.decoder.head(&hidden.index_select(&rows, 0)?.unsqueeze(0)?)?;
+            let logits = self.decoder.logits(&hidden.index_select(&rows, 0)?.unsqueeze(0)?)?;
             let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
             with_f32_values(&logits, |values| take(chunk * at_once, values))?;
         }

@@ -191,7 +191,7 @@ pub fn ends(parts: &Parts) -> Vec<TensorSpec> {
 pub fn block_tensors(block: &BlockParts, hidden: usize, norm: NormKind) -> Vec<(BlockTensor, Vec<usize>)> {
     use BlockTensor::*;
     let attention = block.attention;
-    let (q, kv) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
+    let (q, kv) = (attention.q_width(), attention.kv_width());
     let ff = block.feed_forward.width;
     let mut all = vec![
         (Query, vec![q, hidden]),

@@ -4,7 +4,6 @@
 
 use super::LoadError;
 use super::buffers::{Buffers, CacheBuffers};
-use super::launcher::Launcher;
 use super::ops::{Cache, Heads, KernelMask, Ops, QueryKeyPreparation, Sequences, Strided};
 use super::products::Width;
 use super::segments::Group;
@@ -58,6 +57,13 @@ pub struct CardPass {
     pub(super) groups: Vec<Group>,
 }
 
+impl CardPass {
+    /// Of a whole batch of sequences of one length.
+    pub(super) fn of_batch(sequences: usize, seq: usize) -> Self {
+        Self { groups: vec![Group::of_batch(sequences, seq)] }
+    }
+}
+
 fn unsupported<T>(what: &str) -> Result<T, CudaError> {
     Err(CudaError::Unsupported(format!("the CUDA kernels have no {what}")))
 }
@@ -71,11 +77,6 @@ impl CardBackend {
     /// The card.
     pub fn card(&self) -> &Arc<Card> {
         self.ops.card()
-    }
-
-    /// What launches the kernels.
-    pub(super) fn launcher(&self) -> &Launcher {
-        &self.ops.launcher
     }
 
     pub(super) fn buffers(&self) -> Result<&Buffers, CudaError> {

@@ -169,10 +169,14 @@ impl Sizes {
 /// Numbers of the largest stack of matrices that `quant` stores in blocks: the most that is widened at once. Of weights that
 /// are not loaded yet: those of a file may be stored otherwise here and there.
 pub(super) fn widest(shape: &ModelShape, quant: Quant) -> usize {
-    let (hidden, q, kv, ff) = (shape.hidden_size, shape.q_width(), shape.kv_width(), shape.intermediate_size);
-    let stacks = [(q + 2 * kv, hidden), (hidden, q), (2 * ff, hidden), (hidden, ff)];
+    let parts = shape.parts();
+    let stacks = parts.blocks.iter().flat_map(|(BlockParts { attention, feed_forward, .. }, _)| {
+        let (hidden, q, kv, ff) = (parts.hidden, attention.q_width(), attention.kv_width(), feed_forward.width);
+        let gate_up = if feed_forward.gated { 2 * ff } else { ff };
+        [(q + 2 * kv, hidden), (hidden, q), (gate_up, hidden), (hidden, ff)]
+    });
     let in_blocks = |cols| !matches!(quant.encoding(cols), Encoding::F32 | Encoding::F16 | Encoding::Bf16);
-    stacks.iter().filter(|(_, cols)| in_blocks(*cols)).map(|(rows, cols)| rows * cols).max().unwrap_or(0)
+    stacks.filter(|(_, cols)| in_blocks(*cols)).map(|(rows, cols)| rows * cols).max().unwrap_or(0)
 }
 
 /// Cosines and sines of positions: `(positions, head_dim / 2)` each.

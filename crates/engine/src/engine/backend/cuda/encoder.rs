@@ -1,8 +1,7 @@
 //! Encoders on a card: every position sees every other, and hidden states or logits come back in `f32`.
 
-use super::backend::CardPass;
+use super::backend::{CardPass, CardStream};
 use super::buffers::{Extent, Sizes, widest};
-use super::segments::Group;
 use super::{CudaModel, fitting};
 use crate::device::cuda::{Card, CudaError};
 use crate::engine::EngineError;
@@ -51,20 +50,18 @@ impl CudaModel {
         }
         self.allocate_for(extent)?;
         let is_image = self.shape().image.is_some();
-        self.model.backend.launcher().clone().rehearse(|| if is_image { self.classify() } else { self.encode() })
+        self.rehearse_all(|model| if is_image { model.classify() } else { model.encode().map(|_| ()) })
     }
 
     /// All blocks over the tokens or pixels that are in the buffers; the residual is what they leave.
-    fn encode(&mut self) -> std::result::Result<(), CudaError> {
+    fn encode(&mut self) -> std::result::Result<CardStream, CudaError> {
         let Extent { sequences, capacity: seq, rows, .. } = self.buffers()?.extent;
-        self.model.run(&rows, &CardPass { groups: vec![Group::of_batch(sequences, seq)] })?;
-        Ok(())
+        self.model.run(&rows, &CardPass::of_batch(sequences, seq))
     }
 
     /// The logits of each image, by its first row.
     fn classify(&mut self) -> std::result::Result<(), CudaError> {
-        let Extent { sequences, capacity: seq, rows, .. } = self.buffers()?.extent;
-        let mut stream = self.model.run(&rows, &CardPass { groups: vec![Group::of_batch(sequences, seq)] })?;
+        let mut stream = self.encode()?;
         let class = self.model.finish(&mut stream, Selected::First)?;
         self.model.logits(&class).map(|_| ())
     }

@@ -4,7 +4,6 @@
 use super::backend::{CardBackend, CardPass, CardRows};
 use super::buffers::{Buffers, CacheBuffers, Extent, Sizes};
 use super::products::{ProductPath, Products};
-use super::segments::Group;
 use super::stack::Stack;
 use super::weights::Compute;
 use crate::device::cuda::{Buffer, Card, CudaError};
@@ -96,10 +95,19 @@ impl CudaModel {
     /// Loads every kernel of a prefill of `seq` tokens and, where some are `decoded`, of a step behind it, in the buffers
     /// that was allocated. Nothing is launched.
     pub fn rehearse(&mut self, seq: usize, decoded: bool) -> Result<(), CudaError> {
-        self.model.backend.launcher().clone().rehearse(|| {
-            self.step(seq)?;
-            if decoded { self.step(1) } else { Ok(()) }
+        self.rehearse_all(|model| {
+            model.step(seq)?;
+            if decoded { model.step(1) } else { Ok(()) }
         })
+    }
+
+    /// Loads every kernel that `work` would launch.
+    pub(super) fn rehearse_all(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), CudaError>,
+    ) -> Result<(), CudaError> {
+        let launcher = self.model.backend.ops.launcher.clone();
+        launcher.rehearse(|| work(self))
     }
 
     /// How the matrices are multiplied with `rows` rows, of which the output sees `last`; each way once.
@@ -173,8 +181,7 @@ impl CudaModel {
     /// them there. Only launches: nothing is waited for.
     pub fn step(&mut self, seq: usize) -> Result<(), CudaError> {
         let batch = self.buffers()?.extent.sequences;
-        let pass = CardPass { groups: vec![Group::of_batch(batch, seq)] };
-        let mut stream = self.model.run(&(batch * seq), &pass)?;
+        let mut stream = self.model.run(&(batch * seq), &CardPass::of_batch(batch, seq))?;
         let rows = self.model.finish(&mut stream, Selected::Last)?;
         self.pick(&rows)?;
         // SAFETY: there is a place for each sequence of the batch.

@@ -55,7 +55,7 @@ impl CudaModel {
         let sampled = self.send(segments)?;
         let lengths = segments.iter().map(|segment| segment.tokens.len());
         let rows = lengths.clone().sum();
-        self.run_pass(rows, Group::of_lengths(lengths), sampled.len())?;
+        self.run_pass(rows, CardPass { groups: Group::of_lengths(lengths) }, sampled.len())?;
         self.ids()?.download(sampled.len())
     }
 
@@ -98,8 +98,8 @@ impl CudaModel {
     }
 
     /// The launches of a pass.
-    fn run_pass(&mut self, rows: usize, groups: Vec<Group>, sampled: usize) -> Result<(), CudaError> {
-        let mut stream = self.model.run(&rows, &CardPass { groups })?;
+    fn run_pass(&mut self, rows: usize, pass: CardPass, sampled: usize) -> Result<(), CudaError> {
+        let mut stream = self.model.run(&rows, &pass)?;
         if sampled == 0 {
             return Ok(());
         }
@@ -111,10 +111,10 @@ impl CudaModel {
     /// prompts beside what decodes.
     pub(super) fn rehearse_passes(&mut self) -> Result<(), CudaError> {
         let most = self.buffers()?.extent.rows;
-        self.model.backend.launcher().clone().rehearse(|| {
+        self.rehearse_all(|model| {
             for rows in [1, 2, 3, 5, 17].into_iter().filter(|rows| *rows <= most) {
-                self.run_pass(rows, vec![Group::of_batch(rows, 1)], rows)?;
-                self.run_pass(rows, vec![Group::of_batch(1, rows)], 1)?;
+                model.run_pass(rows, CardPass::of_batch(rows, 1), rows)?;
+                model.run_pass(rows, CardPass::of_batch(1, rows), 1)?;
             }
             Ok(())
         })
@@ -135,7 +135,7 @@ impl CudaModel {
     pub fn run_hidden(&mut self, seq: usize) -> Result<(), CudaError> {
         self.reset()?;
         let batch = self.buffers()?.extent.sequences;
-        let mut stream = self.model.run(&(batch * seq), &CardPass { groups: vec![Group::of_batch(batch, seq)] })?;
+        let mut stream = self.model.run(&(batch * seq), &CardPass::of_batch(batch, seq))?;
         self.finished = Some(self.model.finish(&mut stream, Selected::All)?);
         Ok(())
     }
