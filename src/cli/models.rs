@@ -5,7 +5,7 @@ use super::{Exit, output, usage};
 use crate::engine::weights::{gguf_writer, hub, model_shape, synthetic};
 use crate::report::table::{DASH, Table};
 use crate::units::{Quantity, digits};
-use crate::workload::{CacheType, ModelShape, Preset, Quant};
+use crate::workload::{CacheType, ModelShape, Preset, Quant, Task};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,7 @@ pub(crate) fn run(verb: Verb, console: &Console) -> anyhow::Result<Exit> {
         Verb::Show { name, json } => show(&name, json, console),
         Verb::Synth { model, quant, seed, output } => {
             let preset = named(&model).or_else(usage)?;
-            let task = preset.shape.architecture.task();
+            let task = preset.shape.task();
             if !task.generates() {
                 return usage(format!("{model} is for {task}: GGUF files are written of models that generate text"));
             }
@@ -103,11 +103,7 @@ fn list(json: bool) -> anyhow::Result<Exit> {
 
 /// Bytes of a token in the cache in 16 bits; nothing of models that have none.
 fn cache_of(shape: &ModelShape) -> String {
-    if shape.architecture.task().generates() {
-        shape.cache_bytes(1, 1, CacheType::F16).human()
-    } else {
-        DASH.to_string()
-    }
+    if shape.task().generates() { shape.cache_bytes(1, 1, CacheType::F16).human() } else { DASH.to_string() }
 }
 
 /// The preset called `name`, or one that says of a file, folder or hub id what a preset would.
@@ -131,10 +127,48 @@ fn described(name: &OsStr, console: &Console) -> anyhow::Result<Preset> {
     }
 }
 
+/// A preset with what is counted from its shape, as `--json` has it.
+#[derive(serde::Serialize)]
+struct Described<'a> {
+    #[serde(flatten)]
+    preset: &'a Preset,
+    counts: Counts,
+}
+
+/// What follows from a shape.
+#[derive(serde::Serialize)]
+struct Counts {
+    /// All parameters, those of encoders of images included.
+    parameters: f64,
+    /// Those that a token goes through.
+    active_parameters: f64,
+    /// Those of encoders before the model.
+    encoder_parameters: f64,
+    /// Bytes of a sequence of its longest context in the cache in 16 bits.
+    cache_bytes_at_longest: f64,
+    /// Bytes that a sequence takes whatever its length.
+    state_bytes: f64,
+    /// Operations of a token with one position before it.
+    operations_per_token: f64,
+}
+
+fn counts(shape: &ModelShape) -> Counts {
+    let parts = shape.parts();
+    let generates = shape.task().generates();
+    Counts {
+        parameters: parts.parameters(),
+        active_parameters: parts.active_parameters(),
+        encoder_parameters: parts.tower_parameters(),
+        cache_bytes_at_longest: shape.cache_bytes(1, shape.max_context, CacheType::F16).0,
+        state_bytes: shape.state_bytes(1).0,
+        operations_per_token: if generates { parts.decode_ops(1, 1) } else { 0.0 },
+    }
+}
+
 fn show(name: &OsStr, json: bool, console: &Console) -> anyhow::Result<Exit> {
     let preset = described(name, console)?;
     if json {
-        output::json(&preset)?;
+        output::json(&Described { counts: counts(&preset.shape), preset: &preset })?;
         return Ok(Exit::Done);
     }
     let shape = &preset.shape;
@@ -142,28 +176,88 @@ fn show(name: &OsStr, json: bool, console: &Console) -> anyhow::Result<Exit> {
     let mut line = |what: &str, value: String| table.push(vec![what.to_string(), value]);
     line("source", preset.source.clone());
     line("architecture", shape.architecture.to_string());
-    line("parameters", shape.parameters().to_string());
-    line("layers", shape.layers.to_string());
-    line("width", format!("{}, feed-forward {}", shape.hidden_size, shape.intermediate_size));
-    line("heads", format!("{} of {}, {} for keys and values", shape.heads, shape.head_dim, shape.kv_heads));
-    line("task", shape.architecture.task().name().to_string());
-    match shape.image {
-        Some(image) => {
-            line("classes", shape.vocab_size.to_string());
-            line("images", format!("{0} x {0} pixels in patches of {1} x {1}", image.size, image.patch));
-        }
-        None => {
-            line("vocabulary", shape.vocab_size.to_string());
-            line("longest context", shape.max_context.to_string());
-        }
+    line(
+        "runs here",
+        if shape.architecture.family().runs { "yes" } else { "no: it is sized, ranked and projected" }.into(),
+    );
+    for (what, value) in sizes(shape) {
+        line(what, value);
     }
     for quant in LISTED {
         let kinds: Vec<String> = shape.encodings(quant).iter().map(|(e, n)| format!("{n} x {e}")).collect();
         line(quant.name(), format!("{} ({})", shape.weight_bytes(quant).human(), kinds.join(", ")));
     }
-    if shape.architecture.task().generates() {
-        line("KV cache", format!("{} a token in f16", cache_of(shape)));
+    for (what, value) in memory(shape) {
+        line(what, value);
     }
     output::table(&table)?;
     Ok(Exit::Done)
+}
+
+/// Lines of a model's sizes.
+fn sizes(shape: &ModelShape) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("parameters", shape.parameters().to_string())];
+    let active = shape.active_parameters();
+    if shape.experts.is_some() {
+        lines.push(("active", format!("{active}: those that a token goes through")));
+    }
+    if let Some(experts) = shape.experts {
+        let shared = if experts.shared_width > 0 {
+            format!(", and one of {} that all share", experts.shared_width)
+        } else {
+            String::new()
+        };
+        lines
+            .push(("experts", format!("{} of {}, each {} wide{shared}", experts.active, experts.count, experts.width)));
+    }
+    let encoder = shape.parts().tower_parameters();
+    if encoder > 0.0 {
+        lines.push(("encoder beside it", format!("{encoder} parameters, counted with it")));
+    }
+    if let Some(kinds) = &shape.layer_kinds {
+        lines.push(("layers", format!("{} of the kinds {kinds}, repeated", shape.layers)));
+    } else if shape.convolutional.is_some() {
+        lines.push(("convolutions", shape.layers.to_string()));
+    } else {
+        lines.push(("layers", shape.layers.to_string()));
+    }
+    if shape.convolutional.is_none() {
+        lines.push(("width", format!("{}, feed-forward {}", shape.hidden_size, shape.intermediate_size)));
+        lines.push(match shape.latent {
+            Some(latent) => ("heads", format!("{}, keys and values from {} numbers", shape.heads, latent.cached())),
+            None => ("heads", format!("{} of {}, {} for keys and values", shape.heads, shape.head_dim, shape.kv_heads)),
+        });
+    }
+    lines.push(("task", shape.task().name().to_string()));
+    match shape.image {
+        Some(image) => {
+            if shape.task() == Task::ClassifyImage {
+                lines.push(("classes", shape.vocab_size.to_string()));
+            }
+            lines.push(("images", format!("{0} x {0} pixels, a place for each {1} x {1}", image.size, image.patch)));
+        }
+        None => {
+            lines.push(("vocabulary", shape.vocab_size.to_string()));
+            lines.push(("longest context", shape.max_context.to_string()));
+        }
+    }
+    lines
+}
+
+/// Lines of what sequences take beside the weights.
+fn memory(shape: &ModelShape) -> Vec<(&'static str, String)> {
+    if !shape.task().generates() {
+        return Vec::new();
+    }
+    let mut lines = vec![("KV cache", format!("{} a token in f16", cache_of(shape)))];
+    let longest = shape.cache_bytes(1, shape.max_context, CacheType::F16);
+    let state = shape.state_bytes(1);
+    if state.0 > 0.0 {
+        lines.push(("state", format!("{} a sequence, whatever its length", state.human())));
+    }
+    if let Some(window) = shape.sliding_window.filter(|_| shape.layer_kinds.is_some()) {
+        lines.push(("window", format!("{window} positions in some layers, which keep no more")));
+    }
+    lines.push(("a sequence", format!("{} of the longest context", longest.human())));
+    lines
 }

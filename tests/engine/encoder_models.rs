@@ -38,7 +38,7 @@ pub fn shape(architecture: Architecture) -> ModelShape {
         tied_embeddings: true,
         qkv_bias: true,
         token_types: if is_image { 0 } else { 2 },
-        image: is_image.then_some(ImageShape { patch: 8, size: 32, channels: 3 }),
+        image: is_image.then_some(ImageShape { patch: 8, size: 32, channels: 3, class_token: true }),
         ..ModelShape::of(architecture)
     }
 }

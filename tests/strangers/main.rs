@@ -13,6 +13,7 @@ mod imports;
 mod machine;
 mod models;
 mod prices;
+mod published;
 mod quality;
 mod quality_runs;
 mod ranking;

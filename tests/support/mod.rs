@@ -16,6 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use sizewell::workload::model::kinds::LayerKinds;
 use sizewell::workload::model::tensors::{BlockTensor, TensorKind, TensorName};
 use sizewell::workload::{Architecture, ImageShape, ModelShape, Preset, RopeScaling};
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ pub fn shape(architecture: Architecture) -> ModelShape {
     let is_gemma_3 = architecture == Architecture::Gemma3;
     ModelShape {
         sliding_window: is_gemma_3.then_some(9),
-        full_attention_every: is_gemma_3.then_some(2),
+        layer_kinds: is_gemma_3.then(|| "wf".parse().unwrap()),
         local_rope_theta: is_gemma_3.then_some(500.0),
         hidden_size: 96,
         intermediate_size: 172,
@@ -61,7 +62,7 @@ pub fn encoder_shape(architecture: Architecture) -> ModelShape {
         tied_embeddings: true,
         qkv_bias: true,
         token_types: if is_image { 0 } else { 2 },
-        image: is_image.then_some(ImageShape { patch: 8, size: 32, channels: 3 }),
+        image: is_image.then_some(ImageShape { patch: 8, size: 32, channels: 3, class_token: true }),
         ..ModelShape::of(architecture)
     }
 }
@@ -139,7 +140,7 @@ pub fn config_json(shape: &ModelShape) -> serde_json::Value {
         "tie_word_embeddings": shape.tied_embeddings,
         "sliding_window": shape.sliding_window,
     });
-    if let Some(every) = shape.full_attention_every {
+    if let Some(every) = shape.layer_kinds.as_ref().and_then(LayerKinds::last_differs) {
         config["sliding_window_pattern"] = every.into();
         config["rope_local_base_freq"] = shape.local_rope_theta.into();
         let scale = shape.attention_scale.unwrap_or(1.0 / (shape.head_dim as f64).sqrt());
@@ -210,7 +211,7 @@ pub fn gguf_metadata(shape: &ModelShape) -> Vec<(String, Value)> {
         (format!("{arch}.attention.layer_norm_rms_epsilon"), Value::F32(shape.norm_eps as f32)),
         (format!("{arch}.rope.freq_base"), Value::F32(shape.rope_theta as f32)),
     ];
-    if let Some(every) = shape.full_attention_every {
+    if let Some(every) = shape.layer_kinds.as_ref().and_then(LayerKinds::last_differs) {
         all.extend(shape.sliding_window.map(|window| number("attention.sliding_window", window)));
         all.push(number("attention.sliding_window_pattern", every));
         all.extend(shape.local_rope_theta.map(|theta| real("rope.freq_base_swa", theta)));

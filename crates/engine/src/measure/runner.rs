@@ -286,7 +286,7 @@ impl Running<'_, '_> {
         let case = self.key.case;
         let engine = &mut *self.engine;
         // No engine runs an input that its model does not take.
-        let task = self.bench.shape.map(|shape| shape.architecture.task());
+        let task = self.bench.shape.map(|shape| shape.task());
         task.map_or(Ok(()), |task| task.check(&case.input)).map_err(EngineError::Unsupported)?;
         let start = self.bench.clock.now();
         let prepared = guarded(|| engine.prepare(&case))?;

@@ -251,7 +251,7 @@ pub struct OverheadRecord {
 impl RunRecord {
     /// What its model does; of a model that is not known, that it generates text.
     pub fn task(&self) -> Task {
-        self.model.as_ref().map_or(Task::Generate, |model| model.shape.architecture.task())
+        self.model.as_ref().map_or(Task::Generate, |model| model.shape.task())
     }
 
     /// The record of one system of an imported run, as if it had been imported alone.

@@ -217,7 +217,7 @@ impl Sweep {
     /// positions, images have its own size where none is named and tokens by their patches.
     pub fn for_model(mut self, shape: &ModelShape) -> Result<Self, String> {
         for grid in &mut self.grid {
-            (shape.architecture.task().info().fit_grid)(grid, shape)?;
+            (shape.task().info().fit_grid)(grid, shape)?;
         }
         Ok(self)
     }

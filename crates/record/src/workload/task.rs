@@ -1,6 +1,7 @@
 //! What models are for, and what the program asks and shows of each: one row a task.
 
 use super::input::Input;
+use super::model::family::Architecture;
 use super::model::shape::ModelShape;
 use super::sweep::Grid;
 use serde::Serialize;
@@ -29,8 +30,12 @@ pub enum Task {
     Generate,
     /// A vector for each text.
     Embed,
+    /// A score for each pair of texts.
+    Rerank,
     /// A class for each image.
     ClassifyImage,
+    /// A vector for each image.
+    EmbedImage,
     /// The text of each recording of speech.
     Transcribe,
 }
@@ -145,6 +150,34 @@ static CLASSIFY_IMAGE: TaskInfo = TaskInfo {
     },
 };
 
+static RERANK: TaskInfo = TaskInfo {
+    generates: false,
+    is_projected: false,
+    does: "scores pairs of texts",
+    result: "a scored pair",
+    results: "pairs",
+    unit: "thousand pairs",
+    priced: Priced::ThousandRequests,
+    titles: Titles { lengths: "tokens", first: "time", intake: "tokens/s" },
+    note: ONE_PASS,
+    takes: |input| matches!(input, Input::Text { .. }),
+    fit_grid: |_, _| Err(Task::Rerank.not_supported()),
+};
+
+static EMBED_IMAGE: TaskInfo = TaskInfo {
+    generates: false,
+    is_projected: false,
+    does: "embeds images",
+    result: "an embedded image",
+    results: "images",
+    unit: "thousand images",
+    priced: Priced::ThousandRequests,
+    titles: Titles { lengths: "image", first: "time", intake: "patches/s" },
+    note: ONE_PASS,
+    takes: |input| matches!(input, Input::Image { .. }),
+    fit_grid: |_, _| Err(Task::EmbedImage.not_supported()),
+};
+
 static TRANSCRIBE: TaskInfo = TaskInfo {
     generates: true,
     is_projected: false,
@@ -169,7 +202,9 @@ impl Task {
         match self {
             Self::Generate => &GENERATE,
             Self::Embed => &EMBED,
+            Self::Rerank => &RERANK,
             Self::ClassifyImage => &CLASSIFY_IMAGE,
+            Self::EmbedImage => &EMBED_IMAGE,
             Self::Transcribe => &TRANSCRIBE,
         }
     }
@@ -191,7 +226,8 @@ impl Task {
 
     /// That no engine computes it, and which tasks are computed.
     fn not_supported(self) -> String {
-        let others = Self::VARIANTS.iter().filter(|task| **task != self).map(|task| task.name());
+        let runs = |task: &Self| Architecture::ALL.iter().any(|of| of.task() == *task && of.family().runs);
+        let others = Self::VARIANTS.iter().filter(|task| runs(task)).map(|task| task.name());
         format!("{self} is not supported by any engine; supported are {}", others.collect::<Vec<_>>().join(", "))
     }
 

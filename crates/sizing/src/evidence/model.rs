@@ -10,21 +10,45 @@ use std::sync::OnceLock;
 /// Files count a few vectors more or less than the published figure (frequencies of rotary positions, for one).
 const SAME_COUNT: f64 = 1e-6;
 
-fn presets() -> &'static [Preset] {
-    static PRESETS: OnceLock<Vec<Preset>> = OnceLock::new();
-    PRESETS.get_or_init(Preset::all)
+/// A preset as models of files are looked up by.
+struct Known {
+    shape: &'static ModelShape,
+    /// Its parameters, and those with its output matrix stored apart.
+    counts: (f64, Option<f64>),
+    /// Its own name, and that of the page that it is from.
+    names: [String; 2],
+}
+
+/// What hosts of models call one, of the page that gives its sizes.
+fn hosted_name(source: &str) -> String {
+    source.split('/').nth(4).map_or(String::new(), bare)
+}
+
+/// All presets. Counting a model goes over its tensors, and files ask for each of their rows.
+fn known() -> &'static [Known] {
+    static KNOWN: OnceLock<Vec<Known>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let of = |preset: &'static Preset| {
+            let shape = &preset.shape;
+            let apart = || ModelShape { tied_embeddings: false, ..shape.clone() }.parameters();
+            Known {
+                shape,
+                counts: (shape.parameters(), shape.tied_embeddings.then(apart)),
+                names: [preset.name.clone(), hosted_name(&preset.source)],
+            }
+        };
+        Preset::all().iter().map(of).collect()
+    })
 }
 
 /// The shape of a model with so many parameters, its output matrix stored apart or not.
 fn by_count(parameters: f64) -> Option<ModelShape> {
     let close = |count: f64| (count / parameters - 1.0).abs() <= SAME_COUNT;
-    presets().iter().find_map(|preset| {
-        let shape = &preset.shape;
-        let apart = ModelShape { tied_embeddings: false, ..shape.clone() };
-        if close(shape.parameters()) {
-            Some(shape.clone())
-        } else if shape.tied_embeddings && close(apart.parameters()) {
-            Some(apart)
+    known().iter().find_map(|Known { shape, counts: (as_is, apart), .. }| {
+        if close(*as_is) {
+            Some((*shape).clone())
+        } else if apart.is_some_and(close) {
+            Some(ModelShape { tied_embeddings: false, ..(*shape).clone() })
         } else {
             None
         }
@@ -47,12 +71,14 @@ fn bare(name: &str) -> String {
             break;
         };
     }
-    parts.join("-").replace("llama-3.3-70b", "llama-3.1-70b").replace("meta-llama-3", "llama-3")
+    parts.join("-").replace("meta-llama-3", "llama-3")
 }
 
 fn by_name(name: &str) -> Option<ModelShape> {
     let bare = bare(name);
-    presets().iter().find(|preset| preset.name == bare).map(|preset| preset.shape.clone())
+    let own = known().iter().find(|known| known.names[0] == bare);
+    let found = own.or_else(|| known().iter().find(|known| known.names[1] == bare && !bare.is_empty()));
+    found.map(|known| known.shape.clone())
 }
 
 /// The shape that the user says, by its sizes or as that of a preset.
@@ -115,6 +141,10 @@ mod tests {
         assert_eq!(layers("HuggingFaceTB/SmolLM2-135M-Instruct", None), Some(30));
         assert_eq!(layers("google/gemma-2-2b-it", None), Some(26));
         assert_eq!(layers("unsloth/Llama-3.3-70B-Instruct-bnb-4bit", None), Some(80));
+        assert_eq!(layers("mistralai/Mixtral-8x7B-v0.1", None), Some(32));
+        assert_eq!(layers("Qwen/Qwen3-30B-A3B-FP8", None), Some(48));
+        assert_eq!(layers("amd/gpt-oss-120b-mxfp4", None), Some(36));
+        assert_eq!(layers("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", None), None);
         assert_eq!(layers("somebody/something", None), None);
         assert_eq!(layers("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", None), Some(32));
         assert_eq!(layers("x/Llama-3.1-8B-Instruct-quantized.w4a16", None), Some(32));

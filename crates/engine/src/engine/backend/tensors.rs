@@ -73,6 +73,9 @@ pub struct Projection {
     pub bias: Option<Tensor>,
 }
 
+/// What a quick GELU multiplies by before its sigmoid (arXiv 1606.08415, section 2).
+const QUICK: f64 = 1.702;
+
 impl Compute {
     /// Room for `batch` sequences of up to `capacity` positions of one block, empty. candle's own kernels keep keys and values
     /// in the type that they compute in.
@@ -99,7 +102,7 @@ impl Compute {
             (Kernels::Candle, NormKind::Layer, Some(bias)) => {
                 candle_nn::ops::layer_norm(x, &norm.weight, bias, norm.eps)
             }
-            (_, NormKind::Layer, None) => bail!("a layer norm has no bias"),
+            (_, NormKind::Layer | NormKind::LayerUnbiased, _) => bail!("a layer norm has no bias"),
         }
     }
 
@@ -291,6 +294,9 @@ impl Backend for Compute {
                     Activation::Silu => silu(one)?,
                     Activation::GeluErf => one.gelu_erf()?,
                     Activation::GeluTanh => one.gelu()?,
+                    Activation::SquaredRelu => one.relu()?.sqr()?,
+                    Activation::QuickGelu => (one * candle_nn::ops::sigmoid(&(one * QUICK)?)?)?,
+                    Activation::ClampedSwiglu => bail!("a bounded gate is not computed"),
                 };
                 if gate.is_some() { activated * x } else { Ok(activated) }
             }

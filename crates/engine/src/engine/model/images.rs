@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_patch_is_a_row_of_its_pixels() {
-        let shape = ImageShape { patch: 2, size: 4, channels: 2 };
+        let shape = ImageShape { patch: 2, size: 4, channels: 2, class_token: true };
         let values: Vec<f32> = (0..32).map(|value| value as f32).collect();
         let pixels = Tensor::from_vec(values, (1, 2, 4, 4), &Device::Cpu).unwrap();
         let grid = patch_grid(&shape, (1, 2, 4, 4)).unwrap();

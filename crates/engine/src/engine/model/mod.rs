@@ -1,5 +1,6 @@
 //! Models that run: the parts of a family, loaded onto whatever computes.
 
+pub mod computed;
 pub mod images;
 mod pass;
 pub(super) mod prune;
@@ -20,11 +21,12 @@ use super::backend::ops::Compute;
 use super::backend::{Backend, HeldMatrix, Norm};
 use super::weights::{ModelError, WeightSource};
 use crate::units::Bytes;
-use crate::workload::model::parts::{BlockParts, Embedding, Head, NormKind, Parts};
+use crate::workload::model::parts::{Embedding, Head, NormKind, Parts};
 use crate::workload::model::shape::ImageShape;
 use crate::workload::model::tensors::{BlockTensor, TensorName, TensorSpec};
 use crate::workload::{Encoding, ModelShape, Quant};
 use candle_core::Tensor;
+use computed::ComputedBlock;
 use std::collections::{BTreeMap, HashMap};
 
 /// The matrices of one block, those with the same input together.
@@ -49,7 +51,7 @@ impl<M> BlockMatrices<M> {
 /// The weights of one block.
 pub struct Block<B: Backend> {
     /// What it is made of.
-    pub parts: BlockParts,
+    pub parts: ComputedBlock,
     pub(in crate::engine) matrices: BlockMatrices<B::Matrices>,
     norms: BTreeMap<BlockTensor, Norm<B::Vector>>,
     /// Keys and values.
@@ -155,7 +157,7 @@ impl<B: Backend> Loader<'_, B> {
         })
     }
 
-    fn block(&mut self, index: usize, parts: BlockParts) -> Loaded<B, Block<B>> {
+    fn block(&mut self, index: usize, parts: ComputedBlock) -> Loaded<B, Block<B>> {
         use BlockTensor::*;
         let at = |(weight, bias)| (TensorName::Block(index, weight), Some(TensorName::Block(index, bias)));
         let gate_up = [(Gate, GateBias), (Up, UpBias)].map(at);
@@ -193,7 +195,10 @@ impl<B: Backend> Loader<'_, B> {
                 };
                 Ok(InputEmbedding::Tokens { table, scale, learned })
             }
-            Embedding::Patches(image) => Ok(InputEmbedding::Patches(Box::new(self.patches(image)?))),
+            Embedding::Audio(_) | Embedding::Convolutions(_) => {
+                Err(ModelError::new(self.shape.architecture.name(), computed::OTHER_INPUT).into())
+            }
+            Embedding::Patches(patches) => Ok(InputEmbedding::Patches(Box::new(self.patches(patches.image)?))),
         }
     }
 
@@ -229,13 +234,13 @@ impl<B: Backend> Model<B> {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Loaded<B, Self> {
         let parts = shape.parts();
+        let computed = computed::blocks(shape).map_err(|why| ModelError::new(shape.architecture.name(), why))?;
         let specs = shape.tensors().into_iter().map(|spec| (spec.name, spec)).collect();
         let mut loader =
             Loader { weights, shape, parts: &parts, quant, backend: &backend, encodings: Vec::new(), specs };
         let begin = loader.begin()?;
         let mut blocks = Vec::with_capacity(shape.layers);
-        let of_layers = parts.blocks.iter().flat_map(|(block, count)| std::iter::repeat_n(*block, *count));
-        for (index, block) in of_layers.enumerate() {
+        for (index, block) in computed.into_iter().enumerate() {
             blocks.push(loader.block(index, block)?);
             progress(index + 1, shape.layers);
         }
@@ -245,10 +250,10 @@ impl<B: Backend> Model<B> {
             None
         };
         let output = match parts.head {
-            Head::Tokens | Head::Classes(_) => {
+            Head::Tokens | Head::Classes(_) | Head::Projection(_) => {
                 Some(loader.matrices(&[(TensorName::Output, Some(TensorName::OutputBias))])?)
             }
-            Head::TiedTokens | Head::Pooled => None,
+            Head::TiedTokens | Head::Pooled | Head::AttentionPooled(_) | Head::Scores { .. } => None,
         };
         let encodings = loader.encodings;
         Ok(Self {

@@ -28,8 +28,10 @@ impl<B: Backend> Block<B> {
     /// What a part reads of the stream.
     fn read(&self, backend: &B, stream: &mut B::Stream, norm: BlockTensor) -> Result<B::Rows, B::Error> {
         match self.parts.norms {
-            NormPlace::Before | NormPlace::Around => backend.norm(stream, self.norm(norm)?),
-            NormPlace::Behind => backend.rows(stream),
+            NormPlace::Before | NormPlace::Around | NormPlace::BeforeBoth => backend.norm(stream, self.norm(norm)?),
+            NormPlace::BeforeFeedForward if norm == BlockTensor::AttentionNorm => backend.rows(stream),
+            NormPlace::BeforeFeedForward => backend.norm(stream, self.norm(norm)?),
+            NormPlace::Behind | NormPlace::BehindParts => backend.rows(stream),
         }
     }
 
@@ -42,8 +44,10 @@ impl<B: Backend> Block<B> {
         (norm, post_norm): (BlockTensor, BlockTensor),
     ) -> Result<(), B::Error> {
         match self.parts.norms {
-            NormPlace::Before => backend.add(stream, made),
-            NormPlace::Around => backend.add(stream, backend.norm_rows(made, self.norm(post_norm)?)?),
+            NormPlace::Before | NormPlace::BeforeBoth | NormPlace::BeforeFeedForward => backend.add(stream, made),
+            NormPlace::Around | NormPlace::BehindParts => {
+                backend.add(stream, backend.norm_rows(made, self.norm(post_norm)?)?)
+            }
             NormPlace::Behind => {
                 backend.add(stream, made)?;
                 backend.norm_stream(stream, self.norm(norm)?)
@@ -66,7 +70,11 @@ impl<B: Backend> Block<B> {
         hook(ProductInput::Attention, &attended)?;
         let made = one(backend.products(ProductInput::Attention, &self.matrices.attention_output, &attended)?)?;
         self.add(backend, stream, made, (AttentionNorm, AttentionPostNorm))?;
-        let rows = self.read(backend, stream, FeedForwardNorm)?;
+        let rows = match self.parts.norms {
+            // What attention has read.
+            NormPlace::BeforeBoth => rows,
+            _ => self.read(backend, stream, FeedForwardNorm)?,
+        };
         hook(ProductInput::FeedForwardNorm, &rows)?;
         let made = if self.parts.feed_forward.gated {
             backend.in_pieces(&rows, &mut |rows| self.feed_forward(backend, rows, &mut *hook))?

@@ -57,7 +57,9 @@ fn stretched(frequency: f64, scaling: Option<RopeScaling>) -> f64 {
         Some(RopeScaling::Linear { factor }) => frequency / factor,
         Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => {
             let turns = original_context as f64 * frequency / TAU;
-            let keep = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+            // Where both bounds are one (Llama 4), nothing is between them.
+            let between = (high_freq_factor - low_freq_factor).max(f64::MIN_POSITIVE);
+            let keep = ((turns - low_freq_factor) / between).clamp(0.0, 1.0);
             frequency * (keep + (1.0 - keep) / factor)
         }
     }

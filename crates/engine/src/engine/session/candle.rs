@@ -193,7 +193,7 @@ impl CandleEngine {
                 + scores
                 + shape.vocab_size as f64);
         let kind = case.cache.unwrap_or(self.cache_type(case.quant));
-        let cache = shape.cache_bytes(case.batch, case.context(), kind).0;
+        let cache = shape.whole_cache_bytes(case.batch, case.context(), kind).0;
         (Bytes(weights(case.quant) + cache + activations) + RESERVE, available)
     }
 
@@ -296,8 +296,8 @@ impl Engine for CandleEngine {
             loaded,
             weight_bytes,
             decode_weight_bytes,
-            cache_bytes: shape.cache_bytes(case.batch, case.context() - 1, kind),
-            cache_token_bytes: shape.cache_bytes(1, 1, kind),
+            cache_bytes: shape.whole_cache_bytes(case.batch, case.context() - 1, kind),
+            cache_token_bytes: shape.whole_cache_bytes(1, 1, kind),
             notes,
             ..Prepared::default()
         })

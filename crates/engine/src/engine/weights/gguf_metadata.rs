@@ -3,6 +3,7 @@
 use super::gguf::gguf_name;
 use super::gguf_header::TensorEntry;
 use crate::workload::model::family::GgufRules;
+use crate::workload::model::kinds::{LayerKind, LayerKinds};
 use crate::workload::model::names::is_qkv_bias;
 use crate::workload::model::tensors::TensorName;
 use crate::workload::{Architecture, ModelShape, RopeScaling};
@@ -169,7 +170,8 @@ impl Metadata<'_> {
             shape.local_rope_theta = self.number(&key(LOCAL_THETA))?;
             let pattern = key("attention.sliding_window_pattern");
             if !matches!(self.values.get(&pattern), Some(Value::Array(_))) {
-                shape.full_attention_every = self.size(&pattern)?;
+                let kinds = |every| LayerKinds::last_of(every, LayerKind::Window, LayerKind::Full);
+                shape.layer_kinds = self.size(&pattern)?.map(kinds).transpose()?;
             }
         }
         (rules.more)(&mut shape);
@@ -200,7 +202,7 @@ impl Metadata<'_> {
     /// A window is of all layers: a pattern must say so of each.
     fn check_window(&self, shape: &ModelShape, key: &str) -> Result<(), String> {
         let (Some(window), Some(pattern)) = (shape.sliding_window, self.values.get(key)) else { return Ok(()) };
-        if let Some(every) = shape.full_attention_every {
+        if let Some(every) = shape.layer_kinds.as_ref().and_then(LayerKinds::last_differs) {
             let windowed = |index: usize| f64::from(u8::from(!(index + 1).is_multiple_of(every)));
             let of_layers = |layers: &[Value]| {
                 layers.len() == shape.layers

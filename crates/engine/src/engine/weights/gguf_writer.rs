@@ -3,6 +3,7 @@
 use super::gguf::{SYNTHETIC_KEY, gguf_name};
 use super::{ModelError, WeightSource, build};
 use crate::engine::backend::linear::Layout;
+use crate::workload::model::kinds::LayerKinds;
 use crate::workload::model::tensors::{TensorKind, TensorSpec};
 use crate::workload::{ModelShape, Quant, RopeScaling};
 use candle_core::quantized::gguf_file::{self, Value};
@@ -86,7 +87,13 @@ fn metadata(shape: &ModelShape, name: &str) -> Vec<(String, Value)> {
     }
     if let Some(window) = shape.sliding_window {
         all.push(size("attention.sliding_window", window));
-        all.extend(shape.full_attention_every.map(|every| size("attention.sliding_window_pattern", every)));
+        all.extend(
+            shape
+                .layer_kinds
+                .as_ref()
+                .and_then(LayerKinds::last_differs)
+                .map(|every| size("attention.sliding_window_pattern", every)),
+        );
         all.extend(shape.local_rope_theta.map(|theta| real("rope.freq_base_swa", theta)));
     }
     all

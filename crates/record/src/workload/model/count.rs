@@ -1,10 +1,9 @@
 //! What a model holds, reads and computes, counted from its parts: the one counter, which the engine, ceilings, fit in memory,
 //! projection, plots and messages ask.
 
-use super::cache::CacheType;
-use super::parts::{BlockParts, Embedding, Experts, Head, Parts};
+use super::parts::{BlockParts, Embedding, Experts, Head, Parts, PatchEmbedding, Tower};
 use super::shape::ModelShape;
-use super::tensors::{self, BlockTensor, TensorKind, TensorName, TensorSpec};
+use super::tensors::{self, TensorKind, TensorName, TensorSpec};
 use crate::units::Bytes;
 use crate::workload::Quant;
 use std::cell::RefCell;
@@ -55,12 +54,6 @@ impl Counted {
     }
 }
 
-/// The experts that a tensor of a block is of.
-fn experts_of(block: &BlockParts, tensor: BlockTensor) -> Option<Experts> {
-    let is_expert = matches!(tensor, BlockTensor::Gate | BlockTensor::Up | BlockTensor::Down);
-    block.feed_forward.experts.filter(|_| is_expert)
-}
-
 thread_local! {
     /// The tensors of the model that was counted last.
     static LAST: RefCell<Option<(Parts, Rc<[Counted]>)>> = const { RefCell::new(None) };
@@ -87,23 +80,18 @@ fn tensors_of(parts: &Parts) -> Vec<Counted> {
     let blocks = parts.blocks.iter().flat_map(|(block, count)| {
         let of_block = tensors::block_tensors(block, parts.hidden, parts.norm).into_iter();
         of_block.map(|(tensor, dims)| {
+            let is_matrix = tensor.kind() == TensorKind::Matrix;
             let (rows, cols) = match dims.as_slice() {
-                [rows, cols] => (*rows, *cols),
+                // Of experts, a matrix or bias is that of each.
+                [_, rows, cols] | [rows, cols] if is_matrix => (*rows, *cols),
+                [_, len] if tensor.is_of_experts() => (1, *len),
                 dims => (1, dims.iter().product()),
             };
-            let name = TensorName::Block(0, tensor);
-            let is_matrix = name.kind() == TensorKind::Matrix;
-            let experts = experts_of(block, tensor);
-            Counted { name, rows, cols, copies: *count as f64, is_matrix, experts }
+            let experts = block.feed_forward.and_then(|part| part.experts).filter(|_| tensor.is_of_experts());
+            Counted { name: TensorName::Block(0, tensor), rows, cols, copies: *count as f64, is_matrix, experts }
         })
     });
-    let router = parts.blocks.iter().filter_map(|(block, count)| {
-        let experts = block.feed_forward.experts?;
-        let name = TensorName::Block(0, BlockTensor::Gate);
-        let copies = *count as f64;
-        Some(Counted { name, rows: experts.count, cols: parts.hidden, copies, is_matrix: true, experts: None })
-    });
-    ends.chain(blocks).chain(router).collect()
+    ends.chain(blocks).collect()
 }
 
 /// Whether a step looks up single rows of a tensor instead of reading it.
@@ -112,7 +100,7 @@ fn is_looked_up(name: TensorName, parts: &Parts) -> bool {
         (TensorName::TokenEmbedding, Head::TiedTokens) => false,
         (TensorName::TokenEmbedding, _) => true,
         // Read for the first position only, once for all of its tokens.
-        (TensorName::Output, Head::Classes(_)) => true,
+        (TensorName::Output, Head::Classes(_) | Head::Scores { .. }) => true,
         _ => false,
     }
 }
@@ -120,12 +108,24 @@ fn is_looked_up(name: TensorName, parts: &Parts) -> bool {
 impl Parts {
     /// All parameters, a tied output matrix counted once.
     pub fn parameters(&self) -> f64 {
-        counted(self).iter().map(Counted::numbers).sum()
+        counted(self).iter().map(Counted::numbers).sum::<f64>() + self.tower_parameters()
     }
 
-    /// Bytes that the weights take in memory at `quant` (vectors are kept in `f32`).
+    /// Parameters that a token goes through: of a mixture, the experts that it chooses. The table of tokens is counted whole,
+    /// as publishers do it; towers are not, as no generated token goes through them.
+    pub fn active_parameters(&self) -> f64 {
+        counted(self).iter().map(Counted::multiplied).sum()
+    }
+
+    /// Parameters of the encoders before it, and of what is between.
+    pub fn tower_parameters(&self) -> f64 {
+        self.towers.iter().map(Tower::parameters).fold(0.0, |sum, one| sum + one)
+    }
+
+    /// Bytes that the weights take in memory at `quant` (vectors are kept in `f32`), those of towers in 16 bits or more.
     pub fn weight_bytes(&self, quant: Quant) -> Bytes {
-        Bytes(counted(self).iter().map(|tensor| tensor.bytes(quant)).sum())
+        let towers = self.tower_parameters() * if quant == Quant::F32 { 4.0 } else { 2.0 };
+        Bytes(counted(self).iter().map(|tensor| tensor.bytes(quant)).sum::<f64>() + towers)
     }
 
     /// Bytes of weights that a step of `tokens` positions (of all sequences of its batch together) reads: all of them but what
@@ -134,20 +134,6 @@ impl Parts {
         let counted = counted(self);
         let read = counted.iter().filter(|tensor| !is_looked_up(tensor.name, self));
         Bytes(read.map(|tensor| tensor.read(quant, tokens)).sum())
-    }
-
-    /// Bytes of key and value cache for `tokens` positions of `batch` sequences in one precision, its scales included.
-    pub fn cache_bytes(&self, batch: usize, tokens: usize, kind: CacheType) -> Bytes {
-        let heads = |(block, count): &(BlockParts, usize)| {
-            let attention = block.attention;
-            let each = attention.head_dim * kind.element_bytes() + kind.scale_bytes();
-            2.0 * *count as f64 * attention.kv_heads as f64 * each as f64
-        };
-        if self.has_cache() {
-            Bytes(self.blocks.iter().map(heads).sum::<f64>() * batch as f64 * tokens as f64)
-        } else {
-            Bytes(0.0)
-        }
     }
 
     /// Whether keys and values of a step are kept for the next.
@@ -166,17 +152,10 @@ impl Parts {
             (Head::Tokens | Head::TiedTokens, Embedding::Tokens { vocabulary, .. }) => {
                 vocabulary as f64 * self.hidden as f64
             }
-            (Head::Classes(classes), _) => classes as f64 * self.hidden as f64,
+            (Head::Scores { labels, .. }, _) => ((self.hidden + labels) * self.hidden) as f64,
+            (Head::Classes(width) | Head::Projection(width), _) => width as f64 * self.hidden as f64,
             _ => 0.0,
         }
-    }
-
-    /// `layers x query width`, by which the operations of attention go.
-    fn attention_width(&self) -> f64 {
-        let width = |(block, count): &(BlockParts, usize)| {
-            *count as f64 * (block.attention.heads * block.attention.head_dim) as f64
-        };
-        self.blocks.iter().map(width).sum()
     }
 
     /// Operations of a prefill of `batch` prompts of `prompt` tokens, logits taken at the last position only:
@@ -185,32 +164,35 @@ impl Parts {
     pub fn prefill_ops(&self, batch: usize, prompt: usize) -> f64 {
         let p = prompt as f64;
         let ends = match self.embedding {
-            Embedding::Patches(image) => {
-                let patch = (image.channels * image.patch.pow(2)) as f64 * self.hidden as f64;
-                2.0 * patch * (p - 1.0).max(0.0) + 2.0 * self.head_weights()
+            Embedding::Patches(PatchEmbedding { image, frames, .. }) => {
+                let patch = (image.channels * frames * image.patch.pow(2)) as f64 * self.hidden as f64;
+                let patches = (p - f64::from(u8::from(image.class_token))).max(0.0);
+                2.0 * patch * patches + 2.0 * self.head_weights()
+            }
+            Embedding::Convolutions(PatchEmbedding { image, .. }) => {
+                let side = (p.max(0.0).sqrt() * image.patch as f64).round() as usize;
+                self.operations_of_image(side)
+            }
+            Embedding::Audio(audio) => {
+                // Of the first, twice as many steps as of the second.
+                let taps = 3.0 * self.hidden as f64;
+                2.0 * taps * (2.0 * audio.bands as f64 + self.hidden as f64) * p
             }
             Embedding::Tokens { .. } => 2.0 * self.head_weights(),
         };
         batch as f64 * (2.0 * self.block_weights() * p + self.prefill_attention_ops(p) + ends)
     }
 
-    /// Of [`Parts::prefill_ops`] of one prompt, those of attention.
-    pub fn prefill_attention_ops(&self, prompt: f64) -> f64 {
-        let p = prompt;
-        // Before a causal prompt's end, each position sees itself and those before: half of all pairs.
-        let pairs = if self.has_cache() { 2.0 * p * (p + 1.0) } else { 4.0 * p * p };
-        self.attention_width() * pairs
+    /// Operations of an image of `side` pixels in a network of convolutions: two of each weight at each place that it goes over.
+    pub fn operations_of_image(&self, side: usize) -> f64 {
+        let each = self.convolutions.iter().map(|of| 2.0 * of.weights() * of.places(side));
+        each.fold(2.0 * self.head_weights(), |sum, one| sum + one)
     }
 
     /// Operations of one decode step of `batch` sequences that each see `context` positions.
     pub fn decode_ops(&self, batch: usize, context: usize) -> f64 {
         let attention = self.decode_attention_ops(context as f64);
         batch as f64 * (self.block_ops() + attention + self.head_ops())
-    }
-
-    /// Of [`Parts::decode_ops`] of one sequence, those of attention.
-    pub fn decode_attention_ops(&self, context: f64) -> f64 {
-        4.0 * self.attention_width() * context
     }
 
     /// Of both, those of the products of all blocks with one token.
@@ -225,13 +207,30 @@ impl Parts {
 
     /// Bytes of activations of a token in `f32`, as they pass between the products of all blocks.
     pub fn activation_bytes(&self) -> f64 {
-        let numbers =
-            |(block, count): &(BlockParts, usize)| (*count * (6 * self.hidden + 3 * block.feed_forward.width)) as f64;
+        let between = |block: &BlockParts| {
+            block.feed_forward.map_or(0, |part| {
+                let copies = part.experts.map_or(1, |experts| experts.active);
+                part.width * copies + part.experts.map_or(0, |experts| experts.shared_width)
+            })
+        };
+        let numbers = |(block, count): &(BlockParts, usize)| (*count * (6 * self.hidden + 3 * between(block))) as f64;
         4.0 * self.blocks.iter().map(numbers).sum::<f64>()
     }
 }
 
+impl Tower {
+    /// Its parameters, with those between it and the model.
+    pub fn parameters(&self) -> f64 {
+        self.parts.parameters() + self.projector
+    }
+}
+
 impl ModelShape {
+    /// See [`Parts::active_parameters`].
+    pub fn active_parameters(&self) -> f64 {
+        self.parts().active_parameters()
+    }
+
     /// See [`Parts::parameters`].
     pub fn parameters(&self) -> f64 {
         self.parts().parameters()
@@ -245,11 +244,6 @@ impl ModelShape {
     /// See [`Parts::step_weight_bytes`].
     pub fn step_weight_bytes(&self, quant: Quant, tokens: usize) -> Bytes {
         self.parts().step_weight_bytes(quant, tokens)
-    }
-
-    /// See [`Parts::cache_bytes`].
-    pub fn cache_bytes(&self, batch: usize, tokens: usize, kind: CacheType) -> Bytes {
-        self.parts().cache_bytes(batch, tokens, kind)
     }
 
     /// See [`Parts::prefill_ops`].
@@ -278,8 +272,9 @@ impl ModelShape {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parts::FeedForward;
     use super::*;
-    use crate::workload::Preset;
+    use crate::workload::{CacheType, Preset};
 
     fn of(name: &str) -> Parts {
         Preset::named(name).unwrap().shape.parts()
@@ -288,12 +283,11 @@ mod tests {
     #[test]
     fn a_mixture_reads_the_experts_that_its_tokens_choose() {
         // Mixtral 8x7B: 46.7 G parameters, of which a token goes through 12.9 G (arXiv 2401.04088).
-        let experts = Experts { count: 8, active: 2 };
+        let experts = Experts { count: 8, active: 2, shared_width: 0, shared_gate: false, router_bias: false };
         let shape = ModelShape { vocab_size: 32_000, ..Preset::named("mistral-7b").unwrap().shape };
-        let mixtral = shape.parts().with_blocks(|_, mut block| {
-            block.feed_forward.experts = Some(experts);
-            block
-        });
+        let mixtral = shape
+            .parts()
+            .with_blocks(|_, block| block.with_feed_forward(|part| FeedForward { experts: Some(experts), ..part }));
         assert_eq!((mixtral.parameters() / 1e8).round(), 467.0);
         let read = |tokens| mixtral.step_weight_bytes(Quant::F16, tokens).0 / 2e8;
         // The token embedding, of 0.13 G, is looked up.
@@ -313,14 +307,19 @@ mod tests {
     }
 
     #[test]
-    fn layers_with_a_window_have_the_matrices_of_all() {
+    fn layers_with_a_window_have_the_matrices_of_all_and_see_less() {
         let gemma = Preset::named("gemma-3-1b").unwrap().shape;
-        let plain =
-            ModelShape { sliding_window: None, full_attention_every: None, local_rope_theta: None, ..gemma.clone() };
+        let plain = ModelShape { sliding_window: None, layer_kinds: None, local_rope_theta: None, ..gemma.clone() };
         assert_eq!(gemma.parts().blocks.iter().map(|(_, count)| count).sum::<usize>(), gemma.layers);
         assert!(gemma.parts().blocks.len() > 1);
         assert_eq!(gemma.parameters(), plain.parameters());
         assert_eq!(gemma.encodings(Quant::Int4), plain.encodings(Quant::Int4));
         assert_eq!(gemma.decode_ops(2, 9), plain.decode_ops(2, 9));
+        // 22 of 26 layers keep 512 positions.
+        let kept = |tokens| gemma.cache_bytes(1, tokens, CacheType::F16).0 / plain.cache_bytes(1, 1, CacheType::F16).0;
+        assert_eq!(kept(512), 512.0);
+        assert!((kept(8192) - (4.0 * 8192.0 + 22.0 * 512.0) / 26.0).abs() < 1e-6);
+        assert_eq!(gemma.whole_cache_bytes(1, 8192, CacheType::F16), plain.cache_bytes(1, 8192, CacheType::F16));
+        assert!(gemma.prefill_ops(1, 4096) < plain.prefill_ops(1, 4096));
     }
 }

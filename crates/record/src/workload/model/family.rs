@@ -8,6 +8,7 @@ pub use super::families::Architecture;
 use super::parts::Parts;
 use super::shape::ModelShape;
 use super::tensors::TensorName;
+use crate::data_file::nearest;
 use std::fmt;
 
 /// A family of models.
@@ -16,6 +17,8 @@ pub struct Family {
     pub name: &'static str,
     /// The names in config.json (`model_type`).
     pub model_types: &'static [&'static str],
+    /// The names in a `vision_config`, of encoders that stand before a model of text.
+    pub vision_types: &'static [&'static str],
     /// What its models do.
     pub task: Task,
     /// The engine runs it; the others can be sized and projected from what others measured.
@@ -56,6 +59,10 @@ pub struct DecoderRules {
     pub qk_norm: bool,
     /// Which layers `sliding_window` is of.
     pub window: WindowRule,
+    /// What a file of it need not say because the Python tools know it.
+    pub defaults: &'static [(&'static str, usize)],
+    /// A file of it has no `intermediate_size`: no layer has a plain feed-forward part.
+    pub no_dense_width: bool,
     /// Names of the activation that it has.
     pub activations: &'static [&'static str],
     /// Keys that are refused elsewhere and that this family follows.
@@ -73,6 +80,8 @@ pub const LIKE_LLAMA: DecoderRules = DecoderRules {
     qkv_bias: false,
     qk_norm: false,
     window: WindowRule::Never,
+    defaults: &[],
+    no_dense_width: false,
     activations: &["silu", "swish"],
     follows: &[],
     more: |_, _| Ok(()),
@@ -125,9 +134,24 @@ impl Architecture {
         !self.task().generates()
     }
 
+    /// That no family has this name, with the nearest that one has and where those that are known are listed.
+    pub fn unknown(name: &str) -> String {
+        let names = Self::ALL.iter().flat_map(|architecture| {
+            let family = architecture.family();
+            family.model_types.iter().copied().chain(std::iter::once(family.name))
+        });
+        let hint = nearest(name, names).map_or(String::new(), |near| format!("did you mean `{near}`? "));
+        format!("architecture `{name}` is not known; {hint}known are {}", Self::sized())
+    }
+
     /// The architecture that a config.json calls `model_type`.
     pub fn of_model_type(model_type: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|architecture| architecture.family().model_types.contains(&model_type))
+    }
+
+    /// The encoder of images that a `vision_config` calls `model_type`.
+    pub fn of_vision_config(model_type: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|architecture| architecture.family().vision_types.contains(&model_type))
     }
 
     /// Decoders that the engine runs, as messages list them.

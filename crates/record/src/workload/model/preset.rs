@@ -4,6 +4,11 @@ use super::shape::ModelShape;
 use crate::data_file::{DataFileError, nearest, parse_toml};
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+
+/// How far the parameters of a shape may be from those that are published: files hold buffers and parts that nothing is computed
+/// with.
+const MOST_DIFFERENCE: f64 = 0.005;
 
 static MODELS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../models");
 
@@ -41,7 +46,8 @@ impl Preset {
             error(at(&key), message)
         })?;
         let derived = preset.shape.parameters();
-        if let Some(published) = preset.parameters.filter(|p| *p as f64 != derived) {
+        let differs = |published: &u64| (*published as f64 / derived - 1.0).abs() > MOST_DIFFERENCE;
+        if let Some(published) = preset.parameters.filter(differs) {
             return Err(error(
                 at("parameters"),
                 format!("parameters is {published}, but the shape has {derived}: one of them is wrong"),
@@ -51,17 +57,20 @@ impl Preset {
     }
 
     /// All presets that the binary carries, by parameters.
-    pub fn all() -> Vec<Preset> {
-        let mut presets: Vec<Preset> = MODELS
-            .files()
-            .filter(|file| file.path().extension().is_some_and(|e| e == "toml"))
-            .filter_map(|file| {
-                let text = file.contents_utf8()?;
-                Preset::parse(&file.path().display().to_string(), text).ok()
-            })
-            .collect();
-        presets.sort_by(|a, b| a.shape.parameters().total_cmp(&b.shape.parameters()));
-        presets
+    pub fn all() -> &'static [Preset] {
+        static ALL: OnceLock<Vec<Preset>> = OnceLock::new();
+        ALL.get_or_init(|| {
+            let mut presets: Vec<Preset> = MODELS
+                .files()
+                .filter(|file| file.path().extension().is_some_and(|e| e == "toml"))
+                .filter_map(|file| {
+                    let text = file.contents_utf8()?;
+                    Preset::parse(&file.path().display().to_string(), text).ok()
+                })
+                .collect();
+            presets.sort_by_cached_key(|preset| preset.shape.parameters() as u64);
+            presets
+        })
     }
 
     /// The preset called `name`, or a message with the nearest name and how to list them.
@@ -72,7 +81,7 @@ impl Preset {
             Some(near) => format!("did you mean `{near}`? "),
             None => String::new(),
         };
-        all.into_iter().find(|preset| preset.name == name.to_lowercase()).ok_or_else(|| {
+        all.iter().find(|preset| preset.name == name.to_lowercase()).cloned().ok_or_else(|| {
             format!(
                 "`{name}` is neither a preset nor a file or folder that exists; {hint}`sizewell models list` \
                  shows the presets, a hub id has the form `owner/name`"

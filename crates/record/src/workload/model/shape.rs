@@ -1,8 +1,11 @@
 //! The sizes of a model, as presets, records and files of sizes have them. What follows from them is counted in
 //! [`super::count`], from the parts that the family makes of them.
 
+use super::convolutional::ConvolutionalShape;
 use super::family::{Architecture, Task};
+use super::kinds::{LayerKind, LayerKinds};
 use super::parts::Parts;
+use super::sublayers::{AudioShape, ExpertsShape, LatentShape, LinearShape, StateSpaceShape, is_zero, within};
 use crate::workload::quant::{Encoding, Quant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,12 +45,23 @@ pub struct ImageShape {
     pub size: usize,
     /// Colours.
     pub channels: usize,
+    /// A token that gathers the patches stands before them.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub class_token: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl ImageShape {
-    /// Tokens of an image of `side` pixels: its patches and one that gathers them.
+    /// Tokens of an image of `side` pixels: its patches, and one that gathers them where there is one.
     pub fn tokens(&self, side: usize) -> usize {
-        (side / self.patch.max(1)).pow(2) + 1
+        (side / self.patch.max(1)).pow(2) + usize::from(self.class_token)
     }
 }
 
@@ -91,25 +105,57 @@ pub struct ModelShape {
     /// Attention reaches back only this many positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<usize>,
-    /// Of so many layers the last attends to everything, where only the others have the window.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full_attention_every: Option<usize>,
+    /// Which layers are of which kind, where they are not all alike.
+    #[serde(default, alias = "full_attention_every", skip_serializing_if = "Option::is_none")]
+    pub layer_kinds: Option<LayerKinds>,
     /// Base of the rotary frequencies of the layers with a window, where it is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_rope_theta: Option<f64>,
     /// What products of queries and keys are multiplied by, where it is not one by the root of a head's width.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_scale: Option<f64>,
+    /// Dimensions of a head that positions turn, where not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary_dim: Option<usize>,
+    /// Feed-forward parts of which each token goes through some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experts: Option<ExpertsShape>,
+    /// Keys and values that are made of a small vector of each position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latent: Option<LatentShape>,
+    /// Of layers with linear attention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linear: Option<LinearShape>,
+    /// Of state-space layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_space: Option<StateSpaceShape>,
     /// Kinds of tokens that the embedding tells apart (BERT), 0 elsewhere.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub token_types: usize,
     /// Images, of models that take them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageShape>,
-}
-
-fn is_zero(value: &usize) -> bool {
-    *value == 0
+    /// The encoder of images before a model that takes images and tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vision: Option<Box<ModelShape>>,
+    /// The encoder of texts beside one of images that shares its embeddings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Box<ModelShape>>,
+    /// Width of an embedding, where a matrix behind the last block makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection: Option<usize>,
+    /// Scores that a text, or a pair of texts, is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<usize>,
+    /// The encoder of speech before a model that writes it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<AudioShape>,
+    /// The convolutions of a network of them, which has no transformer blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convolutional: Option<ConvolutionalShape>,
+    /// Layers of an encoder of images that are given to the model of text beside its last.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deepstack: usize,
 }
 
 impl ModelShape {
@@ -132,11 +178,23 @@ impl ModelShape {
             qkv_bias: false,
             qk_norm: false,
             sliding_window: None,
-            full_attention_every: None,
+            layer_kinds: None,
             local_rope_theta: None,
             attention_scale: None,
+            rotary_dim: None,
+            experts: None,
+            latent: None,
+            linear: None,
+            state_space: None,
             token_types: 0,
             image: None,
+            vision: None,
+            text: None,
+            projection: None,
+            labels: None,
+            audio: None,
+            convolutional: None,
+            deepstack: 0,
         }
     }
 
@@ -158,6 +216,11 @@ impl ModelShape {
     /// Checks every size against what a real model can be, so that no later arithmetic or allocation can be
     /// driven beyond reason by a file. The error names the field.
     pub fn validate(&self) -> Result<(), String> {
+        if let Some(convolutional) = &self.convolutional {
+            within("vocab_size", self.vocab_size, 1 << 22)?;
+            within("image.size", self.image.map_or(0, |image| image.size), 1 << 14)?;
+            return convolutional.validate();
+        }
         let sizes = [
             ("hidden_size", self.hidden_size, 1 << 17),
             ("intermediate_size", self.intermediate_size, 1 << 20),
@@ -185,7 +248,7 @@ impl ModelShape {
         if self.is_encoder() {
             return self.validate_encoder();
         }
-        if !(self.rope_theta.is_finite() && self.rope_theta > 1.0) {
+        if self.audio.is_none() && !(self.rope_theta.is_finite() && self.rope_theta > 1.0) {
             return Err(format!("rope_theta is {}; it must be above 1", self.rope_theta));
         }
         if let Some(window) = self.sliding_window
@@ -199,12 +262,30 @@ impl ModelShape {
         self.validate_rope_scaling()
     }
 
-    /// Layers that differ in what they see.
+    /// Layers that differ, and what only some models have.
     fn validate_layers(&self) -> Result<(), String> {
-        match (self.full_attention_every, self.sliding_window) {
-            (Some(0), _) => return Err("full_attention_every is 0; it must be at least 1".to_string()),
-            (Some(_), None) => return Err("full_attention_every is given, but sliding_window is missing".to_string()),
-            _ => {}
+        if let Some(kinds) = &self.layer_kinds {
+            let is_sized = [
+                (LayerKind::Window, "sliding_window", self.sliding_window.is_some()),
+                (LayerKind::Chunk, "sliding_window", self.sliding_window.is_some()),
+                (LayerKind::Linear, "linear", self.linear.is_some()),
+                (LayerKind::StateSpace, "state_space", self.state_space.is_some()),
+                (LayerKind::Experts, "experts", self.experts.is_some()),
+            ];
+            if let Some((_, field, _)) = is_sized.iter().find(|(kind, _, is_sized)| kinds.has(*kind) && !is_sized) {
+                return Err(format!("layer_kinds is {kinds}, but {field} is missing"));
+            }
+        }
+        self.experts.as_ref().map_or(Ok(()), ExpertsShape::validate)?;
+        self.latent.as_ref().map_or(Ok(()), LatentShape::validate)?;
+        self.linear.as_ref().map_or(Ok(()), LinearShape::validate)?;
+        self.state_space.as_ref().map_or(Ok(()), StateSpaceShape::validate)?;
+        self.vision
+            .as_ref()
+            .map_or(Ok(()), |vision| vision.validate().map_err(|message| format!("vision.{message}")))?;
+        self.audio.as_ref().map_or(Ok(()), AudioShape::validate)?;
+        if let Some(rotary) = self.rotary_dim {
+            within("rotary_dim", rotary, self.head_dim)?;
         }
         if let Some(theta) = self.local_rope_theta.filter(|theta| !(theta.is_finite() && *theta > 1.0)) {
             return Err(format!("local_rope_theta is {theta}; it must be above 1"));
@@ -212,6 +293,14 @@ impl ModelShape {
         match self.attention_scale.filter(|scale| !(scale.is_finite() && *scale > 0.0)) {
             None => Ok(()),
             Some(scale) => Err(format!("attention_scale is {scale}; it must be above 0")),
+        }
+    }
+
+    /// What it is for.
+    pub fn task(&self) -> Task {
+        match self.labels {
+            Some(_) => Task::Rerank,
+            None => self.architecture.task(),
         }
     }
 
@@ -225,26 +314,29 @@ impl ModelShape {
         if width != hidden || self.kv_heads != self.heads {
             return Err(format!("heads of an encoder are {width} wide together; they must be as wide as hidden_size"));
         }
-        match (self.architecture.task(), self.image) {
-            (Task::ClassifyImage, None) => {
-                Err("image is missing; an image classifier needs patch, size, channels".into())
-            }
-            (Task::ClassifyImage, Some(ImageShape { patch, size, channels })) => {
-                let most = 1 << 14;
-                if !(1..=most).contains(&patch) || !(1..=most).contains(&size) || !size.is_multiple_of(patch) {
-                    return Err(format!("image.size is {size}; it must be a multiple of image.patch ({patch})"));
-                }
-                if (1..=64).contains(&channels) {
-                    Ok(())
-                } else {
-                    Err(format!("image.channels is {channels}; it must be between 1 and 64"))
-                }
-            }
-            _ if !(1..=1 << 10).contains(&self.token_types) => {
-                Err(format!("token_types is {}; it must be between 1 and 1024", self.token_types))
-            }
-            _ => Ok(()),
+        if let Some(text) = &self.text {
+            text.validate().map_err(|message| format!("text.{message}"))?;
         }
+        within("labels", self.labels.unwrap_or(1), 1 << 20)?;
+        within("projection", self.projection.unwrap_or(1), 1 << 17)?;
+        if self.token_types > 1 << 10 || self.deepstack > self.layers {
+            return Err(format!("token_types is {}, deepstack {}; that is too many", self.token_types, self.deepstack));
+        }
+        let task = self.task();
+        let Some(ImageShape { patch, size, channels, .. }) = self.image else {
+            // The text beside an encoder of images is described by the same family.
+            return if task == Task::ClassifyImage {
+                Err("image is missing; an image classifier needs patch, size, channels".into())
+            } else {
+                Ok(())
+            };
+        };
+        let most = 1 << 14;
+        let is_whole = size.is_multiple_of(patch.max(1)) || task != Task::ClassifyImage;
+        if !(1..=most).contains(&patch) || !(patch..=most).contains(&size) || !is_whole {
+            return Err(format!("image.size is {size}; it must be a multiple of image.patch ({patch})"));
+        }
+        within("image.channels", channels, 64)
     }
 
     fn validate_rope_scaling(&self) -> Result<(), String> {
@@ -262,7 +354,15 @@ impl ModelShape {
                 positive("factor", factor)?;
                 positive("low_freq_factor", low_freq_factor)?;
                 positive("original_context", original_context as f64)?;
-                positive("high_freq_factor - low_freq_factor", high_freq_factor - low_freq_factor)
+                // Llama 4 has both alike: nothing is between them.
+                if high_freq_factor >= low_freq_factor {
+                    Ok(())
+                } else {
+                    Err(format!(
+                        "rope_scaling.high_freq_factor is {high_freq_factor}; it must not be below low_freq_factor \
+                         ({low_freq_factor})"
+                    ))
+                }
             }
         }
     }

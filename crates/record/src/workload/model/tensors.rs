@@ -1,7 +1,8 @@
 //! The tensors that the parts of a model have, with their sizes: the one list of them. Files are held against it, sizes are
 //! counted by it, random weights made for it.
 
-use super::parts::{BlockParts, Embedding, Head, NormKind, NormPlace, Parts};
+pub use super::block_tensors::{BlockTensor, block_tensors};
+use super::parts::{Embedding, Head, NormKind, Parts, PatchEmbedding};
 
 /// A tensor of a model, by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,38 +33,50 @@ pub enum TensorName {
     Output,
     /// Its bias.
     OutputBias,
+    /// The matrix before scores.
+    ScoreInput,
+    /// Its bias.
+    ScoreInputBias,
+    /// The norm behind it.
+    ScoreNorm,
+    /// Over the time of a recording, from its bands: `(hidden, bands, 3)`.
+    AudioInput,
+    /// Its bias.
+    AudioInputBias,
+    /// The second, of every other of its results: `(hidden, hidden, 3)`.
+    AudioHalved,
+    /// Its bias.
+    AudioHalvedBias,
+    /// Of a network of convolutions, that with this index: `(outputs, inputs / groups, kernel, kernel)`.
+    Convolution(usize),
+    /// What the batch norm behind it multiplies by.
+    ConvolutionNorm(usize),
+    /// What is added behind it.
+    ConvolutionBias(usize),
+    /// What gathers all positions by attention.
+    PoolingQuery,
+    /// Query, key and value of that attention.
+    PoolingInput,
+    /// Their biases.
+    PoolingInputBias,
+    /// Its output.
+    PoolingOutput,
+    /// Its bias.
+    PoolingOutputBias,
+    /// The norm behind it.
+    PoolingNorm,
+    /// Its bias.
+    PoolingNormBias,
+    /// The feed-forward part behind that.
+    PoolingUp,
+    /// Its bias.
+    PoolingUpBias,
+    /// And back.
+    PoolingDown,
+    /// Its bias.
+    PoolingDownBias,
     /// A tensor of the block with this index.
     Block(usize, BlockTensor),
-}
-
-/// A tensor of one block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
-pub enum BlockTensor {
-    AttentionNorm,
-    AttentionNormBias,
-    Query,
-    Key,
-    Value,
-    AttentionOutput,
-    QueryBias,
-    KeyBias,
-    ValueBias,
-    AttentionOutputBias,
-    QueryNorm,
-    KeyNorm,
-    /// Behind attention, before it is added.
-    AttentionPostNorm,
-    FeedForwardNorm,
-    FeedForwardNormBias,
-    Gate,
-    Up,
-    Down,
-    GateBias,
-    UpBias,
-    DownBias,
-    /// Behind the feed-forward part, before it is added.
-    FeedForwardPostNorm,
 }
 
 /// What a tensor is, for how it is stored and drawn.
@@ -82,21 +95,21 @@ pub enum TensorKind {
 impl TensorName {
     /// What it is.
     pub fn kind(self) -> TensorKind {
-        use BlockTensor as B;
         match self {
             Self::TokenEmbedding | Self::Patches | Self::Output => TensorKind::Matrix,
+            Self::ScoreInput | Self::AudioInput | Self::AudioHalved => TensorKind::Matrix,
+            Self::Convolution(_) => TensorKind::Matrix,
+            Self::ScoreNorm | Self::ConvolutionNorm(_) => TensorKind::Norm,
+            Self::ConvolutionBias(_) => TensorKind::Bias,
+            Self::ScoreInputBias | Self::AudioInputBias | Self::AudioHalvedBias => TensorKind::Bias,
+            Self::PoolingInput | Self::PoolingOutput | Self::PoolingUp | Self::PoolingDown => TensorKind::Matrix,
             Self::Positions | Self::TokenTypes | Self::ClassToken | Self::PatchPositions => TensorKind::Table,
-            Self::EmbeddingNorm | Self::OutputNorm => TensorKind::Norm,
+            Self::PoolingQuery => TensorKind::Table,
+            Self::EmbeddingNorm | Self::OutputNorm | Self::PoolingNorm => TensorKind::Norm,
             Self::EmbeddingNormBias | Self::PatchesBias | Self::OutputNormBias | Self::OutputBias => TensorKind::Bias,
-            Self::Block(_, tensor) => match tensor {
-                B::Query | B::Key | B::Value | B::AttentionOutput | B::Gate | B::Up | B::Down => TensorKind::Matrix,
-                B::AttentionNorm | B::QueryNorm | B::KeyNorm | B::AttentionPostNorm => TensorKind::Norm,
-                B::FeedForwardNorm | B::FeedForwardPostNorm => TensorKind::Norm,
-                B::AttentionNormBias | B::FeedForwardNormBias | B::GateBias | B::UpBias | B::DownBias => {
-                    TensorKind::Bias
-                }
-                B::QueryBias | B::KeyBias | B::ValueBias | B::AttentionOutputBias => TensorKind::Bias,
-            },
+            Self::PoolingInputBias | Self::PoolingOutputBias | Self::PoolingNormBias => TensorKind::Bias,
+            Self::PoolingUpBias | Self::PoolingDownBias => TensorKind::Bias,
+            Self::Block(_, tensor) => tensor.kind(),
         }
     }
 
@@ -137,7 +150,7 @@ impl TensorSpec {
     }
 }
 
-/// Every tensor of a model; matrices of ends first, then block after block.
+/// Every tensor of a model without those of its towers; matrices of ends first, then block after block.
 pub fn tensors(parts: &Parts) -> Vec<TensorSpec> {
     let mut all = ends(parts);
     let counts = parts.blocks.iter().flat_map(|(block, count)| std::iter::repeat_n(block, *count));
@@ -147,6 +160,9 @@ pub fn tensors(parts: &Parts) -> Vec<TensorSpec> {
     }
     all
 }
+
+/// Steps of time that the convolutions before an encoder of speech reach over.
+const AUDIO_REACH: usize = 3;
 
 /// The tensors before the first block and behind the last.
 pub fn ends(parts: &Parts) -> Vec<TensorSpec> {
@@ -158,21 +174,57 @@ pub fn ends(parts: &Parts) -> Vec<TensorSpec> {
         Embedding::Tokens { vocabulary, learned, .. } => {
             put(TokenEmbedding, &[vocabulary, hidden]);
             if let Some(learned) = learned {
-                put(Positions, &[learned.positions, hidden]);
-                put(TokenTypes, &[learned.types, hidden]);
-                put(EmbeddingNorm, &[hidden]);
-                put(EmbeddingNormBias, &[hidden]);
+                if learned.positions > 0 {
+                    put(Positions, &[learned.positions, hidden]);
+                }
+                if learned.types > 0 {
+                    put(TokenTypes, &[learned.types, hidden]);
+                }
+                if learned.norm {
+                    put(EmbeddingNorm, &[hidden]);
+                    if parts.norm == NormKind::Layer {
+                        put(EmbeddingNormBias, &[hidden]);
+                    }
+                }
             }
             if parts.head == Head::Tokens {
                 put(Output, &[vocabulary, hidden]);
             }
         }
-        Embedding::Patches(image) => {
-            put(ClassToken, &[1, 1, hidden]);
-            put(PatchPositions, &[1, image.tokens(image.size), hidden]);
-            put(Patches, &[hidden, image.channels, image.patch, image.patch]);
-            put(PatchesBias, &[hidden]);
+        Embedding::Patches(PatchEmbedding { image, frames, bias, positions, norm }) => {
+            if image.class_token {
+                put(ClassToken, &[1, 1, hidden]);
+            }
+            if positions {
+                put(PatchPositions, &[1, image.tokens(image.size), hidden]);
+            }
+            put(Patches, &[hidden, image.channels * frames, image.patch, image.patch]);
+            if bias {
+                put(PatchesBias, &[hidden]);
+            }
+            if norm {
+                put(EmbeddingNorm, &[hidden]);
+                if parts.norm == NormKind::Layer {
+                    put(EmbeddingNormBias, &[hidden]);
+                }
+            }
         }
+        Embedding::Audio(_) | Embedding::Convolutions(_) => {}
+    }
+    if let Embedding::Audio(audio) = parts.embedding {
+        put(AudioInput, &[hidden, audio.bands, AUDIO_REACH]);
+        put(AudioInputBias, &[hidden]);
+        put(AudioHalved, &[hidden, hidden, AUDIO_REACH]);
+        put(AudioHalvedBias, &[hidden]);
+        put(Positions, &[audio.positions, hidden]);
+    }
+    for (index, convolution) in parts.convolutions.iter().enumerate() {
+        let &super::convolutional::Convolution { inputs, outputs, kernel, groups, bias, .. } = convolution;
+        put(Convolution(index), &[outputs, inputs / groups.max(1), kernel, kernel]);
+        if !bias {
+            put(ConvolutionNorm(index), &[outputs]);
+        }
+        put(ConvolutionBias(index), &[outputs]);
     }
     if parts.final_norm {
         put(OutputNorm, &[hidden]);
@@ -180,47 +232,32 @@ pub fn ends(parts: &Parts) -> Vec<TensorSpec> {
             put(OutputNormBias, &[hidden]);
         }
     }
-    if let Head::Classes(classes) = parts.head {
-        put(Output, &[classes, hidden]);
-        put(OutputBias, &[classes]);
-    }
-    all
-}
-
-/// The tensors of one block: what each is for and its sizes.
-pub fn block_tensors(block: &BlockParts, hidden: usize, norm: NormKind) -> Vec<(BlockTensor, Vec<usize>)> {
-    use BlockTensor::*;
-    let attention = block.attention;
-    let (q, kv) = (attention.q_width(), attention.kv_width());
-    let ff = block.feed_forward.width;
-    let mut all = vec![
-        (Query, vec![q, hidden]),
-        (Key, vec![kv, hidden]),
-        (Value, vec![kv, hidden]),
-        (AttentionOutput, vec![hidden, q]),
-    ];
-    if block.feed_forward.gated {
-        all.push((Gate, vec![ff, hidden]));
-    }
-    all.extend([(Up, vec![ff, hidden]), (Down, vec![hidden, ff])]);
-    all.extend([(AttentionNorm, vec![hidden]), (FeedForwardNorm, vec![hidden])]);
-    if norm == NormKind::Layer {
-        all.extend([(AttentionNormBias, vec![hidden]), (FeedForwardNormBias, vec![hidden])]);
-    }
-    if block.norms == NormPlace::Around {
-        all.extend([(AttentionPostNorm, vec![hidden]), (FeedForwardPostNorm, vec![hidden])]);
-    }
-    if attention.qkv_bias {
-        all.extend([(QueryBias, vec![q]), (KeyBias, vec![kv]), (ValueBias, vec![kv])]);
-    }
-    if attention.output_bias {
-        all.push((AttentionOutputBias, vec![hidden]));
-    }
-    if attention.qk_norm {
-        all.extend([(QueryNorm, vec![attention.head_dim]), (KeyNorm, vec![attention.head_dim])]);
-    }
-    if block.feed_forward.bias {
-        all.extend([(UpBias, vec![ff]), (DownBias, vec![hidden])]);
+    match parts.head {
+        Head::Classes(classes) => {
+            put(Output, &[classes, hidden]);
+            put(OutputBias, &[classes]);
+        }
+        Head::Scores { labels, norm } => {
+            put(ScoreInput, &[hidden, hidden]);
+            put(if norm { ScoreNorm } else { ScoreInputBias }, &[hidden]);
+            put(Output, &[labels, hidden]);
+            put(OutputBias, &[labels]);
+        }
+        Head::Projection(width) => put(Output, &[width, hidden]),
+        Head::AttentionPooled(width) => {
+            put(PoolingQuery, &[1, 1, hidden]);
+            put(PoolingInput, &[3 * hidden, hidden]);
+            put(PoolingInputBias, &[3 * hidden]);
+            put(PoolingOutput, &[hidden, hidden]);
+            put(PoolingOutputBias, &[hidden]);
+            put(PoolingNorm, &[hidden]);
+            put(PoolingNormBias, &[hidden]);
+            put(PoolingUp, &[width, hidden]);
+            put(PoolingUpBias, &[width]);
+            put(PoolingDown, &[hidden, width]);
+            put(PoolingDownBias, &[hidden]);
+        }
+        Head::Tokens | Head::TiedTokens | Head::Pooled => {}
     }
     all
 }

@@ -198,7 +198,7 @@ impl<'a> Curves<'a> {
         let ops = |tokens: f64| shape.prefill_ops(case.batch, tokens.max(1.0) as usize);
         let bytes = |context: f64| {
             shape.step_weight_bytes(case.quant, case.batch).0
-                + shape.cache_bytes(case.batch, 1, fit::cache_of(&case)).0 * context
+                + shape.read_cache_bytes(case.batch, context, fit::cache_of(&case)).0
         };
         let prompt = prompt as f64;
         let near = |curve: &[(f64, Interval)], x: f64| {

@@ -248,7 +248,7 @@ impl<'a> Reference<'a> {
         place: &TargetCard<'a>,
         asker: &mut LawQuery,
     ) -> Result<(Times, Provenance), Refusal<'a>> {
-        if !self.shape.architecture.task().info().is_projected {
+        if !self.shape.task().info().is_projected {
             return Err(Refusal::Encoder);
         }
         let accelerator = place.accelerator;

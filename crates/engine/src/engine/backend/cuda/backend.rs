@@ -104,7 +104,7 @@ impl CardBackend {
                     self.ops.layer_norm((rows, hidden), stream, (&norm.weight, bias, norm.eps), out, keeps)
                 }
                 (NormKind::Rms, _, true) => unsupported("RMS norm behind a block"),
-                (NormKind::Layer, None, _) => unsupported("layer norm without a bias"),
+                (NormKind::Layer | NormKind::LayerUnbiased, _, _) => unsupported("layer norm without a bias"),
             }
         }
     }
@@ -160,6 +160,9 @@ impl CardBackend {
                 }
                 (AttentionMask::Before { .. }, _) => {
                     self.ops.attend_many(parts[0], sequences, heads, cache, KernelMask::Before { window }, out)
+                }
+                (AttentionMask::Chunk(_) | AttentionMask::Around(_), _) => {
+                    unsupported("attention within chunks or to both sides")
                 }
             }
         }
@@ -334,7 +337,9 @@ impl Backend for CardBackend {
         let of_block = match (cache.as_deref(), attention.mask) {
             (Some(cache), _) => cache,
             (None, AttentionMask::All) => &buffers.passing,
-            (None, AttentionMask::Before { .. }) => return Err(no_room()),
+            (None, AttentionMask::Before { .. } | AttentionMask::Chunk(_) | AttentionMask::Around(_)) => {
+                return Err(no_room());
+            }
         };
         let cache = Cache { keys: &of_block.keys, values: &of_block.values, capacity: buffers.extent.capacity };
         let preparation = self.preparation(attention, norms)?;

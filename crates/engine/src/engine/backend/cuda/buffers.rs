@@ -3,8 +3,9 @@
 
 use super::products::{MOST_GEMV_ROWS, Width, Workspace};
 use crate::device::cuda::{Buffer, Card, CudaError, LEAST_BYTES};
+use crate::engine::model::computed::{ComputedBlock, blocks_of};
 use crate::engine::model::rope;
-use crate::workload::model::parts::{BlockParts, Embedding, Head, Parts, Rotary};
+use crate::workload::model::parts::{Embedding, Head, Parts, PatchEmbedding, Rotary};
 use crate::workload::{Encoding, ModelShape, Quant};
 
 /// Most parts that the keys of a sequence are split into.
@@ -46,15 +47,10 @@ pub(super) fn times(factors: &[usize]) -> usize {
     factors.iter().fold(1, |product: usize, factor| product.saturating_mul(*factor))
 }
 
-/// The blocks of a model, one behind the other.
-fn blocks(parts: &Parts) -> impl Iterator<Item = &BlockParts> {
-    parts.blocks.iter().flat_map(|(block, count)| std::iter::repeat_n(block, *count))
-}
-
 /// Every way that blocks turn queries and keys.
 fn rotaries(parts: &Parts) -> Vec<(Rotary, usize)> {
     let mut rotaries: Vec<(Rotary, usize)> = Vec::new();
-    for (block, _) in &parts.blocks {
+    for block in blocks_of(parts) {
         let rotary = block.attention.rotary.map(|rotary| (rotary, block.attention.head_dim));
         rotaries.extend(rotary.filter(|rotary| !rotaries.contains(rotary)));
     }
@@ -92,14 +88,15 @@ impl Sizes {
     /// What `extent` takes of a model of `parts` on a card of so many multiprocessors.
     pub(crate) fn new(parts: &Parts, multiprocessors: u32, extent: Extent) -> Self {
         let Extent { sequences: batch, capacity, rows, logits: (of_logits, width), gathers, widest } = extent;
-        let most = |of: fn(&BlockParts) -> usize| parts.blocks.iter().map(|(block, _)| of(block)).max().unwrap_or(0);
+        let blocks = blocks_of(parts);
+        let most = |of: fn(&ComputedBlock) -> usize| blocks.iter().map(of).max().unwrap_or(0);
         let kv = most(|block| block.attention.kv_width());
         let (q, ff) = (most(|block| block.attention.q_width()), most(|block| block.feed_forward.width));
         let gated = most(|block| if block.feed_forward.gated { block.feed_forward.width } else { 0 });
-        let keeps = |block: &&BlockParts| block.attention.mask.keeps();
+        let keeps = |block: &&ComputedBlock| block.attention.mask.keeps();
         let patch = match &parts.embedding {
-            Embedding::Patches(image) => image.channels * image.patch * image.patch,
-            Embedding::Tokens { .. } => 0,
+            Embedding::Patches(PatchEmbedding { image, .. }) => image.channels * image.patch * image.patch,
+            Embedding::Tokens { .. } | Embedding::Audio(_) | Embedding::Convolutions(_) => 0,
         };
         let classes = match (parts.head, &parts.embedding) {
             (Head::Classes(classes), _) => classes,
@@ -109,17 +106,18 @@ impl Sizes {
         let groups = times(&[batch, most(|block| block.attention.kv_heads)]).max(1);
         let wanted = (4 * multiprocessors as usize).div_ceil(groups);
         let splits = wanted.clamp(1, MOST_SPLITS).min(capacity.div_ceil(64)).max(1);
-        let splits_of = |block: &BlockParts| {
+        let splits_of = |block: &ComputedBlock| {
             let attention = &block.attention;
             times(&[batch, attention.heads, splits, attention.head_dim + 2, 4])
         };
         let hidden = parts.hidden;
         Self {
-            cache: blocks(parts)
+            cache: blocks
+                .iter()
                 .filter(keeps)
                 .map(|block| times(&[batch, block.attention.kv_width(), capacity, 2]))
                 .collect(),
-            passing: if blocks(parts).all(|block| keeps(&block)) { 0 } else { times(&[rows, kv, 2]) },
+            passing: if blocks.iter().all(|block| keeps(&block)) { 0 } else { times(&[rows, kv, 2]) },
             tables: rotaries(parts).iter().map(|(_, head_dim)| times(&[capacity, head_dim / 2, 4])).collect(),
             places: times(&[batch, 8]),
             ids: if patch == 0 { times(&[rows, 4]) } else { 0 },
@@ -128,7 +126,7 @@ impl Sizes {
             hidden: times(&[rows, hidden, 2]),
             qkv: times(&[rows, q + 2 * kv, 2]),
             attended: times(&[rows, q, 2]),
-            partial: blocks(parts).filter(keeps).map(splits_of).max().unwrap_or(0),
+            partial: blocks.iter().filter(keeps).map(splits_of).max().unwrap_or(0),
             gate_up: times(&[rows, ff + gated, 2]),
             gated: times(&[rows, gated, 2]),
             logits: times(&[of_logits, classes, width.bytes()]),
@@ -170,7 +168,7 @@ impl Sizes {
 /// are not loaded yet: those of a file may be stored otherwise here and there.
 pub(super) fn widest(shape: &ModelShape, quant: Quant) -> usize {
     let parts = shape.parts();
-    let stacks = parts.blocks.iter().flat_map(|(BlockParts { attention, feed_forward, .. }, _)| {
+    let stacks = blocks_of(&parts).into_iter().flat_map(|ComputedBlock { attention, feed_forward, .. }| {
         let (hidden, q, kv, ff) = (parts.hidden, attention.q_width(), attention.kv_width(), feed_forward.width);
         let gate_up = if feed_forward.gated { 2 * ff } else { ff };
         [(q + 2 * kv, hidden), (hidden, q), (gate_up, hidden), (hidden, ff)]

@@ -22,11 +22,12 @@ pub use model::{CudaModel, LoadError};
 pub use weights::Compute;
 
 use crate::device::cuda::{Card, CudaError};
+use crate::engine::model::computed::{self, ComputedBlock, blocks_of};
 use crate::engine::session::candle::or_lost;
 use crate::engine::weights::OpenedModel;
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::{Bytes, Seconds};
-use crate::workload::model::parts::{Activation, BlockParts, Embedding, NormKind, NormPlace, Parts};
+use crate::workload::model::parts::{Activation, Embedding, NormKind, NormPlace, Parts};
 use crate::workload::{CacheType, Case, ModelShape, Quant};
 use generate::DecodeGraph;
 use products::ProductPath;
@@ -123,21 +124,21 @@ fn lacking(parts: &Parts) -> Option<&'static str> {
     if matches!(parts.embedding, Embedding::Tokens { scale: Some(_), .. }) {
         return Some("embeddings that are scaled");
     }
-    let lacking_of = |BlockParts { norms, feed_forward, .. }: &BlockParts| match (norms, parts.norm) {
+    let lacking_of = |ComputedBlock { norms, feed_forward, .. }: &ComputedBlock| match (norms, parts.norm) {
         (NormPlace::Around, _) => Some("norms behind attention and feed-forward"),
         (NormPlace::Behind, NormKind::Rms) => Some("RMS norms behind a block"),
-        _ if feed_forward.experts.is_some() => Some("experts"),
         _ => match (feed_forward.activation, feed_forward.gated) {
             (Activation::Silu, true) | (Activation::GeluErf, false) => None,
             _ => Some("the activation of its feed-forward part"),
         },
     };
-    parts.blocks.iter().find_map(|(block, _)| lacking_of(block))
+    blocks_of(parts).iter().find_map(lacking_of)
 }
 
 /// What the kernels ask of a shape.
 pub(super) fn check_shape(shape: &ModelShape) -> Result<(), EngineError> {
     let refuse = |why: String| Err(EngineError::Unsupported(format!("the CUDA kernels cannot: {why}")));
+    computed::blocks(shape).map_err(EngineError::Unsupported)?;
     if let Some(what) = lacking(&shape.parts()) {
         return refuse(format!("{what}, as the architecture `{}` has them", shape.architecture));
     }
@@ -219,8 +220,8 @@ impl CudaEngine {
             loaded,
             weight_bytes: decoder.matrix_bytes(),
             decode_weight_bytes: decoder.decode_matrix_bytes(),
-            cache_bytes: shape.cache_bytes(case.batch, case.context() - 1, CACHE),
-            cache_token_bytes: shape.cache_bytes(1, 1, CACHE),
+            cache_bytes: shape.whole_cache_bytes(case.batch, case.context() - 1, CACHE),
+            cache_token_bytes: shape.whole_cache_bytes(1, 1, CACHE),
             notes: crate::engine::session::candle::encoding_notes(case.quant, decoder.encodings()),
             remarks: remarks(decoder, case)?,
             rereads: rereads(decoder, case)?,

@@ -2,6 +2,8 @@
 
 use super::keys::{Keys, refuse_quantized};
 use crate::workload::model::family::Config;
+use crate::workload::model::image_encoder;
+use crate::workload::model::parts::{Activation, Embedding, Head, LearnedEmbeddings, Parts};
 use crate::workload::{Architecture, ModelShape};
 use serde_json::Value;
 
@@ -25,11 +27,18 @@ pub enum Pooling {
     Cls,
 }
 
-/// The encoder that the text of a config.json is of; `None` where it is of another kind of model, or none.
+/// The family with keys of its own that the text of a config.json is of; `None` where it is of a decoder, or of none.
 pub fn encoder(text: &str) -> Option<Architecture> {
-    let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()?;
-    let name = value.get("model_type")?.as_str()?;
-    Architecture::of_model_type(name).filter(|architecture| architecture.is_encoder())
+    let value = super::json(text).ok()?;
+    let name = family_name(&value)?;
+    let has_keys_of_its_own = |of: &Architecture| matches!(of.family().config, Config::Encoder(_));
+    Architecture::of_model_type(name).filter(has_keys_of_its_own)
+}
+
+/// What a file says that its model is: `model_type`, or of timm's files the name of the network without that of its weights.
+fn family_name(value: &Value) -> Option<&str> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    text("model_type").or_else(|| text("architecture")?.split('.').next())
 }
 
 /// Reads the text of a config.json of an encoder that is to run. The error names the key that is missing, out of range or
@@ -44,9 +53,8 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
 }
 
 fn read(text: &str, must_run: bool) -> Result<ModelShape, String> {
-    let value: Value =
-        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| format!("not JSON: {e}"))?;
-    let model_type = value.get("model_type").and_then(Value::as_str).ok_or("`model_type` is missing")?;
+    let value = super::json(text)?;
+    let model_type = family_name(&value).ok_or("`model_type` is missing")?;
     let config = Architecture::of_model_type(model_type).map(|architecture| &architecture.family().config);
     let Some(Config::Encoder(sizes)) = config else {
         let known = Architecture::runnable_encoders();
@@ -54,6 +62,9 @@ fn read(text: &str, must_run: bool) -> Result<ModelShape, String> {
     };
     let keys = Keys::new(&value);
     if must_run {
+        Architecture::of_model_type(model_type)
+            .filter(|of| of.family().runs)
+            .ok_or_else(|| Architecture::not_supported(model_type))?;
         refuse_unsupported(&keys)?;
     }
     let shape = sizes(&keys)?;
@@ -104,6 +115,37 @@ pub fn sizes_of(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShap
         qkv_bias: true,
         ..ModelShape::of(architecture)
     })
+}
+
+/// How many scores a text is given, of a model that `architectures` says gives some.
+pub fn labels(keys: &Keys<'_>) -> Result<Option<usize>, String> {
+    let names = keys.get("architectures").and_then(Value::as_array);
+    let gives = |name: &Value| name.as_str().is_some_and(|name| name.ends_with("ForSequenceClassification"));
+    if !names.is_some_and(|names| names.iter().any(gives)) {
+        return Ok(None);
+    }
+    match keys.get("id2label").and_then(Value::as_object) {
+        Some(labels) if !labels.is_empty() => Ok(Some(labels.len())),
+        // What the Python tools take where a file says nothing.
+        _ => keys.size("num_labels", Some(2)).map(Some),
+    }
+}
+
+/// The sizes of an encoder of texts beside one of images.
+pub fn text_tower(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShape, String> {
+    Ok(ModelShape {
+        vocab_size: keys.size("vocab_size", None)?,
+        max_context: keys.size("max_position_embeddings", None)?,
+        ..sizes_of(keys, architecture)?
+    })
+}
+
+/// What such an encoder is made of: learned positions, norms before its parts and behind the last block.
+pub fn text_tower_parts(text: &ModelShape) -> Parts {
+    let parts = image_encoder::parts(text, Activation::QuickGelu);
+    let learned = Some(LearnedEmbeddings { positions: text.max_context, types: 0, norm: false });
+    let embedding = Embedding::Tokens { vocabulary: text.vocab_size, scale: None, learned };
+    Parts { embedding, head: Head::Pooled, ..parts }
 }
 
 /// Reads the text of `1_Pooling/config.json`. The error names a way of pooling that is not supported.

@@ -15,6 +15,11 @@ impl<'a> Keys<'a> {
         Self { value, path: "" }
     }
 
+    /// The keys of a part of the file; `path` is where it stands, with a full stop behind.
+    pub fn at(value: &'a Value, path: &'a str) -> Self {
+        Self { value, path }
+    }
+
     /// The keys of the object under `key`, where there is one that is not empty; `path` is `key` with a full stop behind.
     pub fn within(&self, key: &str, path: &'a str) -> Result<Option<Keys<'a>>, String> {
         match self.get(key) {
@@ -57,7 +62,15 @@ impl<'a> Keys<'a> {
         number.map(Some).ok_or(format!("`{}` is {value}, not a whole number", self.name(key)))
     }
 
-    /// The same, at least 1 and at most `most`.
+    /// A list of whole numbers that must be there, none of them above a million.
+    pub fn sizes(&self, key: &str) -> Result<Vec<usize>, String> {
+        let value = self.get(key).ok_or_else(|| format!("`{}` is missing", self.name(key)))?;
+        let size = |item: &Value| item.as_u64().map(|size| size as usize).filter(|size| *size <= 1_000_000);
+        let sizes = value.as_array().map(|items| items.iter().map(size).collect::<Option<Vec<usize>>>());
+        sizes.flatten().ok_or_else(|| format!("`{}` is {value}, not a list of sizes", self.name(key)))
+    }
+
+    /// A size that is at least 1 and at most `most`.
     pub fn size_within(&self, key: &str, default: Option<usize>, most: usize) -> Result<usize, String> {
         match self.size(key, default)? {
             size if (1..=most).contains(&size) => Ok(size),

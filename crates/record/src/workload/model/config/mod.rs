@@ -1,8 +1,11 @@
 //! `config.json` of a Hugging Face checkpoint as a model shape.
 
+pub mod convolutional;
 pub mod encoder;
 pub mod keys;
+mod multimodal;
 pub mod rope;
+pub mod sublayers;
 mod unsupported;
 mod window;
 
@@ -31,6 +34,12 @@ pub fn read(text: &str) -> Result<Config, String> {
     let value = json(text)?;
     let keys = Keys::new(&value);
     let architecture = Architecture::from_name(model_type(&keys)?)?;
+    if let Some(key) = ["text_config", "vision_config"].into_iter().find(|key| keys.get(key).is_some()) {
+        return Err(format!(
+            "`{key}`: the engine runs models of text alone; give a checkpoint of the text part (`models show` and sizing take \
+             the whole)"
+        ));
+    }
     refuse_quantized(&keys)?;
     let mut shape = sizes_of(&keys, architecture)?;
     let Rope { theta, scaling } = rope::rope(&keys)?;
@@ -53,31 +62,57 @@ pub fn parse(text: &str) -> Result<ModelShape, String> {
 
 /// The sizes that the text of a config.json gives, whether or not the engine runs such a model or its weights: what the
 /// arithmetic of memory and of operations needs, and no more. Positions that are stretched and windows of attention that the
-/// engine does not know are left out; what has other matrices than the shape counts is refused.
+/// engine does not know are left out; what has other matrices than the shape counts is refused. Of a model that takes images too,
+/// the part that generates text is sized, with its encoder of images beside it.
 pub fn sizes(text: &str) -> Result<ModelShape, String> {
     let value = json(text)?;
-    let keys = Keys::new(&value);
-    let name = model_type(&keys)?;
     if encoder::encoder(text).is_some() {
         return encoder::sizes(text);
     }
+    let whole = Keys::new(&value);
+    let of_text = multimodal::text_part(&whole);
+    let keys = of_text.as_ref().map_or(whole, |text| Keys::at(text, multimodal::TEXT));
+    let name = model_type(&keys)?;
     let Some(architecture) = Architecture::of_model_type(name) else {
-        return Err(format!("the sizes of architecture `{name}` are not known; known are {}", Architecture::sized()));
+        return Err(Architecture::unknown(name));
     };
-    unsupported::check_sizes(&keys, architecture)?;
+    let rules = rules(architecture)?;
+    unsupported::check_sizes(&keys, architecture, rules)?;
     let mut shape = sizes_of(&keys, architecture)?;
     shape.rope_theta = rope::base(&keys);
     shape.rope_scaling = rope::rope(&keys).map_or(None, |rope| rope.scaling);
-    let rule = rules(architecture)?.window;
-    if rule != WindowRule::Pattern {
-        shape.sliding_window = window(&keys, &shape, rule).unwrap_or_default();
+    if rules.window != WindowRule::Pattern {
+        shape.sliding_window = window(&keys, &shape, rules.window).unwrap_or_default();
     }
+    shape.vision = multimodal::vision(&whole)?.map(Box::new);
     shape.validate()?;
     Ok(shape)
 }
 
 fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| format!("not JSON: {e}"))
+    let text = text.trim_start_matches('\u{feff}');
+    serde_json::from_str(text).or_else(|error| {
+        // Python writes numbers that JSON has no word for.
+        serde_json::from_str(&without_words_of_python(text)).map_err(|_| format!("not JSON: {error}"))
+    })
+}
+
+/// A text of JSON with null for `NaN` and `Infinity`, which stand for no number, where they are not within a string.
+fn without_words_of_python(text: &str) -> String {
+    let pieces = text.split('"');
+    let (mut is_string, mut made) = (false, Vec::new());
+    for piece in pieces {
+        if is_string {
+            made.push(piece.to_string());
+        } else {
+            let infinite = piece.replace("-Infinity", "null").replace("Infinity", "null");
+            made.push(infinite.replace("NaN", "null"));
+        }
+        // A quote behind an odd number of backslashes is one of the string.
+        let backslashes = piece.bytes().rev().take_while(|byte| *byte == b'\\').count();
+        is_string = if is_string { !backslashes.is_multiple_of(2) } else { true };
+    }
+    made.join("\"")
 }
 
 fn model_type<'a>(keys: &Keys<'a>) -> Result<&'a str, String> {
@@ -95,24 +130,24 @@ fn rules(architecture: Architecture) -> Result<&'static DecoderRules, String> {
 /// The sizes, positions left as they are by default and attention to everything before.
 fn sizes_of(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShape, String> {
     let rules = rules(architecture)?;
-    if keys.get("text_config").is_some() && keys.get("hidden_size").is_none() {
-        return Err(
-            "`text_config`: the sizes are those of a part of the model; give a config.json of the text part".into()
-        );
-    }
-    let (hidden_size, heads) = (keys.size("hidden_size", None)?, keys.size("num_attention_heads", None)?);
+    let size = |key: &str| {
+        let known = rules.defaults.iter().find(|(name, _)| *name == key).map(|(_, size)| *size);
+        keys.size(key, known)
+    };
+    let (hidden_size, heads) = (size("hidden_size")?, size("num_attention_heads")?);
     let heads_wide = hidden_size.checked_div(heads).ok_or("`num_attention_heads` is 0")?;
     // Families whose Python default is not one head of keys for each of queries must say how many there are, or null.
     let kv_heads = (rules.all_kv_heads || keys.is_null("num_key_value_heads")).then_some(heads);
     let attention_bias = keys.flag("attention_bias", false)?;
     let mut shape = ModelShape {
         hidden_size,
-        intermediate_size: keys.size("intermediate_size", None)?,
-        layers: keys.size("num_hidden_layers", None)?,
+        intermediate_size: if rules.no_dense_width { 0 } else { size("intermediate_size")? },
+        layers: size("num_hidden_layers")?,
         heads,
-        kv_heads: keys.size("num_key_value_heads", kv_heads)?,
+        kv_heads: kv_heads
+            .map_or_else(|| size("num_key_value_heads"), |heads| keys.size("num_key_value_heads", Some(heads)))?,
         head_dim: keys.size("head_dim", Some(rules.head_dim.unwrap_or(heads_wide)))?,
-        vocab_size: keys.size("vocab_size", None)?,
+        vocab_size: size("vocab_size")?,
         max_context: keys.size("max_position_embeddings", Some(rules.max_context))?,
         norm_eps: keys.optional_number("rms_norm_eps")?.unwrap_or(1e-6),
         rope_theta: rope::DEFAULT_THETA,
@@ -122,6 +157,10 @@ fn sizes_of(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShape, S
         ..ModelShape::of(architecture)
     };
     (rules.more)(keys, &mut shape)?;
+    if rules.no_dense_width {
+        // No layer is as wide; the sizes are checked and printed with that of an expert.
+        shape.intermediate_size = shape.experts.map_or(0, |experts| experts.width);
+    }
     Ok(shape)
 }
 
@@ -175,7 +214,7 @@ mod tests {
             let message = sizes(&LLAMA.replace("\"unknown_key\":1", &format!("\"{key}\":{value}"))).err();
             assert_eq!(message.is_some_and(|m| m.contains(key)), key != "text_config", "{key}");
         }
-        let message = sizes(&LLAMA.replace("\"model_type\":\"llama\"", "\"model_type\":\"mixtral\"")).unwrap_err();
-        assert!(message.contains("`mixtral`") && message.contains("gemma2"), "{message}");
+        let message = sizes(&LLAMA.replace("\"model_type\":\"llama\"", "\"model_type\":\"lama\"")).unwrap_err();
+        assert!(message.contains("`lama` is not known; did you mean `llama`?"), "{message}");
     }
 }

@@ -96,8 +96,9 @@ pub(super) fn check(keys: &Keys<'_>, shape: &ModelShape, rules: &DecoderRules) -
 }
 
 /// Refuses what makes the matrices of a model others than its sizes say.
-pub(super) fn check_sizes(keys: &Keys<'_>, architecture: Architecture) -> Result<(), String> {
-    match OTHER_MATRICES.into_iter().find(|key| keys.get(key).is_some_and(|value| !is_nothing(value))) {
+pub(super) fn check_sizes(keys: &Keys<'_>, architecture: Architecture, rules: &DecoderRules) -> Result<(), String> {
+    let mut refused = OTHER_MATRICES.into_iter().filter(|key| !rules.follows.contains(key));
+    match refused.find(|key| keys.get(key).is_some_and(|value| !is_nothing(value))) {
         None => Ok(()),
         Some(key) => {
             Err(format!("`{key}`: the matrices of such a model of `{architecture}` do not follow from its sizes"))

@@ -5,7 +5,7 @@ use crate::workload::model::config::keys::Keys;
 use crate::workload::model::family::{Architecture, Config, Family, Task};
 use crate::workload::model::names::block_of_encoder;
 use crate::workload::model::parts::{
-    Activation, Attention, BlockParts, Embedding, FeedForward, Head, LearnedEmbeddings, NormKind, NormPlace, Parts, AttentionMask,
+    Activation, Attention, BlockParts, Embedding, FeedForward, FeedForwardBias, Head, LearnedEmbeddings, NormKind, NormPlace, Parts, AttentionMask, Mixer, QkNorm, QkvBias,
 };
 use crate::workload::model::shape::ModelShape;
 use crate::workload::model::tensors::TensorName;
@@ -13,6 +13,7 @@ use crate::workload::model::tensors::TensorName;
 pub(super) const FAMILY: Family = Family {
     name: "bert",
     model_types: &["bert"],
+    vision_types: &[],
     task: Task::Embed,
     runs: true,
     config: Config::Encoder(config),
@@ -27,6 +28,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
         vocab_size: keys.size("vocab_size", None)?,
         max_context: keys.size("max_position_embeddings", None)?,
         token_types: keys.size_within("type_vocab_size", Some(2), encoder::MOST_TYPES)?,
+        labels: encoder::labels(keys)?,
         ..encoder::sizes_of(keys, Architecture::Bert)?
     })
 }
@@ -43,15 +45,17 @@ fn hugging_face(tensor: TensorName) -> Option<String> {
     })
 }
 
-fn parts(shape: &ModelShape) -> Parts {
-    let learned = LearnedEmbeddings { positions: shape.max_context, types: shape.token_types };
+pub(super) fn parts(shape: &ModelShape) -> Parts {
+    let learned = LearnedEmbeddings { positions: shape.max_context, types: shape.token_types, norm: true };
     Parts {
         hidden: shape.hidden_size,
         norm: NormKind::Layer,
         embedding: Embedding::Tokens { vocabulary: shape.vocab_size, scale: None, learned: Some(learned) },
+        convolutions: Vec::new(),
         blocks: vec![(block(shape, NormPlace::Behind), shape.layers)],
         final_norm: false,
-        head: Head::Pooled,
+        head: shape.labels.map_or(Head::Pooled, |labels| Head::Scores { labels, norm: false }),
+        towers: Vec::new(),
     }
 }
 
@@ -59,23 +63,27 @@ fn parts(shape: &ModelShape) -> Parts {
 pub(super) fn block(shape: &ModelShape, norms: NormPlace) -> BlockParts {
     BlockParts {
         norms,
-        attention: Attention {
+        mixer: Some(Mixer::Attention(Attention {
             heads: shape.heads,
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,
             mask: AttentionMask::All,
             rotary: None,
-            qk_norm: false,
-            qkv_bias: shape.qkv_bias,
+            qk_norm: QkNorm::None,
+            qkv_bias: QkvBias::of_all(shape.qkv_bias),
             output_bias: true,
             scale: None,
-        },
-        feed_forward: FeedForward {
+            sinks: false,
+            output_gate: false,
+            shares_cache: false,
+        })),
+        cross: None,
+        feed_forward: Some(FeedForward {
             width: shape.intermediate_size,
             activation: Activation::GeluErf,
             gated: false,
-            bias: true,
+            bias: FeedForwardBias::All,
             experts: None,
-        },
+        }),
     }
 }

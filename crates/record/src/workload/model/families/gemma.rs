@@ -1,15 +1,15 @@
 //! Gemma 1: a feed-forward part gated by GELU, embeddings multiplied by the root of their width, and norms whose checkpoints
 //! hold the difference from 1. It is sized, not run.
 
-use super::llama;
 use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task};
-use crate::workload::model::names;
-use crate::workload::model::parts::{Activation, BlockParts, Embedding, FeedForward, Parts};
+use crate::workload::model::{decoder, names};
+use crate::workload::model::parts::{Activation, Embedding, FeedForward, Parts};
 use crate::workload::model::shape::ModelShape;
 
 pub(super) const FAMILY: Family = Family {
     name: "gemma",
     model_types: &["gemma"],
+    vision_types: &[],
     task: Task::Generate,
     runs: false,
     config: Config::Decoder(RULES),
@@ -31,9 +31,8 @@ pub(super) const RULES: DecoderRules = DecoderRules {
 pub(super) fn parts(shape: &ModelShape) -> Parts {
     let scale = Some((shape.hidden_size as f32).sqrt());
     let embedding = Embedding::Tokens { vocabulary: shape.vocab_size, scale, learned: None };
-    let parts = Parts { embedding, ..llama::parts(shape) };
-    parts.with_blocks(|_, block| BlockParts {
-        feed_forward: FeedForward { activation: Activation::GeluTanh, ..block.feed_forward },
-        ..block
+    let parts = Parts { embedding, ..decoder::parts(shape) };
+    parts.with_blocks(|_, block| {
+        block.with_feed_forward(|part| FeedForward { activation: Activation::GeluTanh, ..part })
     })
 }

@@ -1,7 +1,10 @@
-//! Gemma 2: Gemma with norms around attention and feed-forward, and bounds on scores and logits. It is sized, not run.
+//! Gemma 2: Gemma with norms around attention and feed-forward, bounds on scores and logits,
+//! and a window in every other layer. It is sized, not run.
 
 use super::gemma;
-use crate::workload::model::family::{Config, Family, Task};
+use crate::workload::model::config::sublayers::window_in_some;
+use crate::workload::model::family::{Config, DecoderRules, Family, Task, WindowRule};
+use crate::workload::model::kinds::LayerKind;
 use crate::workload::model::names;
 use crate::workload::model::parts::{BlockParts, NormPlace, Parts};
 use crate::workload::model::shape::ModelShape;
@@ -9,9 +12,17 @@ use crate::workload::model::shape::ModelShape;
 pub(super) const FAMILY: Family = Family {
     name: "gemma2",
     model_types: &["gemma2"],
+    vision_types: &[],
     task: Task::Generate,
     runs: false,
-    config: Config::Decoder(gemma::RULES),
+    config: Config::Decoder(DecoderRules {
+        window: WindowRule::Pattern,
+        more: |keys, shape| {
+            (shape.sliding_window, shape.layer_kinds) = window_in_some(keys, shape.layers, 2, LayerKind::Full)?;
+            Ok(())
+        },
+        ..gemma::RULES
+    }),
     gguf: None,
     hugging_face: names::hugging_face,
     norm_offset: 1.0,

@@ -3,9 +3,11 @@
 
 use super::{gemma, llama};
 use crate::workload::model::config::keys::Keys;
+use crate::workload::model::config::sublayers::window_in_some;
 use crate::workload::model::family::{Config, DecoderRules, Family, GgufRules, Task, WindowRule};
 use crate::workload::model::names;
-use crate::workload::model::parts::{Attention, BlockParts, NormPlace, Parts, Rotary, AttentionMask};
+use crate::workload::model::kinds::{LayerKind, LayerKinds};
+use crate::workload::model::parts::{BlockParts, NormPlace, Parts};
 use crate::workload::model::shape::ModelShape;
 use crate::workload::model::tensors::{BlockTensor, TensorName};
 
@@ -19,10 +21,13 @@ const LAYERS_OF_27B: usize = 62;
 pub(super) const FAMILY: Family = Family {
     name: "gemma3",
     model_types: &["gemma3_text", "gemma3"],
+    vision_types: &[],
     task: Task::Generate,
     runs: true,
     config: Config::Decoder(DecoderRules {
         max_context: 131_072,
+        // The file of a model that takes images too leaves out what the Python tools know.
+        defaults: &[("vocab_size", 262_208), ("num_attention_heads", 8), ("num_key_value_heads", 4)],
         qk_norm: true,
         window: WindowRule::Pattern,
         follows: &["query_pre_attn_scalar"],
@@ -49,34 +54,19 @@ pub(super) const FAMILY: Family = Family {
 /// What files leave to the reader.
 fn with_local_layers(shape: &mut ModelShape) {
     if shape.sliding_window.is_some() {
-        shape.full_attention_every.get_or_insert(FULL_EVERY);
+        let kinds = || LayerKinds::last_of(FULL_EVERY, LayerKind::Window, LayerKind::Full).ok();
+        shape.layer_kinds = shape.layer_kinds.take().or_else(kinds);
         shape.local_rope_theta.get_or_insert(LOCAL_THETA);
     }
 }
 
 fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
-    shape.sliding_window = keys.optional_size("sliding_window")?;
-    if shape.sliding_window.is_some() {
-        shape.full_attention_every = keys.optional_size("sliding_window_pattern")?;
-        shape.local_rope_theta = keys.optional_number("rope_local_base_freq")?;
-        with_local_layers(shape);
-    }
-    if let Some(kinds) = keys.get("layer_types").and_then(|kinds| kinds.as_array())
-        && let Some(every) = shape.full_attention_every
-    {
-        let expected = |index: usize| if is_full(index, every) { "full_attention" } else { "sliding_attention" };
-        let as_expected = kinds.iter().enumerate().all(|(index, kind)| kind.as_str() == Some(expected(index)));
-        if kinds.len() != shape.layers || !as_expected {
-            return Err(format!("`layer_types` is not supported: of {every} layers the last attends to everything"));
-        }
-    }
+    (shape.sliding_window, shape.layer_kinds) = window_in_some(keys, shape.layers, FULL_EVERY, LayerKind::Full)?;
+    shape.local_rope_theta = shape.sliding_window.and(keys.optional_number("rope_local_base_freq")?);
+    with_local_layers(shape);
     let scalar = keys.optional_number("query_pre_attn_scalar")?.filter(|scalar| *scalar != shape.head_dim as f64);
     shape.attention_scale = scalar.map(|scalar| scalar.sqrt().recip());
     Ok(())
-}
-
-fn is_full(index: usize, every: usize) -> bool {
-    (index + 1).is_multiple_of(every)
 }
 
 fn gguf(tensor: TensorName) -> Option<String> {
@@ -103,17 +93,7 @@ fn hugging_face(tensor: TensorName) -> Option<String> {
 }
 
 fn parts(shape: &ModelShape) -> Parts {
-    gemma::parts(shape).with_blocks(|index, block| {
-        let attention = match shape.full_attention_every {
-            Some(every) if !is_full(index, every) => {
-                let theta = shape.local_rope_theta.unwrap_or(shape.rope_theta);
-                Attention { rotary: Some(Rotary { theta, scaling: None }), ..block.attention }
-            }
-            Some(_) => Attention { mask: AttentionMask::Before { window: None }, ..block.attention },
-            None => block.attention,
-        };
-        BlockParts { norms: NormPlace::Around, attention, ..block }
-    })
+    gemma::parts(shape).with_blocks(|_, block| BlockParts { norms: NormPlace::Around, ..block })
 }
 
 #[cfg(test)]
@@ -148,7 +128,6 @@ mod tests {
         assert_eq!(scaled.attention_scale, Some(168f64.sqrt().recip()));
         for (from, to, words) in [
             ("\"sliding_window_pattern\":6", "\"layer_types\":[\"full_attention\"]", "`layer_types`"),
-            ("\"sliding_window_pattern\":6", "\"layer_types\":[\"sliding_attention\"]", "`layer_types`"),
             ("\"final_logit_softcapping\":null", "\"final_logit_softcapping\":30.0", "`final_logit_softcapping`"),
             ("\"gelu_pytorch_tanh\"", "\"silu\"", "supported is \"gelu_pytorch_tanh\""),
             ("\"hidden_size\":1152,", "\"text_config\":{\"hidden_size\":1152},", "`text_config`"),

@@ -5,7 +5,7 @@ use crate::workload::model::config::encoder::{self, MOST_CHANNELS, MOST_SIDE};
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::family::{Architecture, Config, Family, Task};
 use crate::workload::model::names::block_of_encoder;
-use crate::workload::model::parts::{Embedding, Head, NormKind, NormPlace, Parts};
+use crate::workload::model::parts::{Embedding, Head, NormKind, NormPlace, Parts, PatchEmbedding};
 use crate::workload::model::shape::{ImageShape, ModelShape};
 use crate::workload::model::tensors::{BlockTensor, TensorName};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use serde_json::Value;
 pub(super) const FAMILY: Family = Family {
     name: "vit",
     model_types: &["vit"],
+    vision_types: &[],
     task: Task::ClassifyImage,
     runs: true,
     config: Config::Encoder(config),
@@ -27,6 +28,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
         patch: keys.size_within("patch_size", None, MOST_SIDE)?,
         size: keys.size_within("image_size", None, MOST_SIDE)?,
         channels: keys.size_within("num_channels", Some(3), MOST_CHANNELS)?,
+        class_token: true,
     };
     if !image.size.is_multiple_of(image.patch) {
         return Err(format!("`image_size` {} is not a multiple of `patch_size` {}", image.size, image.patch));
@@ -83,13 +85,15 @@ fn of_block(tensor: BlockTensor) -> Option<&'static str> {
 
 fn parts(shape: &ModelShape) -> Parts {
     // A shape without its image is refused before it gets here.
-    let image = shape.image.unwrap_or(ImageShape { patch: 1, size: 1, channels: 1 });
+    let image = shape.image.unwrap_or(ImageShape { patch: 1, size: 1, channels: 1, class_token: true });
     Parts {
         hidden: shape.hidden_size,
         norm: NormKind::Layer,
-        embedding: Embedding::Patches(image),
+        embedding: Embedding::Patches(PatchEmbedding { image, frames: 1, bias: true, positions: true, norm: false }),
+        convolutions: Vec::new(),
         blocks: vec![(bert::block(shape, NormPlace::Before), shape.layers)],
         final_norm: true,
         head: Head::Classes(shape.vocab_size),
+        towers: Vec::new(),
     }
 }

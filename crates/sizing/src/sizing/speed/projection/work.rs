@@ -38,7 +38,7 @@ impl Work {
             layers: shape.layers as f64,
             vocabulary: shape.vocab_size as f64,
             weight_bytes,
-            cache_bytes: shape.cache_bytes(batch, 1, cache).0 * context,
+            cache_bytes: parts.read_cache_bytes(batch, context, cache).0,
             ops: b * parts.block_ops(),
             attention_ops: b * parts.decode_attention_ops(context),
             activation_bytes: b * parts.activation_bytes(),
@@ -50,7 +50,7 @@ impl Work {
     pub fn prefill(shape: &ModelShape, weight_bytes: f64, batch: usize, prompt: f64) -> Self {
         let (parts, b) = (shape.parts(), batch as f64);
         let activation_bytes = b * prompt * parts.activation_bytes();
-        if !shape.architecture.task().generates() {
+        if !shape.task().generates() {
             let ops = shape.prefill_ops(batch, prompt as usize);
             return Self::pass(b, prompt, shape.layers as f64, ops, weight_bytes, activation_bytes);
         }

@@ -1,0 +1,29 @@
+//! Mixtral: Mistral with a mixture of experts in every layer (arXiv 2401.04088).
+
+use super::llama;
+use crate::workload::model::config::sublayers::{MIXTRAL, experts};
+use crate::workload::model::family::{Config, DecoderRules, Family, GgufRules, LIKE_LLAMA, Task, WindowRule};
+use crate::workload::model::{decoder, names};
+
+pub(super) const FAMILY: Family = Family {
+    name: "mixtral",
+    model_types: &["mixtral"],
+    vision_types: &[],
+    task: Task::Generate,
+    runs: false,
+    config: Config::Decoder(DecoderRules {
+        max_context: 131_072,
+        all_kv_heads: false,
+        window: WindowRule::All,
+        follows: &["num_local_experts"],
+        more: |keys, shape| {
+            shape.experts = experts(keys, &MIXTRAL)?;
+            Ok(())
+        },
+        ..LIKE_LLAMA
+    }),
+    gguf: Some(GgufRules { paired_rows: true, ..llama::GGUF }),
+    hugging_face: names::hugging_face,
+    norm_offset: 0.0,
+    parts: decoder::parts,
+};
