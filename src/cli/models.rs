@@ -4,7 +4,7 @@ use super::console::Console;
 use super::{Exit, output, usage};
 use crate::engine::weights::{gguf_writer, hub, model_shape, synthetic};
 use crate::report::table::{DASH, Table};
-use crate::units::{Quantity, digits};
+use crate::units::{Bytes, Quantity, digits};
 use crate::workload::{CacheType, ModelShape, Preset, Quant, Task};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -99,6 +99,11 @@ fn list(json: bool) -> anyhow::Result<Exit> {
     }
     output::table(&table)?;
     Ok(Exit::Done)
+}
+
+/// Bytes that a sequence grows by with a token, in a cache of 16 bits.
+fn growth(shape: &ModelShape) -> Bytes {
+    shape.cache_bytes(1, 2, CacheType::F16) - shape.cache_bytes(1, 1, CacheType::F16)
 }
 
 /// Bytes of a token in the cache in 16 bits; nothing of models that have none.
@@ -251,7 +256,8 @@ fn memory(shape: &ModelShape) -> Vec<(&'static str, String)> {
     }
     let mut lines = vec![("KV cache", format!("{} a token in f16", cache_of(shape)))];
     let longest = shape.cache_bytes(1, shape.max_context, CacheType::F16);
-    let state = shape.state_bytes(1);
+    // What is there beside what grows.
+    let state = shape.cache_bytes(1, 1, CacheType::F16) - growth(shape);
     if state.0 > 0.0 {
         lines.push(("state", format!("{} a sequence, whatever its length", state.human())));
     }

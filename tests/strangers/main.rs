@@ -9,6 +9,7 @@ mod support;
 
 mod folders;
 mod formats;
+mod gguf_sizes;
 mod imports;
 mod machine;
 mod models;

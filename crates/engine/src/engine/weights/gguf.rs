@@ -56,10 +56,11 @@ pub fn open(path: &Path) -> Result<OpenedModel, ModelError> {
     })
 }
 
-/// The shape of the model in a GGUF file.
+/// The shape of the model in a GGUF file, whether or not the engine runs it.
 pub(super) fn shape(path: &Path) -> Result<ModelShape, ModelError> {
     let Parts { files, tensors, content, .. } = gguf_parts::open(path)?;
-    let shape = Metadata { values: &content.metadata, tensors: &tensors }.shape();
+    let metadata = Metadata { values: &content.metadata, tensors: &tensors };
+    let shape = if metadata.is_of_one_that_runs() { metadata.shape() } else { metadata.described() };
     shape.map_err(|message| ModelError::new(files.first().map_or(path, |(path, _)| path), message))
 }
 

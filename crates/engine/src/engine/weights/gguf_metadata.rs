@@ -34,6 +34,11 @@ fn number_of(value: &Value) -> Option<f64> {
     })
 }
 
+/// A whole number.
+pub(super) fn whole(value: &Value) -> Option<usize> {
+    number_of(value).filter(|value| *value >= 0.0 && value.fract() == 0.0 && *value < 1e15).map(|value| value as usize)
+}
+
 /// Numbers that change what a network computes and that the engine does not follow, and the value with which they change
 /// nothing; 0 is none of any. Without the name of the architecture before them.
 fn neutral(shape: &ModelShape) -> [(&'static str, f64); 18] {
@@ -70,7 +75,7 @@ fn rules(architecture: Architecture) -> Result<&'static GgufRules, String> {
 }
 
 impl Metadata<'_> {
-    fn number(&self, key: &str) -> Result<Option<f64>, String> {
+    pub(super) fn number(&self, key: &str) -> Result<Option<f64>, String> {
         let Some(value) = self.values.get(key) else { return Ok(None) };
         let found = match value {
             // A number for each layer is the number of all where they agree.
@@ -102,12 +107,20 @@ impl Metadata<'_> {
         self.size(key)?.ok_or_else(|| format!("metadata `{key}` is missing"))
     }
 
-    fn text(&self, key: &str) -> Option<&str> {
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.values.get(key).and_then(|v| v.to_string().ok()).map(String::as_str)
     }
 
     fn has(&self, architecture: Architecture, name: TensorName) -> bool {
         self.tensors.contains_key(&gguf_name(architecture, name))
+    }
+
+    /// Whether it is of a family that the engine runs, without experts.
+    pub(super) fn is_of_one_that_runs(&self) -> bool {
+        let Some(arch) = self.text("general.architecture") else { return true };
+        let is_plain = !self.number(&format!("{arch}.expert_count")).is_ok_and(|count| count.unwrap_or(0.0) > 0.0);
+        let named = Architecture::ALL.iter().find(|architecture| architecture.name() == arch);
+        named.is_some_and(|architecture| architecture.family().runs && is_plain)
     }
 
     /// The shape of a model that is to run. The error names the key that is missing, wrong, or asks for what the engine does

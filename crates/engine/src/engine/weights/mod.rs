@@ -4,6 +4,7 @@
 pub mod build;
 pub mod folder;
 pub mod gguf;
+mod gguf_described;
 mod gguf_header;
 mod gguf_metadata;
 mod gguf_parts;

@@ -8,7 +8,7 @@ use super::{ModelError, OpenedModel, WeightSource};
 use crate::engine::backend::linear::{Layout, Linear};
 use crate::workload::model::config::encoder::Pooling;
 use crate::workload::model::tensors::{TensorKind, TensorName};
-use crate::workload::{Architecture, Encoding, Preset, Quant};
+use crate::workload::{Architecture, Encoding, ModelShape, Preset, Quant};
 use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -25,12 +25,16 @@ struct Synthetic {
 /// The preset as a model whose weights are drawn from `seed`: the same seed gives the same weights on any
 /// machine and any number of threads.
 pub fn open(preset: &Preset, seed: u64) -> OpenedModel {
-    let identity = format!("synthetic {} {:?} seed {seed}", preset.name, preset.shape);
+    // The part that generates text is what runs.
+    let shape = ModelShape { vision: None, ..preset.shape.clone() };
+    // As a file of the shape has it: what a later version knows of others does not change it.
+    let written = serde_json::to_string(&shape).unwrap_or_default();
+    let identity = format!("synthetic {} {written} seed {seed}", preset.name);
     OpenedModel {
         name: preset.name.clone(),
         kind: "preset",
         location: None,
-        shape: preset.shape.clone(),
+        shape,
         synthetic: true,
         origin: super::Origin::Seed(identity),
         tokenizer: None,
