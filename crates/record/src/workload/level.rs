@@ -15,6 +15,8 @@ pub enum Arithmetic {
     F16,
     /// 8-bit floats.
     Fp8,
+    /// 4-bit floats with a scale for a few of them.
+    Fp4,
     /// 8-bit integers, activations too.
     Int8,
     /// Something that catalogs have no rate of.
@@ -41,7 +43,7 @@ type KnownLevel = (&'static str, f64, Arithmetic, &'static [&'static str]);
 /// 16-bit scale and a zero of the number's size for 128, compressed-tensors' W4A16 the scale alone; bitsandbytes one 32-bit
 /// scale for 64. Scales of FP8 and W8A8 (a tensor, a channel, or a block of 128 x 128) add less than 0.02 bits and are not
 /// counted. `fp4` without a word more is NVFP4 or MXFP4: the larger of the two.
-static KNOWN: [KnownLevel; 35] = [
+static KNOWN: [KnownLevel; 36] = [
     (
         "fp8",
         8.0,
@@ -68,9 +70,11 @@ static KNOWN: [KnownLevel; 35] = [
     ),
     ("mxfp8", 8.25, Arithmetic::Fp8, &[]),
     ("mxfp6", 6.25, Arithmetic::Unknown, &[]),
-    ("nvfp4", 4.5, Arithmetic::Unknown, &["modelopt-fp4", "nvfp4a16"]),
-    ("mxfp4", 4.25, Arithmetic::Unknown, &["mxfp4-moe"]),
-    ("fp4", 4.5, Arithmetic::Unknown, &["float4", "f4", "e2m1", "fp4-e2m1"]),
+    ("nvfp4", 4.5, Arithmetic::Fp4, &["modelopt-fp4"]),
+    // Weights alone: activations stay in 16 bits.
+    ("nvfp4a16", 4.5, Arithmetic::F16, &["nvfp4-w4a16", "w4a16-nvfp4"]),
+    ("mxfp4", 4.25, Arithmetic::Fp4, &["mxfp4-moe"]),
+    ("fp4", 4.5, Arithmetic::Fp4, &["float4", "f4", "e2m1", "fp4-e2m1"]),
     ("w8a8", 8.0, Arithmetic::Int8, &["int8-w8a8", "w8a8-int8", "smoothquant"]),
     ("w4a8", 4.125, Arithmetic::Unknown, &["w4afp8", "int4-fp8", "qqq"]),
     (
@@ -97,10 +101,10 @@ static KNOWN: [KnownLevel; 35] = [
     (
         "bnb-nf4",
         4.5,
-        Arithmetic::Unknown,
+        Arithmetic::F16,
         &["nf4", "bnb-4bit", "bnb-int4", "bitsandbytes", "bitsandbytes-4bit", "bitsandbytes-nf4"],
     ),
-    ("bnb-fp4", 4.5, Arithmetic::Unknown, &["bitsandbytes-fp4"]),
+    ("bnb-fp4", 4.5, Arithmetic::F16, &["bitsandbytes-fp4"]),
     ("bnb-int8", 8.0, Arithmetic::Unknown, &["llm-int8", "bnb-8bit", "bitsandbytes-8bit", "bitsandbytes-int8"]),
     ("q5_1", 6.0, Arithmetic::F16, &[]),
     ("q5_0", 5.5, Arithmetic::F16, &[]),

@@ -9,6 +9,23 @@ use serde::{Deserialize, Serialize};
 /// among the cards of the catalog where both are known (22.5 of 24 GiB).
 const USABLE_SHARE: f64 = 0.93;
 
+/// CUDA compute capabilities of the architectures that accelerators.csv names (NVIDIA, CUDA C++ programming guide).
+const CAPABILITIES: [(&str, f64); 13] = [
+    ("Kepler", 3.7),
+    ("Maxwell", 5.2),
+    ("Pascal", 6.0),
+    ("Volta", 7.0),
+    ("Turing", 7.5),
+    ("Ampere GA100", 8.0),
+    ("Ampere GA102", 8.6),
+    ("Ampere", 8.6),
+    ("Ada", 8.9),
+    ("Hopper", 9.0),
+    ("Blackwell GB202", 12.0),
+    ("Blackwell Ultra", 10.3),
+    ("Blackwell", 10.0),
+];
+
 /// A row of accelerators.csv.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +62,9 @@ pub struct Accelerator {
     pub int8_tops: Option<f64>,
     /// Dense peak in `int4` in TOP/s.
     pub int4_tops: Option<f64>,
+    /// Dense peak in `fp4` in TFLOP/s. Lists of before do not have the column.
+    #[serde(default)]
+    pub fp4_tflops: Option<f64>,
     /// Streaming multiprocessors.
     pub sm_count: Option<u32>,
     /// Highest clock of the multiprocessors.
@@ -63,6 +83,15 @@ pub struct Accelerator {
     pub source: String,
 }
 
+/// What cards of a CUDA compute capability compute products in whose numbers are of an arithmetic.
+pub fn computed_in(arithmetic: Arithmetic, capability: f64) -> Arithmetic {
+    match arithmetic {
+        Arithmetic::Fp8 if capability < 8.9 => Arithmetic::F16,
+        Arithmetic::Fp4 if capability < 10.0 => Arithmetic::F16,
+        arithmetic => arithmetic,
+    }
+}
+
 impl Accelerator {
     /// What is wrong with the numbers of the row: a figure that is not above 0 would make a card infinitely slow, or worth
     /// nothing.
@@ -79,6 +108,7 @@ impl Accelerator {
             ("fp8_tflops", self.fp8_tflops),
             ("int8_tops", self.int8_tops),
             ("int4_tops", self.int4_tops),
+            ("fp4_tflops", self.fp4_tflops),
             ("sm_count", self.sm_count.map(f64::from)),
             ("max_sm_clock_mhz", self.max_sm_clock_mhz),
             ("l2_mib", self.l2_mib),
@@ -105,14 +135,38 @@ impl Accelerator {
         self.memory_bandwidth_gb_per_s.map(|gb| BytesPerSecond(gb * 1e9))
     }
 
+    /// CUDA compute capability, as a number: 8.6. `None` of other vendors' chips, and of generations that the table of them
+    /// lacks.
+    pub fn capability(&self) -> Option<f64> {
+        CAPABILITIES.iter().find(|(name, _)| *name == self.architecture).map(|(_, capability)| *capability)
+    }
+
+    /// What the card computes the products of a level in. Where it has no products of so few bits, weights are widened to
+    /// 16: those of FP8 came with compute capability 8.9 and CDNA 3, those of FP4 with 10.0 and CDNA 4.
+    pub fn computes(&self, quant: Quant) -> Arithmetic {
+        let arithmetic = quant.arithmetic();
+        let older: &[&str] = match arithmetic {
+            Arithmetic::Fp8 => &["Vega", "RDNA", "CDNA2"],
+            Arithmetic::Fp4 => &["Vega", "RDNA", "CDNA2", "CDNA3"],
+            _ => &[],
+        };
+        let is_older = older.contains(&self.architecture.as_str());
+        match self.capability() {
+            Some(capability) => computed_in(arithmetic, capability),
+            None if is_older => Arithmetic::F16,
+            None => arithmetic,
+        }
+    }
+
     /// Peak arithmetic rate for weights of `quant`, by what its products are computed in: blocks of integers are widened
     /// to `f16`, so its rate is theirs. `None` where the table has no such rate.
     pub fn arithmetic(&self, quant: Quant) -> Option<OpsPerSecond> {
-        let tera = match quant.arithmetic() {
+        let tera = match self.computes(quant) {
             Arithmetic::F32 => self.fp32_tflops,
             Arithmetic::Bf16 => self.bf16_tflops,
             Arithmetic::F16 => self.fp16_tflops,
             Arithmetic::Fp8 => self.fp8_tflops,
+            Arithmetic::Fp4 => self.fp4_tflops,
             Arithmetic::Int8 => self.int8_tops,
             Arithmetic::Unknown => None,
         };
