@@ -58,9 +58,10 @@ pub struct Args {
     /// with llama.cpp.
     #[arg(long, value_name = "N")]
     stride: Option<usize>,
-    /// Levels to compare, the reference first: f32, bf16, f16, int8, q6_k, q5_k, int4, q4_0, q3_k, q2_k. By default the
-    /// file's own, int8 and int4.
-    #[arg(long, value_parser = Quant::parse_runnable, value_delimiter = ',', value_name = "LEVEL,...")]
+    /// Levels to compare, the reference first: f32, bf16, f16, int8, q6_k, q5_k, int4, q4_0, q3_k, q2_k; and, rounded as
+    /// cards and checkpoints round them, fp8, fp8_tensor, fp8_block, w8a8, w8a16, w4a16, awq, gptq, bnb-nf4, mxfp4, nvfp4a16,
+    /// nvfp4. By default the file's own, int8 and int4.
+    #[arg(long, value_parser = Quant::parse_answering, value_delimiter = ',', value_name = "LEVEL,...")]
     quant: Vec<Quant>,
     /// Prunings to compare, such as wanda:0.5 or magnitude:2:4, stored at the level of the reference or another:
     /// wanda:0.5@int4.

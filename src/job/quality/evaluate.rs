@@ -22,7 +22,7 @@ use crate::record::{DataRecord, ItemRow, QualityRow, RunFolder, VariantRecord};
 use crate::units::{Bytes, Seconds, digits_plain};
 use crate::workload::Variant;
 use crate::workload::pruning::stored_bytes;
-use crate::workload::{Encoding, Quant};
+use crate::workload::{Encoding, ModelShape, Quant};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use tokenizers::Tokenizer;
@@ -156,7 +156,7 @@ impl EvaluationContext<'_> {
             Err(error) => return Err(error.into()),
         };
         let source = format!("sizewell {}", env!("CARGO_PKG_VERSION"));
-        let record = variant_record(variant, language.as_ref(), began.elapsed().as_secs_f64());
+        let record = variant_record(variant, &request.shape, language.as_ref(), began.elapsed().as_secs_f64());
         let mut made = finished(record);
         for (at, (set, own)) in request.sets.iter().zip(&evaluations).enumerate() {
             let (margin, seed) = (self.options.margin, self.options.seed);
@@ -268,8 +268,20 @@ fn not_evaluated(variant: Variant, why: String) -> VariantRecord {
     }
 }
 
-fn variant_record(variant: Variant, language: &dyn HeldWeights, seconds: f64) -> VariantRecord {
+fn variant_record(variant: Variant, shape: &ModelShape, language: &dyn HeldWeights, seconds: f64) -> VariantRecord {
     let resident = language.matrix_bytes();
+    if variant.quant.scheme().is_some() {
+        return VariantRecord {
+            // What a checkpoint of the level takes; here its numbers are held in 32 bits.
+            stored_bytes: shape.weight_bytes(variant.quant),
+            resident_bytes: resident,
+            at_level: Some(1.0),
+            evaluation_s: Seconds(seconds),
+            notes: language.notes().to_vec(),
+            failure: None,
+            ..not_evaluated(variant, String::new())
+        };
+    }
     let encoding = variant.quant.nominal_encoding();
     let weights = resident.0 * 8.0 / encoding.bits_per_weight();
     let zeros = language.zeros() as f64;

@@ -143,7 +143,8 @@ fn begun_or_continued(
 fn speed_options(options: &QualityOptions, request: &Request, model: &OpenedModel, folder: PathBuf) -> ProfileOptions {
     let mut quant: Vec<Quant> = Vec::new();
     for variant in request.variants.iter().skip(usize::from(options.reference.is_some())) {
-        if variant.pruning.is_none() && !quant.contains(&variant.quant) {
+        // What is only rounded here runs elsewhere: its speed is that of a card, and is imported.
+        if variant.pruning.is_none() && variant.quant.is_runnable() && !quant.contains(&variant.quant) {
             quant.push(variant.quant);
         }
     }

@@ -12,7 +12,7 @@ use crate::job::error::{JobError, failed, usage};
 use crate::record::CalibrationRecord;
 use crate::workload::Variant;
 use crate::workload::pruning::Method;
-use crate::workload::{Quant, chronicle, model::preset};
+use crate::workload::{ModelShape, Quant, chronicle, model::preset};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -23,6 +23,8 @@ const CONTEXT: usize = 512;
 
 /// What is asked for, checked.
 pub(super) struct Request {
+    /// The sizes of the model.
+    pub(super) shape: ModelShape,
     pub(super) variants: Vec<Variant>,
     pub(super) sets: Vec<DataSet>,
     pub(super) context: usize,
@@ -104,6 +106,7 @@ impl Request {
         let model_hash = ModelDescription::of(model).origin.hash().ok();
         Ok(Self {
             variants,
+            shape: model.shape.clone(),
             sets,
             context,
             stride,

@@ -8,6 +8,7 @@ pub mod language;
 pub mod model;
 pub mod open;
 mod panics;
+pub mod rounding;
 pub mod scheduler;
 pub mod serve;
 pub mod session;

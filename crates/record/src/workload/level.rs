@@ -43,7 +43,7 @@ type KnownLevel = (&'static str, f64, Arithmetic, &'static [&'static str]);
 /// 16-bit scale and a zero of the number's size for 128, compressed-tensors' W4A16 the scale alone; bitsandbytes one 32-bit
 /// scale for 64. Scales of FP8 and W8A8 (a tensor, a channel, or a block of 128 x 128) add less than 0.02 bits and are not
 /// counted. `fp4` without a word more is NVFP4 or MXFP4: the larger of the two.
-static KNOWN: [KnownLevel; 36] = [
+static KNOWN: [KnownLevel; 38] = [
     (
         "fp8",
         8.0,
@@ -59,8 +59,6 @@ static KNOWN: [KnownLevel; 36] = [
             "float8-e4m3fn",
             "float8-e5m2",
             "fp8-dynamic",
-            "fp8-static",
-            "fp8-block",
             "fp8-w8a8",
             "w8a8-fp8",
             "modelopt-fp8",
@@ -68,6 +66,9 @@ static KNOWN: [KnownLevel; 36] = [
             "ptpc-fp8",
         ],
     ),
+    // One scale for the whole matrix, and one for each square of 128 x 128.
+    ("fp8_tensor", 8.0, Arithmetic::Fp8, &["fp8-static", "fp8-per-tensor"]),
+    ("fp8_block", 8.0, Arithmetic::Fp8, &["fp8-128x128", "fp8-blockwise"]),
     ("mxfp8", 8.25, Arithmetic::Fp8, &[]),
     ("mxfp6", 6.25, Arithmetic::Unknown, &[]),
     ("nvfp4", 4.5, Arithmetic::Fp4, &["modelopt-fp4"]),
@@ -203,6 +204,19 @@ impl Level {
             .iter()
             .find(|(name, ..)| *name == self.name)
             .map_or(Arithmetic::Unknown, |(_, _, arithmetic, _)| *arithmetic)
+    }
+
+    /// Whether its checkpoints leave the table of tokens, the output matrix and the scores of experts in 16 bits, as the tools
+    /// of vLLM, TensorRT-LLM, GPTQ, AWQ and bitsandbytes do; ggml's quantize them too, and of what no table has nothing is
+    /// known.
+    pub fn leaves_ends(self) -> bool {
+        let is_known = KNOWN.iter().any(|(name, ..)| *name == self.name);
+        is_known && !["iq", "tq", "q"].iter().any(|of_ggml| self.name.starts_with(of_ggml))
+    }
+
+    /// Whether its checkpoints quantize nothing but experts, where a model has some (gpt-oss's model card).
+    pub fn is_of_experts(self) -> bool {
+        self.name == "mxfp4"
     }
 
     /// The names of the table.

@@ -8,6 +8,7 @@ pub mod level;
 pub mod model;
 pub mod pruning;
 pub mod quant;
+pub mod rounding;
 pub mod sweep;
 pub mod task;
 pub mod traffic;

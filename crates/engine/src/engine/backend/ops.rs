@@ -3,6 +3,7 @@
 
 use super::linear::{Linear, Parts};
 use crate::workload::Quant;
+use crate::workload::rounding::Rounding;
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -27,12 +28,14 @@ pub struct Compute {
     pub device: Device,
     /// Type of activations and cache.
     pub dtype: DType,
+    /// What blocks multiply with their weights is rounded so, to see what a level costs.
+    pub activations: Option<Rounding>,
 }
 
 impl Compute {
     /// The project's kernels of the CPU, in `f32`.
     pub fn own() -> Self {
-        Self { kernels: Kernels::Own, device: Device::Cpu, dtype: DType::F32 }
+        Self { kernels: Kernels::Own, device: Device::Cpu, dtype: DType::F32, activations: None }
     }
 
     /// candle's kernels on `device`: in the type of the weights, and in `f32` with weights in blocks, as candle's own
@@ -43,7 +46,7 @@ impl Compute {
             Quant::Bf16 => DType::BF16,
             _ => DType::F32,
         };
-        Self { kernels: Kernels::Candle, device: device.clone(), dtype }
+        Self { kernels: Kernels::Candle, device: device.clone(), dtype, activations: None }
     }
 
     /// A small tensor of the CPU as this computes with it.

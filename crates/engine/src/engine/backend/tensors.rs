@@ -8,10 +8,12 @@ use super::ops::{self, Compute, Kernels};
 use super::{Backend, HeldMatrix, Norm, ProductInput, Selected};
 use crate::engine::model::CachedPositions;
 use crate::engine::model::ragged::RaggedBatch;
+use crate::engine::rounding::round;
 use crate::engine::weights::ModelError;
 use crate::workload::CacheType;
 use crate::workload::model::parts::{Activation, Attention, AttentionMask, NormKind, Rotary};
 use crate::workload::model::tensors::TensorName;
+use crate::workload::rounding::Rounding;
 use candle_core::{Error, Result, Tensor, bail};
 use candle_nn::ops::{rms_norm, silu};
 use candle_nn::rotary_emb::rope_thd;
@@ -129,6 +131,14 @@ impl Compute {
     }
 }
 
+/// Activations as a level rounds them.
+fn rounded(x: &Tensor, rounding: Rounding) -> Result<Tensor> {
+    let width = x.dim(candle_core::D::Minus1)?;
+    let mut values = x.flatten_all()?.to_vec1::<f32>()?;
+    round(&mut values, width, rounding);
+    Tensor::from_vec(values, x.dims(), x.device())
+}
+
 impl Backend for Compute {
     type Error = Error;
     type LoadError = ModelError;
@@ -235,7 +245,13 @@ impl Backend for Compute {
         self.normed(&rows, norm)
     }
 
-    fn products(&self, _reads: ProductInput, matrices: &Vec<Projection>, x: &Tensor) -> Result<Vec<Tensor>> {
+    fn products(&self, reads: ProductInput, matrices: &Vec<Projection>, x: &Tensor) -> Result<Vec<Tensor>> {
+        let rounded = match self.activations {
+            // Logits are made of what is not rounded, by a matrix that is not either.
+            Some(rounding) if reads != ProductInput::Head => Some(rounded(x, rounding)?),
+            _ => None,
+        };
+        let x = rounded.as_ref().unwrap_or(x);
         let linears: Vec<&Linear> = matrices.iter().map(|projection| &projection.weight).collect();
         let biased = |(y, projection): (Tensor, &Projection)| match (&projection.bias, self.kernels) {
             (None, _) => Ok(y),

@@ -5,8 +5,10 @@ use super::{Block, Decoder, InputEmbedding, ProductInput};
 use crate::engine::backend::Backend;
 use crate::engine::backend::linear::Linear;
 use crate::engine::backend::ops::Compute;
+use crate::engine::rounding::round;
 use crate::engine::weights::build::{self, Target};
 use crate::workload::pruning::{Method, Sparsity};
+use crate::workload::rounding::Scheme;
 use crate::workload::{CacheType, Pruning, Quant};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -119,6 +121,23 @@ fn prune_block(
         projection.weight = stored(&values, rows, cols, quant, compute)?;
     }
     Ok(zeros)
+}
+
+/// Rounds the products of all blocks as `scheme` rounds weights and, in every pass from now on, what they are multiplied with.
+/// Everything is kept in `f32`, in which each rounded number is exact but for its scale.
+pub(in crate::engine) fn simulate(decoder: &mut Decoder, scheme: &Scheme) -> Result<()> {
+    let compute = decoder.backend.clone();
+    for block in &mut decoder.blocks {
+        let matrices = &mut block.matrices;
+        let all = [&mut matrices.inputs, &mut matrices.attention_output, &mut matrices.gate_up, &mut matrices.down];
+        for projection in all.into_iter().flatten() {
+            let (mut values, rows, cols) = values(&projection.weight)?;
+            round(&mut values, cols, scheme.weights);
+            projection.weight = stored(&values, rows, cols, Quant::F32, &compute)?;
+        }
+    }
+    decoder.backend.activations = scheme.activations;
+    Ok(())
 }
 
 fn values(matrix: &Linear) -> Result<(Vec<f32>, usize, usize)> {

@@ -12,6 +12,7 @@ use crate::engine::model::prune;
 use crate::engine::weights::{self as source, OpenedModel};
 use crate::engine::{Engine, EngineError, Generated, Prepared, Step};
 use crate::units::Bytes;
+use crate::workload::rounding::Scheme;
 use crate::workload::{CacheType, Case, Encoding, ModelShape, Pruning, Quant};
 use candle_core::{DType, Device};
 use std::ops::ControlFlow;
@@ -89,17 +90,22 @@ impl CandleEngine {
         pruning: Option<&Pruning>,
         calibration: &[Vec<u32>],
     ) -> Result<CandleLanguageModel, EngineError> {
-        let shape = &self.model.shape;
-        let case = Case::new(quant, 8, shape.max_context.min(1024) - 1, 1);
+        let longest = self.model.shape.max_context.min(1024);
+        // Weights are pruned at the precision of the file, and only then stored at that of the variant.
+        let scheme = quant.scheme();
+        let dense = match (pruning, scheme) {
+            (Some(_), Some(_)) => {
+                return Err(EngineError::Unsupported(format!("a pruned model is not rounded as {quant} has it")));
+            }
+            (Some(_), None) => self.model.weights.native_quant().unwrap_or(quant),
+            (None, Some(_)) => Quant::F32,
+            (None, None) => quant,
+        };
+        let case = Case::new(if scheme.is_some() { dense } else { quant }, 8, longest - 1, 1);
         let (needed, available) = self.memory(&case);
         if needed.0 > available.0 {
             return Err(EngineError::DoesNotFit { needed, available });
         }
-        // Weights are pruned at the precision of the file, and only then stored at that of the variant.
-        let dense = match pruning {
-            Some(_) => self.model.weights.native_quant().unwrap_or(quant),
-            None => quant,
-        };
         self.load(dense).map_err(|error| self.explained(error, &case))?;
         let Some((_, mut decoder)) = self.loaded.take() else {
             return Err(EngineError::Failed("no weights are loaded".to_string()));
@@ -108,9 +114,13 @@ impl CandleEngine {
             Some(pruning) => prune::prune(&mut decoder, pruning, calibration, quant).map_err(failed)?,
             None => 0,
         };
-        let notes = match pruning {
-            Some(_) => Vec::new(),
-            None => encoding_notes(quant, &decoder.encodings),
+        let notes = match (pruning, scheme) {
+            (Some(_), _) => Vec::new(),
+            (None, Some(scheme)) => {
+                prune::simulate(&mut decoder, &scheme).map_err(failed)?;
+                vec![simulated(&scheme)]
+            }
+            (None, None) => encoding_notes(quant, &decoder.encodings),
         };
         Ok(CandleLanguageModel::new(decoder, self.device.clone(), notes, zeros))
     }
@@ -217,6 +227,12 @@ impl CandleEngine {
         let Some((quant, decoder)) = &self.loaded else { return Vec::new() };
         encoding_notes(*quant, &decoder.encodings)
     }
+}
+
+/// What a simulated level is.
+fn simulated(scheme: &Scheme) -> String {
+    let of_activations = if scheme.activations.is_some() { " and what they are multiplied with" } else { "" };
+    format!("weights of all blocks{of_activations} rounded as the level has them, and computed in f32")
 }
 
 /// Remarks on matrices whose encoding is not the usual one of `quant`.

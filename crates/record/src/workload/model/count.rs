@@ -3,7 +3,7 @@
 
 use super::parts::{BlockParts, Embedding, Experts, Head, Parts, PatchEmbedding, Tower};
 use super::shape::ModelShape;
-use super::tensors::{self, TensorKind, TensorName, TensorSpec};
+use super::tensors::{self, BlockTensor, TensorKind, TensorName, TensorSpec};
 use crate::units::Bytes;
 use crate::workload::Quant;
 use std::cell::RefCell;
@@ -18,6 +18,8 @@ struct Counted {
     copies: f64,
     is_matrix: bool,
     experts: Option<Experts>,
+    /// The model has experts.
+    has_experts_beside: bool,
 }
 
 impl Counted {
@@ -28,11 +30,21 @@ impl Counted {
     /// Bytes of one expert's share, or of the whole where there are none, in all copies.
     fn bytes_of_one(&self, quant: Quant) -> f64 {
         self.copies
-            * if self.is_matrix {
+            * if self.is_matrix && self.stays_in_16_bits(quant) {
+                2.0 * self.rows as f64 * self.cols as f64
+            } else if self.is_matrix {
                 quant.matrix_bytes(self.rows, self.cols).0
             } else {
                 4.0 * self.rows as f64 * self.cols as f64
             }
+    }
+
+    /// Whether checkpoints of a level leave the matrix as it was.
+    fn stays_in_16_bits(&self, quant: Quant) -> bool {
+        let Quant::Named(level) = quant else { return false };
+        let is_router = matches!(self.name, TensorName::Block(_, BlockTensor::Router | BlockTensor::SharedWeight));
+        (level.leaves_ends() && (!self.is_of_block() || is_router))
+            || (level.is_of_experts() && self.has_experts_beside && self.experts.is_none())
     }
 
     fn bytes(&self, quant: Quant) -> f64 {
@@ -73,9 +85,19 @@ fn counted(parts: &Parts) -> Rc<[Counted]> {
 }
 
 fn tensors_of(parts: &Parts) -> Vec<Counted> {
+    let has_experts = |(block, _): &(BlockParts, usize)| block.feed_forward.is_some_and(|part| part.experts.is_some());
+    let has_experts_beside = parts.blocks.iter().any(has_experts);
     let ends = tensors::ends(parts).into_iter().map(|spec| {
         let (rows, cols) = spec.rows_and_cols();
-        Counted { name: spec.name, rows, cols, copies: 1.0, is_matrix: spec.kind == TensorKind::Matrix, experts: None }
+        Counted {
+            name: spec.name,
+            rows,
+            cols,
+            copies: 1.0,
+            is_matrix: spec.kind == TensorKind::Matrix,
+            experts: None,
+            has_experts_beside,
+        }
     });
     let blocks = parts.blocks.iter().flat_map(|(block, count)| {
         let of_block = tensors::block_tensors(block, parts.hidden, parts.norm).into_iter();
@@ -88,7 +110,15 @@ fn tensors_of(parts: &Parts) -> Vec<Counted> {
                 dims => (1, dims.iter().product()),
             };
             let experts = block.feed_forward.and_then(|part| part.experts).filter(|_| tensor.is_of_experts());
-            Counted { name: TensorName::Block(0, tensor), rows, cols, copies: *count as f64, is_matrix, experts }
+            Counted {
+                name: TensorName::Block(0, tensor),
+                rows,
+                cols,
+                copies: *count as f64,
+                is_matrix,
+                experts,
+                has_experts_beside,
+            }
         })
     });
     ends.chain(blocks).collect()
@@ -296,6 +326,19 @@ mod tests {
         assert!((mixtral.decode_ops(1, 0) / 2e8 - 127.5).abs() < 1.5);
         assert_eq!(experts.read(1), 2.0);
         assert_eq!(experts.read(2), 3.5);
+    }
+
+    #[test]
+    fn checkpoints_of_other_engines_leave_what_their_tools_leave() {
+        let gib = |name: &str, level: &str| of(name).weight_bytes(level.parse().unwrap()).0 / 1024f64.powi(3);
+        // Sizes of the published files: openai/gpt-oss-20b 12.8 GiB, -120b 60.8 GiB (arXiv 2508.10925, table 1).
+        assert!((gib("gpt-oss-20b", "mxfp4") - 12.8).abs() < 0.1, "{}", gib("gpt-oss-20b", "mxfp4"));
+        assert!((gib("gpt-oss-120b", "mxfp4") - 60.8).abs() < 0.2, "{}", gib("gpt-oss-120b", "mxfp4"));
+        // Llama 3.1 8B: 1.05 G numbers of embedding and output at 16 bits, 6.98 G at 8.
+        assert!((gib("llama-3.1-8b", "fp8") * 1.073_741_824 - 9.08).abs() < 0.02, "{}", gib("llama-3.1-8b", "fp8"));
+        // ggml's levels quantize the ends too.
+        let plain = of("llama-3.1-8b").parameters() * 4.25 / 8.0 / 1024f64.powi(3);
+        assert!((gib("llama-3.1-8b", "iq4_xs") / plain - 1.0).abs() < 1e-3);
     }
 
     #[test]
