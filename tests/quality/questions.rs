@@ -107,6 +107,33 @@ fn the_reference_model_is_within_three_percent_of_its_source_and_loses_by_fewer_
     assert!(wanda < magnitude, "{wanda} {magnitude}");
 }
 
+/// Levels of cards that nobody here owns: what they cost is had by rounding as they do.
+#[test]
+fn levels_of_other_engines_lose_as_much_as_their_numbers_are_coarse() {
+    let model = reference();
+    let plan = Windowing { context: 256, stride: None, bos: bos_of(model.tokenizer.as_ref().unwrap()) };
+    let set = set("x.txt", chronicle::text(20_000, &mut Xoshiro256PlusPlus::seed_from_u64(7)));
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("x.topk");
+    let mut engine = CandleEngine::new(model, Kernels::Own);
+    let mut whole = engine.language_model(Quant::F32, None, &[]).unwrap();
+    evaluate(&mut whole, &set, plan, ReferenceLogits::Write(&kept));
+    let mut loss = |level: &str| {
+        let mut rounded = engine.language_model(level.parse().unwrap(), None, &[]).unwrap();
+        assert!(rounded.notes.iter().any(|note| note.contains("rounded as the level has them")), "{:?}", rounded.notes);
+        figure(&evaluate(&mut rounded, &set, plan, ReferenceLogits::Read(&kept)), "kl_divergence_mean")
+    };
+    let [w8a16, w8a8, fp8, fp8_block, nvfp4_weights, nvfp4, mxfp4, nf4] =
+        ["w8a16", "w8a8", "fp8", "fp8_block", "nvfp4a16", "nvfp4", "mxfp4", "bnb-nf4"].map(&mut loss);
+    let found = format!("{w8a16} {w8a8} {fp8} {fp8_block} {nvfp4_weights} {nvfp4} {mxfp4} {nf4}");
+    assert!(w8a16 > 0.0 && w8a16 < w8a8 && w8a8 < fp8.max(fp8_block) && fp8.max(fp8_block) < nvfp4_weights, "{found}");
+    // Activations in 4 bits cost more than weights alone, a power of two as a scale more than one of 16 with a fraction.
+    assert!(nvfp4 > nvfp4_weights && mxfp4 > nvfp4_weights && nf4 < mxfp4, "{found}");
+    let pruning: Pruning = "magnitude:0.5".parse().unwrap();
+    let refused = engine.language_model("fp8".parse().unwrap(), Some(&pruning), &[]).err().unwrap();
+    assert!(refused.to_string().contains("not rounded as fp8"), "{refused}");
+}
+
 #[test]
 fn a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary() {
     let vocab = reference().shape.vocab_size;
