@@ -6,6 +6,7 @@ pub mod config;
 pub mod convolutional;
 pub mod count;
 pub mod decoder;
+mod end_tensors;
 mod families;
 pub mod family;
 pub mod image_encoder;

@@ -2,7 +2,8 @@
 //! counted by it, random weights made for it.
 
 pub use super::block_tensors::{BlockTensor, block_tensors};
-use super::parts::{Embedding, Head, NormKind, Parts, PatchEmbedding};
+pub use super::end_tensors::ends;
+use super::parts::Parts;
 
 /// A tensor of a model, by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,7 +132,7 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    fn new(name: TensorName, dims: &[usize]) -> Self {
+    pub(super) fn new(name: TensorName, dims: &[usize]) -> Self {
         Self { name, kind: name.kind(), dims: dims.to_vec() }
     }
 
@@ -157,107 +158,6 @@ pub fn tensors(parts: &Parts) -> Vec<TensorSpec> {
     for (index, block) in counts.enumerate() {
         let of_block = block_tensors(block, parts.hidden, parts.norm).into_iter();
         all.extend(of_block.map(|(tensor, dims)| TensorSpec::new(TensorName::Block(index, tensor), &dims)));
-    }
-    all
-}
-
-/// Steps of time that the convolutions before an encoder of speech reach over.
-const AUDIO_REACH: usize = 3;
-
-/// The tensors before the first block and behind the last.
-pub fn ends(parts: &Parts) -> Vec<TensorSpec> {
-    use TensorName::*;
-    let hidden = parts.hidden;
-    let mut all = Vec::new();
-    let mut put = |name, dims: &[usize]| all.push(TensorSpec::new(name, dims));
-    match parts.embedding {
-        Embedding::Tokens { vocabulary, learned, .. } => {
-            put(TokenEmbedding, &[vocabulary, hidden]);
-            if let Some(learned) = learned {
-                if learned.positions > 0 {
-                    put(Positions, &[learned.positions, hidden]);
-                }
-                if learned.types > 0 {
-                    put(TokenTypes, &[learned.types, hidden]);
-                }
-                if learned.norm {
-                    put(EmbeddingNorm, &[hidden]);
-                    if parts.norm == NormKind::Layer {
-                        put(EmbeddingNormBias, &[hidden]);
-                    }
-                }
-            }
-            if parts.head == Head::Tokens {
-                put(Output, &[vocabulary, hidden]);
-            }
-        }
-        Embedding::Patches(PatchEmbedding { image, frames, bias, positions, norm }) => {
-            if image.class_token {
-                put(ClassToken, &[1, 1, hidden]);
-            }
-            if positions {
-                put(PatchPositions, &[1, image.tokens(image.size), hidden]);
-            }
-            put(Patches, &[hidden, image.channels * frames, image.patch, image.patch]);
-            if bias {
-                put(PatchesBias, &[hidden]);
-            }
-            if norm {
-                put(EmbeddingNorm, &[hidden]);
-                if parts.norm == NormKind::Layer {
-                    put(EmbeddingNormBias, &[hidden]);
-                }
-            }
-        }
-        Embedding::Audio(_) | Embedding::Convolutions(_) => {}
-    }
-    if let Embedding::Audio(audio) = parts.embedding {
-        put(AudioInput, &[hidden, audio.bands, AUDIO_REACH]);
-        put(AudioInputBias, &[hidden]);
-        put(AudioHalved, &[hidden, hidden, AUDIO_REACH]);
-        put(AudioHalvedBias, &[hidden]);
-        put(Positions, &[audio.positions, hidden]);
-    }
-    for (index, convolution) in parts.convolutions.iter().enumerate() {
-        let &super::convolutional::Convolution { inputs, outputs, kernel, groups, bias, .. } = convolution;
-        put(Convolution(index), &[outputs, inputs / groups.max(1), kernel, kernel]);
-        if !bias {
-            put(ConvolutionNorm(index), &[outputs]);
-        }
-        put(ConvolutionBias(index), &[outputs]);
-    }
-    if parts.final_norm {
-        put(OutputNorm, &[hidden]);
-        if parts.norm == NormKind::Layer {
-            put(OutputNormBias, &[hidden]);
-        }
-    }
-    match parts.head {
-        Head::Classes(classes) => {
-            put(Output, &[classes, hidden]);
-            put(OutputBias, &[classes]);
-        }
-        Head::Scores { labels, norm } => {
-            put(ScoreInput, &[hidden, hidden]);
-            put(if norm { ScoreNorm } else { ScoreInputBias }, &[hidden]);
-            put(Output, &[labels, hidden]);
-            put(OutputBias, &[labels]);
-        }
-        Head::Projection(width) => put(Output, &[width, hidden]),
-        Head::AttentionPooled(width) => {
-            put(PoolingQuery, &[1, 1, hidden]);
-            put(PoolingInput, &[3 * hidden, hidden]);
-            put(PoolingInputBias, &[3 * hidden]);
-            put(PoolingOutput, &[hidden, hidden]);
-            put(PoolingOutputBias, &[hidden]);
-            put(PoolingNorm, &[hidden]);
-            put(PoolingNormBias, &[hidden]);
-            put(PoolingUp, &[width, hidden]);
-            put(PoolingUpBias, &[width]);
-            put(PoolingDown, &[hidden, width]);
-            put(PoolingDownBias, &[hidden]);
-        }
-        Head::Tokens | Head::TiedTokens | Head::Pooled => {}
     }
     all
 }

@@ -156,6 +156,11 @@ pub(super) fn check_shape(shape: &ModelShape) -> Result<(), EngineError> {
 
 /// What the kernels ask of a level.
 pub(super) fn check_level(quant: Quant) -> Result<(), EngineError> {
+    if !quant.is_runnable() {
+        let why =
+            format!("{quant} is not computed on CUDA; its answers are had on the CPU, by rounding: leave out --device");
+        return Err(EngineError::Unsupported(why));
+    }
     if quant == Quant::F32 {
         let why = "f32 is not computed on CUDA: tensor cores and kernels take 16 bits (f16, bf16, int8, int4)";
         return Err(EngineError::Unsupported(why.to_string()));
