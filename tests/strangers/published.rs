@@ -85,6 +85,8 @@ fn caches_are_those_of_the_papers() {
     assert_eq!(of("llama-4-scout", 65_536), 4096.0 * (12.0 * 65_536.0 + 36.0 * 8192.0));
     // 10 of 62 layers see everything, the others 1,024.
     assert_eq!(of("gemma-3-27b", 131_072), 8192.0 * (10.0 * 131_072.0 + 52.0 * 1024.0));
+    // Of 35 layers the last 20 keep nothing; of the others 3 see everything, with one head of 512.
+    assert_eq!(of("gemma-4-e2b", 8192), 2.0 * 2.0 * (3.0 * 512.0 * 8192.0 + 12.0 * 256.0 * 512.0));
     // 12 of 24 layers see 128 positions.
     assert_eq!(of("gpt-oss-20b", 131_072), 2048.0 * 12.0 * (131_072.0 + 128.0));
     // 12 of 48 layers keep keys and values, and the others 32 matrices of 128 x 128 in 32 bits, with what waits for their
@@ -159,6 +161,7 @@ fn traps_of_published_files_are_read_as_they_mean() {
     for (name, pattern) in [
         ("gemma-2-9b", "wf"),
         ("gemma-3-4b", "wwwwwf"),
+        ("gemma-4-e2b", "wwwwf"),
         ("gpt-oss-120b", "wf"),
         ("llama-4-scout", "cccn"),
         ("command-r7b", "wwwn"),

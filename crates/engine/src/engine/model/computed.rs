@@ -35,7 +35,8 @@ impl ComputedBlock {
             (attention.qk_norm == QkNorm::Width, "norms over all heads"),
             (attention.sinks, "scores that are no position's"),
             (attention.output_gate, "gated attention"),
-            (attention.shares_cache, "keys and values of another layer"),
+            (attention.shares_cache || attention.values_are_keys, "keys and values of another layer"),
+            (block.per_layer > 0, "inputs of each layer"),
             (
                 matches!(attention.mask, AttentionMask::Chunk(_) | AttentionMask::Around(_)),
                 "attention within chunks or to both sides of a window",
@@ -64,7 +65,7 @@ fn lacking_of_ends(parts: &Parts) -> Option<&'static str> {
             Some("an embedding without positions or without a norm")
         }
         Embedding::Patches(PatchEmbedding { image, frames, bias, positions, norm })
-            if !image.class_token || frames != 1 || !bias || !positions || norm =>
+            if !image.class_token || frames != 1 || !bias || positions == 0 || norm =>
         {
             Some("patches embedded in such a way")
         }

@@ -80,6 +80,10 @@ pub enum BlockTensor {
     StateSkip,
     StateNorm,
     StateOutput,
+    /// Of what a layer looks up for a token: its gate, the way into the stream, and the norm behind.
+    LayerGate,
+    LayerProjection,
+    LayerNorm,
     /// Of attention to an encoder.
     CrossNorm,
     CrossNormBias,
@@ -100,10 +104,10 @@ impl BlockTensor {
         match self {
             Query | Key | Value | AttentionOutput | Gate | Up | Down | Router | ExpertGate | ExpertUp | ExpertDown
             | SharedGate | SharedUp | SharedDown | SharedWeight | QueryDown | KeyValueDown | KeyValueUp
-            | IndexQuery | IndexKey | IndexWeights | StateInput | StateSteps | StateOutput | CrossQuery | CrossKey
-            | CrossValue | CrossOutput => TensorKind::Matrix,
+            | IndexQuery | IndexKey | IndexWeights | StateInput | StateSteps | StateOutput | LayerGate
+            | LayerProjection | CrossQuery | CrossKey | CrossValue | CrossOutput => TensorKind::Matrix,
             AttentionNorm | QueryNorm | KeyNorm | AttentionPostNorm | FeedForwardNorm | FeedForwardPostNorm
-            | QueryDownNorm | KeyValueDownNorm | IndexKeyNorm | StateNorm | CrossNorm => TensorKind::Norm,
+            | QueryDownNorm | KeyValueDownNorm | IndexKeyNorm | StateNorm | LayerNorm | CrossNorm => TensorKind::Norm,
             AttentionNormBias | QueryBias | KeyBias | ValueBias | AttentionOutputBias | FeedForwardNormBias
             | GateBias | UpBias | DownBias | RouterBias | ExpertGateBias | ExpertUpBias | ExpertDownBias
             | IndexKeyNormBias | ConvolutionBias | StateStepBias | CrossNormBias | CrossQueryBias | CrossKeyBias
@@ -140,6 +144,13 @@ pub fn block_tensors(block: &BlockParts, hidden: usize, norm: NormKind) -> Sizes
         all.extend(feed_forward_tensors(feed_forward, hidden));
     }
     all.extend(norm_tensors(block, hidden, norm));
+    if block.per_layer > 0 {
+        all.extend([
+            (BlockTensor::LayerGate, vec![block.per_layer, hidden]),
+            (BlockTensor::LayerProjection, vec![hidden, block.per_layer]),
+            (BlockTensor::LayerNorm, vec![hidden]),
+        ]);
+    }
     all
 }
 
@@ -174,12 +185,13 @@ fn attention_tensors(attention: &Attention, hidden: usize) -> Sizes {
     use BlockTensor::*;
     let (q, kv) = (attention.q_width(), attention.kv_width());
     let query = if attention.output_gate { 2 * q } else { q };
-    let mut all = vec![
-        (Query, vec![query, hidden]),
-        (Key, vec![kv, hidden]),
-        (Value, vec![kv, hidden]),
-        (AttentionOutput, vec![hidden, q]),
-    ];
+    let mut all = vec![(Query, vec![query, hidden]), (AttentionOutput, vec![hidden, q])];
+    if !attention.shares_cache {
+        all.push((Key, vec![kv, hidden]));
+        if !attention.values_are_keys {
+            all.push((Value, vec![kv, hidden]));
+        }
+    }
     match attention.qkv_bias {
         QkvBias::None => {}
         QkvBias::All => all.extend([(QueryBias, vec![query]), (KeyBias, vec![kv]), (ValueBias, vec![kv])]),
@@ -190,6 +202,7 @@ fn attention_tensors(attention: &Attention, hidden: usize) -> Sizes {
     }
     match attention.qk_norm {
         QkNorm::None => {}
+        QkNorm::Heads if attention.shares_cache => all.push((QueryNorm, vec![attention.head_dim])),
         QkNorm::Heads => all.extend([(QueryNorm, vec![attention.head_dim]), (KeyNorm, vec![attention.head_dim])]),
         QkNorm::Width => all.extend([(QueryNorm, vec![q]), (KeyNorm, vec![kv])]),
     }

@@ -128,7 +128,7 @@ fn tensors_of(parts: &Parts) -> Vec<Counted> {
 fn is_looked_up(name: TensorName, parts: &Parts) -> bool {
     match (name, parts.head) {
         (TensorName::TokenEmbedding, Head::TiedTokens) => false,
-        (TensorName::TokenEmbedding, _) => true,
+        (TensorName::TokenEmbedding, _) | (TensorName::LayerEmbedding, _) => true,
         // Read for the first position only, once for all of its tokens.
         (TensorName::Output, Head::Classes(_) | Head::Scores { .. }) => true,
         _ => false,
@@ -149,7 +149,7 @@ impl Parts {
 
     /// Parameters of the encoders before it, and of what is between.
     pub fn tower_parameters(&self) -> f64 {
-        self.towers.iter().map(Tower::parameters).fold(0.0, |sum, one| sum + one)
+        self.towers.iter().map(Tower::parameters).fold(self.beside, |sum, one| sum + one)
     }
 
     /// Bytes that the weights take in memory at `quant` (vectors are kept in `f32`), those of towers in 16 bits or more.

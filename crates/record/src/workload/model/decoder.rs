@@ -11,7 +11,7 @@ use super::towers;
 /// Attention over what came before and a gated feed-forward part, an RMS norm before each; layers of other kinds where the shape
 /// names them.
 pub fn parts(shape: &ModelShape) -> Parts {
-    let block = BlockParts { norms: NormPlace::Before, mixer: None, cross: None, feed_forward: None };
+    let block = BlockParts { norms: NormPlace::Before, mixer: None, cross: None, feed_forward: None, per_layer: 0 };
     Parts {
         hidden: shape.hidden_size,
         norm: NormKind::Rms,
@@ -20,6 +20,7 @@ pub fn parts(shape: &ModelShape) -> Parts {
         blocks: vec![(block, shape.layers)],
         final_norm: true,
         head: if shape.tied_embeddings { Head::TiedTokens } else { Head::Tokens },
+        beside: shape.beside.map_or(0.0, |count| count as f64),
         towers: shape.vision.iter().map(|vision| towers::before(vision, shape.hidden_size)).collect(),
     }
     .with_blocks(|index, block| {
@@ -64,6 +65,7 @@ fn mixer(shape: &ModelShape, kind: Option<LayerKind>) -> Option<Mixer> {
             sinks: false,
             output_gate: false,
             shares_cache: false,
+            values_are_keys: false,
         }),
     })
 }

@@ -13,6 +13,7 @@ pub fn ends(parts: &Parts) -> Vec<TensorSpec> {
     match parts.embedding {
         Embedding::Tokens { vocabulary, learned, .. } => {
             list.tokens(vocabulary, learned);
+            list.inputs_of_layers(vocabulary, parts);
             if parts.head == Head::Tokens {
                 list.put(Output, &[vocabulary, parts.hidden]);
             }
@@ -71,6 +72,17 @@ impl List {
         }
     }
 
+    /// The table of what layers look up, and what it is mixed with: a projection of the embedding.
+    fn inputs_of_layers(&mut self, vocabulary: usize, parts: &Parts) {
+        let width = parts.blocks.iter().map(|(block, count)| block.per_layer * count).sum::<usize>();
+        let one = parts.blocks.iter().map(|(block, _)| block.per_layer).max().unwrap_or(0);
+        if width > 0 {
+            self.put(TensorName::LayerEmbedding, &[vocabulary, width]);
+            self.put(TensorName::LayerEmbeddingProjection, &[width, self.hidden]);
+            self.put(TensorName::LayerEmbeddingNorm, &[one]);
+        }
+    }
+
     fn patches(&mut self, patches: &PatchEmbedding) {
         use TensorName::*;
         let &PatchEmbedding { image, frames, bias, positions, norm } = patches;
@@ -78,8 +90,8 @@ impl List {
         if image.class_token {
             self.put(ClassToken, &[1, 1, hidden]);
         }
-        if positions {
-            self.put(PatchPositions, &[1, image.tokens(image.size), hidden]);
+        if positions > 0 {
+            self.put(PatchPositions, &[1, positions, hidden]);
         }
         self.put(Patches, &[hidden, image.channels * frames, image.patch, image.patch]);
         if bias {

@@ -86,6 +86,7 @@ pub fn parts(shape: &ModelShape, activation: Activation) -> Parts {
         sinks: false,
         output_gate: false,
         shares_cache: false,
+        values_are_keys: false,
     };
     let feed_forward = FeedForward {
         width: shape.intermediate_size,
@@ -99,17 +100,25 @@ pub fn parts(shape: &ModelShape, activation: Activation) -> Parts {
         mixer: Some(Mixer::Attention(attention)),
         cross: None,
         feed_forward: Some(feed_forward),
+        per_layer: 0,
     };
     // A shape without its image is refused before it gets here.
     let image = shape.image.unwrap_or(ImageShape { patch: 1, size: 1, channels: 1, class_token: true });
     Parts {
         hidden: shape.hidden_size,
         norm: NormKind::Layer,
-        embedding: Embedding::Patches(PatchEmbedding { image, frames: 1, bias: true, positions: true, norm: false }),
+        embedding: Embedding::Patches(PatchEmbedding {
+            image,
+            frames: 1,
+            bias: true,
+            positions: image.tokens(image.size),
+            norm: false,
+        }),
         convolutions: Vec::new(),
         blocks: vec![(block, shape.layers)],
         final_norm: true,
         head: shape.projection.map_or(Head::Pooled, Head::Projection),
+        beside: 0.0,
         towers: Vec::new(),
     }
 }

@@ -24,6 +24,8 @@ pub struct Parts {
     pub head: Head,
     /// Encoders of images that stand before it and are held with it.
     pub towers: Vec<Tower>,
+    /// Parameters of others that are held with it and not described.
+    pub beside: f64,
 }
 
 /// An encoder whose results a model takes beside its tokens. A step of generation does not go through it.
@@ -85,8 +87,8 @@ pub struct PatchEmbedding {
     pub frames: usize,
     /// The matrix has a bias.
     pub bias: bool,
-    /// Learned positions are added.
-    pub positions: bool,
+    /// Rows of a table of positions that are added; 0 without one.
+    pub positions: usize,
     /// A norm of the sum.
     pub norm: bool,
 }
@@ -130,6 +132,8 @@ pub struct BlockParts {
     pub cross: Option<CrossAttention>,
     /// What each position becomes by itself, where it does.
     pub feed_forward: Option<FeedForward>,
+    /// Numbers that the layer looks up for a token and adds through a gate; 0 without.
+    pub per_layer: usize,
 }
 
 /// Attention to what an encoder has made of the input: its keys and values are made once.
@@ -214,8 +218,10 @@ pub struct Attention {
     pub sinks: bool,
     /// What heads give is weighed by a gate of as many numbers, which the query's matrix makes too.
     pub output_gate: bool,
-    /// Keys and values are those of a layer before: none are kept.
+    /// Keys and values are those of a layer before: none are made, and none are kept.
     pub shares_cache: bool,
+    /// Values are the keys: there is no matrix for them.
+    pub values_are_keys: bool,
 }
 
 /// Biases of query, key and value.

@@ -5,7 +5,10 @@ use super::convolutional::ConvolutionalShape;
 use super::family::{Architecture, Task};
 use super::kinds::{LayerKind, LayerKinds};
 use super::parts::Parts;
-use super::sublayers::{AudioShape, ExpertsShape, LatentShape, LinearShape, StateSpaceShape, is_zero, within};
+use super::sublayers::{
+    AudioShape, ExpertsShape, FullLayersShape, LatentShape, LinearShape, PerLayerShape, StateSpaceShape, is_zero,
+    within,
+};
 use crate::workload::quant::{Encoding, Quant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -129,6 +132,15 @@ pub struct ModelShape {
     /// Of state-space layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_space: Option<StateSpaceShape>,
+    /// Of layers that see everything, where others are narrower.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_layers: Option<FullLayersShape>,
+    /// Inputs of each layer, and layers that share a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_layer: Option<PerLayerShape>,
+    /// Parameters of encoders beside it that are not described part by part (speech of Gemma 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<u64>,
     /// Kinds of tokens that the embedding tells apart (BERT), 0 elsewhere.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub token_types: usize,
@@ -186,6 +198,9 @@ impl ModelShape {
             latent: None,
             linear: None,
             state_space: None,
+            full_layers: None,
+            per_layer: None,
+            beside: None,
             token_types: 0,
             image: None,
             vision: None,
@@ -283,6 +298,8 @@ impl ModelShape {
         self.vision
             .as_ref()
             .map_or(Ok(()), |vision| vision.validate().map_err(|message| format!("vision.{message}")))?;
+        self.full_layers.as_ref().map_or(Ok(()), FullLayersShape::validate)?;
+        self.per_layer.as_ref().map_or(Ok(()), |per_layer| per_layer.validate(self.layers))?;
         self.audio.as_ref().map_or(Ok(()), AudioShape::validate)?;
         if let Some(rotary) = self.rotary_dim {
             within("rotary_dim", rotary, self.head_dim)?;

@@ -182,6 +182,51 @@ impl StateSpaceShape {
     }
 }
 
+/// Layers that see everything, where they are wider than those with a window (Gemma 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FullLayersShape {
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Values are the keys: there is no matrix for them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub values_are_keys: bool,
+}
+
+impl FullLayersShape {
+    /// Checks what a file may have said. The error names the field.
+    pub fn validate(&self) -> Result<(), String> {
+        within("full_layers.kv_heads", self.kv_heads, 1 << 12)?;
+        within("full_layers.head_dim", self.head_dim, 1 << 12)
+    }
+}
+
+/// What makes a model smaller in memory than its parameters: a table of inputs for each layer, and layers that use the keys and
+/// values of one before (Gemma 3n, Gemma 4 E2B and E4B).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerLayerShape {
+    /// Numbers that each layer looks up for a token; 0 without.
+    pub width: usize,
+    /// So many of the last layers have no keys and values of their own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shared_cache_layers: usize,
+    /// Feed-forward parts of those layers are so many times as wide.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub shared_widening: usize,
+}
+
+impl PerLayerShape {
+    /// Checks what a file may have said. The error names the field.
+    pub fn validate(&self, layers: usize) -> Result<(), String> {
+        at_most("per_layer.width", self.width, 1 << 14)?;
+        at_most("per_layer.shared_cache_layers", self.shared_cache_layers, layers)?;
+        within("per_layer.shared_widening", self.shared_widening, 16)
+    }
+}
+
 /// An encoder of speech.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -34,6 +34,12 @@ pub enum TensorName {
     Output,
     /// Its bias.
     OutputBias,
+    /// What each layer looks up for a token, of all layers: `(vocabulary, layers x width)`.
+    LayerEmbedding,
+    /// What is made of the embedding beside it.
+    LayerEmbeddingProjection,
+    /// The norm of that.
+    LayerEmbeddingNorm,
     /// The matrix before scores.
     ScoreInput,
     /// Its bias.
@@ -99,7 +105,8 @@ impl TensorName {
         match self {
             Self::TokenEmbedding | Self::Patches | Self::Output => TensorKind::Matrix,
             Self::ScoreInput | Self::AudioInput | Self::AudioHalved => TensorKind::Matrix,
-            Self::Convolution(_) => TensorKind::Matrix,
+            Self::Convolution(_) | Self::LayerEmbedding | Self::LayerEmbeddingProjection => TensorKind::Matrix,
+            Self::LayerEmbeddingNorm => TensorKind::Norm,
             Self::ScoreNorm | Self::ConvolutionNorm(_) => TensorKind::Norm,
             Self::ConvolutionBias(_) => TensorKind::Bias,
             Self::ScoreInputBias | Self::AudioInputBias | Self::AudioHalvedBias => TensorKind::Bias,

@@ -23,6 +23,8 @@ fn projector(vision: &ModelShape, h: f64) -> f64 {
     match vision.architecture {
         // Gemma 3: a norm and a matrix behind a mean over patches.
         Architecture::Siglip => v + v * h,
+        // Gemma 4: a matrix.
+        Architecture::Gemma4Vision => v * h,
         // Mistral Small 3.1: a norm, a merging matrix, and two more.
         Architecture::Pixtral => v + MERGED * v * v + v * h + h * h,
         // Llama 4: two matrices within the encoder, and one behind.

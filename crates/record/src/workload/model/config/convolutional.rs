@@ -48,17 +48,12 @@ pub fn parts(shape: &ModelShape) -> Parts {
     Parts {
         hidden: shape.hidden_size,
         norm: NormKind::Layer,
-        embedding: Embedding::Convolutions(PatchEmbedding {
-            image,
-            frames: 1,
-            bias: false,
-            positions: false,
-            norm: false,
-        }),
+        embedding: Embedding::Convolutions(PatchEmbedding { image, frames: 1, bias: false, positions: 0, norm: false }),
         convolutions: shape.convolutional.as_ref().map_or(Vec::new(), ConvolutionalShape::convolutions),
         blocks: Vec::new(),
         final_norm: false,
         head: Head::Classes(shape.vocab_size),
+        beside: 0.0,
         towers: Vec::new(),
     }
 }

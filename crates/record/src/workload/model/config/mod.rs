@@ -85,6 +85,7 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
         shape.sliding_window = window(&keys, &shape, rules.window).unwrap_or_default();
     }
     shape.vision = multimodal::vision(&whole)?.map(Box::new);
+    shape.beside = multimodal::speech(&whole, shape.hidden_size)?;
     shape.validate()?;
     Ok(shape)
 }

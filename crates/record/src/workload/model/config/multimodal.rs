@@ -25,6 +25,38 @@ pub(super) fn text_part(whole: &Keys<'_>) -> Option<Value> {
     Some(Value::Object(text))
 }
 
+/// Parameters of Gemma 4's encoder of speech, a conformer (arXiv 2005.08100), and of the matrix that brings what it makes to the
+/// width of the residual stream.
+pub(super) fn speech(whole: &Keys<'_>, hidden: usize) -> Result<Option<u64>, String> {
+    let Some(keys) = whole.within("audio_config", "audio_config.")? else { return Ok(None) };
+    match keys.optional_text("model_type")? {
+        Some("gemma4_audio") => {}
+        name => {
+            let name = name.unwrap_or_default();
+            return Err(format!("`audio_config.model_type` `{name}` is an encoder of speech that is not known"));
+        }
+    }
+    let h = keys.size_within("hidden_size", None, 1 << 14)? as u64;
+    let layers = keys.size_within("num_hidden_layers", None, 1 << 10)? as u64;
+    let heads = keys.size_within("num_attention_heads", None, 1 << 10)? as u64;
+    let kernel = keys.size_within("conv_kernel_size", Some(5), 1 << 10)? as u64;
+    let outputs = keys.size_within("output_proj_dims", Some(1536), 1 << 14)? as u64;
+    let channels = keys.sizes("subsampling_conv_channels")?;
+    let &[first, second] = channels.as_slice() else {
+        return Err("`audio_config.subsampling_conv_channels` are not two".to_string());
+    };
+    let (first, second) = (first as u64, second as u64);
+    // Two feed-forward parts four times as wide with norms around, attention with relative places, a convolution of each channel
+    // between two matrices, and three norms more.
+    let feed_forward = 2 * (8 * h * h + 2 * h);
+    let attention = 5 * h * h + h / heads;
+    let convolution = 3 * h * h + (kernel + 2) * h;
+    let block = feed_forward + attention + convolution + 3 * h;
+    // A quarter of 128 bands is left behind the two convolutions of nine taps.
+    let ends = 9 * first + first + 9 * first * second + second + 32 * second * h + outputs * h + outputs;
+    Ok(Some(layers * block + ends + outputs * hidden as u64))
+}
+
 /// The encoder of images, where the file has one. The error names its kind where that is not known.
 pub(super) fn vision(whole: &Keys<'_>) -> Result<Option<ModelShape>, String> {
     let Some(keys) = whole.within("vision_config", "vision_config.")? else { return Ok(None) };

@@ -55,6 +55,7 @@ pub(super) fn parts(shape: &ModelShape) -> Parts {
         blocks: vec![(block(shape, NormPlace::Behind), shape.layers)],
         final_norm: false,
         head: shape.labels.map_or(Head::Pooled, |labels| Head::Scores { labels, norm: false }),
+        beside: 0.0,
         towers: Vec::new(),
     }
 }
@@ -76,6 +77,7 @@ pub(super) fn block(shape: &ModelShape, norms: NormPlace) -> BlockParts {
             sinks: false,
             output_gate: false,
             shares_cache: false,
+ values_are_keys: false,
         })),
         cross: None,
         feed_forward: Some(FeedForward {
@@ -85,5 +87,6 @@ pub(super) fn block(shape: &ModelShape, norms: NormPlace) -> BlockParts {
             bias: FeedForwardBias::All,
             experts: None,
         }),
+        per_layer: 0,
     }
 }

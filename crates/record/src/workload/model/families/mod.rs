@@ -58,6 +58,8 @@ families! {
     gemma2: Gemma2,
     /// Gemma 3 (text): Gemma 2 without its bounds, five of six layers with a window.
     gemma3: Gemma3,
+    /// Gemma 4: wider heads where layers see everything, inputs of each layer.
+    gemma4: Gemma4,
     /// Phi 3 and 4: query, key and value in one matrix, gate and up in another.
     phi3: Phi3,
     /// Phi-3.5-MoE: experts, norms that take the mean away.
@@ -126,6 +128,8 @@ families! {
     qwen25vision: Qwen25Vision,
     /// The encoder of images of Qwen3-VL and Qwen 3.5.
     qwen3vision: Qwen3Vision,
+    /// Gemma 4's encoder of images.
+    gemma4vision: Gemma4Vision,
     /// ViT and DeiT: an encoder of images cut into patches, norms before its parts.
     vit: Vit,
 }

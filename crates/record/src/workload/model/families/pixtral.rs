@@ -28,7 +28,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
 fn parts(shape: &ModelShape) -> Parts {
     let parts = image_encoder::parts(shape, Activation::Silu);
     let parts = image_encoder::with_patches(parts, |patches| {
-        PatchEmbedding { bias: false, positions: false, norm: true, ..patches }
+        PatchEmbedding { bias: false, positions: 0, norm: true, ..patches }
     });
     let parts = parts.with_blocks(|_, block| {
         block

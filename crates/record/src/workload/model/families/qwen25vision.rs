@@ -32,7 +32,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
 fn parts(shape: &ModelShape) -> Parts {
     let parts = image_encoder::parts(shape, Activation::Silu);
     let parts = image_encoder::with_patches(parts, |patches| {
-        PatchEmbedding { frames: 2, bias: false, positions: false, ..patches }
+        PatchEmbedding { frames: 2, bias: false, positions: 0, ..patches }
     });
     let parts = parts.with_blocks(|_, block| block.with_feed_forward(|part| FeedForward { gated: true, ..part }));
     Parts { norm: NormKind::Rms, final_norm: false, ..parts }

@@ -89,11 +89,12 @@ fn parts(shape: &ModelShape) -> Parts {
     Parts {
         hidden: shape.hidden_size,
         norm: NormKind::Layer,
-        embedding: Embedding::Patches(PatchEmbedding { image, frames: 1, bias: true, positions: true, norm: false }),
+        embedding: Embedding::Patches(PatchEmbedding { image, frames: 1, bias: true, positions: image.tokens(image.size), norm: false }),
         convolutions: Vec::new(),
         blocks: vec![(bert::block(shape, NormPlace::Before), shape.layers)],
         final_norm: true,
         head: Head::Classes(shape.vocab_size),
+        beside: 0.0,
         towers: Vec::new(),
     }
 }

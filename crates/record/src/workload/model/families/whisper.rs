@@ -67,6 +67,7 @@ fn parts(shape: &ModelShape) -> Parts {
         blocks: vec![(BlockParts { cross, ..decoder }, shape.layers)],
         final_norm: true,
         head: Head::TiedTokens,
+        beside: 0.0,
         towers: vec![Tower { parts: encoder(shape, &audio, block), projector: 0.0 }],
     }
 }
@@ -85,6 +86,7 @@ fn encoder(shape: &ModelShape, audio: &AudioShape, block: BlockParts) -> Parts {
         blocks: vec![(BlockParts { mixer, feed_forward, ..block }, audio.layers)],
         final_norm: true,
         head: Head::Pooled,
+        beside: 0.0,
         towers: Vec::new(),
     }
 }
