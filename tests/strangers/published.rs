@@ -208,6 +208,60 @@ fn what_is_not_known_is_refused_by_name() {
     assert!(message.contains("experts.active is 99"), "{message}");
 }
 
+/// What a file may hold that no model has: each is refused by its key, and none ends the program.
+#[test]
+fn hostile_sizes_are_named() {
+    let huge = Value::from(1_000_000_000_000_000_000_u64);
+    for (name, key, value, words) in [
+        ("mistral-nemo", "num_hidden_layers", huge.clone(), "`num_hidden_layers` is 1000000000000000000"),
+        ("qwen2.5-7b", "num_hidden_layers", u64::MAX.into(), "`num_hidden_layers`"),
+        ("command-r7b", "num_hidden_layers", 2000.into(), "`num_hidden_layers` is 2000; it must be at most 1024"),
+        ("deepseek-v3", "qk_nope_head_dim", u64::MAX.into(), "`qk_nope_head_dim`"),
+        ("deepseek-v3", "n_shared_experts", huge.clone(), "`n_shared_experts`"),
+        ("deepseek-v3", "first_k_dense_replace", 100.into(), "none of the 61 layers has experts"),
+        ("qwen3-30b-a3b", "mlp_only_layers", "[]".into(), "`mlp_only_layers` is \"[]\", not a list"),
+        ("qwen3-30b-a3b", "num_experts_per_tok", 129.into(), "experts.active is 129"),
+        ("qwen2.5-7b", "num_attention_heads", 30.into(), "is not a multiple of `num_attention_heads` 30"),
+        ("llama-3.1-405b", "rope_theta", "1e6".into(), "`rope_theta` is \"1e6\", not a number"),
+        ("llama-3.1-405b", "layer_types", vec!["mamba"; 126].into(), "layers of the kinds m are not known of `llama`"),
+        ("llama-3.1-405b", "layer_types", vec!["full_attention"; 3].into(), "names 3 layers"),
+        ("llama-3.1-405b", "layer_types", "full_attention".into(), "not a list"),
+        ("llama-3.1-405b", "hidden_size", (-1).into(), "`hidden_size` is -1"),
+        ("llama-3.1-405b", "vocab_size", Value::from(128.5), "`vocab_size` is 128.5"),
+        ("whisper-tiny", "decoder_attention_heads", 7.into(), "not a multiple of `decoder_attention_heads` 7"),
+        ("resnet-50", "depths", vec![3, 4].into(), "`depths` has 2 stages"),
+        ("efficientnet-b0", "width_coefficient", 0.into(), "`width_coefficient` is 0"),
+        ("granite-4.0-h-tiny", "layer_types", vec!["mamba"; 3].into(), "`layer_types` names 3 layers"),
+    ] {
+        let mut config = published().remove(name).unwrap().config;
+        config[key] = value;
+        let message = config::sizes(&config.to_string()).unwrap_err();
+        assert!(message.contains(words), "{name} {key}: {message}");
+    }
+    for (text, words) in
+        [("[]", "not an object"), ("3", "not an object"), ("", "not JSON"), ("{}", "`model_type` is missing")]
+    {
+        assert!(config::sizes(text).unwrap_err().contains(words), "{text}");
+    }
+}
+
+/// A list of kinds of layers is followed where the family can have them.
+#[test]
+fn windows_of_some_layers_are_those_that_the_file_lists() {
+    let mut config = published().remove("ministral-8b").unwrap().config;
+    let kinds: Vec<&str> =
+        (0..36).map(|index| if index % 4 == 0 { "full_attention" } else { "sliding_attention" }).collect();
+    config["layer_types"] = kinds.into();
+    config["max_position_embeddings"] = 131_072.into();
+    let shape = config::sizes(&config.to_string()).unwrap();
+    assert_eq!(
+        (shape.layer_kinds.as_ref().unwrap().to_string().as_str(), shape.sliding_window),
+        ("fwww", Some(32_768))
+    );
+    let bytes = shape.cache_bytes(1, 131_072, CacheType::F16).0;
+    assert_eq!(bytes, 4096.0 * (9.0 * 131_072.0 + 27.0 * 32_768.0));
+}
+
 /// Python writes numbers that JSON has no word for, and Nemotron's files hold one.
 #[test]
 fn words_of_python_are_read() {

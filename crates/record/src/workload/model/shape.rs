@@ -291,7 +291,15 @@ impl ModelShape {
                 return Err(format!("layer_kinds is {kinds}, but {field} is missing"));
             }
         }
-        self.experts.as_ref().map_or(Ok(()), ExpertsShape::validate)?;
+        if let Some(experts) = &self.experts {
+            experts.validate()?;
+            if !(0..self.layers).any(|index| experts.is_at(index)) && self.layer_kinds.is_none() {
+                return Err(format!(
+                    "experts.dense_layers is {} and experts.every {}: none of the {} layers has experts",
+                    experts.dense_layers, experts.every, self.layers
+                ));
+            }
+        }
         self.latent.as_ref().map_or(Ok(()), LatentShape::validate)?;
         self.linear.as_ref().map_or(Ok(()), LinearShape::validate)?;
         self.state_space.as_ref().map_or(Ok(()), StateSpaceShape::validate)?;

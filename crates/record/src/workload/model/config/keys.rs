@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// The largest number that a file may give as a size: above any model's, and so small that sums of a few do not overflow.
+const MOST: usize = 1 << 40;
+
 /// The object that is asked, and the path to it for messages (`rope_scaling.`), empty for the file itself.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
@@ -59,7 +62,11 @@ impl<'a> Keys<'a> {
         let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0 && *number < 1e15;
         let number = value.as_u64().map(|number| number as usize);
         let number = number.or(value.as_f64().filter(whole).map(|number| number as usize));
-        number.map(Some).ok_or(format!("`{}` is {value}, not a whole number", self.name(key)))
+        match number {
+            Some(size) if size > MOST => Err(format!("`{}` is {value}; no model is as large", self.name(key))),
+            Some(size) => Ok(Some(size)),
+            None => Err(format!("`{}` is {value}, not a whole number", self.name(key))),
+        }
     }
 
     /// A list of whole numbers that must be there, none of them above a million.

@@ -10,11 +10,15 @@ mod unsupported;
 mod window;
 
 use super::family::{Config as Keyed, DecoderRules, WindowRule};
+use super::kinds::LayerKind;
 use crate::workload::{Architecture, ModelShape};
 use keys::{Keys, refuse_quantized};
 use rope::Rope;
 use serde_json::Value;
 use window::window;
+
+/// The most layers that a file may name; kinds of layers are listed one by one before all sizes are checked.
+const MOST_LAYERS: usize = 1 << 10;
 
 /// What a config.json says of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,8 +85,9 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
     let mut shape = sizes_of(&keys, architecture)?;
     shape.rope_theta = rope::base(&keys);
     shape.rope_scaling = rope::rope(&keys).map_or(None, |rope| rope.scaling);
+    keys.optional_number("rope_theta")?;
     if rules.window != WindowRule::Pattern {
-        shape.sliding_window = window(&keys, &shape, rules.window).unwrap_or_default();
+        with_windows(&keys, &mut shape, rules.window)?;
     }
     shape.vision = multimodal::vision(&whole)?.map(Box::new);
     shape.beside = multimodal::speech(&whole, shape.hidden_size)?;
@@ -90,12 +95,29 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
     Ok(shape)
 }
 
+/// Windows of a model that need not run: of some layers where the file lists their kinds, else as the family has them.
+fn with_windows(keys: &Keys<'_>, shape: &mut ModelShape, rule: WindowRule) -> Result<(), String> {
+    let kinds = sublayers::layer_kinds(keys, shape.layers)?;
+    let Some(kinds) = kinds.filter(|kinds| kinds.to_string() != "f") else {
+        shape.sliding_window = window(keys, shape, rule).unwrap_or_default();
+        return Ok(());
+    };
+    if kinds.to_string().chars().any(|letter| !matches!(letter, 'f' | 'w')) {
+        return Err(format!("`layer_types`: layers of the kinds {kinds} are not known of `{}`", shape.architecture));
+    }
+    let size = keys.optional_size("sliding_window")?;
+    shape.sliding_window = Some(size.ok_or("`layer_types` names sliding_attention, but `sliding_window` is missing")?);
+    shape.layer_kinds = kinds.has(LayerKind::Full).then_some(kinds);
+    Ok(())
+}
+
 fn json(text: &str) -> Result<Value, String> {
     let text = text.trim_start_matches('\u{feff}');
-    serde_json::from_str(text).or_else(|error| {
+    let value: Value = serde_json::from_str(text).or_else(|error| {
         // Python writes numbers that JSON has no word for.
         serde_json::from_str(&without_words_of_python(text)).map_err(|_| format!("not JSON: {error}"))
-    })
+    })?;
+    if value.is_object() { Ok(value) } else { Err("not an object of JSON, as a config.json is".to_string()) }
 }
 
 /// A text of JSON with null for `NaN` and `Infinity`, which stand for no number, where they are not within a string.
@@ -137,13 +159,21 @@ fn sizes_of(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShape, S
     };
     let (hidden_size, heads) = (size("hidden_size")?, size("num_attention_heads")?);
     let heads_wide = hidden_size.checked_div(heads).ok_or("`num_attention_heads` is 0")?;
+    if keys.get("head_dim").is_none() && rules.head_dim.is_none() && !hidden_size.is_multiple_of(heads) {
+        return Err(format!(
+            "`hidden_size` {hidden_size} is not a multiple of `num_attention_heads` {heads}, and `head_dim` is missing"
+        ));
+    }
     // Families whose Python default is not one head of keys for each of queries must say how many there are, or null.
     let kv_heads = (rules.all_kv_heads || keys.is_null("num_key_value_heads")).then_some(heads);
     let attention_bias = keys.flag("attention_bias", false)?;
     let mut shape = ModelShape {
         hidden_size,
         intermediate_size: if rules.no_dense_width { 0 } else { size("intermediate_size")? },
-        layers: size("num_hidden_layers")?,
+        layers: match size("num_hidden_layers")? {
+            layers if layers <= MOST_LAYERS => layers,
+            layers => return Err(format!("`num_hidden_layers` is {layers}; it must be at most {MOST_LAYERS}")),
+        },
         heads,
         kv_heads: kv_heads
             .map_or_else(|| size("num_key_value_heads"), |heads| keys.size("num_key_value_heads", Some(heads)))?,

@@ -59,7 +59,11 @@ pub fn experts_of_deepseek(keys: &Keys<'_>) -> Result<Option<ExpertsShape>, Stri
 pub fn experts_of_qwen(keys: &Keys<'_>) -> Result<Option<ExpertsShape>, String> {
     let Some(experts) = experts(keys, &QWEN)? else { return Ok(None) };
     let every = keys.size("decoder_sparse_step", Some(1))?;
-    let plain = keys.get("mlp_only_layers").and_then(Value::as_array).cloned().unwrap_or_default();
+    let plain = match keys.get("mlp_only_layers") {
+        None => Vec::new(),
+        Some(Value::Array(layers)) => layers.clone(),
+        Some(value) => return Err(format!("`mlp_only_layers` is {value}, not a list")),
+    };
     // Plain layers at the beginning are known; others in between are not.
     let is_first = plain.iter().enumerate().all(|(index, layer)| layer.as_u64() == Some(index as u64));
     if !is_first {

@@ -29,6 +29,9 @@ fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
     }
     let (hidden_size, heads) = (keys.size("n_embd", None)?, keys.size("n_head", None)?);
     let head_dim = hidden_size.checked_div(heads).ok_or("`n_head` is 0")?;
+    if !hidden_size.is_multiple_of(heads) {
+        return Err(format!("the width {hidden_size} is not a multiple of `n_head` {heads}"));
+    }
     let widened = hidden_size.checked_mul(4);
     Ok(ModelShape {
         hidden_size,

@@ -27,6 +27,9 @@ pub(super) const FAMILY: Family = Family {
 fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
     let (hidden_size, heads) = (keys.size("d_model", None)?, keys.size("decoder_attention_heads", None)?);
     let head_dim = hidden_size.checked_div(heads).ok_or("`decoder_attention_heads` is 0")?;
+    if !hidden_size.is_multiple_of(heads) {
+        return Err(format!("the width {hidden_size} is not a multiple of `decoder_attention_heads` {heads}"));
+    }
     Ok(ModelShape {
         hidden_size,
         intermediate_size: keys.size("decoder_ffn_dim", None)?,

@@ -262,6 +262,9 @@ impl Laws {
                 (Tier::X, true) => NO_SIBLING,
                 (tier, _) => tier.factor(phase, varies),
             };
+            // How far off a law is on a kind of model that it has not seen, nobody has measured.
+            let unlearnt = if work.is_of_unlearnt_kind { Tier::F.factor(phase, varies) } else { 1.0 };
+            let least = least.max(unlearnt);
             // The quantile of left-out cards is of the law's own engine; how far another one is off is a guess of its own.
             let quantile =
                 if place.engine == *judged.law.engine() { judged.quantile } else { conformal::DEFAULT_QUANTILE };

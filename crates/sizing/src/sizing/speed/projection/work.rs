@@ -26,6 +26,13 @@ pub struct Work {
     pub activation_bytes: f64,
     /// Operations of the output matrix.
     pub head_ops: f64,
+    /// The model has parts of a kind that no law was learnt on: experts, latent or linear attention, states.
+    pub is_of_unlearnt_kind: bool,
+}
+
+/// Whether the laws, which were learnt on dense models with attention in every layer, were learnt on no such model.
+fn is_of_unlearnt_kind(shape: &ModelShape) -> bool {
+    shape.experts.is_some() || shape.latent.is_some() || shape.linear.is_some() || shape.state_space.is_some()
 }
 
 impl Work {
@@ -43,6 +50,7 @@ impl Work {
             attention_ops: b * parts.decode_attention_ops(context),
             activation_bytes: b * parts.activation_bytes(),
             head_ops: b * parts.head_ops(),
+            is_of_unlearnt_kind: is_of_unlearnt_kind(shape),
         }
     }
 
@@ -65,6 +73,7 @@ impl Work {
             attention_ops: b * parts.prefill_attention_ops(prompt),
             activation_bytes,
             head_ops: b * parts.head_ops(),
+            is_of_unlearnt_kind: is_of_unlearnt_kind(shape),
         }
     }
 
@@ -110,6 +119,18 @@ pub fn read_bytes(shape: &ModelShape, quant: Quant, stored: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::workload::Preset;
+
+    #[test]
+    fn kinds_that_no_law_was_learnt_on_are_told() {
+        let of = |name: &str| Work::decode_of(&Preset::named(name).unwrap().shape, &Case::new(Quant::F16, 1, 64, 64));
+        for name in ["mixtral-8x7b", "deepseek-v3", "qwen3.5-27b", "granite-4.0-h-tiny"] {
+            assert!(of(name).is_of_unlearnt_kind, "{name}");
+        }
+        assert!(!of("llama-3.1-8b").is_of_unlearnt_kind && !of("gemma-3-27b").is_of_unlearnt_kind);
+        // A step of one token reads the experts that it chooses.
+        let shape = Preset::named("mixtral-8x7b").unwrap().shape;
+        assert!(of("mixtral-8x7b").weight_bytes < 0.3 * shape.weight_bytes(Quant::F16).0);
+    }
 
     #[test]
     fn counts_are_those_of_the_shape() {
