@@ -108,25 +108,28 @@ fn growth(shape: &ModelShape) -> Bytes {
 
 /// Bytes of a token in the cache in 16 bits; nothing of models that have none.
 fn cache_of(shape: &ModelShape) -> String {
-    if shape.task().generates() { shape.cache_bytes(1, 1, CacheType::F16).human() } else { DASH.to_string() }
+    if shape.task().generates() { growth(shape).human() } else { DASH.to_string() }
 }
 
 /// The preset called `name`, or one that says of a file, folder or hub id what a preset would.
-fn described(name: &OsStr, console: &Console) -> anyhow::Result<Preset> {
+fn described(name: &OsStr, console: &Console) -> anyhow::Result<(Preset, Option<String>)> {
     if let Some(name) = name.to_str().filter(|name| !Path::new(name).exists())
         && let Ok(preset) = Preset::named(name)
     {
-        return Ok(preset);
+        return Ok((preset, None));
     }
     let exists = Path::new(name).exists() || name.to_str().is_some_and(hub::is_hub_id);
     match model_shape(name, console.shows_progress()) {
-        Ok(known) => Ok(Preset {
-            about: known.name.clone(),
-            name: known.name,
-            source: known.source,
-            parameters: None,
-            shape: known.shape,
-        }),
+        Ok(known) => Ok((
+            Preset {
+                about: known.name.clone(),
+                name: known.name,
+                source: known.source,
+                parameters: None,
+                shape: known.shape,
+            },
+            known.quantization,
+        )),
         Err(error) if exists => Err(error.into()),
         Err(error) => usage(error.to_string()),
     }
@@ -171,7 +174,7 @@ fn counts(shape: &ModelShape) -> Counts {
 }
 
 fn show(name: &OsStr, json: bool, console: &Console) -> anyhow::Result<Exit> {
-    let preset = described(name, console)?;
+    let (preset, quantization) = described(name, console)?;
     if json {
         output::json(&Described { counts: counts(&preset.shape), preset: &preset })?;
         return Ok(Exit::Done);
@@ -185,6 +188,9 @@ fn show(name: &OsStr, json: bool, console: &Console) -> anyhow::Result<Exit> {
         "runs here",
         if shape.architecture.family().runs { "yes" } else { "no: it is sized, ranked and projected" }.into(),
     );
+    if let Some(how) = quantization {
+        line("checkpoint", format!("quantized already ({how}): the engine does not open it"));
+    }
     for (what, value) in sizes(shape) {
         line(what, value);
     }
@@ -266,4 +272,25 @@ fn memory(shape: &ModelShape) -> Vec<(&'static str, String)> {
     }
     lines.push(("a sequence", format!("{} of the longest context", longest.human())));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_grows_with_a_token_is_told_apart_from_what_does_not() {
+        let of = |name: &str| Preset::named(name).unwrap().shape;
+        let line = |name: &str, what: &str| {
+            memory(&of(name)).into_iter().find(|(known, _)| *known == what).map(|(_, value)| value)
+        };
+        // 6 of 52 layers have attention, of two heads of 128; the others keep a state.
+        assert_eq!(line("nemotron-3-nano-30b-a3b", "KV cache").unwrap(), "6.00 KiB a token in f16");
+        assert!(line("nemotron-3-nano-30b-a3b", "state").unwrap().starts_with("46.8 MiB"));
+        // What a decoder keeps of its encoder is there from the first token.
+        assert_eq!(line("whisper-base", "KV cache").unwrap(), "12.0 KiB a token in f16");
+        assert!(line("whisper-base", "state").unwrap().starts_with("17.6 MiB"));
+        assert_eq!(line("llama-3.1-8b", "state"), None);
+        assert_eq!(cache_of(&of("resnet-50")), DASH);
+    }
 }

@@ -181,6 +181,16 @@ fn kinds_of_layers_are_those_that_readers_know() {
         ])
         .lists(&[("attention.head_count_kv", &[0, 0, 2, 0]), ("feed_forward_length", &[0, 128, 0, 0])]);
     assert_eq!(read(keys, &nemotron, &[]), Ok(nemotron.clone()));
+    let endless = Keys(
+        "nemotron_h",
+        vec![
+            ("general.architecture".to_string(), Value::String("nemotron_h".to_string())),
+            ("nemotron_h.embedding_length".to_string(), Value::U32(64)),
+            ("nemotron_h.block_count".to_string(), Value::U32(u32::MAX)),
+        ],
+    );
+    let message = read(endless.sizes(&HEADS), &nemotron, &[]).unwrap_err();
+    assert!(message.contains("`nemotron_h.block_count` is 4294967295"), "{message}");
     let message = read(Keys::of("gemma5").sizes(&HEADS), &gpt, &[]).unwrap_err();
     assert!(message.contains("`gemma5` is not known; did you mean `gemma"), "{message}");
 }

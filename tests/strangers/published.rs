@@ -245,6 +245,40 @@ fn hostile_sizes_are_named() {
     }
 }
 
+/// Files of the names of known families whose matrices are others: refused by what tells them apart.
+#[test]
+fn relatives_with_other_matrices_are_refused() {
+    let changed = |name: &str, key: &str, value: Value| {
+        let mut config = published().remove(name).unwrap().config;
+        config[key] = value;
+        config::sizes(&config.to_string())
+    };
+    for (name, key, value, words) in [
+        // Nemotron 3 Super: experts work on a narrower vector.
+        ("nemotron-3-nano-30b-a3b", "moe_latent_size", Value::from(1024), "`moe_latent_size`"),
+        // Drafts of EAGLE 3, reward models, embedders without an output matrix.
+        ("llama-3.1-405b", "architectures", vec!["LlamaForCausalLMEagle3"].into(), "LlamaForCausalLMEagle3"),
+        ("qwen2.5-7b", "architectures", vec!["Qwen2ForProcessRewardModel"].into(), "Qwen2ForProcessRewardModel"),
+        ("mistral-nemo", "architectures", vec!["MistralModel"].into(), "MistralModel"),
+        // Jina v2 and v3, MosaicBERT.
+        ("ms-marco-minilm-l6-v2", "position_embedding_type", "alibi".into(), "\"alibi\" is not described"),
+        ("ms-marco-minilm-l6-v2", "alibi_starting_size", 512.into(), "`alibi_starting_size`"),
+        ("bge-m3", "position_embedding_type", "rotary".into(), "\"rotary\" is not described"),
+        // A speech encoder before Granite, and a projector of another making behind SigLIP (Aya Vision).
+        ("granite-3.3-8b", "encoder_config", serde_json::json!({"hidden_dim": 1024}), "`encoder_config`"),
+        ("gemma-3-4b", "model_type", "aya_vision".into(), "`aya_vision`"),
+    ] {
+        let message = changed(name, key, value).unwrap_err();
+        assert!(message.contains(words), "{name} {key}: {message}");
+    }
+    let quantized = changed("qwen3-30b-a3b", "quantization_config", serde_json::json!({"quant_method": "awq"}));
+    assert_eq!(quantized, Ok(shape("qwen3-30b-a3b")));
+    assert_eq!(
+        config::quantization(r#"{"quantization_config":{"quant_method":"awq"}}"#).as_deref(),
+        Some("`quantization_config`: awq")
+    );
+}
+
 /// A list of kinds of layers is followed where the family can have them.
 #[test]
 fn windows_of_some_layers_are_those_that_the_file_lists() {

@@ -11,6 +11,9 @@ use candle_core::quantized::gguf_file::Value;
 /// are counted nowhere.
 const MOST_DIFFERENCE: f64 = 0.005;
 
+/// The most layers: their kinds are listed one by one before all sizes are checked.
+const MOST_LAYERS: usize = 1 << 10;
+
 /// The longest context, where a file does not say it.
 const CONTEXT: usize = 2048;
 
@@ -72,7 +75,15 @@ impl Metadata<'_> {
                 .largest(&key("feed_forward_length"))?
                 .or(self.size(&key("expert_feed_forward_length"))?)
                 .ok_or_else(|| format!("metadata `{}` is missing", key("feed_forward_length")))?,
-            layers: self.needed(&key("block_count"))?,
+            layers: match self.needed(&key("block_count"))? {
+                layers if layers <= MOST_LAYERS => layers,
+                layers => {
+                    return Err(format!(
+                        "metadata `{}` is {layers}; it must be at most {MOST_LAYERS}",
+                        key("block_count")
+                    ));
+                }
+            },
             heads,
             kv_heads: self.largest(&key("attention.head_count_kv"))?.filter(|heads| *heads > 0).unwrap_or(heads),
             head_dim,

@@ -15,6 +15,8 @@ pub struct KnownShape {
     pub source: String,
     /// The sizes. Those of a model that the engine does not run are for sizing only.
     pub shape: ModelShape,
+    /// How the checkpoint is quantized already, where its config.json says so.
+    pub quantization: Option<String>,
 }
 
 /// The shape of a model by its preset, a file of one, a folder with config.json, a config.json, a GGUF file or a hub id, of
@@ -27,7 +29,9 @@ pub fn model_shape(model: impl AsRef<OsStr>, show_progress: bool) -> Result<Know
         return of_config(&path.join("config.json"), name);
     }
     if path.is_file() {
-        let known = |name: String, shape| Ok(KnownShape { name, source: path.display().to_string(), shape });
+        let known = |name: String, shape| {
+            Ok(KnownShape { name, source: path.display().to_string(), shape, quantization: None })
+        };
         let stem = path.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
         return match path.extension().and_then(OsStr::to_str) {
             Some("toml") => read_preset(path).and_then(|preset| known(preset.name, preset.shape)),
@@ -49,7 +53,9 @@ pub fn model_shape(model: impl AsRef<OsStr>, show_progress: bool) -> Result<Know
         return parsed(Path::new(name), text.contents(), Some(name.to_string()));
     }
     match Preset::named(name) {
-        Ok(preset) => Ok(KnownShape { name: preset.name, source: preset.source, shape: preset.shape }),
+        Ok(preset) => {
+            Ok(KnownShape { name: preset.name, source: preset.source, shape: preset.shape, quantization: None })
+        }
         Err(_) if names_file(name) => Err(ModelError::new(path, "no such file")),
         Err(_) if hub::is_hub_id(name) => {
             let file = hub::config(name, show_progress)?;
@@ -68,6 +74,8 @@ fn of_config(path: &Path, name: Option<String>) -> Result<KnownShape, ModelError
 
 fn parsed(path: &Path, text: &[u8], name: Option<String>) -> Result<KnownShape, ModelError> {
     let stem = || path.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
-    let shape = config::sizes(&String::from_utf8_lossy(text)).map_err(|message| ModelError::new(path, message))?;
-    Ok(KnownShape { name: name.unwrap_or_else(stem), source: path.display().to_string(), shape })
+    let text = String::from_utf8_lossy(text);
+    let shape = config::sizes(&text).map_err(|message| ModelError::new(path, message))?;
+    let quantization = config::quantization(&text);
+    Ok(KnownShape { name: name.unwrap_or_else(stem), source: path.display().to_string(), shape, quantization })
 }

@@ -117,6 +117,17 @@ pub fn sizes_of(keys: &Keys<'_>, architecture: Architecture) -> Result<ModelShap
     })
 }
 
+/// Refuses what models of BERT's family with code of their own do otherwise: its matrices would be others.
+pub fn check_plain(keys: &Keys<'_>) -> Result<(), String> {
+    if let Some(kind) = keys.optional_text("position_embedding_type")?.filter(|kind| *kind != "absolute") {
+        return Err(format!("`position_embedding_type` \"{kind}\" is not described; \"absolute\" is"));
+    }
+    match ["alibi_starting_size", "feed_forward_type", "num_experts"].into_iter().find(|key| keys.get(key).is_some()) {
+        Some(key) => Err(format!("`{key}` is not described: the matrices of such a model are others")),
+        None => Ok(()),
+    }
+}
+
 /// How many scores a text is given, of a model that `architectures` says gives some.
 pub fn labels(keys: &Keys<'_>) -> Result<Option<usize>, String> {
     let names = keys.get("architectures").and_then(Value::as_array);

@@ -33,6 +33,11 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The names of all keys.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.value.as_object().into_iter().flat_map(|keys| keys.keys().map(String::as_str))
+    }
+
     /// The value of `key`; null is as good as none, as in the Python tools.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.value.get(key).filter(|value| !value.is_null())
@@ -122,16 +127,18 @@ pub fn quantized_already(how: &str) -> String {
     )
 }
 
+/// The key and method by which a checkpoint is quantized already, where it is.
+pub fn quantization(keys: &Keys<'_>) -> Option<String> {
+    let (key, value) =
+        ["quantization_config", "compression_config"].into_iter().find_map(|key| Some((key, keys.get(key)?)))?;
+    let text = |name: &str| value.get(name).and_then(Value::as_str);
+    Some(match text("quant_method").or(text("quant_algo")).or(text("format")) {
+        Some(method) => format!("`{key}`: {method}"),
+        None => format!("`{key}`"),
+    })
+}
+
 /// The error of a `quantization_config` (or `compression_config`), by the name of the method.
 pub fn refuse_quantized(keys: &Keys<'_>) -> Result<(), String> {
-    for key in ["quantization_config", "compression_config"] {
-        let Some(value) = keys.get(key) else { continue };
-        let text = |name: &str| value.get(name).and_then(Value::as_str);
-        let how = match text("quant_method").or(text("quant_algo")).or(text("format")) {
-            Some(method) => format!("`{key}`: {method}"),
-            None => format!("`{key}`"),
-        };
-        return Err(quantized_already(&how));
-    }
-    Ok(())
+    quantization(keys).map_or(Ok(()), |how| Err(quantized_already(&how)))
 }

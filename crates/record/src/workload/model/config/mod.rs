@@ -82,6 +82,8 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
     };
     let rules = rules(architecture)?;
     unsupported::check_sizes(&keys, architecture, rules)?;
+    multimodal::check_parts(&whole)?;
+    multimodal::check_head(&whole)?;
     let mut shape = sizes_of(&keys, architecture)?;
     shape.rope_theta = rope::base(&keys);
     shape.rope_scaling = rope::rope(&keys).map_or(None, |rope| rope.scaling);
@@ -93,6 +95,11 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
     shape.beside = multimodal::speech(&whole, shape.hidden_size)?;
     shape.validate()?;
     Ok(shape)
+}
+
+/// How a file says that its checkpoint is quantized already, where it does.
+pub fn quantization(text: &str) -> Option<String> {
+    keys::quantization(&Keys::new(&json(text).ok()?))
 }
 
 /// Windows of a model that need not run: of some layers where the file lists their kinds, else as the family has them.

@@ -57,9 +57,60 @@ pub(super) fn speech(whole: &Keys<'_>, hidden: usize) -> Result<Option<u64>, Str
     Ok(Some(layers * block + ends + outputs * hidden as u64))
 }
 
+/// Models whose encoder of images, and what is between it and the text, are described: the names of the whole.
+const WITH_IMAGES: [&str; 11] = [
+    "gemma3",
+    "gemma4",
+    "mistral3",
+    "llama4",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "qwen3_5",
+    "qwen3_5_moe",
+    "clip",
+    "siglip",
+];
+
+/// Parts of a file that are told elsewhere, or that change no size.
+const KNOWN_PARTS: [&str; 6] =
+    ["text_config", "vision_config", "audio_config", "quantization_config", "compression_config", "generation_config"];
+
+/// Refuses a file with parts that nobody counts.
+pub(super) fn check_parts(whole: &Keys<'_>) -> Result<(), String> {
+    let unknown = whole.names().find(|name| {
+        name.ends_with("_config") && !KNOWN_PARTS.contains(name) && whole.get(name).is_some_and(Value::is_object)
+    });
+    match unknown {
+        Some(name) => Err(format!("`{name}` is a part of the model that is not described")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what is no generator of text with its output matrix: drafts, reward models, embedders without one.
+pub(super) fn check_head(whole: &Keys<'_>) -> Result<(), String> {
+    let names = whole.get("architectures").and_then(Value::as_array);
+    let generates = |name: &str| {
+        ["ForCausalLM", "ForConditionalGeneration", "LMHeadModel"].iter().any(|ending| name.ends_with(ending))
+    };
+    match names.and_then(|names| names.first()).and_then(Value::as_str) {
+        Some(name) if !generates(name) => {
+            Err(format!("`architectures` {name} is not described: its head is another than that of a model of text"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The encoder of images, where the file has one. The error names its kind where that is not known.
 pub(super) fn vision(whole: &Keys<'_>) -> Result<Option<ModelShape>, String> {
     let Some(keys) = whole.within("vision_config", "vision_config.")? else { return Ok(None) };
+    let of_whole = whole.optional_text("model_type")?.unwrap_or_default();
+    if !WITH_IMAGES.contains(&of_whole) {
+        return Err(format!(
+            "`model_type` `{of_whole}`: what is between its encoder of images and its text is not described; give the \
+             `text_config` by itself"
+        ));
+    }
     let name = match keys.optional_text("model_type")? {
         Some(name) => name,
         // Files of before leave it to what the whole is.

@@ -49,7 +49,9 @@ const MUST_BE_NOTHING: [&str; 34] = [
 ];
 
 /// Keys of models whose matrices are others than a shape counts.
-const OTHER_MATRICES: [&str; 8] = [
+const OTHER_MATRICES: [&str; 10] = [
+    "moe_latent_size",
+    "draft_vocab_size",
     "num_experts",
     "num_local_experts",
     "n_routed_experts",

@@ -24,6 +24,7 @@ pub(super) const FAMILY: Family = Family {
 };
 
 fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
+    encoder::check_plain(keys)?;
     Ok(ModelShape {
         vocab_size: keys.size("vocab_size", None)?,
         max_context: keys.size("max_position_embeddings", None)?,

@@ -25,6 +25,7 @@ pub(super) const FAMILY: Family = Family {
 const PADDING: usize = 2;
 
 fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
+    encoder::check_plain(keys)?;
     let positions = keys.size("max_position_embeddings", None)?;
     Ok(ModelShape {
         vocab_size: keys.size("vocab_size", None)?,
