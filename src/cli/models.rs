@@ -184,13 +184,12 @@ fn show(name: &OsStr, json: bool, console: &Console) -> anyhow::Result<Exit> {
     let mut line = |what: &str, value: String| table.push(vec![what.to_string(), value]);
     line("source", preset.source.clone());
     line("architecture", shape.architecture.to_string());
-    line(
-        "runs here",
-        if shape.architecture.family().runs { "yes" } else { "no: it is sized, ranked and projected" }.into(),
-    );
-    if let Some(how) = quantization {
-        line("checkpoint", format!("quantized already ({how}): the engine does not open it"));
-    }
+    let runs = match quantization {
+        Some(how) => format!("no: the checkpoint is quantized already ({how}); it is sized, ranked and projected"),
+        None if shape.architecture.family().runs => "yes".to_string(),
+        None => "no: it is sized, ranked and projected".to_string(),
+    };
+    line("runs here", runs);
     for (what, value) in sizes(shape) {
         line(what, value);
     }

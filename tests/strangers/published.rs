@@ -228,6 +228,11 @@ fn hostile_sizes_are_named() {
         ("llama-3.1-405b", "layer_types", "full_attention".into(), "not a list"),
         ("llama-3.1-405b", "hidden_size", (-1).into(), "`hidden_size` is -1"),
         ("llama-3.1-405b", "vocab_size", Value::from(128.5), "`vocab_size` is 128.5"),
+        ("mistral-nemo", "sliding_window", (-1).into(), "`sliding_window` is -1"),
+        ("llama-3.1-405b", "sliding_window", "4096".into(), "`sliding_window` is \"4096\""),
+        ("llama-3.1-405b", "hidden_size", Value::from(1e20), "no model is as large"),
+        ("modernbert-base", "local_attention", 0.into(), "`local_attention` is 0"),
+        ("whisper-tiny", "encoder_attention_heads", 7.into(), "not a multiple of `encoder_attention_heads` 7"),
         ("whisper-tiny", "decoder_attention_heads", 7.into(), "not a multiple of `decoder_attention_heads` 7"),
         ("resnet-50", "depths", vec![3, 4].into(), "`depths` has 2 stages"),
         ("efficientnet-b0", "width_coefficient", 0.into(), "`width_coefficient` is 0"),
@@ -260,6 +265,14 @@ fn relatives_with_other_matrices_are_refused() {
         ("llama-3.1-405b", "architectures", vec!["LlamaForCausalLMEagle3"].into(), "LlamaForCausalLMEagle3"),
         ("qwen2.5-7b", "architectures", vec!["Qwen2ForProcessRewardModel"].into(), "Qwen2ForProcessRewardModel"),
         ("mistral-nemo", "architectures", vec!["MistralModel"].into(), "MistralModel"),
+        ("mistral-nemo", "architectures", vec!["EagleMistralForCausalLM"].into(), "EagleMistralForCausalLM"),
+        ("mistral-nemo", "architectures", "MistralForCausalLM".into(), "not a list"),
+        (
+            "whisper-tiny",
+            "architectures",
+            vec!["WhisperForAudioClassification"].into(),
+            "WhisperForAudioClassification",
+        ),
         // Jina v2 and v3, MosaicBERT.
         ("ms-marco-minilm-l6-v2", "position_embedding_type", "alibi".into(), "\"alibi\" is not described"),
         ("ms-marco-minilm-l6-v2", "alibi_starting_size", 512.into(), "`alibi_starting_size`"),
@@ -271,6 +284,14 @@ fn relatives_with_other_matrices_are_refused() {
         let message = changed(name, key, value).unwrap_err();
         assert!(message.contains(words), "{name} {key}: {message}");
     }
+    // Without its output matrix a model whose matrix is the table of tokens lacks nothing.
+    assert_eq!(changed("gemma-2-9b", "architectures", vec!["Gemma2Model"].into()), Ok(shape("gemma-2-9b")));
+    let mut scout = published().remove("llama-4-scout").unwrap().config;
+    scout["text_config"]["moe_layers"] = vec![0, 5, 9].into();
+    assert!(config::sizes(&scout.to_string()).unwrap_err().contains("`moe_layers` [0,5,9]"));
+    let mut qwen = published().remove("qwen2.5-vl-7b").unwrap().config;
+    qwen["vision_config"]["spatial_merge_size"] = 4.into();
+    assert!(config::sizes(&qwen.to_string()).unwrap_err().contains("`vision_config.spatial_merge_size` is 4"));
     let quantized = changed("qwen3-30b-a3b", "quantization_config", serde_json::json!({"quant_method": "awq"}));
     assert_eq!(quantized, Ok(shape("qwen3-30b-a3b")));
     assert_eq!(

@@ -70,6 +70,16 @@ pub fn sizes(
     })
 }
 
+/// That Qwen's encoders merge as is counted: frames by two, patches by squares of two.
+pub fn check_merging(keys: &Keys<'_>) -> Result<(), String> {
+    for key in ["temporal_patch_size", "spatial_merge_size"] {
+        if let Some(size) = keys.optional_size(key)?.filter(|size| *size != 2) {
+            return Err(format!("`{}` is {size}; 2 is described", keys.name(key)));
+        }
+    }
+    Ok(())
+}
+
 /// The plain kind: norms with biases before attention and a feed-forward part of two matrices, a norm behind the last block,
 /// learned positions.
 pub fn parts(shape: &ModelShape, activation: Activation) -> Parts {

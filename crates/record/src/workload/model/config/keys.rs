@@ -67,7 +67,9 @@ impl<'a> Keys<'a> {
         let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0 && *number < 1e15;
         let number = value.as_u64().map(|number| number as usize);
         let number = number.or(value.as_f64().filter(whole).map(|number| number as usize));
+        let is_beyond = value.as_f64().is_some_and(|number| number > MOST as f64);
         match number {
+            None if is_beyond => Err(format!("`{}` is {value}; no model is as large", self.name(key))),
             Some(size) if size > MOST => Err(format!("`{}` is {value}; no model is as large", self.name(key))),
             Some(size) => Ok(Some(size)),
             None => Err(format!("`{}` is {value}, not a whole number", self.name(key))),

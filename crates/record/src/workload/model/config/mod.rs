@@ -83,11 +83,12 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
     let rules = rules(architecture)?;
     unsupported::check_sizes(&keys, architecture, rules)?;
     multimodal::check_parts(&whole)?;
-    multimodal::check_head(&whole)?;
     let mut shape = sizes_of(&keys, architecture)?;
+    multimodal::check_head(&whole, shape.tied_embeddings)?;
     shape.rope_theta = rope::base(&keys);
     shape.rope_scaling = rope::rope(&keys).map_or(None, |rope| rope.scaling);
-    keys.optional_number("rope_theta")?;
+    // What changes no matrix is left out where it is not known, but not where it is no number.
+    (keys.optional_number("rope_theta")?, keys.optional_size("sliding_window")?);
     if rules.window != WindowRule::Pattern {
         with_windows(&keys, &mut shape, rules.window)?;
     }

@@ -87,14 +87,19 @@ pub(super) fn check_parts(whole: &Keys<'_>) -> Result<(), String> {
     }
 }
 
-/// Refuses what is no generator of text with its output matrix: drafts, reward models, embedders without one.
-pub(super) fn check_head(whole: &Keys<'_>) -> Result<(), String> {
-    let names = whole.get("architectures").and_then(Value::as_array);
-    let generates = |name: &str| {
-        ["ForCausalLM", "ForConditionalGeneration", "LMHeadModel"].iter().any(|ending| name.ends_with(ending))
+/// Refuses what is no generator of text with its output matrix: drafts, reward models, embedders without one. Where the matrix is
+/// the table of tokens, nothing is missing without it.
+pub(super) fn check_head(whole: &Keys<'_>, tied: bool) -> Result<(), String> {
+    let Some(value) = whole.get("architectures") else { return Ok(()) };
+    let names = value.as_array().ok_or_else(|| format!("`architectures` is {value}, not a list"))?;
+    let endings = ["ForCausalLM", "ForConditionalGeneration", "LMHeadModel"];
+    let is_draft = |name: &str| name.starts_with("Eagle") || name.contains("Medusa") || name.contains("NextN");
+    let is_known = |name: &str| {
+        let generates = endings.iter().any(|ending| name.ends_with(ending));
+        !is_draft(name) && (generates || (tied && name.ends_with("Model")))
     };
-    match names.and_then(|names| names.first()).and_then(Value::as_str) {
-        Some(name) if !generates(name) => {
+    match names.first().and_then(Value::as_str) {
+        Some(name) if !is_known(name) => {
             Err(format!("`architectures` {name} is not described: its head is another than that of a model of text"))
         }
         _ => Ok(()),

@@ -39,6 +39,13 @@ const KEYS: ExpertKeys =
 fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
     let every = keys.size("interleave_moe_layer_step", Some(1))?;
     shape.experts = experts(keys, &KEYS)?.map(|experts| ExpertsShape { shared_width: experts.width, every, ..experts });
+    if let Some(layers) = keys.get("moe_layers") {
+        let listed: Option<Vec<u64>> = layers.as_array().and_then(|layers| layers.iter().map(Value::as_u64).collect());
+        let expected = (0..shape.layers).filter(|index| shape.experts.is_some_and(|experts| experts.is_at(*index)));
+        if listed != Some(expected.map(|index| index as u64).collect()) {
+            return Err(format!("`moe_layers` {layers} is not supported: experts are in every {every}. layer"));
+        }
+    }
     shape.intermediate_size = keys.size("intermediate_size_mlp", Some(shape.intermediate_size))?;
     shape.sliding_window = keys.optional_size("attention_chunk_size")?;
     let turned = if shape.sliding_window.is_some() { LayerKind::Chunk } else { LayerKind::Full };

@@ -33,7 +33,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
         max_context: keys.size("max_position_embeddings", None)?,
         norm_eps: keys.optional_number("norm_eps")?.unwrap_or(1e-5),
         qkv_bias: keys.flag("attention_bias", false)?,
-        sliding_window: Some(keys.size("local_attention", Some(128))?),
+        sliding_window: Some(keys.size_within("local_attention", Some(128), 1 << 27)?),
         layer_kinds: Some(LayerKinds::of((0..every).map(kind).collect())?),
         rope_theta: keys.optional_number("global_rope_theta")?.unwrap_or(160_000.0),
         local_rope_theta: keys.optional_number("local_rope_theta")?,

@@ -18,6 +18,7 @@ pub(super) const FAMILY: Family = Family {
     task: Task::Generate,
     runs: false,
     config: Config::Decoder(DecoderRules {
+        head_dim: Some(128),
         window: WindowRule::Pattern,
         activations: &["relu2"],
         follows: &["n_routed_experts"],
@@ -31,6 +32,8 @@ pub(super) const FAMILY: Family = Family {
 };
 
 fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
+    // Files of before call it so.
+    shape.head_dim = keys.size("attention_head_dim", Some(shape.head_dim))?;
     let pattern = keys.optional_text("hybrid_override_pattern")?.ok_or("`hybrid_override_pattern` is missing")?;
     let kind = |letter: char| match letter {
         'M' => Ok(LayerKind::StateSpace),

@@ -26,6 +26,7 @@ const KEYS: ImageKeys = ImageKeys { layers: "depth", heads: "num_heads", channel
 const SIDE: usize = 448;
 
 fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
+    image_encoder::check_merging(keys)?;
     image_encoder::sizes(keys, Architecture::Qwen25Vision, &KEYS, false, Some(SIDE))
 }
 

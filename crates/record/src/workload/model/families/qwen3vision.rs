@@ -24,6 +24,7 @@ pub(super) const FAMILY: Family = Family {
 const KEYS: ImageKeys = ImageKeys { layers: "depth", heads: "num_heads", channels: "in_channels", eps: "layer_norm_eps" };
 
 fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
+    image_encoder::check_merging(keys)?;
     // The places that it has learned are those of a square.
     let side = keys.size("num_position_embeddings", Some(2304))?.isqrt();
     let patch = keys.size("patch_size", None)?;

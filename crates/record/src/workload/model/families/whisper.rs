@@ -10,6 +10,7 @@ use crate::workload::model::parts::{
 };
 use crate::workload::model::shape::ModelShape;
 use crate::workload::model::sublayers::AudioShape;
+use serde_json::Value;
 
 pub(super) const FAMILY: Family = Family {
     name: "whisper",
@@ -30,6 +31,16 @@ fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
     if !hidden_size.is_multiple_of(heads) {
         return Err(format!("the width {hidden_size} is not a multiple of `decoder_attention_heads` {heads}"));
     }
+    let audio_heads = keys.size("encoder_attention_heads", None)?;
+    if audio_heads == 0 || !hidden_size.is_multiple_of(audio_heads) {
+        return Err(format!("the width {hidden_size} is not a multiple of `encoder_attention_heads` {audio_heads}"));
+    }
+    let names = keys.get("architectures").and_then(Value::as_array);
+    if let Some(name) = names.and_then(|names| names.first()).and_then(Value::as_str)
+        && !name.ends_with("ForConditionalGeneration")
+    {
+        return Err(format!("`architectures` {name} is not described; WhisperForConditionalGeneration is"));
+    }
     Ok(ModelShape {
         hidden_size,
         intermediate_size: keys.size("decoder_ffn_dim", None)?,
@@ -44,7 +55,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {
         qkv_bias: true,
         audio: Some(AudioShape {
             layers: keys.size("encoder_layers", None)?,
-            heads: keys.size("encoder_attention_heads", None)?,
+            heads: audio_heads,
             width: keys.size("encoder_ffn_dim", None)?,
             bands: keys.size("num_mel_bins", Some(80))?,
             positions: keys.size("max_source_positions", Some(1500))?,
