@@ -88,7 +88,8 @@ pub fn sizes(text: &str) -> Result<ModelShape, String> {
     shape.rope_theta = rope::base(&keys);
     shape.rope_scaling = rope::rope(&keys).map_or(None, |rope| rope.scaling);
     // What changes no matrix is left out where it is not known, but not where it is no number.
-    (keys.optional_number("rope_theta")?, keys.optional_size("sliding_window")?);
+    keys.optional_number("rope_theta")?;
+    keys.optional_size("sliding_window")?;
     if rules.window != WindowRule::Pattern {
         with_windows(&keys, &mut shape, rules.window)?;
     }
