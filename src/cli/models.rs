@@ -5,7 +5,7 @@ use super::{Exit, output, usage};
 use crate::engine::weights::{gguf_writer, hub, model_shape, synthetic};
 use crate::report::table::{DASH, Table};
 use crate::units::{Bytes, Quantity, digits};
-use crate::workload::{CacheType, ModelShape, Preset, Quant, Task};
+use crate::workload::{Architecture, CacheType, ModelShape, Preset, Quant, Task};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -54,10 +54,7 @@ pub(crate) fn run(verb: Verb, console: &Console) -> anyhow::Result<Exit> {
         Verb::Show { name, json } => show(&name, json, console),
         Verb::Synth { model, quant, seed, output } => {
             let preset = named(&model).or_else(usage)?;
-            let task = preset.shape.task();
-            if !task.generates() {
-                return usage(format!("{model} is for {task}: GGUF files are written of models that generate text"));
-            }
+            check_writable(&preset).or_else(usage)?;
             output::check_files(&[&output], &[])?;
             if output.exists() {
                 return usage(format!("{} exists: remove it, or choose another name", output.display()));
@@ -76,6 +73,21 @@ fn named(model: &str) -> Result<Preset, String> {
         Err(format!("{model} is a file or folder: random weights are written of a preset, which --model names"))
     } else {
         Preset::named(model)
+    }
+}
+
+/// That a GGUF file can be written of a preset: its family has names for all of its tensors there.
+fn check_writable(preset: &Preset) -> Result<(), String> {
+    let (name, task) = (&preset.name, preset.shape.task());
+    if !task.generates() {
+        return Err(format!("{name} is for {task}: GGUF files are written of models that generate text"));
+    }
+    let architecture = preset.shape.architecture;
+    if architecture.family().runs {
+        Ok(())
+    } else {
+        let runnable = Architecture::runnable_decoders();
+        Err(format!("{name} is of `{architecture}`, which is sized alone: GGUF files are written of {runnable}"))
     }
 }
 
@@ -276,6 +288,14 @@ fn memory(shape: &ModelShape) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_written_of_what_runs() {
+        let refused = |name: &str| check_writable(&Preset::named(name).unwrap()).err().unwrap_or_default();
+        assert!(refused("llama-3.2-1b").is_empty() && refused("gemma-3-1b").is_empty());
+        assert!(refused("mixtral-8x7b").contains("`mixtral`, which is sized alone"));
+        assert!(refused("whisper-base").contains("`whisper`") && refused("bge-m3").contains("is for embed"));
+    }
 
     #[test]
     fn what_grows_with_a_token_is_told_apart_from_what_does_not() {
