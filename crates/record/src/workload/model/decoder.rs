@@ -11,22 +11,30 @@ use super::towers;
 /// Attention over what came before and a gated feed-forward part, an RMS norm before each; layers of other kinds where the shape
 /// names them.
 pub fn parts(shape: &ModelShape) -> Parts {
-    let block = BlockParts { norms: NormPlace::Before, mixer: None, cross: None, feed_forward: None, per_layer: 0 };
-    Parts {
+    let block = |index: usize| {
+        let kind = shape.layer_kinds.as_ref().map(|kinds| kinds.at(index));
+        BlockParts {
+            norms: NormPlace::Before,
+            mixer: mixer(shape, kind),
+            cross: None,
+            feed_forward: feed_forward(shape, kind, index),
+            per_layer: 0,
+        }
+    };
+    let parts = Parts {
         hidden: shape.hidden_size,
         norm: NormKind::Rms,
         embedding: Embedding::Tokens { vocabulary: shape.vocab_size, scale: None, learned: None },
         convolutions: Vec::new(),
-        blocks: vec![(block, shape.layers)],
+        blocks: vec![(block(0), shape.layers)],
         final_norm: true,
         head: if shape.tied_embeddings { Head::TiedTokens } else { Head::Tokens },
         beside: shape.beside.map_or(0.0, |count| count as f64),
         towers: shape.vision.iter().map(|vision| towers::before(vision, shape.hidden_size)).collect(),
-    }
-    .with_blocks(|index, block| {
-        let kind = shape.layer_kinds.as_ref().map(|kinds| kinds.at(index));
-        BlockParts { mixer: mixer(shape, kind), feed_forward: feed_forward(shape, kind, index), ..block }
-    })
+    };
+    // Where all layers are alike, they are not made one by one: a ranking asks for the parts of a model for each offer.
+    let is_alike = shape.experts.is_none_or(|experts| experts.dense_layers == 0 && experts.every == 1);
+    if shape.layer_kinds.is_none() && is_alike { parts } else { parts.with_blocks(|index, _| block(index)) }
 }
 
 /// How the positions of a layer come to know of each other.
