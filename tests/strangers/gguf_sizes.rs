@@ -162,6 +162,16 @@ fn kinds_of_layers_are_those_that_readers_know() {
         ("attention.sliding_window", 64),
     ]);
     assert_eq!(read(keys, &gpt, &["blk.0.attn_q.bias"]), Ok(gpt.clone()));
+    let gemma = ModelShape {
+        tied_embeddings: true,
+        sliding_window: Some(64),
+        layer_kinds: Some("wf".parse().unwrap()),
+        ..base(Architecture::Gemma2)
+    };
+    let keys = Keys::of("gemma2").sizes(&HEADS).sizes(&[("attention.sliding_window", 64)]);
+    assert_eq!(read(keys, &gemma, &[]), Ok(gemma.clone()));
+    let phi = base(Architecture::Phi3);
+    assert_eq!(read(Keys::of("phi3").sizes(&HEADS), &phi, &[]), Ok(phi.clone()));
     let nemotron = ModelShape {
         layer_kinds: Some("m-n".parse().unwrap()),
         state_space: Some(

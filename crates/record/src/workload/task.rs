@@ -88,7 +88,7 @@ pub struct Titles {
     pub intake: &'static str,
 }
 
-static GENERATE: TaskInfo = TaskInfo {
+const GENERATE: TaskInfo = TaskInfo {
     generates: true,
     is_projected: true,
     does: "generates text",
@@ -108,7 +108,7 @@ static GENERATE: TaskInfo = TaskInfo {
     },
 };
 
-static EMBED: TaskInfo = TaskInfo {
+const EMBED: TaskInfo = TaskInfo {
     generates: false,
     is_projected: false,
     does: "embeds texts",
@@ -129,7 +129,7 @@ static EMBED: TaskInfo = TaskInfo {
     },
 };
 
-static CLASSIFY_IMAGE: TaskInfo = TaskInfo {
+const CLASSIFY_IMAGE: TaskInfo = TaskInfo {
     generates: false,
     is_projected: false,
     does: "classifies images",
@@ -150,35 +150,23 @@ static CLASSIFY_IMAGE: TaskInfo = TaskInfo {
     },
 };
 
-static RERANK: TaskInfo = TaskInfo {
-    generates: false,
-    is_projected: false,
+const RERANK: TaskInfo = TaskInfo {
     does: "scores pairs of texts",
     result: "a scored pair",
     results: "pairs",
     unit: "thousand pairs",
-    priced: Priced::ThousandRequests,
-    titles: Titles { lengths: "tokens", first: "time", intake: "tokens/s" },
-    note: ONE_PASS,
-    takes: |input| matches!(input, Input::Text { .. }),
     fit_grid: |_, _| Err(Task::Rerank.not_supported()),
+    ..EMBED
 };
 
-static EMBED_IMAGE: TaskInfo = TaskInfo {
-    generates: false,
-    is_projected: false,
+const EMBED_IMAGE: TaskInfo = TaskInfo {
     does: "embeds images",
     result: "an embedded image",
-    results: "images",
-    unit: "thousand images",
-    priced: Priced::ThousandRequests,
-    titles: Titles { lengths: "image", first: "time", intake: "patches/s" },
-    note: ONE_PASS,
-    takes: |input| matches!(input, Input::Image { .. }),
     fit_grid: |_, _| Err(Task::EmbedImage.not_supported()),
+    ..CLASSIFY_IMAGE
 };
 
-static TRANSCRIBE: TaskInfo = TaskInfo {
+const TRANSCRIBE: TaskInfo = TaskInfo {
     generates: true,
     is_projected: false,
     does: "transcribes speech",

@@ -162,6 +162,14 @@ impl BlockParts {
         self
     }
 
+    /// The same with a bias of the scores that choose experts, where it has some.
+    pub fn with_router_bias(self) -> Self {
+        self.with_feed_forward(|part| FeedForward {
+            experts: part.experts.map(|experts| Experts { router_bias: true, ..experts }),
+            ..part
+        })
+    }
+
     /// The same with its feed-forward part changed.
     pub fn with_feed_forward(mut self, change: impl FnOnce(FeedForward) -> FeedForward) -> Self {
         self.feed_forward = self.feed_forward.map(change);

@@ -144,6 +144,24 @@ pub fn layer_kinds(keys: &Keys<'_>, layers: usize) -> Result<Option<LayerKinds>,
     LayerKinds::of(names.iter().map(kind).collect::<Result<_, _>>()?).map(Some)
 }
 
+/// Of so many layers the last has no positions, where a file does not list them (Llama 4, SmolLM3).
+const NO_POSITIONS_EVERY: usize = 4;
+
+/// Layers without positions, by `no_rope_layers` (0 where a layer has none) or else by their interval; the others are `turned`.
+pub fn layers_without_positions(keys: &Keys<'_>, layers: usize, turned: LayerKind) -> Result<LayerKinds, String> {
+    match keys.get("no_rope_layers").and_then(Value::as_array).filter(|listed| !listed.is_empty()) {
+        Some(listed) if listed.len() == layers => {
+            let kind = |layer: &Value| if layer.as_u64() == Some(0) { LayerKind::NoPositions } else { turned };
+            LayerKinds::of(listed.iter().map(kind).collect())
+        }
+        Some(listed) => Err(format!("`no_rope_layers` names {} layers, but there are {layers}", listed.len())),
+        None => {
+            let every = keys.size("no_rope_layer_interval", Some(NO_POSITIONS_EVERY))?;
+            LayerKinds::last_of(every, turned, LayerKind::NoPositions)
+        }
+    }
+}
+
 /// Windows in some layers: by `layer_types`, or else of `pattern` layers the last sees everything. Without a window all layers
 /// are alike.
 pub fn window_in_some(

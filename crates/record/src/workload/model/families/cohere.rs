@@ -1,18 +1,14 @@
 //! Command R: attention and feed-forward read the same norm and are added together; norms take the mean away and have no bias.
 //! It is sized, not run.
 
-use super::llama;
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA};
 use crate::workload::model::parts::{Attention, BlockParts, NormKind, NormPlace, Parts, QkNorm};
 use crate::workload::model::shape::ModelShape;
-use crate::workload::model::{decoder, names};
+use crate::workload::model::decoder;
 
 pub(super) const FAMILY: Family = Family {
     name: "command-r",
     model_types: &["cohere"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         follows: &["logit_scale", "use_qk_norm"],
         more: |keys, shape| {
@@ -21,10 +17,8 @@ pub(super) const FAMILY: Family = Family {
         },
         ..RULES
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 pub(super) const RULES: DecoderRules =

@@ -1,25 +1,19 @@
 //! Command R7B and Command A: Command R, of four layers three with a window and the last without positions. It is sized, not
 //! run.
 
-use super::{cohere, llama};
+use super::cohere;
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::config::sublayers::window_in_some;
-use crate::workload::model::family::{Config, DecoderRules, Family, Task, WindowRule};
+use crate::workload::model::family::{Config, DecoderRules, Family, WindowRule};
 use crate::workload::model::kinds::{LayerKind, LayerKinds};
-use crate::workload::model::names;
 use crate::workload::model::shape::ModelShape;
 
 pub(super) const FAMILY: Family = Family {
     name: "cohere2",
     model_types: &["cohere2"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules { window: WindowRule::Pattern, more, ..cohere::RULES }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts: cohere::parts,
+    ..super::SIZED_DECODER
 };
 
 fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {

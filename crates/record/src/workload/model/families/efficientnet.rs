@@ -9,14 +9,10 @@ use crate::workload::model::shape::ModelShape;
 pub(super) const FAMILY: Family = Family {
     name: "efficientnet",
     model_types: &["efficientnet"],
-    vision_types: &[],
     task: Task::ClassifyImage,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts: convolutional::parts,
+    ..super::SIZED_ENCODER
 };
 
 /// Channels of the first convolution and of the last, before they grow.

@@ -1,22 +1,18 @@
 //! Gemma 1: a feed-forward part gated by GELU, embeddings multiplied by the root of their width, and norms whose checkpoints
 //! hold the difference from 1. It is sized, not run.
 
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task};
-use crate::workload::model::{decoder, names};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA};
+use crate::workload::model::decoder;
 use crate::workload::model::parts::{Activation, Embedding, FeedForward, Parts};
 use crate::workload::model::shape::ModelShape;
 
 pub(super) const FAMILY: Family = Family {
     name: "gemma",
     model_types: &["gemma"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(RULES),
-    gguf: None,
-    hugging_face: names::hugging_face,
     norm_offset: 1.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 pub(super) const RULES: DecoderRules = DecoderRules {

@@ -3,18 +3,14 @@
 
 use super::gemma;
 use crate::workload::model::config::sublayers::window_in_some;
-use crate::workload::model::family::{Config, DecoderRules, Family, Task, WindowRule};
+use crate::workload::model::family::{Config, DecoderRules, Family, WindowRule};
 use crate::workload::model::kinds::LayerKind;
-use crate::workload::model::names;
 use crate::workload::model::parts::{BlockParts, NormPlace, Parts};
 use crate::workload::model::shape::ModelShape;
 
 pub(super) const FAMILY: Family = Family {
     name: "gemma2",
     model_types: &["gemma2"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         window: WindowRule::Pattern,
         more: |keys, shape| {
@@ -23,10 +19,9 @@ pub(super) const FAMILY: Family = Family {
         },
         ..gemma::RULES
     }),
-    gguf: None,
-    hugging_face: names::hugging_face,
     norm_offset: 1.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 fn parts(shape: &ModelShape) -> Parts {

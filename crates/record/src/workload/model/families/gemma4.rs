@@ -4,7 +4,7 @@
 use super::{gemma, gemma3};
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::config::sublayers::window_in_some;
-use crate::workload::model::family::{Config, DecoderRules, Family, Task, WindowRule};
+use crate::workload::model::family::{Config, DecoderRules, Family, WindowRule};
 use crate::workload::model::kinds::LayerKind;
 use crate::workload::model::parts::{Attention, BlockParts, FeedForward, NormPlace, Parts};
 use crate::workload::model::shape::ModelShape;
@@ -13,9 +13,6 @@ use crate::workload::model::sublayers::{FullLayersShape, PerLayerShape};
 pub(super) const FAMILY: Family = Family {
     name: "gemma4",
     model_types: &["gemma4_text", "gemma4"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         max_context: 131_072,
         qk_norm: true,
@@ -26,8 +23,8 @@ pub(super) const FAMILY: Family = Family {
     }),
     gguf: None,
     hugging_face: gemma3::FAMILY.hugging_face,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {

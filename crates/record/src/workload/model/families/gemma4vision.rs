@@ -11,15 +11,11 @@ use crate::workload::model::shape::ModelShape;
 
 pub(super) const FAMILY: Family = Family {
     name: "gemma4-vision",
-    model_types: &[],
     vision_types: &["gemma4_vision"],
     task: Task::EmbedImage,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_ENCODER
 };
 
 const KEYS: ImageKeys = ImageKeys { eps: "rms_norm_eps", ..USUAL };

@@ -1,27 +1,21 @@
 //! GLM-4: Llama with a bias on query, key and value, half of a head turned by positions; from 0414 on with norms behind
 //! attention and feed-forward too. It is sized, not run.
 
-use super::llama;
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::config::sublayers::rotary_dim;
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA};
 use crate::workload::model::parts::{BlockParts, NormPlace, Parts};
 use crate::workload::model::shape::ModelShape;
-use crate::workload::model::{decoder, names};
+use crate::workload::model::decoder;
 
 pub(super) const FAMILY: Family = Family {
     name: "glm4",
     model_types: &["glm4"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(RULES),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts: |shape| {
         parts(shape).with_blocks(|_, block| BlockParts { norms: NormPlace::Around, ..block })
     },
+    ..super::SIZED_DECODER
 };
 
 pub(super) const RULES: DecoderRules = DecoderRules {

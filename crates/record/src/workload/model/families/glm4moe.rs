@@ -1,20 +1,17 @@
 //! GLM-4.5 to 4.7: a mixture of experts beside a shared one behind a few dense layers; half of a head is turned by positions. It
 //! is sized, not run.
 
-use super::{glm4, llama};
+use super::glm4;
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::config::sublayers::{experts_of_deepseek, rotary_dim};
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task};
-use crate::workload::model::parts::{Experts, FeedForward, Parts};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA};
+use crate::workload::model::parts::Parts;
 use crate::workload::model::shape::ModelShape;
-use crate::workload::model::{decoder, names};
+use crate::workload::model::decoder;
 
 pub(super) const FAMILY: Family = Family {
     name: "glm4moe",
     model_types: &["glm4_moe"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         max_context: 131_072,
         all_kv_heads: false,
@@ -22,10 +19,8 @@ pub(super) const FAMILY: Family = Family {
         more,
         ..LIKE_LLAMA
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
@@ -37,9 +32,6 @@ fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
 
 fn parts(shape: &ModelShape) -> Parts {
     decoder::parts(shape).with_blocks(|_, block| {
-        block.with_feed_forward(|part| FeedForward {
-            experts: part.experts.map(|experts| Experts { router_bias: true, ..experts }),
-            ..part
-        })
+        block.with_router_bias()
     })
 }

@@ -1,21 +1,17 @@
 //! Granite 4: state-space layers (Mamba 2) with a few of attention between them, and a shared feed-forward part in each, beside
 //! experts in the larger ones. It is sized, not run.
 
-use super::{granite, llama};
+use super::granite;
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::config::sublayers::{MIXTRAL, experts, layer_kinds, state_space_of_granite};
-use crate::workload::model::family::{Config, DecoderRules, Family, Task, WindowRule};
+use crate::workload::model::family::{Config, DecoderRules, Family, WindowRule};
 use crate::workload::model::kinds::{LayerKind, LayerKinds};
 use crate::workload::model::shape::ModelShape;
 use crate::workload::model::sublayers::ExpertsShape;
-use crate::workload::model::{decoder, names};
 
 pub(super) const FAMILY: Family = Family {
     name: "granitehybrid",
     model_types: &["granitemoehybrid"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         window: WindowRule::Pattern,
         follows: &[
@@ -28,10 +24,7 @@ pub(super) const FAMILY: Family = Family {
         more,
         ..granite::RULES
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
-    parts: decoder::parts,
+    ..super::SIZED_DECODER
 };
 
 fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {

@@ -1,17 +1,13 @@
 //! Granite 3 with experts: Granite with a mixture in place of the feed-forward part. It is sized, not run.
 
-use super::{granite, llama};
+use super::granite;
 use crate::workload::model::config::sublayers::{MIXTRAL, experts};
-use crate::workload::model::family::{Config, DecoderRules, Family, Task};
+use crate::workload::model::family::{Config, DecoderRules, Family};
 use crate::workload::model::sublayers::ExpertsShape;
-use crate::workload::model::{decoder, names};
 
 pub(super) const FAMILY: Family = Family {
     name: "granitemoe",
     model_types: &["granitemoe", "granitemoeshared"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         follows: &[
             "embedding_multiplier",
@@ -27,8 +23,5 @@ pub(super) const FAMILY: Family = Family {
         },
         ..granite::RULES
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
-    parts: decoder::parts,
+    ..super::SIZED_DECODER
 };

@@ -13,14 +13,10 @@ use crate::workload::model::shape::ModelShape;
 pub(super) const FAMILY: Family = Family {
     name: "gte",
     model_types: &["new", "gte"],
-    vision_types: &[],
     task: Task::Embed,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_ENCODER
 };
 
 fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {

@@ -1,22 +1,17 @@
 //! Llama 4: a mixture of experts beside one that every token goes through. Of four layers three attend within chunks, and the
 //! last to everything without positions. It is sized, not run.
 
-use super::llama;
 use crate::workload::model::config::keys::Keys;
-use crate::workload::model::config::sublayers::{ExpertKeys, experts};
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task, WindowRule};
-use crate::workload::model::kinds::{LayerKind, LayerKinds};
+use crate::workload::model::config::sublayers::{ExpertKeys, experts, layers_without_positions};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, WindowRule};
+use crate::workload::model::kinds::LayerKind;
 use crate::workload::model::shape::ModelShape;
 use crate::workload::model::sublayers::ExpertsShape;
-use crate::workload::model::{decoder, names};
 use serde_json::Value;
 
 pub(super) const FAMILY: Family = Family {
     name: "llama4",
     model_types: &["llama4_text", "llama4"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         max_context: 131_072,
         window: WindowRule::Pattern,
@@ -24,14 +19,8 @@ pub(super) const FAMILY: Family = Family {
         more,
         ..LIKE_LLAMA
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
-    parts: decoder::parts,
+    ..super::SIZED_DECODER
 };
-
-/// Of so many layers the last has no positions, where the file does not list them.
-const NO_POSITIONS_EVERY: usize = 4;
 
 const KEYS: ExpertKeys =
     ExpertKeys { count: "num_local_experts", active: "num_experts_per_tok", width: "intermediate_size" };
@@ -49,21 +38,6 @@ fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
     shape.intermediate_size = keys.size("intermediate_size_mlp", Some(shape.intermediate_size))?;
     shape.sliding_window = keys.optional_size("attention_chunk_size")?;
     let turned = if shape.sliding_window.is_some() { LayerKind::Chunk } else { LayerKind::Full };
-    let kinds = match keys.get("no_rope_layers").and_then(Value::as_array).filter(|layers| !layers.is_empty()) {
-        // 1 where a layer turns positions, 0 where it does not.
-        Some(layers) if layers.len() == shape.layers => {
-            let kind = |layer: &Value| if layer.as_u64() == Some(0) { LayerKind::NoPositions } else { turned };
-            LayerKinds::of(layers.iter().map(kind).collect())?
-        }
-        Some(layers) => {
-            return Err(format!("`no_rope_layers` names {} layers, but there are {}", layers.len(), shape.layers));
-        }
-        None => LayerKinds::last_of(
-            keys.size("no_rope_layer_interval", Some(NO_POSITIONS_EVERY))?,
-            turned,
-            LayerKind::NoPositions,
-        )?,
-    };
-    shape.layer_kinds = Some(kinds);
+    shape.layer_kinds = Some(layers_without_positions(keys, shape.layers, turned)?);
     Ok(())
 }

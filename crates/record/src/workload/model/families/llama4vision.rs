@@ -8,15 +8,11 @@ use crate::workload::model::shape::ModelShape;
 
 pub(super) const FAMILY: Family = Family {
     name: "llama4-vision",
-    model_types: &[],
     vision_types: &["llama4_vision_model"],
     task: Task::EmbedImage,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_ENCODER
 };
 
 const KEYS: ImageKeys = ImageKeys { eps: "norm_eps", ..USUAL };

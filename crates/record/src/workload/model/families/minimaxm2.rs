@@ -1,20 +1,16 @@
 //! MiniMax-M2 and M2.5: a mixture of many small experts, norms over all heads of queries and of keys, half of a head turned by
 //! positions. It is sized, not run.
 
-use super::llama;
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::config::sublayers::{MIXTRAL, experts};
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task};
-use crate::workload::model::parts::{Attention, Experts, FeedForward, Parts, QkNorm};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA};
+use crate::workload::model::parts::{Attention, Parts, QkNorm};
 use crate::workload::model::shape::ModelShape;
-use crate::workload::model::{decoder, names};
+use crate::workload::model::decoder;
 
 pub(super) const FAMILY: Family = Family {
     name: "minimax-m2",
     model_types: &["minimax_m2"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         head_dim: Some(128),
         qk_norm: true,
@@ -23,10 +19,8 @@ pub(super) const FAMILY: Family = Family {
         more,
         ..LIKE_LLAMA
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
@@ -43,9 +37,6 @@ fn parts(shape: &ModelShape) -> Parts {
                 qk_norm: if shape.qk_norm { QkNorm::Width } else { QkNorm::None },
                 ..attention
             })
-            .with_feed_forward(|part| FeedForward {
-                experts: part.experts.map(|experts| Experts { router_bias: true, ..experts }),
-                ..part
-            })
+            .with_router_bias()
     })
 }

@@ -2,15 +2,11 @@
 
 use super::llama;
 use crate::workload::model::config::sublayers::{MIXTRAL, experts};
-use crate::workload::model::family::{Config, DecoderRules, Family, GgufRules, LIKE_LLAMA, Task, WindowRule};
-use crate::workload::model::{decoder, names};
+use crate::workload::model::family::{Config, DecoderRules, Family, GgufRules, LIKE_LLAMA, WindowRule};
 
 pub(super) const FAMILY: Family = Family {
     name: "mixtral",
     model_types: &["mixtral"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         max_context: 131_072,
         all_kv_heads: false,
@@ -23,7 +19,5 @@ pub(super) const FAMILY: Family = Family {
         ..LIKE_LLAMA
     }),
     gguf: Some(GgufRules { paired_rows: true, ..llama::GGUF }),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
-    parts: decoder::parts,
+    ..super::SIZED_DECODER
 };

@@ -10,14 +10,10 @@ use crate::workload::model::shape::ModelShape;
 pub(super) const FAMILY: Family = Family {
     name: "mobilenetv4",
     model_types: &["mobilenetv4_conv_small", "mobilenetv4_conv_medium", "mobilenetv4_conv_large"],
-    vision_types: &[],
     task: Task::ClassifyImage,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts: convolutional::parts,
+    ..super::SIZED_ENCODER
 };
 
 /// The networks: their name, channels of the first convolution, side of images, and stages.

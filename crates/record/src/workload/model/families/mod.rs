@@ -1,9 +1,27 @@
 //! The families of models, a file each.
 
-use super::family::Family;
+use super::family::{Config, Family, LIKE_LLAMA, Task};
+use super::{decoder, names};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
+
+/// A family of decoders that is sized and not run, read from config.json and GGUF as Llama is: what its file leaves out.
+const SIZED_DECODER: Family = Family {
+    name: "",
+    model_types: &[],
+    vision_types: &[],
+    task: Task::Generate,
+    runs: false,
+    config: Config::Decoder(LIKE_LLAMA),
+    gguf: Some(llama::GGUF),
+    hugging_face: names::hugging_face,
+    norm_offset: 0.0,
+    parts: decoder::parts,
+};
+
+/// The same of what is no decoder: its file says what it is for, how its config.json is read and what it is made of.
+const SIZED_ENCODER: Family = Family { task: Task::Embed, gguf: None, hugging_face: |_| None, ..SIZED_DECODER };
 
 macro_rules! families {
     ($($(#[$about:meta])* $module:ident: $variant:ident,)*) => {

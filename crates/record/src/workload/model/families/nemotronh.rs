@@ -1,22 +1,18 @@
 //! Nemotron-H and Nemotron 3 Nano: layers that are each a state-space layer, attention without positions, a feed-forward part or
 //! a mixture of experts alone, with one norm (arXiv 2504.03624). It is sized, not run.
 
-use super::llama;
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::config::sublayers::{experts_of_deepseek, state_space_of_nemotron};
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task, WindowRule};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, WindowRule};
 use crate::workload::model::kinds::{LayerKind, LayerKinds};
-use crate::workload::model::parts::{Activation, BlockParts, Experts, FeedForward, Parts};
+use crate::workload::model::parts::{Activation, BlockParts, FeedForward, Parts};
 use crate::workload::model::shape::ModelShape;
 use crate::workload::model::sublayers::ExpertsShape;
-use crate::workload::model::{decoder, names};
+use crate::workload::model::decoder;
 
 pub(super) const FAMILY: Family = Family {
     name: "nemotron_h",
     model_types: &["nemotron_h"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         head_dim: Some(128),
         window: WindowRule::Pattern,
@@ -25,10 +21,8 @@ pub(super) const FAMILY: Family = Family {
         more,
         ..LIKE_LLAMA
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 fn more(keys: &Keys<'_>, shape: &mut ModelShape) -> Result<(), String> {
@@ -67,9 +61,8 @@ fn parts(shape: &ModelShape) -> Parts {
         let feed_forward = block.feed_forward.filter(|_| block.mixer.is_none()).map(|part| FeedForward {
             activation: Activation::SquaredRelu,
             gated: false,
-            experts: part.experts.map(|experts| Experts { router_bias: true, ..experts }),
             ..part
         });
-        BlockParts { feed_forward, ..block }
+        BlockParts { feed_forward, ..block }.with_router_bias()
     })
 }

@@ -1,23 +1,17 @@
 //! OLMo 2: norms behind attention and feed-forward before they are added, and over all heads of queries and of keys
 //! (arXiv 2501.00656). It is sized, not run.
 
-use super::llama;
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA};
 use crate::workload::model::parts::{Attention, BlockParts, NormPlace, Parts, QkNorm};
 use crate::workload::model::shape::ModelShape;
-use crate::workload::model::{decoder, names};
+use crate::workload::model::decoder;
 
 pub(super) const FAMILY: Family = Family {
     name: "olmo2",
     model_types: &["olmo2"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(RULES),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 pub(super) const RULES: DecoderRules = DecoderRules { qk_norm: true, ..LIKE_LLAMA };

@@ -1,17 +1,13 @@
 //! OLMo 3: OLMo 2, of four layers three with a window. It is sized, not run.
 
-use super::{llama, olmo2};
+use super::olmo2;
 use crate::workload::model::config::sublayers::window_in_some;
-use crate::workload::model::family::{Config, DecoderRules, Family, Task, WindowRule};
+use crate::workload::model::family::{Config, DecoderRules, Family, WindowRule};
 use crate::workload::model::kinds::LayerKind;
-use crate::workload::model::names;
 
 pub(super) const FAMILY: Family = Family {
     name: "olmo3",
     model_types: &["olmo3"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         window: WindowRule::Pattern,
         more: |keys, shape| {
@@ -20,8 +16,6 @@ pub(super) const FAMILY: Family = Family {
         },
         ..olmo2::RULES
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts: olmo2::parts,
+    ..super::SIZED_DECODER
 };

@@ -1,18 +1,14 @@
 //! OLMoE: a mixture of 64 small experts, norms over all heads of queries and of keys (arXiv 2409.02060). It is sized, not run.
 
-use super::llama;
 use crate::workload::model::config::sublayers::{ExpertKeys, experts};
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA};
 use crate::workload::model::parts::{Attention, Parts, QkNorm};
 use crate::workload::model::shape::ModelShape;
-use crate::workload::model::{decoder, names};
+use crate::workload::model::decoder;
 
 pub(super) const FAMILY: Family = Family {
     name: "olmoe",
     model_types: &["olmoe"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         qk_norm: true,
         follows: &["num_experts"],
@@ -22,10 +18,8 @@ pub(super) const FAMILY: Family = Family {
         },
         ..LIKE_LLAMA
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 const KEYS: ExpertKeys =

@@ -1,15 +1,11 @@
 //! Phi 3 and 4: Llama with query, key and value in one matrix, gate and up in another. It is sized, not run.
 
 use crate::workload::model::config::sublayers::rotary_dim;
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task, WindowRule};
-use crate::workload::model::{decoder, names};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, WindowRule};
 
 pub(super) const FAMILY: Family = Family {
     name: "phi3",
     model_types: &["phi3"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         max_context: 4096,
         window: WindowRule::All,
@@ -20,8 +16,5 @@ pub(super) const FAMILY: Family = Family {
         },
         ..LIKE_LLAMA
     }),
-    gguf: None,
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
-    parts: decoder::parts,
+    ..super::SIZED_DECODER
 };

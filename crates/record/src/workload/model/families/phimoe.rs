@@ -1,18 +1,14 @@
 //! Phi-3.5-MoE: a mixture of experts, norms that take the mean away and biases on attention and output. It is sized, not run.
 
-use super::llama;
 use crate::workload::model::config::sublayers::{MIXTRAL, experts};
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task, WindowRule};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, WindowRule};
 use crate::workload::model::parts::{Attention, NormKind, Parts};
 use crate::workload::model::shape::ModelShape;
-use crate::workload::model::{decoder, names};
+use crate::workload::model::decoder;
 
 pub(super) const FAMILY: Family = Family {
     name: "phimoe",
     model_types: &["phimoe"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         max_context: 131_072,
         window: WindowRule::All,
@@ -23,10 +19,8 @@ pub(super) const FAMILY: Family = Family {
         },
         ..LIKE_LLAMA
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 fn parts(shape: &ModelShape) -> Parts {

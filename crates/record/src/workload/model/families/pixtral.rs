@@ -9,15 +9,11 @@ use crate::workload::model::shape::ModelShape;
 
 pub(super) const FAMILY: Family = Family {
     name: "pixtral",
-    model_types: &[],
     vision_types: &["pixtral"],
     task: Task::EmbedImage,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_ENCODER
 };
 
 fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {

@@ -9,15 +9,11 @@ use crate::workload::model::shape::ModelShape;
 
 pub(super) const FAMILY: Family = Family {
     name: "qwen25vl-vision",
-    model_types: &[],
     vision_types: &["qwen2_5_vl", "qwen2_5_vl_vision"],
     task: Task::EmbedImage,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_ENCODER
 };
 
 const KEYS: ImageKeys = ImageKeys { layers: "depth", heads: "num_heads", channels: "in_chans", eps: "rms_norm_eps" };

@@ -1,16 +1,11 @@
 //! Qwen 1.5 and 2 with experts: Qwen 2 with a mixture beside a shared part that a gate weighs. It is sized, not run.
 
-use super::llama;
 use crate::workload::model::config::sublayers::experts_of_qwen;
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task, WindowRule};
-use crate::workload::model::{decoder, names};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, WindowRule};
 
 pub(super) const FAMILY: Family = Family {
     name: "qwen2moe",
     model_types: &["qwen2_moe"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         qkv_bias: true,
         window: WindowRule::Switched,
@@ -23,8 +18,5 @@ pub(super) const FAMILY: Family = Family {
         },
         ..LIKE_LLAMA
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
-    parts: decoder::parts,
+    ..super::SIZED_DECODER
 };

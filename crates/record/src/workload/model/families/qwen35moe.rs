@@ -1,16 +1,12 @@
 //! Qwen 3.5 with experts: the layers of Qwen3-Next. It is sized, not run.
 
-use super::{llama, qwen3next};
+use super::qwen3next;
 use crate::workload::model::config::sublayers::experts_of_qwen;
-use crate::workload::model::family::{Config, DecoderRules, Family, Task};
-use crate::workload::model::names;
+use crate::workload::model::family::{Config, DecoderRules, Family};
 
 pub(super) const FAMILY: Family = Family {
     name: "qwen35moe",
     model_types: &["qwen3_5_moe_text", "qwen3_5_moe"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         follows: &["num_experts", "partial_rotary_factor"],
         // The file has no width of a feed-forward part where all layers have experts.
@@ -21,8 +17,7 @@ pub(super) const FAMILY: Family = Family {
         },
         ..qwen3next::RULES
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
     norm_offset: 1.0,
     parts: qwen3next::parts,
+    ..super::SIZED_DECODER
 };

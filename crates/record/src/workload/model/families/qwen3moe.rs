@@ -2,15 +2,11 @@
 
 use super::llama;
 use crate::workload::model::config::sublayers::experts_of_qwen;
-use crate::workload::model::family::{Config, DecoderRules, Family, GgufRules, LIKE_LLAMA, Task, WindowRule};
-use crate::workload::model::{decoder, names};
+use crate::workload::model::family::{Config, DecoderRules, Family, GgufRules, LIKE_LLAMA, WindowRule};
 
 pub(super) const FAMILY: Family = Family {
     name: "qwen3moe",
     model_types: &["qwen3_moe", "qwen3_vl_moe_text", "qwen3_vl_moe"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         head_dim: Some(128),
         qk_norm: true,
@@ -25,7 +21,5 @@ pub(super) const FAMILY: Family = Family {
         ..LIKE_LLAMA
     }),
     gguf: Some(GgufRules { more: |shape| shape.qk_norm = true, ..llama::GGUF }),
-    hugging_face: names::hugging_face,
-    norm_offset: 0.0,
-    parts: decoder::parts,
+    ..super::SIZED_DECODER
 };

@@ -1,21 +1,17 @@
 //! Qwen3-Next: of four layers three have linear attention with a gated delta rule, the last attention whose output is gated;
 //! a mixture of experts beside a shared one in each. It is sized, not run.
 
-use super::llama;
 use crate::workload::model::config::keys::Keys;
 use crate::workload::model::config::sublayers::{experts_of_qwen, layer_kinds, linear, rotary_dim};
-use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, Task, WindowRule};
+use crate::workload::model::family::{Config, DecoderRules, Family, LIKE_LLAMA, WindowRule};
 use crate::workload::model::kinds::{LayerKind, LayerKinds};
 use crate::workload::model::parts::{Attention, Parts};
 use crate::workload::model::shape::ModelShape;
-use crate::workload::model::{decoder, names};
+use crate::workload::model::decoder;
 
 pub(super) const FAMILY: Family = Family {
     name: "qwen3next",
     model_types: &["qwen3_next"],
-    vision_types: &[],
-    task: Task::Generate,
-    runs: false,
     config: Config::Decoder(DecoderRules {
         follows: &["num_experts", "partial_rotary_factor"],
         more: |keys, shape| {
@@ -24,10 +20,9 @@ pub(super) const FAMILY: Family = Family {
         },
         ..RULES
     }),
-    gguf: Some(llama::GGUF),
-    hugging_face: names::hugging_face,
     norm_offset: 1.0,
     parts,
+    ..super::SIZED_DECODER
 };
 
 /// What it shares with Qwen 3.5.

@@ -10,15 +10,11 @@ use serde_json::Value;
 
 pub(super) const FAMILY: Family = Family {
     name: "qwen3vl-vision",
-    model_types: &[],
     vision_types: &["qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "qwen3_vl_vision", "qwen3_5_vision"],
     task: Task::EmbedImage,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_ENCODER
 };
 
 const KEYS: ImageKeys = ImageKeys { layers: "depth", heads: "num_heads", channels: "in_channels", eps: "layer_norm_eps" };

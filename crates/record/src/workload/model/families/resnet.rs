@@ -10,14 +10,10 @@ use crate::workload::model::shape::ModelShape;
 pub(super) const FAMILY: Family = Family {
     name: "resnet",
     model_types: &["resnet"],
-    vision_types: &[],
     task: Task::ClassifyImage,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts: convolutional::parts,
+    ..super::SIZED_ENCODER
 };
 
 /// The side of images that such models are published with, which the file does not say.

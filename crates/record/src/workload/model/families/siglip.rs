@@ -12,12 +12,9 @@ pub(super) const FAMILY: Family = Family {
     model_types: &["siglip", "siglip_vision_model"],
     vision_types: &["siglip_vision_model"],
     task: Task::EmbedImage,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_ENCODER
 };
 
 fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {

@@ -15,14 +15,10 @@ use serde_json::Value;
 pub(super) const FAMILY: Family = Family {
     name: "whisper",
     model_types: &["whisper"],
-    vision_types: &[],
     task: Task::Transcribe,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_ENCODER
 };
 
 fn config(keys: &Keys<'_>) -> Result<ModelShape, String> {

@@ -11,14 +11,10 @@ use crate::workload::model::shape::ModelShape;
 pub(super) const FAMILY: Family = Family {
     name: "xlm-roberta",
     model_types: &["xlm-roberta", "roberta", "camembert"],
-    vision_types: &[],
     task: Task::Embed,
-    runs: false,
     config: Config::Encoder(config),
-    gguf: None,
-    hugging_face: |_| None,
-    norm_offset: 0.0,
     parts,
+    ..super::SIZED_ENCODER
 };
 
 /// Rows of the table of positions that no position of a text is.
